@@ -1,0 +1,7 @@
+export { errorCode, renderError, SallyportError } from './error.ts'
+export type { SallyportErrorOptions, SourceSpan } from './error.ts'
+export { canonicalJson, parseJson } from './json.ts'
+export type { JsonLimits, JsonValue } from './json.ts'
+export { systemClock } from './clock.ts'
+export type { Clock } from './clock.ts'
+export { newId, sha256Hex } from './id.ts'

@@ -1,0 +1,249 @@
+import { SallyportError } from './error.ts'
+
+export type JsonValue =
+  null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue }
+
+export interface JsonLimits {
+  /** Bytes of UTF-8 (default 1 MiB). */
+  readonly maxBytes?: number
+  /** Nested arrays and objects (default 64). */
+  readonly maxDepth?: number
+}
+
+type JsonCode =
+  | 'SP_JSON_SYNTAX'
+  | 'SP_JSON_TOO_LARGE'
+  | 'SP_JSON_TOO_DEEP'
+  | 'SP_JSON_DUPLICATE_KEY'
+  | 'SP_JSON_FORBIDDEN_KEY'
+  | 'SP_JSON_NUMBER'
+  | 'SP_JSON_UNICODE'
+  | 'SP_JSON_UNREPRESENTABLE'
+
+const fail = (code: JsonCode, message: string): SallyportError<JsonCode> =>
+  new SallyportError(code, message)
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/**
+ * Parses JSON (RFC 8259) as strictly as I-JSON (RFC 7493) asks, so that no second parser downstream
+ * can read the same bytes differently: refuses duplicate keys, `__proto__`, invalid UTF-8, lone
+ * surrogates, numbers that a double cannot hold exactly as written integers, and anything over the limits.
+ *
+ * @throws SallyportError `SP_JSON_*`
+ */
+export function parseJson(input: string | Uint8Array, limits: JsonLimits = {}): JsonValue {
+  const maxBytes = limits.maxBytes ?? 1_048_576
+  const size = typeof input === 'string' ? Buffer.byteLength(input) : input.byteLength
+  if (size > maxBytes) {
+    throw fail('SP_JSON_TOO_LARGE', `the JSON text has ${size} bytes, the limit is ${maxBytes}`)
+  }
+  let text: string
+  if (typeof input === 'string') text = input
+  else {
+    try {
+      text = decoder.decode(input)
+    } catch {
+      throw fail('SP_JSON_UNICODE', 'the JSON text is not valid UTF-8')
+    }
+  }
+  checkDepth(text, limits.maxDepth ?? 64)
+  // Depth is bounded by the scan above, so the recursive parse below cannot exhaust the stack.
+  return new StrictParser(text).parse()
+}
+
+/** Bounds nesting before anything recursive looks at the text. */
+function checkDepth(text: string, maxDepth: number): void {
+  let depth = 0
+  let inString = false
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i)
+    if (inString) {
+      if (c === 0x5c) i++
+      else if (c === 0x22) inString = false
+    } else if (c === 0x22) inString = true
+    else if (c === 0x7b || c === 0x5b) {
+      if (++depth > maxDepth) {
+        throw fail('SP_JSON_TOO_DEEP', `the JSON text nests deeper than ${maxDepth}`)
+      }
+    } else if (c === 0x7d || c === 0x5d) depth--
+  }
+}
+
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
+const SPACE = /[ \t\n\r]*/y
+// A string token: no raw control characters, only the escapes of RFC 8259 section 7.
+// eslint-disable-next-line no-control-regex -- the control characters are what is being excluded
+const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
+
+class StrictParser {
+  readonly #text: string
+  #at = 0
+
+  constructor(text: string) {
+    this.#text = text
+  }
+
+  parse(): JsonValue {
+    const value = this.#value()
+    this.#space()
+    if (this.#at !== this.#text.length) throw this.#syntax()
+    return value
+  }
+
+  #syntax(): SallyportError<JsonCode> {
+    return fail('SP_JSON_SYNTAX', `the JSON text is malformed at offset ${this.#at}`)
+  }
+
+  #space(): void {
+    SPACE.lastIndex = this.#at
+    SPACE.test(this.#text)
+    this.#at = SPACE.lastIndex
+  }
+
+  #value(): JsonValue {
+    this.#space()
+    switch (this.#text[this.#at]) {
+      case '{':
+        return this.#object()
+      case '[':
+        return this.#array()
+      case '"':
+        return this.#string()
+      case 't':
+        return this.#word('true', true)
+      case 'f':
+        return this.#word('false', false)
+      case 'n':
+        return this.#word('null', null)
+      default:
+        return this.#number()
+    }
+  }
+
+  #word<T extends JsonValue>(word: string, value: T): T {
+    if (!this.#text.startsWith(word, this.#at)) throw this.#syntax()
+    this.#at += word.length
+    return value
+  }
+
+  #number(): number {
+    NUMBER.lastIndex = this.#at
+    const match = NUMBER.exec(this.#text)
+    if (!match) throw this.#syntax()
+    const value = Number(match[0])
+    if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
+      throw fail('SP_JSON_NUMBER', `the JSON number at offset ${this.#at} cannot be held exactly`)
+    }
+    this.#at = NUMBER.lastIndex
+    return value
+  }
+
+  #string(): string {
+    STRING.lastIndex = this.#at
+    const match = STRING.exec(this.#text)
+    if (!match) throw this.#syntax()
+    this.#at = STRING.lastIndex
+    // The token matched the grammar above, so JSON.parse can only return a string.
+    const value = match[0].includes('\\') ? (JSON.parse(match[0]) as string) : match[0].slice(1, -1)
+    if (!value.isWellFormed()) {
+      throw fail('SP_JSON_UNICODE', 'a JSON string has an unpaired surrogate')
+    }
+    return value
+  }
+
+  #array(): JsonValue[] {
+    const items: JsonValue[] = []
+    this.#at++
+    this.#space()
+    if (this.#text[this.#at] === ']') {
+      this.#at++
+      return items
+    }
+    for (;;) {
+      items.push(this.#value())
+      if (this.#next(']')) return items
+    }
+  }
+
+  #object(): { [key: string]: JsonValue } {
+    const members: { [key: string]: JsonValue } = {}
+    this.#at++
+    this.#space()
+    if (this.#text[this.#at] === '}') {
+      this.#at++
+      return members
+    }
+    for (;;) {
+      this.#space()
+      if (this.#text[this.#at] !== '"') throw this.#syntax()
+      const key = this.#string()
+      if (key === '__proto__') {
+        throw fail('SP_JSON_FORBIDDEN_KEY', 'a JSON object has a member named `__proto__`')
+      }
+      if (Object.hasOwn(members, key)) {
+        throw fail('SP_JSON_DUPLICATE_KEY', 'a JSON object names the same member twice')
+      }
+      this.#space()
+      if (this.#text[this.#at] !== ':') throw this.#syntax()
+      this.#at++
+      members[key] = this.#value()
+      if (this.#next('}')) return members
+    }
+  }
+
+  /** Consumes `,` (false) or the closing bracket (true). */
+  #next(close: ']' | '}'): boolean {
+    this.#space()
+    const c = this.#text[this.#at]
+    if (c !== ',' && c !== close) throw this.#syntax()
+    this.#at++
+    return c === close
+  }
+}
+
+/**
+ * The canonical form of a JSON value (RFC 8785, JCS): members sorted by UTF-16 code units, ECMAScript
+ * number form, no white space. Members whose value is `undefined` are left out.
+ *
+ * @throws SallyportError `SP_JSON_UNREPRESENTABLE` for what JSON cannot hold (NaN, bigint, functions, cycles
+ *   deeper than 256, unpaired surrogates)
+ */
+export function canonicalJson(value: unknown): string {
+  return canonical(value, 0)
+}
+
+function canonical(value: unknown, depth: number): string {
+  if (depth > 256) throw unrepresentable('a value nested deeper than 256')
+  if (value === null || typeof value === 'boolean') return String(value)
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) throw unrepresentable('a number that is not finite')
+    return JSON.stringify(value)
+  }
+  if (typeof value === 'string') return canonicalString(value)
+  if (Array.isArray(value)) {
+    return `[${value.map((item: unknown) => canonical(item, depth + 1)).join(',')}]`
+  }
+  if (typeof value === 'object') {
+    const parts: string[] = []
+    // A non-null, non-array object: its own enumerable members are all that canonicalisation reads.
+    const members = value as Record<string, unknown>
+    for (const key of Object.keys(members).toSorted()) {
+      const member = members[key]
+      if (member !== undefined) {
+        parts.push(`${canonicalString(key)}:${canonical(member, depth + 1)}`)
+      }
+    }
+    return `{${parts.join(',')}}`
+  }
+  throw unrepresentable(`a ${typeof value}`)
+}
+
+function canonicalString(value: string): string {
+  if (!value.isWellFormed()) throw unrepresentable('a string with an unpaired surrogate')
+  return JSON.stringify(value)
+}
+
+function unrepresentable(what: string): SallyportError<JsonCode> {
+  return fail('SP_JSON_UNREPRESENTABLE', `canonical JSON cannot hold ${what}`)
+}

@@ -1,0 +1,80 @@
+import type { CedarExplanation, CedarJson } from '@sallyport/cedar'
+import type { Limit } from '@sallyport/network'
+
+/** What a principal can add to turn *needs* into *allow*. */
+export interface Evidence {
+  /** Operators whose verified approval covers exactly this call, by name. */
+  readonly approvals: readonly string[]
+}
+
+/** One call, canonical and typed: what is authorised, logged and forwarded. */
+export interface Call {
+  /** The verified SPIFFE id of the calling instance. */
+  readonly instance: string
+  /** Agent NAME out of that id. */
+  readonly agent: string
+  readonly system: string
+  readonly operation: string
+  /** Typed by the operation's input schema; tokens already restored. */
+  readonly input: Readonly<Record<string, CedarJson>>
+  /** Wall clock, milliseconds since the epoch. */
+  readonly time: number
+  /** Only from a declared PROXY protocol peer or a directly accepted socket; otherwise absent. */
+  readonly source?: string
+  readonly evidence: Evidence
+}
+
+export interface SessionState {
+  /** Data tags and `untrusted` that the session has touched. */
+  readonly labels: readonly string[]
+  /** 0–100; already replaced by the declared stale value where it is too old. */
+  readonly risk: number
+}
+
+/** An approval by so many different operators, none of them the requester. */
+export interface Need {
+  readonly kind: 'approval'
+  readonly count: number
+}
+
+export type FieldTreatment = 'whole' | 'mask' | 'tokenise' | 'drop'
+
+/** Data set → field → treatment. A field that is not named is dropped. */
+export type Projection = Readonly<Record<string, Readonly<Record<string, FieldTreatment>>>>
+
+export type DecisionCode =
+  | 'SP_ALLOWED'
+  | 'SP_DENIED_FORBIDDEN'
+  | 'SP_DENIED_NOT_PERMITTED'
+  | 'SP_DENIED_POLICY_ERROR'
+  | 'SP_NEEDS_APPROVAL'
+  | 'SP_NO_FLOW'
+
+export interface Outcome {
+  readonly decision: 'allow' | 'deny' | 'needs'
+  readonly code: DecisionCode
+  /** Determining policy ids; for operators only. */
+  readonly reasons: readonly string[]
+  /** Policies that could not be evaluated; for operators only. */
+  readonly errors: readonly { readonly policyId: string; readonly message: string }[]
+  /** Of a `needs`: the smallest evidence under which this very call would be allowed. */
+  readonly needs: readonly Need[]
+  /** Of an allow. */
+  readonly projection: Projection
+  /** Limits to be reserved before the call is forwarded. */
+  readonly limits: readonly Limit[]
+  /** Tags of the fields that an allow may return: the labels to commit. */
+  readonly labels: readonly string[]
+  /** Highest class that an allow may return whole. */
+  readonly maxClass: 'public' | 'internal' | 'confidential' | 'restricted'
+}
+
+/** The full why, for operators: computed on demand. */
+export interface OutcomeExplanation {
+  readonly outcome: Outcome
+  /** One sentence: what decided it. */
+  readonly summary: string
+  /** What would have to change for the call to be allowed, as sentences. */
+  readonly remedies: readonly string[]
+  readonly cedar: CedarExplanation
+}

@@ -1,0 +1,223 @@
+/** How bad it is when a value is seen by the wrong eyes, least first. */
+export type DataClass = 'public' | 'internal' | 'confidential' | 'restricted'
+export const DATA_CLASSES: readonly DataClass[] = [
+  'public',
+  'internal',
+  'confidential',
+  'restricted',
+]
+
+export type Criticality = 'low' | 'medium' | 'high' | 'critical'
+
+/** A zone of agents and systems. */
+export interface Segment {
+  readonly name: string
+  readonly description: string
+  readonly owner: string
+}
+
+export interface Agent {
+  readonly name: string
+  readonly description: string
+  readonly owner: string
+  readonly segment: string
+  readonly criticality: Criticality
+  readonly roles: readonly string[]
+}
+
+/** A person. Keys are enrolled with the control plane, not declared. */
+export interface Operator {
+  readonly name: string
+  readonly displayName: string
+  readonly roles: readonly OperatorRole[]
+}
+
+/** viewer < responder (contain, investigate) < approver (approve, release) < admin (operators, policy). */
+export type OperatorRole = 'viewer' | 'responder' | 'approver' | 'admin'
+
+/** A workload that is not an agent and serves a system inside the network. */
+export interface Service {
+  readonly name: string
+  readonly description: string
+  readonly owner: string
+  readonly segment: string
+}
+
+export type System = {
+  readonly name: string
+  readonly description: string
+  readonly owner: string
+  readonly segment: string
+  readonly criticality: Criticality
+  readonly protocol: 'http' | 'mcp'
+  readonly upstream: Upstream
+  readonly operations: readonly Operation[]
+}
+
+/**
+ * Inside the network an upstream is mTLS to a declared service plus a 30-second signed token; outside it is
+ * server-authenticated TLS with a pinned name and a credential that only the gateway holds.
+ */
+export type Upstream =
+  | { readonly kind: 'service'; readonly service: string; readonly port: number }
+  | {
+      readonly kind: 'external'
+      /** `https://host[:port][/base]` */
+      readonly url: string
+      /** The DNS name the server certificate must carry. */
+      readonly serverName: string
+      /** PEM of the only CA accepted for it; absent means the platform's roots. */
+      readonly caFile?: string
+      /** The secret named here is sent in this header. */
+      readonly credential?: {
+        readonly header: string
+        readonly secret: string
+        readonly scheme?: string
+      }
+    }
+
+export interface Operation {
+  /** Unique in its system; `SYSTEM.OPERATION` is its Cedar action id. */
+  readonly name: string
+  readonly description: string
+  readonly kind: 'read' | 'write'
+  readonly binding: HttpBinding | McpBinding
+  readonly input: InputSchema
+  /** The input member that names the person or account concerned; its log inputs are sealed under that subject's key. */
+  readonly subject?: string
+  /**
+   * What the response holds: path → data set, or `public` for a scalar passed through. A path is dotted member
+   * names, `[]` after one that is an array, `$` for the whole. Whatever no path covers is dropped.
+   */
+  readonly returns: Readonly<Record<string, string>>
+}
+
+export interface HttpBinding {
+  readonly kind: 'http'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** OpenAPI path template, e.g. `/v1/accounts/{accountId}/holds`. */
+  readonly path: string
+  /** Where each input member travels; members of `body` are the properties of the JSON body. */
+  readonly parameters: Readonly<Record<string, 'path' | 'query' | 'body'>>
+}
+
+export interface McpBinding {
+  readonly kind: 'mcp'
+  readonly tool: string
+  readonly title?: string
+  /** The tool's JSON Schema as declared: what callers are shown, whatever the server says. */
+  readonly inputSchema: unknown
+}
+
+/** Typed input: the part of JSON Schema that maps onto Cedar without loss. Undeclared members are refused. */
+export interface InputSchema {
+  readonly type: 'record'
+  readonly members: Readonly<Record<string, InputMember>>
+}
+
+export interface InputMember {
+  readonly schema: InputType
+  readonly required: boolean
+}
+
+export type InputType =
+  | {
+      readonly type: 'string'
+      readonly maxLength: number
+      readonly pattern?: string
+      readonly enum?: readonly string[]
+      /** `DATASET.FIELD`: callers may pass the token of such a value; it is restored before the decision. */
+      readonly tokenOf?: string
+    }
+  | { readonly type: 'long'; readonly minimum: number; readonly maximum: number }
+  | { readonly type: 'boolean' }
+  | { readonly type: 'set'; readonly items: InputType; readonly maxItems: number }
+  | InputSchema
+
+export interface DataSet {
+  readonly name: string
+  readonly description: string
+  readonly system: string
+  readonly owner: string
+  readonly fields: readonly Field[]
+}
+
+export interface Field {
+  readonly name: string
+  readonly class: DataClass
+  /** e.g. `pii`, `pan`, `sar`, `untrusted` (written by outsiders). */
+  readonly tags: readonly string[]
+  /** How a masked value looks: `last4`, `first1`, `year`, `full` (default `full`). */
+  readonly mask: MaskStyle
+  /** A field of objects or arrays of objects names the data set of its elements. */
+  readonly dataset?: string
+}
+
+export type MaskStyle = 'full' | 'last4' | 'first1' | 'year'
+
+/** A declared path. Calls outside every flow are denied whatever policies say. */
+export interface Flow {
+  readonly id: string
+  readonly from: string
+  readonly to: string
+  readonly operations: readonly string[]
+  readonly purpose: string
+}
+
+export interface Limit {
+  readonly id: string
+  readonly description: string
+  /** Agents counted, each instance and all instances of the agent together. */
+  readonly agents: readonly string[]
+  /** `SYSTEM.OPERATION` it applies to. */
+  readonly operations: readonly string[]
+  readonly windowSeconds: number
+  readonly maxCalls?: number
+  /** Sum of an input member (minor units) over the window. */
+  readonly maxSum?: { readonly input: string; readonly max: number }
+}
+
+export interface Settings {
+  /** Life of an X.509-SVID in seconds; renewal starts at half of it. */
+  readonly svidTtlSeconds: number
+  /** How long a gateway goes on without the control plane. */
+  readonly stalenessSeconds: number
+  /** The same for writes and for restricted data. */
+  readonly strictStalenessSeconds: number
+  /** Seconds after which a risk score is stale and `staleRisk` is read instead. */
+  readonly riskTtlSeconds: number
+  readonly staleRisk: number
+  /** Risk (0–100) at which the detector quarantines an instance by itself; absent means never. */
+  readonly quarantineAtRisk?: number
+  readonly approvalTtlSeconds: number
+}
+
+export interface Network {
+  readonly name: string
+  readonly trustDomain: string
+  /** Operator signatures that a widening bundle needs. */
+  readonly quorum: number
+  readonly settings: Settings
+  readonly segments: readonly Segment[]
+  readonly agents: readonly Agent[]
+  readonly operators: readonly Operator[]
+  readonly services: readonly Service[]
+  readonly systems: readonly System[]
+  readonly datasets: readonly DataSet[]
+  readonly flows: readonly Flow[]
+  readonly limits: readonly Limit[]
+}
+
+/** Policies travel as source: id → Cedar text, one policy each. Ids come from `@id`, else `FILE.policyN`. */
+export interface PolicySource {
+  readonly id: string
+  readonly source: string
+  readonly file: string
+  readonly line: number
+}
+
+/** The whole declaration, as bundles carry it: `network.yaml` resolved, and the policies. */
+export interface Declaration {
+  readonly network: Network
+  readonly policies: readonly PolicySource[]
+}

@@ -1,0 +1,241 @@
+/** (epoch, n): compared epoch first. A restore from backup opens a new epoch. */
+export interface Revision {
+  readonly epoch: number
+  readonly n: number
+}
+
+/** An operator's passkey, as gateways pin it. */
+export interface OperatorKey {
+  readonly operator: string
+  /** WebAuthn credential id, base64url. */
+  readonly credentialId: string
+  /** COSE public key, base64url. */
+  readonly publicKey: string
+  /** May sign widening bundles, approvals and releases. */
+  readonly roles: readonly string[]
+}
+
+/** The set of operator keys, versioned: version 1 is signed by the genesis key, version k+1 by a quorum of version k. */
+export interface OperatorSet {
+  readonly version: number
+  readonly rpId: string
+  readonly origin: string
+  readonly quorum: number
+  readonly keys: readonly OperatorKey[]
+}
+
+/** A WebAuthn assertion over `statementChallenge(statement)`; all base64url. */
+export interface PasskeySignature {
+  readonly operator: string
+  readonly credentialId: string
+  readonly authenticatorData: string
+  readonly clientDataJSON: string
+  readonly signature: string
+}
+
+/** What an operator signs. The challenge is SHA-256 over its canonical JSON (RFC 8785). */
+export type Statement =
+  | { readonly kind: 'operators'; readonly set: OperatorSet }
+  | { readonly kind: 'declaration'; readonly digest: string; readonly epoch: number }
+  | {
+      readonly kind: 'release'
+      readonly quarantineId: string
+      readonly subject: string
+      readonly reason: string
+      readonly nonce: string
+    }
+  | ApprovalStatement
+
+/** Covers the exact arguments: any change voids it. */
+export interface ApprovalStatement {
+  readonly kind: 'approval'
+  readonly approvalId: string
+  readonly decision: 'approve' | 'deny'
+  readonly approver: string
+  readonly instance: string
+  readonly system: string
+  readonly operation: string
+  /** The canonical input, whole: what the person was shown. */
+  readonly input: unknown
+  /** SHA-256 hex of the declaration in force when it was asked for. */
+  readonly declarationDigest: string
+  readonly nonce: string
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
+}
+
+export interface Signed<S extends Statement> {
+  readonly statement: S
+  readonly signatures: readonly PasskeySignature[]
+}
+
+export interface Quarantine {
+  readonly id: string
+  /** A SPIFFE id of an instance, or `spiffe://TD/agent/NAME` for every instance of an agent. */
+  readonly subject: string
+  readonly reason: string
+  readonly by: string
+  /** Milliseconds since the epoch. */
+  readonly at: number
+}
+
+export interface RiskEntry {
+  /** 0–100. */
+  readonly score: number
+  /** Milliseconds since the epoch. */
+  readonly at: number
+}
+
+/** The signed state that a gateway enforces. `D` is `@sallyport/network`'s Declaration; opaque on this floor. */
+export interface Bundle<D = unknown> {
+  readonly format: 'sallyport-bundle/1'
+  readonly trustDomain: string
+  readonly revision: Revision
+  /** Milliseconds since the epoch. */
+  readonly issuedAt: number
+  readonly declaration: D
+  /** SHA-256 hex of canonical `declaration`. */
+  readonly declarationDigest: string
+  /** Operators' signatures over the digest; empty only while the digest is the one pinned at genesis. */
+  readonly declarationSignatures: readonly PasskeySignature[]
+  /** `genesisSignature` (Ed25519, base64url) on version 1, passkey signatures on later ones; absent until the first operator enrols. */
+  readonly operators?: {
+    readonly set: OperatorSet
+    readonly genesisSignature?: string
+    readonly signatures: readonly PasskeySignature[]
+  }
+  /** Only grows, except by `releases`. */
+  readonly quarantined: readonly Quarantine[]
+  /** Signed releases of quarantines that earlier bundles of this epoch carried. */
+  readonly releases: readonly Signed<Extract<Statement, { kind: 'release' }>>[]
+  /** Revoked certificate serial numbers, lower-case hex; only grows until they expire. */
+  readonly revokedSerials: readonly { readonly serial: string; readonly notAfter: number }[]
+  /** Instance → risk. */
+  readonly risk: Readonly<Record<string, RiskEntry>>
+}
+
+/** What a gateway pins when it enrols, and keeps. */
+export interface TrustPins {
+  readonly trustDomain: string
+  /** SPKI DER, base64url, Ed25519: signs bundles. */
+  readonly bundleKey: string
+  /** SPKI DER, base64url, Ed25519: signs operator set version 1, once. */
+  readonly genesisKey: string
+  /** The declaration digest in force at `init`; accepted without operator signatures. */
+  readonly genesisDigest: string
+  /** PEM of the trust domain's root certificates. */
+  readonly roots: string
+}
+
+/** The claims of the 30-second token from a gateway to a service. Signed with the gateway's SVID key. */
+export interface CallToken {
+  /** The gateway's SPIFFE id. */
+  readonly iss: string
+  /** The calling instance's SPIFFE id. */
+  readonly sub: string
+  /** The service's SPIFFE id without instance: `spiffe://TD/service/NAME`. */
+  readonly aud: string
+  readonly iat: number
+  readonly exp: number
+  readonly jti: string
+  /** The decision id. */
+  readonly decision: string
+  readonly operation: string
+  /** SHA-256 hex over `METHOD SP canonical-path SP sha256(body)`. */
+  readonly request: string
+}
+
+/** An audit record, as canonical JSON in the log. Ids and outcomes are plain; inputs are sealed. */
+export type AuditRecord =
+  DecisionRecord | OutcomeRecord | LabelRecord | ApprovalRecord | EventRecord
+
+interface RecordBase {
+  readonly v: 1
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  readonly gateway: string
+}
+
+/** Appended and durable before anything is forwarded (and for every refusal). */
+export interface DecisionRecord extends RecordBase {
+  readonly kind: 'decision'
+  readonly id: string
+  readonly instance: string
+  readonly agent: string
+  readonly system: string
+  readonly operation: string
+  readonly decision: 'allow' | 'deny' | 'needs'
+  readonly code: string
+  readonly reasons: readonly string[]
+  readonly errors: readonly { readonly policyId: string; readonly message: string }[]
+  readonly needs: readonly { readonly kind: 'approval'; readonly count: number }[]
+  readonly approvalId?: string
+  readonly revision: Revision
+  readonly declarationDigest: string
+  /** SHA-256 hex of the entity state and session state that the decision read. */
+  readonly stateDigest: string
+  readonly labels: readonly string[]
+  readonly risk: number
+  readonly requestHash: string
+  /** Input sealed under the subject's key; the log commits to the ciphertext. */
+  readonly input?: SealedValue
+  /** Session protocol facts: TLS group, certificate serial, source address where known. */
+  readonly peer: { readonly serial: string; readonly group?: string; readonly source?: string }
+  /** For operators, on denials: the explanation, sealed like the input. */
+  readonly why?: SealedValue
+}
+
+/** Appended before the last byte leaves. */
+export interface OutcomeRecord extends RecordBase {
+  readonly kind: 'outcome'
+  readonly decisionId: string
+  readonly status: number
+  readonly result: 'completed' | 'upstream-error' | 'aborted' | 'cut'
+  readonly durationMs: number
+  readonly bytesOut: number
+  /** Records released, by data set, with the highest class that left whole. */
+  readonly released: Readonly<
+    Record<string, { readonly records: number; readonly maxWholeClass: string }>
+  >
+}
+
+/** Labels committed to a session before the first byte left. */
+export interface LabelRecord extends RecordBase {
+  readonly kind: 'labels'
+  readonly decisionId: string
+  readonly instance: string
+  readonly added: readonly string[]
+}
+
+export interface ApprovalRecord extends RecordBase {
+  readonly kind: 'approval-used'
+  readonly decisionId: string
+  readonly approvalId: string
+  readonly approvers: readonly string[]
+  /** SHA-256 hex of each signed statement. */
+  readonly statements: readonly string[]
+}
+
+/** Everything else that must be provable: refused handshakes, quarantine applied, bundle accepted or refused, start, recovery. */
+export interface EventRecord extends RecordBase {
+  readonly kind: 'event'
+  readonly event: string
+  readonly code?: string
+  readonly subject?: string
+  readonly facts: Readonly<Record<string, string | number | boolean>>
+}
+
+export interface SealedValue {
+  /** Key id: HMAC of the subject under the keyring's naming key. */
+  readonly k: string
+  readonly iv: string
+  readonly ct: string
+}
+
+/** What a gateway sends the control plane beside each log record: the plain facts an operator sees. At least once, by index. */
+export interface FeedItem {
+  readonly index: number
+  readonly record: AuditRecord
+  /** `decide`'s OutcomeExplanation of a refusal, in the clear, for operators. */
+  readonly explanation?: unknown
+}
