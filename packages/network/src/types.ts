@@ -66,7 +66,7 @@ export type Upstream =
       readonly url: string
       /** The DNS name the server certificate must carry. */
       readonly serverName: string
-      /** PEM of the only CA accepted for it; absent means the platform's roots. */
+      /** PEM text (the file that `network.yaml` names, read) of the only CA accepted for it; absent means the platform's roots. */
       readonly caFile?: string
       /** The secret named here is sent in this header. */
       readonly credential?: {
@@ -126,7 +126,10 @@ export type InputType =
       readonly maxLength: number
       readonly pattern?: string
       readonly enum?: readonly string[]
-      /** `DATASET.FIELD`: callers may pass the token of such a value; it is restored before the decision. */
+      /**
+       * `DATASET.FIELD`: callers may pass the token of such a value; it is restored before the decision. The kind to
+       * restore by is `NetworkIndex.tokenKind(tokenOf)`.
+       */
       readonly tokenOf?: string
     }
   | { readonly type: 'long'; readonly minimum: number; readonly maximum: number }
@@ -151,6 +154,11 @@ export interface Field {
   readonly mask: MaskStyle
   /** A field of objects or arrays of objects names the data set of its elements. */
   readonly dataset?: string
+  /**
+   * What its tokens stand for, e.g. `account`: fields that share it give the same token for the same value, so that
+   * the two ends of a payment still join. Absent means `DATASET.FIELD`. Read it through `NetworkIndex.tokenKind`.
+   */
+  readonly tokenKind?: string
 }
 
 export type MaskStyle = 'full' | 'last4' | 'first1' | 'year'
