@@ -1,0 +1,362 @@
+import { createPublicKey } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { SallyportError } from '@sallyport/base'
+import { signCheckpoint } from './checkpoint.ts'
+import { decodeFrameHeader, decodeRecords, encodeFrame, encodeSegmentHeader } from './frame.ts'
+import { FRAME_HEADER, MAX_RECORD, SEGMENT_HEADER } from './frame.ts'
+import { lockWriter } from './lock.ts'
+import { CompactTree, inclusionProof, leafHash } from './merkle.ts'
+import { recover } from './recover.ts'
+import type { FramePosition } from './recover.ts'
+import { CHECKPOINT_FILE, segmentName } from './scan.ts'
+import { fileStorage } from './storage.ts'
+import type { Storage, StorageFile } from './storage.ts'
+
+export interface LogOptions {
+  /** The shard's directory; one writer. */
+  readonly dir: string
+  /** Name of the log, on every checkpoint, e.g. `meridian.example/gateway/gw1`. */
+  readonly origin: string
+  /** Ed25519 private key that signs checkpoints. */
+  readonly signer: KeyObject
+  /** Bytes a segment file is preallocated with (default 64 MiB). */
+  readonly segmentBytes?: number
+  /** A checkpoint is signed this long after the first record it covers (default 1,000 ms). */
+  readonly checkpointEveryMs?: number
+  /** Test seam; the file system by default. */
+  readonly storage?: Storage
+}
+
+/** What opening found to mend: a tail that was being written when the power went. Nothing acknowledged was in it. */
+export interface Recovery {
+  readonly size: number
+  readonly discardedBytes: number
+}
+
+export interface InclusionProof {
+  readonly index: number
+  readonly size: number
+  readonly hashes: readonly string[]
+  readonly checkpoint: string
+}
+
+/** An open shard. */
+export interface Log {
+  readonly origin: string
+  /** Records that are durable. */
+  readonly size: number
+  /** True once a write or sync failed: every later append is refused, until the process starts anew. */
+  readonly failed: boolean
+  readonly recovery: Recovery | undefined
+  /**
+   * Appends a record of 1 to 65,535 bytes; resolves when it is durable (group commit: one write, one fdatasync).
+   *
+   * @throws SallyportError `SP_LOG_RECORD_SIZE`, `SP_LOG_FAILED`, `SP_LOG_CLOSED`
+   */
+  append(record: Uint8Array): Promise<{ index: number }>
+  /** Signs the tree over all durable records, keeps the checkpoint in the log's directory and returns it. */
+  checkpoint(): Promise<string>
+  /** Durable records `[from, from + count)`, in order. */
+  read(from: number, count: number): AsyncIterable<{ index: number; record: Buffer }>
+  /** Proof that record `index` is under a fresh checkpoint (RFC 9162 section 2.1.3). */
+  prove(index: number): Promise<InclusionProof>
+  close(): Promise<void>
+}
+
+interface Pending {
+  readonly record: Uint8Array
+  readonly resolve: (value: { index: number }) => void
+  readonly reject: (error: Error) => void
+}
+
+const BATCH_RECORDS = 4096
+const BATCH_BYTES = 4 * 1024 * 1024
+
+/**
+ * Opens a shard for appending, after rehashing all of it and comparing it with its signed checkpoints.
+ *
+ * @throws SallyportError `SP_LOG_LOCKED`; `SP_LOG_TAMPERED` where records below the last signed checkpoint are missing
+ *   or different; `SP_LOG_CHECKPOINT`; `SP_LOG_KEY`
+ */
+export async function openLog(options: LogOptions): Promise<Log> {
+  const storage = options.storage ?? (await fileStorage(options.dir))
+  const unlock = options.storage ? async () => {} : await lockWriter(options.dir)
+  try {
+    const log = new Shard(options, storage, unlock)
+    await log.open()
+    return log
+  } catch (error) {
+    await unlock()
+    throw error
+  }
+}
+
+class Shard implements Log {
+  readonly origin: string
+  failed = false
+  recovery: Recovery | undefined
+  readonly #signer: KeyObject
+  readonly #storage: Storage
+  readonly #unlock: () => Promise<void>
+  readonly #segmentBytes: number
+  readonly #checkpointEveryMs: number
+  #tree = new CompactTree()
+  #positions: FramePosition[] = []
+  #segment = 0
+  #offset = 0
+  #file: StorageFile | undefined
+  #checkpoints: StorageFile | undefined
+  #checkpointBytes = 0
+  #signedSize = 0
+  #queue: Pending[] = []
+  #flushing: Promise<void> | undefined
+  #spare: Promise<void> | undefined
+  #spareNumber = 0
+  #timer: NodeJS.Timeout | undefined
+  #signing: Promise<unknown> = Promise.resolve()
+  #closed = false
+
+  constructor(options: LogOptions, storage: Storage, unlock: () => Promise<void>) {
+    this.origin = options.origin
+    this.#signer = options.signer
+    this.#storage = storage
+    this.#unlock = unlock
+    this.#segmentBytes = options.segmentBytes ?? 64 * 1024 * 1024
+    this.#checkpointEveryMs = options.checkpointEveryMs ?? 1000
+  }
+
+  get size(): number {
+    return this.#tree.size
+  }
+
+  async open(): Promise<void> {
+    const publicKey = createPublicKey(this.#signer)
+    const state = await recover(this.#storage, this.origin, publicKey)
+    this.#tree = state.tree
+    this.#positions = state.positions
+    this.#segment = state.segment
+    this.#spareNumber = state.segments - 1
+    this.#offset = state.offset
+    this.#checkpointBytes = state.checkpointBytes
+    this.#signedSize = state.signedSize
+    this.recovery = state.recovery
+    if (state.segments > 0) this.#file = await this.#storage.open(segmentName(this.#segment))
+    else await this.#useSegment(0)
+    this.#checkpoints = await this.#storage.open(CHECKPOINT_FILE)
+    await this.#checkpoints.truncate(this.#checkpointBytes)
+    await this.#storage.syncDirectory()
+  }
+
+  append(record: Uint8Array): Promise<{ index: number }> {
+    if (this.#closed) return Promise.reject(closed())
+    if (this.failed) return Promise.reject(failed())
+    if (record.byteLength < 1 || record.byteLength > MAX_RECORD) {
+      return Promise.reject(
+        new SallyportError(
+          'SP_LOG_RECORD_SIZE',
+          `a log record has ${record.byteLength} bytes, 1 to ${MAX_RECORD} are allowed`,
+        ),
+      )
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<{ index: number }>()
+    this.#queue.push({ record, resolve, reject })
+    this.#flushing ??= this.#flush()
+    return promise
+  }
+
+  async #flush(): Promise<void> {
+    // Let everything that this turn of the event loop appends join the first batch.
+    await new Promise<void>((resolve) => {
+      setImmediate(resolve)
+    })
+    while (this.#queue.length > 0 && !this.failed) {
+      const batch = this.#takeBatch()
+      try {
+        await this.#write(batch)
+      } catch (cause) {
+        // Never retry a failed sync: the kernel may have dropped the pages and report success next time.
+        this.failed = true
+        for (const { reject } of [...batch, ...this.#queue]) reject(failed(cause))
+        this.#queue = []
+      }
+    }
+    this.#flushing = undefined
+  }
+
+  #takeBatch(): Pending[] {
+    let bytes = 0
+    let count = 0
+    while (count < this.#queue.length && count < BATCH_RECORDS && bytes < BATCH_BYTES) {
+      bytes += (this.#queue[count]?.record.byteLength ?? 0) + 4
+      count++
+    }
+    return this.#queue.splice(0, count)
+  }
+
+  async #write(batch: readonly Pending[]): Promise<void> {
+    const tree = this.#tree.clone()
+    for (const { record } of batch) tree.add(leafHash(record))
+    const start = this.#tree.size
+    const records = batch.map(({ record }) => record)
+    const frame = encodeFrame(start, records, tree.root())
+    if (this.#offset + frame.length > this.#segmentBytes && this.#offset > SEGMENT_HEADER) {
+      await this.#useSegment(this.#segment + 1)
+    }
+    let data = frame
+    let position = this.#offset
+    if (this.#offset === 0) {
+      data = Buffer.concat([encodeSegmentHeader(this.#segment, start, this.origin), frame])
+      position = 0
+    }
+    await this.#file?.write(data, position)
+    await this.#file?.sync()
+    this.#positions.push({
+      start,
+      segment: this.#segment,
+      offset: position + data.length - frame.length,
+    })
+    this.#offset = position + data.length
+    this.#tree = tree
+    for (const [i, { resolve }] of batch.entries()) resolve({ index: start + i })
+    this.#scheduleCheckpoint()
+    if (this.#offset > this.#segmentBytes / 2 && this.#spareNumber <= this.#segment) {
+      this.#spareNumber = this.#segment + 1
+      this.#spare = this.#allocate(this.#spareNumber)
+      // Awaited, and its failure met, when the segment is needed.
+      this.#spare.catch(() => undefined)
+    }
+  }
+
+  /** Preallocates a segment with zeros, so that later syncs of its data change no metadata. */
+  async #allocate(number: number): Promise<void> {
+    const file = await this.#storage.open(segmentName(number))
+    try {
+      const chunk = Buffer.alloc(Math.min(1024 * 1024, this.#segmentBytes))
+      for (let at = 0; at < this.#segmentBytes; at += chunk.length) {
+        await file.write(chunk.subarray(0, Math.min(chunk.length, this.#segmentBytes - at)), at)
+      }
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await this.#storage.syncDirectory()
+  }
+
+  async #useSegment(number: number): Promise<void> {
+    if (this.#spareNumber === number && this.#spare) await this.#spare
+    else if (this.#spareNumber !== number || number === 0) await this.#allocate(number)
+    this.#spare = undefined
+    this.#spareNumber = number
+    const previous = this.#file
+    this.#file = await this.#storage.open(segmentName(number))
+    await previous?.close()
+    this.#segment = number
+    this.#offset = 0
+  }
+
+  #scheduleCheckpoint(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.checkpoint().catch(() => {
+        this.failed = true
+      })
+    }, this.#checkpointEveryMs).unref()
+  }
+
+  checkpoint(): Promise<string> {
+    const next = this.#signing.then(() => this.#sign())
+    this.#signing = next.catch(() => undefined)
+    return next
+  }
+
+  async #sign(): Promise<string> {
+    if (this.failed) throw failed()
+    // INVARIANT: #tree only ever covers synced records; signing a larger size could fork the log in a crash.
+    const { size } = this.#tree
+    const note = signCheckpoint(
+      { origin: this.origin, size, root: this.#tree.root() },
+      this.#signer,
+    )
+    if (size === this.#signedSize) return note
+    const bytes = Buffer.from(note)
+    await this.#checkpoints?.write(bytes, this.#checkpointBytes)
+    await this.#checkpoints?.sync()
+    this.#checkpointBytes += bytes.length
+    this.#signedSize = size
+    return note
+  }
+
+  async *read(from: number, count: number): AsyncGenerator<{ index: number; record: Buffer }> {
+    const end = Math.min(from + count, this.size)
+    let index = from
+    let held: { segment: number; bytes: Buffer } | undefined
+    for (let i = this.#positionOf(from); index < end; i++) {
+      const position = this.#positions[i]
+      if (!position) return
+      if (held?.segment !== position.segment) {
+        held = {
+          segment: position.segment,
+          bytes: await this.#storage.read(segmentName(position.segment)),
+        }
+      } else if (!decodeFrameHeader(held.bytes, position.offset)) {
+        // The frame was written after the bytes were read.
+        held = { ...held, bytes: await this.#storage.read(segmentName(position.segment)) }
+      }
+      const header = decodeFrameHeader(held.bytes, position.offset)
+      const body = position.offset + FRAME_HEADER
+      const records =
+        header && decodeRecords(held.bytes.subarray(body, body + header.length), header.count)
+      if (!records) {
+        throw new SallyportError('SP_LOG_TAMPERED', `log record ${position.start} cannot be read`)
+      }
+      for (; index < end && index < position.start + records.length; index++) {
+        const record = records[index - position.start]
+        if (record) yield { index, record }
+      }
+    }
+  }
+
+  #positionOf(index: number): number {
+    let low = 0
+    let high = this.#positions.length - 1
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2)
+      if ((this.#positions[middle]?.start ?? 0) <= index) low = middle
+      else high = middle - 1
+    }
+    return low
+  }
+
+  async prove(index: number): Promise<InclusionProof> {
+    if (!Number.isSafeInteger(index) || index < 0 || index >= this.size) {
+      throw new SallyportError('SP_LOG_NO_RECORD', `the log has no record ${index}`)
+    }
+    const { size } = this
+    const checkpoint = await this.checkpoint()
+    const leaves: Buffer[] = []
+    for await (const { record } of this.read(0, size)) leaves.push(leafHash(record))
+    const hashes = inclusionProof(leaves, index).map((node) => node.toString('base64'))
+    return { index, size, hashes, checkpoint }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#flushing
+    clearTimeout(this.#timer)
+    if (!this.failed) await this.checkpoint()
+    await this.#spare?.catch(() => undefined)
+    await this.#file?.close()
+    await this.#checkpoints?.close()
+    await this.#unlock()
+  }
+}
+
+const failed = (cause?: unknown): SallyportError =>
+  new SallyportError('SP_LOG_FAILED', 'the audit log cannot be made durable', {
+    detail: cause instanceof Error ? cause.message : 'an earlier write or sync failed',
+    fix: 'free space or mend the disk, then restart the process; it verifies the log as it opens it',
+    cause,
+  })
+
+const closed = (): SallyportError => new SallyportError('SP_LOG_CLOSED', 'the audit log is closed')

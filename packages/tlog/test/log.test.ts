@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { createPrivateKey } from 'node:crypto'
+import { once } from 'node:events'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import test from 'node:test'
+import { SallyportError } from '@sallyport/base'
+import { leafHash, openLog, parseCheckpoint, verifyInclusion, verifyLog } from '../src/index.ts'
+import type { Log } from '../src/index.ts'
+import { ORIGIN, seeded, testLog } from './support/logs.ts'
+
+const record = (i: number): Buffer => Buffer.from(JSON.stringify({ i, text: `record ${i}` }))
+
+async function fill(log: Log, count: number): Promise<void> {
+  await Promise.all(Array.from({ length: count }, (_, i) => log.append(record(i))))
+}
+
+const code =
+  (expected: string) =>
+  (error: unknown): boolean =>
+    error instanceof SallyportError && error.code === expected
+
+test('appends, reads back, proves and verifies over several segments and openings', async (t) => {
+  const { dir, signer, publicKey, remove } = await testLog()
+  t.after(remove)
+  const options = { dir, origin: ORIGIN, signer, segmentBytes: 4096 }
+  for (let round = 1; round <= 3; round++) {
+    const log = await openLog(options)
+    assert.equal(log.size, (round - 1) * 100)
+    for (let i = 0; i < 100; i++) {
+      const { index } = await log.append(record((round - 1) * 100 + i))
+      assert.equal(index, (round - 1) * 100 + i)
+    }
+    const proof = await log.prove(42)
+    const head = parseCheckpoint(proof.checkpoint, publicKey, ORIGIN)
+    assert.ok(
+      verifyInclusion(
+        leafHash(record(42)),
+        42,
+        head.size,
+        proof.hashes.map((h) => Buffer.from(h, 'base64')),
+        head.root,
+      ),
+    )
+    const seen: string[] = []
+    for await (const { record: bytes } of log.read(50, 20)) seen.push(bytes.toString())
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 20 }, (_, i) => record(50 + i).toString()),
+    )
+    await log.close()
+  }
+  assert.ok(readdirSync(dir).filter((name) => name.endsWith('.seg')).length > 3)
+  const result = await verifyLog({ dir, origin: ORIGIN, publicKey })
+  assert.deepEqual(result.problems, [])
+  assert.equal(result.records, 300)
+  assert.equal(result.signed, 300)
+  assert.match(result.statement, /truncation not excluded/)
+})
+
+test('one writer a shard', async (t) => {
+  const { dir, signer, remove } = await testLog()
+  t.after(remove)
+  const log = await openLog({ dir, origin: ORIGIN, signer, segmentBytes: 4096 })
+  await assert.rejects(openLog({ dir, origin: ORIGIN, signer }), code('SP_LOG_LOCKED'))
+  await log.close()
+  await (await openLog({ dir, origin: ORIGIN, signer, segmentBytes: 4096 })).close()
+})
+
+test('every kind of tampering is found; an untouched copy verifies', async (t) => {
+  const { dir, signer, publicKey, remove } = await testLog()
+  t.after(remove)
+  const log = await openLog({ dir, origin: ORIGIN, signer, segmentBytes: 2048 })
+  for (let i = 0; i < 6; i++) await fill(log, 20)
+  const earlier = await log.checkpoint()
+  for (let i = 0; i < 6; i++) await fill(log, 20)
+  await log.close()
+  const verify = (checkpoint?: string): ReturnType<typeof verifyLog> =>
+    verifyLog({ dir, origin: ORIGIN, publicKey, ...(checkpoint ? { checkpoint } : {}) })
+  const control = await verify(earlier)
+  assert.deepEqual(control.problems, [])
+  assert.match(control.statement, /nothing up to record 120 of the given checkpoint was removed/)
+
+  const files = readdirSync(dir).toSorted()
+  const original = new Map(files.map((name) => [name, readFileSync(join(dir, name))]))
+  const restore = (): void => {
+    for (const name of readdirSync(dir)) rmSync(join(dir, name))
+    for (const [name, bytes] of original) writeFileSync(join(dir, name), bytes)
+  }
+
+  await t.test('random single-bit flips anywhere in any file', async () => {
+    const random = seeded(20261123)
+    for (let trial = 0; trial < 200; trial++) {
+      const name = files[Math.floor(random() * files.length)] ?? ''
+      const bytes = Buffer.from(original.get(name) ?? [])
+      const bit = Math.floor(random() * bytes.length * 8)
+      bytes.writeUInt8(bytes.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3)
+      writeFileSync(join(dir, name), bytes)
+      const { ok } = await verify()
+      assert.equal(ok, false, `bit ${bit} of ${name} flipped unseen`)
+      writeFileSync(join(dir, name), original.get(name) ?? '')
+    }
+  })
+
+  await t.test('a removed segment', async () => {
+    rmSync(join(dir, files.find((name) => name === '00000000.seg') ?? ''))
+    assert.equal((await verify()).ok, false)
+    restore()
+  })
+
+  await t.test('swapped segments', async () => {
+    const [a, b] = files.filter((name) => name.endsWith('.seg'))
+    if (a === undefined || b === undefined) assert.fail('two segments are needed')
+    writeFileSync(join(dir, a), original.get(b) ?? '')
+    writeFileSync(join(dir, b), original.get(a) ?? '')
+    assert.equal((await verify()).ok, false)
+    restore()
+  })
+
+  await t.test(
+    'truncation together with its checkpoints: found by the earlier one only',
+    async () => {
+      for (const name of files) rmSync(join(dir, name))
+      const shorter = await openLog({ dir, origin: ORIGIN, signer, segmentBytes: 2048 })
+      await fill(shorter, 20)
+      await shorter.close()
+      const without = await verify()
+      assert.ok(without.ok)
+      assert.match(without.statement, /truncation not excluded/)
+      const result = await verify(earlier)
+      assert.equal(result.ok, false)
+      assert.ok(result.problems.some((p) => p.code === 'SP_LOG_TRUNCATED'))
+      restore()
+    },
+  )
+
+  await t.test('a checkpoint of another log, or signed by another key', async () => {
+    const other = await testLog()
+    const foreign = await openLog({ dir: other.dir, origin: ORIGIN, signer: other.signer })
+    const note = await foreign.checkpoint()
+    await foreign.close()
+    await other.remove()
+    assert.equal((await verify(note)).ok, false)
+    assert.equal((await verify(earlier.replace('gateway/test', 'gateway/best'))).ok, false)
+  })
+
+  await t.test('opening refuses what verification refuses below the last checkpoint', async () => {
+    const name = '00000000.seg'
+    const bytes = Buffer.from(original.get(name) ?? [])
+    bytes.writeUInt8(bytes.readUInt8(400) ^ 1, 400)
+    writeFileSync(join(dir, name), bytes)
+    await assert.rejects(openLog({ dir, origin: ORIGIN, signer }), code('SP_LOG_TAMPERED'))
+    restore()
+    await (await openLog({ dir, origin: ORIGIN, signer, segmentBytes: 2048 })).close()
+  })
+})
+
+test('refuses records that are empty or over 65,535 bytes', async (t) => {
+  const { dir, signer, remove } = await testLog()
+  t.after(remove)
+  const log = await openLog({ dir, origin: ORIGIN, signer, segmentBytes: 4096 })
+  await assert.rejects(log.append(Buffer.alloc(0)), code('SP_LOG_RECORD_SIZE'))
+  await assert.rejects(log.append(Buffer.alloc(65_536)), code('SP_LOG_RECORD_SIZE'))
+  assert.deepEqual(await log.append(Buffer.alloc(65_535, 1)), { index: 0 })
+  await log.close()
+})
+
+test('kill -9 at random moments loses no acknowledged record', async (t) => {
+  const { dir, signer, publicKey, remove } = await testLog()
+  t.after(remove)
+  const keyFile = `${dir}.pem`
+  writeFileSync(keyFile, signer.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 })
+  t.after(() => rmSync(keyFile, { force: true }))
+  const random = seeded(7)
+  let acknowledged = 0
+  for (let trial = 0; trial < 12; trial++) {
+    const child = spawn(
+      process.execPath,
+      [join(import.meta.dirname, 'support/appender.ts'), dir, ORIGIN, keyFile],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    )
+    const lines = createInterface({ input: child.stdout })
+    let killer: NodeJS.Timeout | undefined
+    lines.on('line', (line) => {
+      const [word, n] = line.split(' ')
+      if (word === 'size') {
+        assert.ok(Number(n) >= acknowledged, `opened with ${n} of ${acknowledged} records`)
+        killer = setTimeout(() => child.kill('SIGKILL'), random() * 60)
+      } else acknowledged = Math.max(acknowledged, Number(n) + 1)
+    })
+    await once(child, 'close')
+    clearTimeout(killer)
+    assert.equal(child.signalCode, 'SIGKILL')
+  }
+  assert.ok(acknowledged > 50, `only ${acknowledged} records were written`)
+  const log = await openLog({
+    dir,
+    origin: ORIGIN,
+    signer: createPrivateKey(readFileSync(keyFile)),
+    segmentBytes: 65_536,
+  })
+  assert.ok(log.size >= acknowledged)
+  await log.close()
+  assert.deepEqual((await verifyLog({ dir, origin: ORIGIN, publicKey })).problems, [])
+})
+
+const mayMount = spawnSync('unshare', ['-Urm', 'true']).status === 0
+
+test(
+  'a full disk fails the shard and every later append, and nothing acknowledged is lost',
+  { skip: mayMount ? false : 'this machine permits no mount namespaces' },
+  async (t) => {
+    const { dir, remove } = await testLog()
+    t.after(remove)
+    const script = join(import.meta.dirname, 'support/fullDisk.ts')
+    const { status, stdout, stderr } = spawnSync(
+      'unshare',
+      ['-Urm', 'sh', '-c', 'mount -t tmpfs -o size=256k tmpfs "$1" && exec "$2" "$3" "$1"'].concat([
+        'sh',
+        dir,
+        process.execPath,
+        script,
+      ]),
+      { encoding: 'utf8' },
+    )
+    assert.equal(status, 0, stderr)
+    // The script's own output: one JSON object.
+    const result = JSON.parse(stdout) as Record<string, unknown>
+    assert.equal(result.first, 'SP_LOG_FAILED')
+    assert.equal(result.second, 'SP_LOG_FAILED')
+    assert.equal(result.failed, true)
+    assert.ok(Number(result.acknowledged) > 0)
+    assert.equal(result.recovered, result.acknowledged)
+  },
+)
