@@ -1,1 +1,39 @@
-export * from './types.ts'
+export type {
+  ApprovalRecord,
+  ApprovalStatement,
+  AuditRecord,
+  Bundle,
+  BundleState,
+  CallToken,
+  DecisionRecord,
+  EventRecord,
+  FeedItem,
+  LabelRecord,
+  OperatorKey,
+  OperatorLink,
+  OperatorSet,
+  OutcomeRecord,
+  PasskeySignature,
+  Quarantine,
+  Revision,
+  RiskEntry,
+  SealedValue,
+  Signed,
+  SignedBundle,
+  Statement,
+  TrustPins,
+} from './types.ts'
+export { acceptBundle } from './accept.ts'
+export {
+  compareRevision,
+  declarationDigest,
+  signBundle,
+  signOperatorSet,
+  verifyBundle,
+} from './bundle.ts'
+export { issueCallToken, requestHash, verifyCallToken } from './call-token.ts'
+export { verifyPasskey } from './passkey.ts'
+export { verifyApprovals, verifyQuorum } from './quorum.ts'
+export type { ApprovedCall } from './quorum.ts'
+export { decodeRecord, encodeRecord } from './record.ts'
+export { statementChallenge } from './statement.ts'

@@ -24,6 +24,15 @@ export interface OperatorSet {
   readonly keys: readonly OperatorKey[]
 }
 
+/** One version of the operator set with what makes it valid. */
+export interface OperatorLink {
+  readonly set: OperatorSet
+  /** Version 1 only: Ed25519 by the genesis key over the canonical `operators` statement, base64url. */
+  readonly genesisSignature?: string
+  /** Later versions: a quorum of the version before. */
+  readonly signatures: readonly PasskeySignature[]
+}
+
 /** A WebAuthn assertion over `statementChallenge(statement)`; all base64url. */
 export interface PasskeySignature {
   readonly operator: string
@@ -99,10 +108,9 @@ export interface Bundle<D = unknown> {
   /** Operators' signatures over the digest; empty only while the digest is the one pinned at genesis. */
   readonly declarationSignatures: readonly PasskeySignature[]
   /** `genesisSignature` (Ed25519, base64url) on version 1, passkey signatures on later ones; absent until the first operator enrols. */
-  readonly operators?: {
-    readonly set: OperatorSet
-    readonly genesisSignature?: string
-    readonly signatures: readonly PasskeySignature[]
+  readonly operators?: OperatorLink & {
+    /** Versions 1 … k−1, oldest first, for gateways that have not seen them; absent while the set is version 1. */
+    readonly history?: readonly OperatorLink[]
   }
   /** Only grows, except by `releases`. */
   readonly quarantined: readonly Quarantine[]
@@ -112,6 +120,28 @@ export interface Bundle<D = unknown> {
   readonly revokedSerials: readonly { readonly serial: string; readonly notAfter: number }[]
   /** Instance → risk. */
   readonly risk: Readonly<Record<string, RiskEntry>>
+}
+
+export interface SignedBundle<D = unknown> {
+  readonly bundle: Bundle<D>
+  /** Ed25519 by the bundle key over the bundle's canonical JSON, base64url. */
+  readonly signature: string
+}
+
+/** What a gateway remembers of every bundle it accepted, as plain JSON: the floor below which nothing may fall. */
+export interface BundleState {
+  readonly format: 'sallyport-seen/1'
+  readonly revision: Revision
+  /** SHA-256 hex of the canonical bundle at `revision`: one revision is one bundle. */
+  readonly bundleDigest: string
+  readonly declarationDigest: string
+  /** Declarations of this epoch that were replaced: they never return in it. */
+  readonly superseded: readonly string[]
+  readonly operators?: OperatorSet
+  readonly quarantined: readonly Quarantine[]
+  /** Ids of quarantines whose signed release was accepted. */
+  readonly released: readonly string[]
+  readonly revokedSerials: readonly { readonly serial: string; readonly notAfter: number }[]
 }
 
 /** What a gateway pins when it enrols, and keeps. */

@@ -1,0 +1,36 @@
+import type { JsonValue } from '@sallyport/base'
+
+/** How a masked value looks. */
+export type MaskStyle = 'full' | 'last4' | 'first1' | 'year'
+
+const HIDDEN = '***'
+
+/**
+ * Masks a value. `last4` keeps the last four letters or digits of at least eight, `first1` the first character of at least
+ * two, `year` the year of an ISO 8601 date; whatever a style does not fit, and every style it does not know, is hidden
+ * whole. The result never tells the length or the type of what was hidden.
+ */
+export function mask(value: JsonValue, style: string): JsonValue {
+  if (typeof value !== 'string' && typeof value !== 'number') return HIDDEN
+  const text = String(value)
+  switch (style) {
+    case 'last4':
+      return last4(text)
+    case 'first1':
+      return first1(text)
+    case 'year':
+      return /^(\d{4})-\d{2}-\d{2}(?:T.*)?$/.exec(text)?.[1] ?? HIDDEN
+    default:
+      return HIDDEN
+  }
+}
+
+function last4(text: string): string {
+  const kept = text.match(/[\p{L}\p{N}]/gu) ?? []
+  return kept.length < 8 ? HIDDEN : `${HIDDEN}${kept.slice(-4).join('')}`
+}
+
+function first1(text: string): string {
+  const [first, second] = new Intl.Segmenter().segment(text.trim())
+  return first === undefined || second === undefined ? HIDDEN : `${first.segment}${HIDDEN}`
+}

@@ -1,0 +1,79 @@
+import { canonicalJson, SallyportError } from '@sallyport/base'
+import { genesisSigned } from './bundle.ts'
+import { verifyQuorum } from './quorum.ts'
+import type { Bundle, OperatorLink, OperatorSet, TrustPins } from './types.ts'
+
+/**
+ * Follows the chain of operator sets from the one last seen to the one that the bundle carries: version 1 by the genesis
+ * key, version k+1 by a quorum of version k (of all its admins, where the set has fewer than its quorum: how the second
+ * operator joins the first).
+ *
+ * @param seen the set of the last accepted bundle
+ * @throws SallyportError `SP_BUNDLE_OPERATORS`
+ */
+export function followOperators(
+  seen: OperatorSet | undefined,
+  carried: Bundle['operators'],
+  pins: TrustPins,
+): OperatorSet | undefined {
+  if (!carried) {
+    if (seen) throw broken('it drops the operator set')
+    return undefined
+  }
+  const { history = [], ...last } = carried
+  const links = [...history, last]
+  if (seen && last.set.version < seen.version)
+    throw broken('its operator set is older than one seen')
+  let current = seen
+  for (const link of links) {
+    if (current && link.set.version < current.version) continue
+    if (current && link.set.version === current.version) {
+      if (canonicalJson(link.set) !== canonicalJson(current))
+        throw broken('two sets of one version')
+      continue
+    }
+    current = nextSet(current, link, pins)
+  }
+  return current
+}
+
+function nextSet(
+  current: OperatorSet | undefined,
+  link: OperatorLink,
+  pins: TrustPins,
+): OperatorSet {
+  const { set, genesisSignature, signatures } = link
+  if (set.version !== (current?.version ?? 0) + 1) throw broken('a version is missing in the chain')
+  checkSet(set)
+  if (!current) {
+    if (genesisSignature === undefined || !genesisSigned(set, genesisSignature, pins)) {
+      throw broken('version 1 is not signed with the genesis key')
+    }
+    return set
+  }
+  const admins = new Set(
+    current.keys.filter((k) => k.roles.includes('admin')).map((k) => k.operator),
+  )
+  const quorum = Math.max(1, Math.min(current.quorum, admins.size))
+  try {
+    verifyQuorum({ kind: 'operators', set }, signatures, current, { quorum, roles: ['admin'] })
+  } catch (cause) {
+    throw broken(`version ${set.version} lacks a quorum of the version before`, cause)
+  }
+  return set
+}
+
+function checkSet(set: OperatorSet): void {
+  const ids = new Set(set.keys.map((key) => key.credentialId))
+  const keys = new Set(set.keys.map((key) => key.publicKey))
+  if (set.keys.length === 0 || ids.size < set.keys.length || keys.size < set.keys.length) {
+    throw broken('a set has no key, or the same key twice')
+  }
+}
+
+function broken(detail: string, cause?: unknown): SallyportError {
+  return new SallyportError('SP_BUNDLE_OPERATORS', 'the bundle breaks the chain of operator sets', {
+    detail,
+    cause,
+  })
+}
