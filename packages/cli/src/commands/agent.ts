@@ -1,0 +1,100 @@
+import type { Command } from 'commander'
+import { adminClient } from '../admin.ts'
+import { createOutput, table, utc } from '../output.ts'
+import { list, members, numberOf, textOf } from '../shape.ts'
+import type { CommonOptions } from '../options.ts'
+import { dataDir, dataOption, jsonOption } from '../options.ts'
+
+export function addAgent(program: Command): void {
+  const agent = program.command('agent').description('agents and their instances')
+
+  agent
+    .command('list')
+    .description('declared agents and what runs of them')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: CommonOptions) => {
+      const out = createOutput(options.json === true)
+      const agents = list(await adminClient(dataDir(options)).get('/api/agents'))
+      out.data(agents, (rows) =>
+        table(
+          ['agent', 'segment', 'instances', 'risk', 'quarantined'],
+          rows.map(members).map((row) => {
+            const instances = list(row.instances).map(members)
+            return [
+              textOf(row.name),
+              textOf(row.segment),
+              String(instances.length),
+              String(Math.max(0, ...instances.map((i) => numberOf(i.risk)))),
+              instances.some((i) => Boolean(i.quarantined)) ? 'yes' : '',
+            ]
+          }),
+        ),
+      )
+    })
+
+  agent
+    .command('show')
+    .description('one agent: instances, flows, counts')
+    .argument('<name>')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (name: string, options: CommonOptions) => {
+      const out = createOutput(options.json === true)
+      const path = `/api/agents/${encodeURIComponent(name)}`
+      out.data(await adminClient(dataDir(options)).get(path), (value) =>
+        JSON.stringify(value, null, 2),
+      )
+    })
+
+  agent
+    .command('enroll')
+    .description('print a one-use join token for an agent, a service or a gateway')
+    .argument('<name>')
+    .option('--kind <kind>', 'agent, service or gateway', 'agent')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (name: string, options: CommonOptions & { kind: string }) => {
+      const out = createOutput(options.json === true)
+      const value = await adminClient(dataDir(options)).post('/api/join-tokens', {
+        kind: options.kind,
+        name,
+      })
+      const row = members(value)
+      out.note(`valid once, until ${utc(numberOf(row.expiresAt))}`)
+      out.data(value, () => textOf(row.token))
+    })
+
+  agent
+    .command('quarantine')
+    .description('cut an instance (its SPIFFE id) or a whole agent (its name) off, at every layer')
+    .argument('<subject>')
+    .requiredOption('--reason <text>', 'why; goes into the incident')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (subject: string, options: CommonOptions & { reason: string }) => {
+      const out = createOutput(options.json === true)
+      const admin = adminClient(dataDir(options))
+      const network = members(members(await admin.get('/api/network')).network)
+      const id = subject.startsWith('spiffe://')
+        ? subject
+        : `spiffe://${textOf(network.trustDomain)}/agent/${subject}`
+      out.data(
+        await admin.post('/api/quarantine', { subject: id, reason: options.reason }),
+        (value) => `quarantined ${textOf(members(members(value).quarantine).subject)}`,
+      )
+    })
+
+  agent
+    .command('release')
+    .description('release needs a passkey: prints where')
+    .argument('<name>')
+    .addOption(dataOption())
+    .action(async (name: string, options: CommonOptions) => {
+      const health = members(await adminClient(dataDir(options)).get('/api/health'))
+      createOutput(false).note(
+        `a release widens, so a person signs it: ${textOf(health.console)}/agents/${encodeURIComponent(name)}`,
+      )
+      process.exitCode = 6
+    })
+}

@@ -1,0 +1,157 @@
+import { createPublicKey } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Command } from 'commander'
+import { SallyportError } from '@sallyport/base'
+import { verifyLog } from '@sallyport/tlog'
+import { decodeRecord } from '@sallyport/wire'
+import type { AuditRecord } from '@sallyport/wire'
+import { EXIT } from '../exit.ts'
+import { createOutput, utc } from '../output.ts'
+import type { CommonOptions } from '../options.ts'
+import { dataDir, dataOption, jsonOption } from '../options.ts'
+
+interface ShardOptions extends CommonOptions {
+  readonly gateway?: string
+}
+
+interface Shard {
+  readonly id: string
+  readonly dir: string
+  readonly origin: string
+  readonly keyFile: string
+}
+
+/** The one shard under the data directory, or the one that `--gateway` names. */
+function findShard(options: ShardOptions): Shard {
+  const root = join(dataDir(options), 'gateway')
+  const ids = existsSync(root)
+    ? readdirSync(root).filter((id) => existsSync(join(root, id, 'log')))
+    : []
+  const id = options.gateway ?? (ids.length === 1 ? ids[0] : undefined)
+  if (id === undefined || !ids.includes(id)) {
+    throw new SallyportError('SP_CONFIG_NO_LOG', 'there is no such audit log', {
+      detail: `logs found under \`${root}\`: ${ids.join(', ') || 'none'}`,
+      fix: 'name the gateway with --gateway and its data directory with --data',
+    })
+  }
+  const originFile = join(root, id, 'log', 'origin')
+  return {
+    id,
+    dir: join(root, id, 'log'),
+    origin: readFileSync(originFile, 'utf8').trim(),
+    keyFile: join(root, id, 'log.pub'),
+  }
+}
+
+export function addAudit(program: Command): void {
+  const audit = program.command('audit').description('read and verify the audit log')
+
+  audit
+    .command('verify')
+    .description('verify an audit log offline: every record, every checkpoint')
+    .option('--gateway <id>', 'whose log')
+    .option('--key <file>', 'public key of the log (PEM), got out of band')
+    .option('--checkpoint <file>', 'an earlier checkpoint held elsewhere: finds truncation too')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: ShardOptions & { key?: string; checkpoint?: string }) => {
+      const out = createOutput(options.json === true)
+      const shard = findShard(options)
+      const result = await verifyLog({
+        dir: shard.dir,
+        origin: shard.origin,
+        publicKey: createPublicKey(readFileSync(options.key ?? shard.keyFile)),
+        ...(options.checkpoint ? { checkpoint: readFileSync(options.checkpoint, 'utf8') } : {}),
+      })
+      if (!options.key) {
+        out.note('note: the key came from the same directory as the log; use --key for proof')
+      }
+      out.data({ gateway: shard.id, origin: shard.origin, ...result }, (value) =>
+        [
+          `${value.ok ? 'verified' : 'NOT VERIFIED'}: ${value.statement}`,
+          `records ${value.records}, under a checkpoint ${value.signed}, checkpoints ${value.checkpoints}`,
+          ...value.problems.map(({ code, message }) => `${code}: ${message}`),
+        ].join('\n'),
+      )
+      if (!result.ok) process.exitCode = EXIT.verification
+    })
+
+  audit
+    .command('tail')
+    .description('print the newest records')
+    .option('--gateway <id>', 'whose log')
+    .option('--count <n>', 'how many', '20')
+    .option('--follow', 'go on as records are appended')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: ShardOptions & { count: string; follow?: boolean }) => {
+      const shard = findShard(options)
+      const count = Number(options.count)
+      let next = 0
+      for (let first = true; first || options.follow === true; first = false) {
+        const records = await readRecords(shard, next)
+        const shown = first ? records.slice(-count) : records
+        for (const { index, record } of shown) {
+          const line =
+            options.json === true ? JSON.stringify({ index, ...record }) : describe(index, record)
+          process.stdout.write(`${line}\n`)
+        }
+        next = (records.at(-1)?.index ?? next - 1) + 1
+        if (options.follow === true) await sleep(500)
+      }
+    })
+
+  audit
+    .command('export')
+    .description('print every record as NDJSON, verified as it is read')
+    .option('--gateway <id>', 'whose log')
+    .addOption(dataOption())
+    .action(async (options: ShardOptions) => {
+      for (const { index, record } of await readRecords(findShard(options), 0)) {
+        process.stdout.write(`${JSON.stringify({ index, ...record })}\n`)
+      }
+    })
+}
+
+/** Reads the log by verifying it: nothing is printed that does not hash to what was written. */
+async function readRecords(
+  shard: Shard,
+  from: number,
+): Promise<{ index: number; record: AuditRecord }[]> {
+  const records: { index: number; record: AuditRecord }[] = []
+  const result = await verifyLog({
+    dir: shard.dir,
+    origin: shard.origin,
+    publicKey: createPublicKey(readFileSync(shard.keyFile)),
+    onRecord: (index, bytes) => {
+      if (index >= from) records.push({ index, record: decodeRecord(bytes) })
+    },
+  })
+  const torn = result.problems.every(({ message }) => message.startsWith('bytes that are no frame'))
+  if (!result.ok && !torn) {
+    const [problem] = result.problems
+    throw new SallyportError(
+      problem?.code ?? 'SP_LOG_TAMPERED',
+      problem?.message ?? 'the log does not verify',
+    )
+  }
+  return records
+}
+
+function describe(index: number, record: AuditRecord): string {
+  const head = `${String(index).padStart(7)}  ${utc(record.at)}  ${record.kind.padEnd(13)}`
+  switch (record.kind) {
+    case 'decision':
+      return `${head} ${record.decision.padEnd(5)} ${record.agent} → ${record.system}.${record.operation}  ${record.code}  ${record.id}`
+    case 'outcome':
+      return `${head} ${record.result} ${record.status} in ${record.durationMs} ms  ${record.decisionId}`
+    case 'labels':
+      return `${head} ${record.instance} + ${record.added.join(', ')}`
+    case 'approval-used':
+      return `${head} ${record.approvalId} by ${record.approvers.join(', ')}`
+    case 'event':
+      return `${head} ${record.event} ${record.code ?? ''} ${record.subject ?? ''}`.trimEnd()
+  }
+}

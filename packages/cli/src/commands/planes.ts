@@ -1,0 +1,240 @@
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import { parseJson, SallyportError } from '@sallyport/base'
+import { startControl } from '@sallyport/control'
+import { startGateway } from '@sallyport/gateway'
+import { loadDeclaration } from '@sallyport/network'
+import { adminClient } from '../admin.ts'
+import { createOutput } from '../output.ts'
+import type { CommonOptions } from '../options.ts'
+import { dataDir, dataOption } from '../options.ts'
+import { members, textOf } from '../shape.ts'
+import { selfCommand, stopSignal, supervise } from '../supervise.ts'
+import type { Line } from '../supervise.ts'
+import { consoleDir } from '../console.ts'
+
+/** Host and port of `127.0.0.1:7401` or `[::1]:7401`. */
+export function target(text: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (!match || port > 65_535) {
+    throw new SallyportError('SP_USAGE_ADDRESS', `\`${text}\` is not an address with a port`, {
+      fix: 'write it as `127.0.0.1:7401`',
+    })
+  }
+  return { host: match[1] ?? match[2] ?? '', port }
+}
+
+const ready = (line: Readonly<Record<string, unknown>>): void => {
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}
+
+const collect = (value: string, previous: string[]): string[] => [...previous, value]
+
+/** `control`, `gateway` and `up`. Each says on stdout, as one JSON line, when and where it is ready. */
+export function addPlanes(program: Command): void {
+  program
+    .command('control')
+    .description('run the control plane')
+    .option('--network <file>', 'the declaration', 'network.yaml')
+    .option('--console-port <port>', 'console and operator API on localhost', '7400')
+    .option('--plane <address>', 'where gateways and agents reach it', '127.0.0.1:7401')
+    .addOption(dataOption())
+    .action(
+      async (options: CommonOptions & { network: string; consolePort: string; plane: string }) => {
+        const declaration = await loadDeclaration({ networkFile: options.network })
+        const staticDir = consoleDir()
+        const control = await startControl({
+          dataDir: dataDir(options),
+          declaration,
+          console: { port: Number(options.consolePort), ...(staticDir ? { staticDir } : {}) },
+          plane: target(options.plane),
+          ...(process.env.DATABASE_URL ? { databaseUrl: process.env.DATABASE_URL } : {}),
+        })
+        const stopping = stopSignal()
+        ready({
+          ready: 'control',
+          console: control.consoleUrl,
+          plane: `${control.planeAddress.host}:${control.planeAddress.port}`,
+          ...(control.bootstrapLink ? { link: control.bootstrapLink } : {}),
+        })
+        await stopping
+        await control.close()
+      },
+    )
+
+  program
+    .command('gateway')
+    .description('run a gateway')
+    .requiredOption('--id <id>', 'name of this gateway')
+    .option('--control <address>', 'the control plane', '127.0.0.1:7401')
+    .option('--listen <address>', 'where agents reach it', '127.0.0.1:7402')
+    .option('--token-file <file>', 'join token, for the first start')
+    .option('--secrets <file>', 'JSON file: secret name → value')
+    .option('--upstream <system=address>', 'where a system is, if not as declared', collect, [])
+    .addOption(dataOption())
+    .action(
+      async (
+        options: CommonOptions & {
+          id: string
+          control: string
+          listen: string
+          tokenFile?: string
+          secrets?: string
+          upstream: string[]
+        },
+      ) => {
+        const data = dataDir(options)
+        const gateway = await startGateway({
+          id: options.id,
+          dataDir: join(data, 'gateway', options.id),
+          control: target(options.control),
+          listen: target(options.listen),
+          pinsFile: join(data, 'trust', 'pins.json'),
+          ...joinToken(options.tokenFile),
+          secrets: readSecrets(options.secrets),
+          upstreams: Object.fromEntries(
+            options.upstream.map((text) => {
+              const [system = '', address = ''] = text.split('=')
+              return [system, target(address)]
+            }),
+          ),
+        })
+        const stopping = stopSignal()
+        ready({
+          ready: 'gateway',
+          id: options.id,
+          address: `${gateway.address.host}:${gateway.address.port}`,
+        })
+        await stopping
+        await gateway.close()
+      },
+    )
+
+  program
+    .command('up')
+    .description('run the control plane (with its database) and one gateway on this machine')
+    .option('--network <file>', 'the declaration', 'network.yaml')
+    .option('--console-port <port>', 'console and operator API on localhost', '7400')
+    .option('--plane <address>', 'control plane', '127.0.0.1:7401')
+    .option('--listen <address>', 'gateway', '127.0.0.1:7402')
+    .option('--secrets <file>', 'JSON file: secret name → value')
+    .option('--upstream <system=address>', 'where a system is, if not as declared', collect, [])
+    .addOption(dataOption())
+    .action(
+      async (
+        options: CommonOptions & {
+          network: string
+          consolePort: string
+          plane: string
+          listen: string
+          secrets?: string
+          upstream: string[]
+        },
+      ) => {
+        const out = createOutput(false)
+        const planes = await startPlanes({
+          data: dataDir(options),
+          network: resolve(options.network),
+          consolePort: Number(options.consolePort),
+          plane: options.plane,
+          listen: options.listen,
+          ...(options.secrets ? { secrets: resolve(options.secrets) } : {}),
+          upstreams: options.upstream,
+          onError: (name, text) => out.note(`${name}: ${text}`),
+        })
+        out.note(`console  ${textOf(planes.control.console)}`)
+        if (planes.control.link !== undefined) out.note(`sign in  ${textOf(planes.control.link)}`)
+        out.note(`gateway  ${textOf(planes.gateway.address)}`)
+        ready({ ready: 'up', ...planes.control, gateway: planes.gateway.address })
+        await stopSignal()
+        await planes.stop()
+      },
+    )
+}
+
+export interface PlanesOptions {
+  readonly data: string
+  readonly network: string
+  readonly consolePort: number
+  readonly plane: string
+  readonly listen: string
+  readonly secrets?: string
+  readonly upstreams: readonly string[]
+  readonly onError: (process: string, text: string) => void
+  /** Runs once the control plane answers and before the gateway starts: brings services up, returns their addresses. */
+  readonly beforeGateway?: (control: Line) => Promise<readonly string[]>
+}
+
+export interface Planes {
+  readonly control: Line
+  readonly gateway: Line
+  stop(): Promise<void>
+}
+
+/** Starts the control plane and one gateway as processes of their own. */
+export async function startPlanes(options: PlanesOptions): Promise<Planes> {
+  const controlProcess = supervise({
+    name: 'control',
+    ...selfCommand(
+      'control',
+      ...['--network', options.network, '--data', options.data],
+      ...['--console-port', String(options.consolePort), '--plane', options.plane],
+    ),
+    onError: (text) => options.onError('control', text),
+  })
+  try {
+    const control = await controlProcess.line(({ ready: what }) => what === 'control', 60_000)
+    const upstreams = [...options.upstreams, ...((await options.beforeGateway?.(control)) ?? [])]
+    const token = members(
+      await adminClient(options.data).post('/api/join-tokens', { kind: 'gateway', name: 'gw1' }),
+    )
+    const gatewayProcess = supervise({
+      name: 'gateway',
+      ...selfCommand(
+        'gateway',
+        ...['--id', 'gw1', '--data', options.data, '--control', textOf(control.plane)],
+        ...['--listen', options.listen],
+        ...(options.secrets ? ['--secrets', options.secrets] : []),
+        ...upstreams.flatMap((upstream) => ['--upstream', upstream]),
+      ),
+      // The environment of a process is readable by its own user only, and the token works once.
+      env: { SALLYPORT_JOIN_TOKEN: textOf(token.token) },
+      onError: (text) => options.onError('gateway', text),
+    })
+    const gateway = await gatewayProcess.line(({ ready: what }) => what === 'gateway', 60_000)
+    return {
+      control,
+      gateway,
+      async stop() {
+        await gatewayProcess.stop()
+        await controlProcess.stop(10_000)
+      },
+    }
+  } catch (error) {
+    await controlProcess.stop(10_000)
+    throw error
+  }
+}
+
+function readSecrets(file: string | undefined): Record<string, string> {
+  if (file === undefined) return {}
+  const secrets: Record<string, string> = {}
+  for (const [name, value] of Object.entries(members(parseJson(readFileSync(file, 'utf8'))))) {
+    if (typeof value !== 'string') {
+      throw new SallyportError('SP_CONFIG_SECRETS', `secret \`${name}\` is not a string`, {
+        fix: 'the secrets file is one JSON object of names and string values',
+      })
+    }
+    secrets[name] = value
+  }
+  return secrets
+}
+
+function joinToken(file: string | undefined): { joinToken?: string } {
+  const token =
+    file === undefined ? process.env.SALLYPORT_JOIN_TOKEN : readFileSync(file, 'utf8').trim()
+  delete process.env.SALLYPORT_JOIN_TOKEN
+  return token ? { joinToken: token } : {}
+}

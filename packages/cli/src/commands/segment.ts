@@ -1,0 +1,59 @@
+import type { Command } from 'commander'
+import { SallyportError } from '@sallyport/base'
+import { loadDeclaration } from '@sallyport/network'
+import { emitNetworkPolicy, emitNftables, verifySegments } from '@sallyport/segments'
+import { EXIT } from '../exit.ts'
+import { createOutput } from '../output.ts'
+import { jsonOption } from '../options.ts'
+
+export function addSegment(program: Command): void {
+  const segment = program.command('segment').description('the declaration as network segments')
+
+  segment
+    .command('emit')
+    .description('print the artefact of a target: `kubernetes` or `nftables`')
+    .argument('<target>')
+    .option('--network <file>', 'the declaration', 'network.yaml')
+    .action(async (target: string, options: { network: string }) => {
+      const { network } = await loadDeclaration({ networkFile: options.network })
+      switch (target) {
+        case 'kubernetes':
+          process.stdout.write(emitNetworkPolicy(network))
+          return
+        case 'nftables':
+          process.stdout.write(emitNftables(network))
+          return
+        default:
+          throw new SallyportError(
+            'SP_USAGE_TARGET',
+            `there is no segmentation target \`${target}\``,
+            {
+              fix: 'use `kubernetes` or `nftables`',
+            },
+          )
+      }
+    })
+
+  segment
+    .command('verify')
+    .description('interpret what is emitted and compare it with the reachability matrix')
+    .option('--network <file>', 'the declaration', 'network.yaml')
+    .addOption(jsonOption())
+    .action(async (options: { network: string; json?: boolean }) => {
+      const out = createOutput(options.json === true)
+      const { network } = await loadDeclaration({ networkFile: options.network })
+      const results = verifySegments(network)
+      out.data(results, (rows) =>
+        rows
+          .map(({ target, equal, missing, extra }) =>
+            [
+              `${target}: ${equal ? 'equal to the matrix' : 'NOT equal to the matrix'}`,
+              ...missing.map((flow) => `  not let through: ${flow}`),
+              ...extra.map((flow) => `  let through but not declared: ${flow}`),
+            ].join('\n'),
+          )
+          .join('\n'),
+      )
+      if (results.some(({ equal }) => !equal)) process.exitCode = EXIT.verification
+    })
+}
