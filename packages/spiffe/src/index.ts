@@ -1,1 +1,8 @@
-export {}
+export { TrustBundle, certificatesFromPem } from './bundle.ts'
+export { csrFor, publicKeyFromCsr } from './csr.ts'
+export { agentId, controlId, gatewayId, kindOf, parseSpiffeId, serviceId } from './id.ts'
+export type { SpiffeId, SpiffeKind } from './id.ts'
+export { createIssuer, createRoot } from './issue.ts'
+export type { IssuedSvid, Issuer, LeafRequest, RootMaterial, RootRequest } from './issue.ts'
+export { verifySvid } from './verify.ts'
+export type { VerifiedSvid } from './verify.ts'

@@ -1,0 +1,291 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  hash,
+  randomBytes,
+  sign,
+} from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+
+import { SallyportError } from '@sallyport/base'
+
+import { certificatesFromPem } from './bundle.ts'
+import { GENERAL_NAME, KEY_USAGE, OID, parseCertificate } from './certificate.ts'
+import type { Certificate } from './certificate.ts'
+import { TAG } from './der-read.ts'
+import {
+  bits,
+  boolean,
+  der,
+  namedBits,
+  octets,
+  oid,
+  pem,
+  sequence,
+  set,
+  time,
+  unsigned,
+} from './der-write.ts'
+import { checkTrustDomain, parseSpiffeId } from './id.ts'
+import { checkAuthority } from './profile.ts'
+
+export interface RootRequest {
+  readonly trustDomain: string
+  /** Seconds of validity. */
+  readonly ttlSeconds: number
+  /** Milliseconds since the epoch. */
+  readonly now?: number
+}
+
+export interface RootMaterial {
+  readonly certificatePem: string
+  /** PKCS#8 PEM, P-256. */
+  readonly privateKeyPem: string
+}
+
+export interface LeafRequest {
+  readonly spiffeId: string
+  /** SubjectPublicKeyInfo, DER; P-256 only. */
+  readonly publicKeySpki: Buffer
+  /** Seconds of validity, cut to what the root has left. */
+  readonly ttlSeconds: number
+  /** Milliseconds since the epoch. */
+  readonly now?: number
+  readonly dnsNames?: readonly string[]
+}
+
+export interface IssuedSvid {
+  /** The leaf alone: the root is what the other side already has. */
+  readonly chainPem: string
+  /** Lower-case hex. */
+  readonly serial: string
+  /** Milliseconds since the epoch, as encoded (whole seconds). */
+  readonly notBefore: number
+  readonly notAfter: number
+}
+
+export interface Issuer {
+  readonly trustDomain: string
+  /**
+   * Issues one X.509-SVID.
+   *
+   * @throws SallyportError `SP_ISSUE_REFUSED`, `SP_SPIFFE_ID`
+   */
+  issue(request: LeafRequest): IssuedSvid
+}
+
+/** How far back validity starts, for clocks that run behind (SPIRE's default). */
+const BACKDATE_MS = 10_000
+const MAX_DNS_NAMES = 16
+const DNS_NAME =
+  /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/
+
+function refuse(message: string): SallyportError {
+  return new SallyportError('SP_ISSUE_REFUSED', message)
+}
+
+/** Whole seconds, as certificates carry them. */
+const seconds = (at: number): number => Math.floor(at / 1000) * 1000
+
+/**
+ * Makes the self-signed root of a trust domain: P-256, no path in its id, no signing certificate below it,
+ * URI names constrained to the trust domain.
+ *
+ * @throws SallyportError `SP_SPIFFE_ID`, `SP_ISSUE_REFUSED`
+ */
+export function createRoot(request: RootRequest): RootMaterial {
+  checkTrustDomain(request.trustDomain)
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const spki = publicKey.export({ format: 'der', type: 'spki' })
+  const now = request.now ?? Date.now()
+  const keyId = keyIdOf(spki)
+  const subject = sequence(
+    set(
+      sequence(
+        oid(OID.commonName),
+        // A common name holds 64 characters at most; the key id keeps successive roots apart.
+        der(
+          TAG.utf8String,
+          Buffer.from(`${request.trustDomain.slice(0, 40)} ${keyId.toString('hex').slice(0, 16)}`),
+        ),
+      ),
+    ),
+  )
+  const raw = signCertificate(privateKey, {
+    issuer: subject,
+    subject,
+    spki,
+    ...validity(now, request.ttlSeconds, Number.MAX_SAFE_INTEGER),
+    serial: newSerial(),
+    extensions: [
+      extension(OID.basicConstraints, true, sequence(boolean(true), unsigned(Buffer.from([0])))),
+      extension(OID.keyUsage, true, namedBits(KEY_USAGE.keyCertSign, KEY_USAGE.crlSign)),
+      extension(OID.subjectKeyId, false, octets(keyId)),
+      extension(OID.subjectAltName, false, sequence(uriName(`spiffe://${request.trustDomain}`))),
+      extension(
+        OID.nameConstraints,
+        true,
+        sequence(der(0xa0, sequence(uriName(request.trustDomain)))),
+      ),
+    ],
+  })
+  return {
+    certificatePem: pem('CERTIFICATE', raw),
+    privateKeyPem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+  }
+}
+
+/**
+ * An issuer over one signing certificate and its key. Checks once that they belong together.
+ *
+ * @throws SallyportError `SP_ISSUE_REFUSED` and what the profile says of the certificate
+ */
+export function createIssuer(material: {
+  readonly certificatePem: string
+  readonly privateKey: KeyObject | string
+}): Issuer {
+  const [raw, ...others] = certificatesFromPem(material.certificatePem)
+  if (raw === undefined || others.length > 0)
+    throw refuse('the issuer needs exactly one certificate')
+  const root = parseCertificate(raw)
+  const trustDomain = trustDomainOf(root)
+  checkAuthority(root, trustDomain)
+  const privateKey =
+    typeof material.privateKey === 'string'
+      ? createPrivateKey(material.privateKey)
+      : material.privateKey
+  if (!isP256(privateKey)) throw refuse('the issuer key is not a P-256 key')
+  const own = createPublicKey(privateKey).export({ format: 'der', type: 'spki' })
+  if (!own.equals(root.spki)) throw refuse('the issuer key does not belong to the certificate')
+  return { trustDomain, issue: (request) => issueLeaf(root, trustDomain, privateKey, request) }
+}
+
+function trustDomainOf(root: Certificate): string {
+  const name = root.subjectAltName?.value.find((entry) => entry.tag === GENERAL_NAME.uri)
+  if (!name) throw refuse('the issuer certificate names no trust domain')
+  return parseSpiffeId(name.content.toString('latin1')).trustDomain
+}
+
+function issueLeaf(
+  root: Certificate,
+  trustDomain: string,
+  privateKey: KeyObject,
+  request: LeafRequest,
+): IssuedSvid {
+  const id = parseSpiffeId(request.spiffeId)
+  if (id.trustDomain !== trustDomain) throw refuse('the id is of another trust domain')
+  if (id.path === '') throw refuse('the id has no path')
+  const spki = canonicalKey(request.publicKeySpki)
+  const now = request.now ?? Date.now()
+  if (now > root.notAfter || now < root.notBefore)
+    throw refuse('the issuer certificate is not valid now')
+  const names = request.dnsNames ?? []
+  if (names.length > MAX_DNS_NAMES || names.some((name) => !DNS_NAME.test(name))) {
+    throw refuse('a DNS name is not acceptable')
+  }
+  const period = validity(now, request.ttlSeconds, root.notAfter)
+  const serial = newSerial()
+  const raw = signCertificate(privateKey, {
+    issuer: root.subject,
+    subject: sequence(),
+    spki,
+    ...period,
+    serial,
+    extensions: [
+      extension(OID.basicConstraints, true, sequence()),
+      extension(OID.keyUsage, true, namedBits(KEY_USAGE.digitalSignature)),
+      extension(OID.extendedKeyUsage, false, sequence(oid(OID.serverAuth), oid(OID.clientAuth))),
+      extension(OID.subjectKeyId, false, octets(keyIdOf(spki))),
+      extension(
+        OID.authorityKeyId,
+        false,
+        sequence(der(0x80, root.subjectKeyId ?? keyIdOf(root.spki))),
+      ),
+      extension(
+        OID.subjectAltName,
+        true,
+        sequence(
+          uriName(id.uri),
+          ...names.map((name) => der(GENERAL_NAME.dns, Buffer.from(name, 'latin1'))),
+        ),
+      ),
+    ],
+  })
+  return { chainPem: pem('CERTIFICATE', raw), serial: serial.toString('hex'), ...period }
+}
+
+function validity(
+  now: number,
+  ttlSeconds: number,
+  limit: number,
+): { notBefore: number; notAfter: number } {
+  if (!Number.isFinite(ttlSeconds) || ttlSeconds < 1) throw refuse('the lifetime is under a second')
+  return {
+    notBefore: seconds(now - BACKDATE_MS),
+    notAfter: Math.min(seconds(now + ttlSeconds * 1000), limit),
+  }
+}
+
+function isP256(key: KeyObject): boolean {
+  return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1'
+}
+
+/** The key alone, encoded anew, so that nothing else a requester put there is signed. */
+function canonicalKey(spki: Buffer): Buffer {
+  let key: KeyObject
+  try {
+    key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
+  } catch {
+    throw refuse('the public key cannot be read')
+  }
+  if (!isP256(key)) throw refuse('the public key is not a P-256 key')
+  return key.export({ format: 'der', type: 'spki' })
+}
+
+/** 128 bits, 126 of them random; never a leading zero octet, so that its hex form has one spelling. */
+function newSerial(): Buffer {
+  const serial = randomBytes(16)
+  serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40
+  return serial
+}
+
+/** Key id (RFC 7093, method 1: SHA-256 cut to 160 bits) over the whole SPKI. */
+function keyIdOf(spki: Buffer): Buffer {
+  return hash('sha256', spki, 'buffer').subarray(0, 20)
+}
+
+function uriName(uri: string): Buffer {
+  return der(GENERAL_NAME.uri, Buffer.from(uri, 'latin1'))
+}
+
+function extension(id: string, critical: boolean, value: Buffer): Buffer {
+  return sequence(oid(id), ...(critical ? [boolean(true)] : []), octets(value))
+}
+
+interface Body {
+  readonly issuer: Buffer
+  readonly subject: Buffer
+  readonly spki: Buffer
+  readonly notBefore: number
+  readonly notAfter: number
+  readonly serial: Buffer
+  readonly extensions: readonly Buffer[]
+}
+
+const ALGORITHM = sequence(oid(OID.ecdsaSha256))
+
+/** TBSCertificate and Certificate (RFC 5280, 4.1), ECDSA with SHA-256. */
+function signCertificate(privateKey: KeyObject, body: Body): Buffer {
+  const tbs = sequence(
+    der(0xa0, unsigned(Buffer.from([2]))),
+    unsigned(body.serial),
+    ALGORITHM,
+    body.issuer,
+    sequence(time(body.notBefore), time(body.notAfter)),
+    body.subject,
+    body.spki,
+    der(0xa3, sequence(...body.extensions)),
+  )
+  return sequence(tbs, ALGORITHM, bits(sign('sha256', tbs, privateKey)))
+}

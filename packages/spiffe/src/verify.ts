@@ -1,0 +1,160 @@
+import { createPublicKey, verify } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+
+import { SallyportError } from '@sallyport/base'
+
+import type { TrustBundle } from './bundle.ts'
+import { parseCertificate } from './certificate.ts'
+import type { Certificate } from './certificate.ts'
+import { malformed } from './der-read.ts'
+import type { SpiffeId } from './id.ts'
+import { breaks, checkAuthority, checkLeaf, checkNameConstraints } from './profile.ts'
+
+/** A peer that proved an identity; made by `verifySvid` only. */
+export interface VerifiedSvid {
+  readonly id: SpiffeId
+  /** Lower-case hex. */
+  readonly serial: string
+  /** Milliseconds since the epoch. */
+  readonly notBefore: number
+  /** Milliseconds since the epoch: the last valid one. */
+  readonly notAfter: number
+  readonly publicKey: KeyObject
+}
+
+/** Longest chain looked at: a leaf and three signing certificates. */
+const MAX_CHAIN = 4
+
+const HASH_OF: Readonly<Record<string, { hash: string | null; keyType: string }>> = {
+  '1.2.840.10045.4.3.2': { hash: 'sha256', keyType: 'ec' },
+  '1.2.840.10045.4.3.3': { hash: 'sha384', keyType: 'ec' },
+  '1.2.840.10045.4.3.4': { hash: 'sha512', keyType: 'ec' },
+  '1.2.840.113549.1.1.11': { hash: 'sha256', keyType: 'rsa' },
+  '1.2.840.113549.1.1.12': { hash: 'sha384', keyType: 'rsa' },
+  '1.2.840.113549.1.1.13': { hash: 'sha512', keyType: 'rsa' },
+  '1.3.101.112': { hash: null, keyType: 'ed25519' },
+}
+
+/**
+ * Verifies an X.509-SVID against the bundle of exactly the trust domain that its leaf claims (X509-SVID, section 5;
+ * RFC 5280, section 6). The chain stands in order, leaf first; it may end with the root or just before it.
+ * Every certificate of the path, the root too, must be valid at `now`.
+ *
+ * @param chainDer leaf first, each DER
+ * @param bundles by trust domain; a domain without an entry is foreign
+ * @param options `now` in milliseconds since the epoch
+ * @throws SallyportError `SP_SVID_MALFORMED`, `SP_SVID_PROFILE`, `SP_SPIFFE_ID`, `SP_SVID_FOREIGN`,
+ *   `SP_SVID_UNTRUSTED`, `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`
+ */
+export function verifySvid(
+  chainDer: readonly Buffer[],
+  bundles: ReadonlyMap<string, TrustBundle>,
+  options: { readonly now: number },
+): VerifiedSvid {
+  const [leafDer, ...above] = chainDer
+  if (leafDer === undefined) throw malformed('an empty chain')
+  if (chainDer.length > MAX_CHAIN) throw malformed(`more than ${MAX_CHAIN} certificates`)
+  const leaf = parseCertificate(leafDer)
+  const id = checkLeaf(leaf)
+  const bundle = bundles.get(id.trustDomain)
+  if (!bundle || bundle.trustDomain !== id.trustDomain) {
+    throw new SallyportError('SP_SVID_FOREIGN', 'the certificate is of a foreign trust domain', {
+      detail: `no bundle for ${id.trustDomain}`,
+    })
+  }
+  const path = [leaf, ...above.map((raw) => parseCertificate(raw))]
+  const anchored = endAtRoot(path, bundle)
+  for (const [index, certificate] of anchored.entries()) {
+    if (index > 0) checkSigner(certificate, anchored.slice(0, index), id.trustDomain)
+    checkValidity(certificate, options.now)
+  }
+  return {
+    id,
+    serial: leaf.serial,
+    notBefore: leaf.notBefore,
+    notAfter: leaf.notAfter,
+    publicKey: publicKeyOf(leaf),
+  }
+}
+
+/** The chain with each signature checked, and the bundle's own root at its end. */
+function endAtRoot(path: readonly Certificate[], bundle: TrustBundle): Certificate[] {
+  const isRoot = (certificate: Certificate): boolean =>
+    bundle.authorities.some((root) => root.raw.equals(certificate.raw))
+  const last = path.at(-1)
+  const below = path.length > 1 && last && isRoot(last) ? path.slice(0, -1) : path
+  for (const [index, certificate] of below.entries()) {
+    if (isRoot(certificate)) throw untrusted('a root inside the chain')
+    const signer = below[index + 1]
+    if (signer === undefined) {
+      const root = bundle.authorities.find((candidate) => signed(certificate, candidate))
+      if (!root) throw untrusted('no root of the trust domain signed the chain')
+      return [...below, root]
+    }
+    if (!signed(certificate, signer))
+      throw untrusted('a link of the chain is not signed by the next')
+  }
+  throw malformed('an empty chain')
+}
+
+function checkSigner(
+  signer: Certificate,
+  below: readonly Certificate[],
+  trustDomain: string,
+): void {
+  checkAuthority(signer, trustDomain)
+  const { pathLength } = signer.basicConstraints?.value ?? {}
+  // The leaf does not count against the path length.
+  if (pathLength !== undefined && below.length - 1 > pathLength) {
+    throw breaks('more signing certificates than the path length allows')
+  }
+  if (signer.nameConstraints) {
+    for (const certificate of below) checkNameConstraints(signer.nameConstraints.value, certificate)
+  }
+}
+
+function checkValidity(certificate: Certificate, now: number): void {
+  if (now < certificate.notBefore) {
+    throw new SallyportError('SP_SVID_NOT_YET_VALID', 'the certificate is not yet valid', {
+      detail: `valid from ${new Date(certificate.notBefore).toISOString()}`,
+      fix: 'check the clocks of both machines',
+    })
+  }
+  if (!(now <= certificate.notAfter)) {
+    throw new SallyportError('SP_SVID_EXPIRED', 'the certificate has expired', {
+      detail: `valid until ${new Date(certificate.notAfter).toISOString()}`,
+      fix: 'renew the certificate and connect again',
+    })
+  }
+}
+
+function signed(certificate: Certificate, by: Certificate): boolean {
+  if (!certificate.issuer.equals(by.subject)) return false
+  const { authorityKeyId } = certificate
+  if (authorityKeyId && by.subjectKeyId && !authorityKeyId.equals(by.subjectKeyId)) return false
+  const algorithm = HASH_OF[certificate.signatureAlgorithm]
+  if (!algorithm) return false
+  const key = publicKeyOf(by)
+  if (key.asymmetricKeyType !== algorithm.keyType) return false
+  return verify(algorithm.hash, certificate.tbs, key, certificate.signature)
+}
+
+const WEAKEST_RSA = 2048
+
+function publicKeyOf(certificate: Certificate): KeyObject {
+  let key: KeyObject
+  try {
+    key = createPublicKey({ key: certificate.spki, format: 'der', type: 'spki' })
+  } catch {
+    throw malformed('a public key that cannot be read')
+  }
+  const { modulusLength } = key.asymmetricKeyDetails ?? {}
+  if (modulusLength !== undefined && modulusLength < WEAKEST_RSA) {
+    throw breaks(`an RSA key of fewer than ${WEAKEST_RSA} bits`)
+  }
+  return key
+}
+
+function untrusted(what: string): SallyportError {
+  return new SallyportError('SP_SVID_UNTRUSTED', 'the certificate is not trusted', { detail: what })
+}

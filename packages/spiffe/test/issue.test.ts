@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, it } from 'node:test'
+
+import {
+  certificatesFromPem,
+  createIssuer,
+  createRoot,
+  csrFor,
+  publicKeyFromCsr,
+  TrustBundle,
+  verifySvid,
+} from '../src/index.ts'
+
+const root = createRoot({ trustDomain: 'bank.test', ttlSeconds: 86_400 })
+const issuer = createIssuer({ certificatePem: root.certificatePem, privateKey: root.privateKeyPem })
+const bundles = new Map([['bank.test', TrustBundle.fromPem('bank.test', root.certificatePem)]])
+const spkiOf = (curve = 'P-256') =>
+  generateKeyPairSync('ec', { namedCurve: curve }).publicKey.export({ format: 'der', type: 'spki' })
+const request = {
+  spiffeId: 'spiffe://bank.test/agent/monitor/1',
+  publicKeySpki: spkiOf(),
+  ttlSeconds: 900,
+}
+
+describe('createIssuer', () => {
+  it('issues what the verifier accepts, with the facts it returns', () => {
+    const now = Date.now()
+    const issued = issuer.issue({ ...request, now, dnsNames: ['localhost'] })
+    const verified = verifySvid(certificatesFromPem(issued.chainPem), bundles, { now })
+    assert.equal(verified.id.uri, request.spiffeId)
+    assert.equal(verified.serial, issued.serial)
+    assert.equal(verified.notAfter, issued.notAfter)
+    assert.equal(verified.notBefore, issued.notBefore)
+    assert.equal(issued.notAfter, Math.floor((now + 900_000) / 1000) * 1000)
+    assert.ok(
+      verified.publicKey.equals(
+        createPublicKey({ key: request.publicKeySpki, format: 'der', type: 'spki' }),
+      ),
+    )
+    const node = new X509Certificate(issued.chainPem)
+    assert.equal(node.serialNumber.toLowerCase(), issued.serial)
+    assert.equal(node.subjectAltName, 'URI:spiffe://bank.test/agent/monitor/1, DNS:localhost')
+  })
+
+  it('never gives a serial twice', () => {
+    const serials = new Set(Array.from({ length: 500 }, () => issuer.issue(request).serial))
+    assert.equal(serials.size, 500)
+  })
+
+  it('never outlives the root', () => {
+    const short = createRoot({ trustDomain: 'bank.test', ttlSeconds: 60 })
+    const from = createIssuer({
+      certificatePem: short.certificatePem,
+      privateKey: short.privateKeyPem,
+    })
+    const end = Date.parse(new X509Certificate(short.certificatePem).validTo)
+    assert.equal(from.issue(request).notAfter, end)
+    assert.throws(() => from.issue({ ...request, now: end + 1000 }), { code: 'SP_ISSUE_REFUSED' })
+  })
+
+  it('refuses other domains, ids without path, other keys, and bad names', () => {
+    const refused = (change: object, code = 'SP_ISSUE_REFUSED') => {
+      assert.throws(() => issuer.issue({ ...request, ...change }), { code }, JSON.stringify(change))
+    }
+    assert.ok(issuer.issue(request).serial)
+    refused({ spiffeId: 'spiffe://evil.test/agent/a/1' })
+    refused({ spiffeId: 'spiffe://bank.test' })
+    refused({ spiffeId: 'spiffe://bank.test/a/../b' }, 'SP_SPIFFE_ID')
+    refused({ publicKeySpki: spkiOf('P-384') })
+    refused({
+      publicKeySpki: generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({
+        format: 'der',
+        type: 'spki',
+      }),
+    })
+    refused({ publicKeySpki: Buffer.from('no key') })
+    refused({ ttlSeconds: 0 })
+    refused({ ttlSeconds: Number.NaN })
+    refused({ dnsNames: ['bad name'] })
+    refused({ dnsNames: ['*.bank.test'] })
+  })
+
+  it("refuses a key that is not the certificate's", () => {
+    const other = createRoot({ trustDomain: 'bank.test', ttlSeconds: 60 })
+    assert.throws(
+      () => createIssuer({ certificatePem: root.certificatePem, privateKey: other.privateKeyPem }),
+      { code: 'SP_ISSUE_REFUSED' },
+    )
+  })
+
+  it('makes what `openssl verify -x509_strict` accepts', (context) => {
+    if (spawnSync('openssl', ['version']).status !== 0) {
+      context.skip('openssl is not on this machine')
+      return
+    }
+    const dir = mkdtempSync(join(tmpdir(), 'sp-issue-'))
+    try {
+      const leaf = issuer.issue(request)
+      writeFileSync(join(dir, 'root.pem'), root.certificatePem)
+      writeFileSync(join(dir, 'leaf.pem'), leaf.chainPem)
+      const run = (purpose: string, anchor: string) =>
+        spawnSync(
+          'openssl',
+          ['verify', '-x509_strict', '-purpose', purpose, '-CAfile', anchor, 'leaf.pem'],
+          { cwd: dir },
+        ).status
+      assert.equal(run('sslclient', 'root.pem'), 0)
+      assert.equal(run('sslserver', 'root.pem'), 0)
+      writeFileSync(
+        join(dir, 'other.pem'),
+        createRoot({ trustDomain: 'bank.test', ttlSeconds: 60 }).certificatePem,
+      )
+      assert.notEqual(run('sslclient', 'other.pem'), 0)
+    } finally {
+      rmSync(dir, { recursive: true })
+    }
+  })
+})
+
+describe('certificate requests', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+
+  it('hand over the key they were signed with', async () => {
+    const spki = await publicKeyFromCsr(csrFor(privateKey))
+    assert.ok(spki.equals(publicKey.export({ format: 'der', type: 'spki' })))
+  })
+
+  it('are refused when altered, of another key type, or not one PEM block', async () => {
+    const text = csrFor(privateKey)
+    const body = Buffer.from(text.split('\n').slice(1, -2).join(''), 'base64')
+    const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
+      format: 'der',
+      type: 'spki',
+    })
+    const at = body.indexOf(publicKey.export({ format: 'der', type: 'spki' }))
+    assert.ok(at > 0)
+    other.copy(body, at)
+    const swapped = `-----BEGIN CERTIFICATE REQUEST-----\n${body.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`
+    const p384 = csrFor(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey)
+    for (const bad of [
+      swapped,
+      p384,
+      '',
+      'x',
+      text + text,
+      body.toString('base64'),
+      root.certificatePem,
+      `${text}${'A'.repeat(9000)}`,
+    ]) {
+      await assert.rejects(publicKeyFromCsr(bad), { code: 'SP_CSR_INVALID' })
+    }
+  })
+})
