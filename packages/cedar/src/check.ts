@@ -1,0 +1,102 @@
+import type { DetailedError } from '@cedar-policy/cedar-wasm/nodejs'
+import { SallyportError } from '@sallyport/base'
+import { boundPolicy, boundSchema, POLICY_LIMITS } from './lex.ts'
+import type { Token } from './lex.ts'
+import { parsePolicies, validatePolicies } from './parser.ts'
+import type { PolicyInput } from './policy-set.ts'
+import type { Diagnostic } from './types.ts'
+
+/**
+ * Parses policies and, given a schema, type-checks them. Problems in the input are diagnostics, not throws;
+ * warnings do not make it not ok.
+ *
+ * @throws SallyportError `SP_CEDAR_LIMIT`, `SP_CEDAR_SYNTAX` for what is not even handed to the parser,
+ *   `SP_CEDAR_PARSER` when the parser crashed
+ */
+export async function checkPolicies(
+  input: PolicyInput,
+): Promise<{ ok: boolean; diagnostics: Diagnostic[] }> {
+  boundAll(input)
+  const diagnostics: Diagnostic[] = []
+  const answers = await parsePolicies(input.policies.map(({ source }) => source))
+  for (const [i, answer] of answers.entries()) {
+    const policy = input.policies[i]
+    if (answer.type === 'failure' && policy) {
+      diagnostics.push(...answer.errors.map((error) => toDiagnostic(error, 'error', policy)))
+    }
+  }
+  if (input.schema !== undefined && diagnostics.length === 0) {
+    diagnostics.push(...(await validate(input, input.schema)))
+  }
+  return { ok: diagnostics.every(({ severity }) => severity !== 'error'), diagnostics }
+}
+
+async function validate(input: PolicyInput, schema: string): Promise<Diagnostic[]> {
+  const byId = new Map(input.policies.map((policy) => [policy.id, policy]))
+  const answer = await validatePolicies(
+    input.policies.map(({ id, source }) => [id, source] as const),
+    schema,
+  )
+  if (answer.type === 'failure') return answer.errors.map((error) => toDiagnostic(error, 'error'))
+  return [
+    ...answer.validationErrors.map(({ policyId, error }) =>
+      toDiagnostic(error, 'error', byId.get(policyId)),
+    ),
+    ...answer.validationWarnings.map(({ policyId, error }) =>
+      toDiagnostic(error, 'warning', byId.get(policyId)),
+    ),
+    ...answer.otherWarnings.map((error) => toDiagnostic(error, 'warning')),
+  ]
+}
+
+function toDiagnostic(
+  error: DetailedError,
+  severity: Diagnostic['severity'],
+  policy?: { readonly id: string; readonly source: string },
+): Diagnostic {
+  const [place] = error.sourceLocations ?? []
+  const label = place?.label ? ` (${place.label})` : ''
+  return {
+    severity,
+    message: `${error.message}${label}`,
+    ...(error.help === null ? {} : { help: error.help }),
+    ...(policy ? { policyId: policy.id } : {}),
+    ...(policy && place
+      ? { start: toUtf16(policy.source, place.start), end: toUtf16(policy.source, place.end) }
+      : {}),
+  }
+}
+
+/** The parser counts UTF-8 bytes. */
+function toUtf16(text: string, bytes: number): number {
+  return Buffer.from(text).subarray(0, bytes).toString().length
+}
+
+/**
+ * Keeps the bounds of the parser and the ids sane; gives each policy's tokens.
+ *
+ * @throws SallyportError `SP_CEDAR_LIMIT`, `SP_CEDAR_SYNTAX`
+ */
+export function boundAll(input: PolicyInput): Token[][] {
+  const { policies, schema } = input
+  if (policies.length > POLICY_LIMITS.policies) {
+    throw new SallyportError('SP_CEDAR_LIMIT', `there are ${policies.length} policies`)
+  }
+  let total = 0
+  const ids = new Set<string>()
+  for (const { id, source } of policies) {
+    total += source.length
+    // eslint-disable-next-line no-control-regex -- control characters are what is refused
+    if (!/^[^\u0000-\u001f\u007f]{1,256}$/.test(id) || id === '__proto__' || !id.isWellFormed()) {
+      throw new SallyportError('SP_CEDAR_SYNTAX', `\`${id.slice(0, 60)}\` cannot be a policy id`)
+    }
+    if (ids.has(id))
+      throw new SallyportError('SP_CEDAR_SYNTAX', `two policies have the id \`${id}\``)
+    ids.add(id)
+  }
+  if (total > POLICY_LIMITS.totalLength) {
+    throw new SallyportError('SP_CEDAR_LIMIT', `the policies have ${total} characters`)
+  }
+  if (schema !== undefined) boundSchema(schema)
+  return policies.map(({ id, source }) => boundPolicy(id, source))
+}

@@ -1,0 +1,461 @@
+import { SallyportError } from '@sallyport/base'
+import type { EntityStore } from './entities.ts'
+import { restoreInteger } from './est.ts'
+import type { ExprEst, UidEst } from './est.ts'
+import { EXTENSIONS } from './extensions.ts'
+import { add, isLong, multiply, subtract } from './long.ts'
+import type { Long } from './long.ts'
+import {
+  DatetimeValue,
+  DurationValue,
+  EntityRef,
+  equal,
+  EvaluationError,
+  RecordValue,
+  SetValue,
+  typeError,
+} from './value.ts'
+import type { Value } from './value.ts'
+
+/** What an expression is evaluated against. */
+export interface Env {
+  readonly principal: EntityRef
+  readonly action: EntityRef
+  readonly resource: EntityRef
+  readonly context: RecordValue
+  readonly store: EntityStore
+}
+
+export type Code = (env: Env) => Value
+export type BoolCode = (env: Env) => boolean
+
+interface Compiled {
+  readonly run: Code
+  /** Present where the expression can only give a bool. */
+  readonly bool?: BoolCode
+  /** Present where the value does not depend on the request. */
+  readonly constant?: Value
+}
+
+type Integers = ReadonlyMap<number, bigint>
+
+/** An expression of the JSON policy format as a closure. @throws SallyportError `SP_CEDAR_UNSUPPORTED` */
+export function compileBool(expr: ExprEst, integers: Integers): BoolCode {
+  return asBool(new Compiler(integers).compile(expr))
+}
+
+/** As `compileBool`, for any type of value. */
+export function compileValue(expr: ExprEst, integers: Integers): Code {
+  return new Compiler(integers).compile(expr).run
+}
+
+function unsupported(what: string): SallyportError {
+  return new SallyportError('SP_CEDAR_UNSUPPORTED', `the policy uses \`${what.slice(0, 60)}\``)
+}
+
+const constant = (value: Value): Compiled => ({
+  run: () => value,
+  constant: value,
+  ...(typeof value === 'boolean' ? { bool: () => value } : {}),
+})
+
+/** A bool-typed expression: one closure serves both uses. */
+const boolean = (bool: BoolCode): Compiled => ({ run: bool, bool })
+
+function asBool({ run, bool }: Compiled): BoolCode {
+  if (bool) return bool
+  return (env) => {
+    const value = run(env)
+    if (typeof value !== 'boolean') throw typeError('bool', value)
+    return value
+  }
+}
+
+class Compiler {
+  readonly #integers: Integers
+
+  constructor(integers: Integers) {
+    this.#integers = integers
+  }
+
+  compile(expr: ExprEst): Compiled {
+    const [operator, operands] = Object.entries(expr)[0] ?? ['', undefined]
+    switch (operator) {
+      case 'Value':
+        return constant(literal(operands, this.#integers))
+      case 'Var':
+        return variable(String(operands))
+      case 'Set':
+        return this.#set(operands as ExprEst[])
+      case 'Record':
+        return this.#record(operands as Record<string, ExprEst>)
+      case 'if-then-else':
+        return this.#conditional(operands as { if: ExprEst; then: ExprEst; else: ExprEst })
+      case '!':
+      case 'neg':
+      case 'isEmpty':
+        return this.#unary(operator, operands as { arg: ExprEst })
+      case '.':
+        return this.#attribute(operands as { left: ExprEst; attr: string })
+      case 'has':
+        return this.#has(operands as { left: ExprEst; attr: string | string[] })
+      case 'like':
+        return this.#like(operands as { left: ExprEst; pattern: PatternElement[] })
+      case 'is':
+        return this.#is(operands as { left: ExprEst; entity_type: string; in?: ExprEst })
+      default:
+        if (EXTENSIONS.has(operator)) return this.#extension(operator, operands as ExprEst[])
+        return this.#binary(operator, operands as { left: ExprEst; right: ExprEst })
+    }
+  }
+
+  #set(items: readonly ExprEst[]): Compiled {
+    const parts = items.map((item) => this.compile(item))
+    if (parts.every((part) => part.constant !== undefined)) {
+      return constant(new SetValue(parts.flatMap((part) => part.constant ?? [])))
+    }
+    const codes = parts.map((part) => part.run)
+    return { run: (env) => new SetValue(codes.map((code) => code(env))) }
+  }
+
+  #record(members: Readonly<Record<string, ExprEst>>): Compiled {
+    const codes = Object.entries(members).map(
+      ([key, value]) => [key, this.compile(value).run] as const,
+    )
+    return { run: (env) => new RecordValue(new Map(codes.map(([key, code]) => [key, code(env)]))) }
+  }
+
+  #conditional(operands: { if: ExprEst; then: ExprEst; else: ExprEst }): Compiled {
+    const test = asBool(this.compile(operands.if))
+    const yes = this.compile(operands.then)
+    const no = this.compile(operands.else)
+    if (yes.bool && no.bool) {
+      const [a, b] = [yes.bool, no.bool]
+      return boolean((env) => (test(env) ? a(env) : b(env)))
+    }
+    return { run: (env) => (test(env) ? yes.run(env) : no.run(env)) }
+  }
+
+  #unary(operator: '!' | 'neg' | 'isEmpty', { arg }: { arg: ExprEst }): Compiled {
+    const operand = this.compile(arg)
+    if (operator === '!') {
+      const test = asBool(operand)
+      return boolean((env) => !test(env))
+    }
+    const { run } = operand
+    if (operator === 'isEmpty') return boolean((env) => toSet(run(env)).size === 0)
+    return { run: (env) => noOverflow(subtract(0, toLong(run(env))), '-') }
+  }
+
+  #attribute({ left, attr }: { left: ExprEst; attr: string }): Compiled {
+    if (left['Var'] === 'context') {
+      return {
+        run: (env) => {
+          const value = env.context.fields.get(attr)
+          if (value === undefined) throw missing('record', attr)
+          return value
+        },
+      }
+    }
+    const { run } = this.compile(left)
+    return { run: (env) => attribute(env, run(env), attr) }
+  }
+
+  #has({ left, attr }: { left: ExprEst; attr: string | readonly string[] }): Compiled {
+    const { run } = this.compile(left)
+    const path = typeof attr === 'string' ? [attr] : attr
+    return boolean((env) => {
+      let at: Value | undefined = run(env)
+      for (const name of path) {
+        at = find(env, at, name)
+        if (at === undefined) return false
+      }
+      return true
+    })
+  }
+
+  #like({ left, pattern }: { left: ExprEst; pattern: readonly PatternElement[] }): Compiled {
+    const { run } = this.compile(left)
+    const parts = segments(pattern)
+    return boolean((env) => {
+      const text = run(env)
+      if (typeof text !== 'string') throw typeError('string', text)
+      return matches(text, parts)
+    })
+  }
+
+  #is(operands: { left: ExprEst; entity_type: string; in?: ExprEst }): Compiled {
+    const { run } = this.compile(operands.left)
+    const type = operands.entity_type
+    if (operands.in === undefined) return boolean((env) => toEntity(run(env)).type === type)
+    const right = this.compile(operands.in).run
+    return boolean((env) => {
+      const entity = toEntity(run(env))
+      return entity.type === type && isIn(env, entity, right(env))
+    })
+  }
+
+  #extension(name: string, operands: readonly ExprEst[]): Compiled {
+    const extension = EXTENSIONS.get(name)
+    if (extension === undefined) throw unsupported(name)
+    const parts = operands.map((operand) => this.compile(operand))
+    const [a, b] = parts
+    if (a === undefined || parts.length !== extension.arity) return wrongArity(name)
+    if (parts.every((part) => part.constant !== undefined)) {
+      try {
+        return constant(extension.call(a.constant ?? false, b?.constant))
+      } catch (error) {
+        // What fails for every request must fail when evaluated, not now: another branch may be taken.
+        if (!(error instanceof EvaluationError)) throw error
+      }
+    }
+    const run: Code = b
+      ? (env) => extension.call(a.run(env), b.run(env))
+      : (env) => extension.call(a.run(env), undefined)
+    // INVARIANT: `bool` extensions return booleans only, so the narrower type of the same closure is sound.
+    return extension.bool ? { run, bool: run as BoolCode } : { run }
+  }
+
+  #binary(operator: string, operands: { left: ExprEst; right: ExprEst }): Compiled {
+    const make = BINARY.get(operator)
+    if (!make) throw unsupported(operator)
+    return make(this.compile(operands.left), this.compile(operands.right))
+  }
+}
+
+/** The parser lets these pass without a schema; Cedar fails when it evaluates them. */
+function wrongArity(name: string): Compiled {
+  return {
+    run: () => {
+      throw new EvaluationError(`wrong number of arguments for \`${name}\``)
+    },
+  }
+}
+
+function literal(json: unknown, integers: Integers): Value {
+  if (typeof json === 'boolean' || typeof json === 'string') return json
+  if (typeof json === 'number') return restoreInteger(json, integers)
+  if (typeof json === 'object' && json !== null && '__entity' in json) {
+    // The parser's own output for an entity literal.
+    const { type, id } = json.__entity as UidEst
+    return new EntityRef(type, id)
+  }
+  throw unsupported(JSON.stringify(json) ?? 'undefined')
+}
+
+function variable(name: string): Compiled {
+  switch (name) {
+    case 'principal':
+      return { run: (env) => env.principal }
+    case 'action':
+      return { run: (env) => env.action }
+    case 'resource':
+      return { run: (env) => env.resource }
+    case 'context':
+      return { run: (env) => env.context }
+    default:
+      throw unsupported(name)
+  }
+}
+
+const BINARY: ReadonlyMap<string, (left: Compiled, right: Compiled) => Compiled> = new Map<
+  string,
+  (left: Compiled, right: Compiled) => Compiled
+>([
+  [
+    '&&',
+    (left, right) => {
+      const [a, b] = [asBool(left), asBool(right)]
+      return boolean((env) => a(env) && b(env))
+    },
+  ],
+  [
+    '||',
+    (left, right) => {
+      const [a, b] = [asBool(left), asBool(right)]
+      return boolean((env) => a(env) || b(env))
+    },
+  ],
+  ['==', (left, right) => boolean(equality(left, right))],
+  [
+    '!=',
+    (left, right) => {
+      const same = equality(left, right)
+      return boolean((env) => !same(env))
+    },
+  ],
+  ['<', ordering((a, b) => a < b)],
+  ['<=', ordering((a, b) => a <= b)],
+  ['>', ordering((a, b) => a > b)],
+  ['>=', ordering((a, b) => a >= b)],
+  ['+', arithmetic(add, '+')],
+  ['-', arithmetic(subtract, '-')],
+  ['*', arithmetic(multiply, '*')],
+  [
+    'in',
+    ({ run: left }, { run: right }) => boolean((env) => isIn(env, toEntity(left(env)), right(env))),
+  ],
+  [
+    'contains',
+    ({ run: left }, { run: right }) =>
+      boolean((env) => {
+        const set = toSet(left(env))
+        return set.has(right(env))
+      }),
+  ],
+  [
+    'containsAll',
+    ({ run: left }, { run: right }) =>
+      boolean((env) => toSet(left(env)).containsAll(toSet(right(env)))),
+  ],
+  [
+    'containsAny',
+    ({ run: left }, { run: right }) =>
+      boolean((env) => toSet(left(env)).containsAny(toSet(right(env)))),
+  ],
+  [
+    'hasTag',
+    ({ run: left }, { run: right }) =>
+      boolean((env) => {
+        const entity = toEntity(left(env))
+        const tag = toText(right(env))
+        return env.store.find(entity)?.tags.has(tag) ?? false
+      }),
+  ],
+  [
+    'getTag',
+    ({ run: left }, { run: right }) => ({
+      run: (env) => {
+        const entity = toEntity(left(env))
+        const tag = toText(right(env))
+        const record = env.store.find(entity)
+        if (!record) throw noEntity(entity)
+        const value = record.tags.get(tag)
+        if (value === undefined) throw missing(`entity of type \`${entity.type}\``, tag)
+        return value
+      },
+    }),
+  ],
+])
+
+function equality(left: Compiled, right: Compiled): BoolCode {
+  const [a, b] = [left.run, right.run]
+  const known = right.constant
+  if (known !== undefined && typeof known !== 'object') return (env) => a(env) === known
+  return (env) => equal(a(env), b(env))
+}
+
+function ordering(compare: (a: Long, b: Long) => boolean) {
+  return ({ run: left }: Compiled, { run: right }: Compiled): Compiled =>
+    boolean((env) => {
+      const a = left(env)
+      const b = right(env)
+      if (isLong(a) && isLong(b)) return compare(a, b)
+      if (a instanceof DatetimeValue && b instanceof DatetimeValue) return compare(a.ms, b.ms)
+      if (a instanceof DurationValue && b instanceof DurationValue) return compare(a.ms, b.ms)
+      throw typeError('two of long, datetime or duration', isLong(a) ? b : a)
+    })
+}
+
+function arithmetic(operate: (a: Long, b: Long) => Long | undefined, sign: string) {
+  return ({ run: left }: Compiled, { run: right }: Compiled): Compiled => ({
+    run: (env) => {
+      const a = toLong(left(env))
+      return noOverflow(operate(a, toLong(right(env))), sign)
+    },
+  })
+}
+
+function noOverflow(result: Long | undefined, sign: string): Long {
+  if (result === undefined) throw new EvaluationError(`integer overflow in \`${sign}\``)
+  return result
+}
+
+function toEntity(value: Value): EntityRef {
+  if (!(value instanceof EntityRef)) throw typeError('an entity', value)
+  return value
+}
+
+function toSet(value: Value): SetValue {
+  if (!(value instanceof SetValue)) throw typeError('set', value)
+  return value
+}
+
+function toText(value: Value): string {
+  if (typeof value !== 'string') throw typeError('string', value)
+  return value
+}
+
+function toLong(value: Value): Long {
+  if (!isLong(value)) throw typeError('long', value)
+  return value
+}
+
+function isIn(env: Env, entity: EntityRef, target: Value): boolean {
+  if (target instanceof EntityRef) return descends(env, entity, target)
+  if (!(target instanceof SetValue)) throw typeError('an entity or a set of entities', target)
+  const targets: EntityRef[] = []
+  for (const item of target.values()) targets.push(toEntity(item))
+  return targets.some((item) => descends(env, entity, item))
+}
+
+function descends(env: Env, entity: EntityRef, ancestor: EntityRef): boolean {
+  if (entity.id === ancestor.id && entity.type === ancestor.type) return true
+  return env.store.find(entity)?.ancestorIds.get(ancestor.type)?.has(ancestor.id) ?? false
+}
+
+/** An attribute that may be absent. A missing entity has none. */
+function find(env: Env, value: Value, name: string): Value | undefined {
+  if (value instanceof RecordValue) return value.fields.get(name)
+  if (value instanceof EntityRef) return env.store.find(value)?.attrs.get(name)
+  throw typeError('record or entity', value)
+}
+
+function attribute(env: Env, value: Value, name: string): Value {
+  const found = find(env, value, name)
+  if (found !== undefined) return found
+  if (value instanceof EntityRef) {
+    if (!env.store.find(value)) throw noEntity(value)
+    throw missing(`entity of type \`${value.type}\``, name)
+  }
+  throw missing('record', name)
+}
+
+function missing(of: string, name: string): EvaluationError {
+  return new EvaluationError(`${of} does not have \`${name}\``)
+}
+
+function noEntity(entity: EntityRef): EvaluationError {
+  return new EvaluationError(
+    `entity \`${entity.type}::${JSON.stringify(entity.id)}\` does not exist`,
+  )
+}
+
+export type PatternElement = 'Wildcard' | { readonly Literal: string }
+
+/** The literal texts between wildcards, so that there is always one more text than wildcards. */
+function segments(pattern: readonly PatternElement[]): string[] {
+  const parts = ['']
+  for (const element of pattern) {
+    if (element === 'Wildcard') parts.push('')
+    else parts.push(`${parts.pop() ?? ''}${element.Literal}`)
+  }
+  return parts
+}
+
+/** First text at the start, last at the end, the others found in order between: linear in the wildcards. */
+function matches(text: string, parts: readonly string[]): boolean {
+  const [first = '', ...rest] = parts
+  const last = rest.pop()
+  if (last === undefined) return text === first
+  if (text.length < first.length + last.length) return false
+  if (!text.startsWith(first) || !text.endsWith(last)) return false
+  const end = text.length - last.length
+  let at = first.length
+  for (const part of rest) {
+    const found = text.indexOf(part, at)
+    if (found < 0 || found + part.length > end) return false
+    at = found + part.length
+  }
+  return true
+}

@@ -1,0 +1,97 @@
+import { SallyportError } from '@sallyport/base'
+import { DATA_CONSTRUCTORS, EXTENSIONS } from './extensions.ts'
+import { toLong } from './long.ts'
+import { EntityRef, EvaluationError, RecordValue, SetValue } from './value.ts'
+import type { Value } from './value.ts'
+
+/** Nesting that data may have; policies and schemas are far below it. */
+const MAX_DEPTH = 64
+
+const bad = (message: string): SallyportError => new SallyportError('SP_CEDAR_VALUE', message)
+
+/**
+ * Turns Cedar's JSON form of a value into a run-time value. Refuses what Cedar has no value for: null, floats,
+ * integers beyond 64 bits, numbers that are not safe integers, lone surrogates, cycles and deep nesting.
+ *
+ * @throws SallyportError `SP_CEDAR_VALUE`
+ */
+export function valueFromJson(json: unknown, depth = 0): Value {
+  switch (typeof json) {
+    case 'boolean':
+      return json
+    case 'string':
+      if (!json.isWellFormed()) throw bad('a string has an unpaired surrogate')
+      return json
+    case 'number':
+      if (!Number.isSafeInteger(json)) throw bad(`the number \`${json}\` is not an exact integer`)
+      return json + 0
+    case 'bigint': {
+      const long = toLong(json)
+      if (long === undefined) throw bad('an integer does not fit 64 bits')
+      return long
+    }
+    case 'object':
+      break
+    default:
+      throw bad(`a ${typeof json} is not a Cedar value`)
+  }
+  if (json === null) throw bad('null is not a Cedar value')
+  if (depth >= MAX_DEPTH) throw bad(`a value nests deeper than ${MAX_DEPTH}`)
+  if (Array.isArray(json)) {
+    return new SetValue(json.map((item: unknown) => valueFromJson(item, depth + 1)))
+  }
+  const proto: unknown = Object.getPrototypeOf(json)
+  if (proto !== Object.prototype && proto !== null) throw bad('an object is not a plain record')
+  if (Object.hasOwn(json, '__entity')) return entityFromJson(json)
+  if (Object.hasOwn(json, '__extn')) return extensionFromJson(json, depth)
+  return recordFromJson(json, depth)
+}
+
+/** @throws SallyportError `SP_CEDAR_VALUE` */
+export function recordFromJson(json: object, depth = 0): RecordValue {
+  const fields = new Map<string, Value>()
+  // Own enumerable members of a plain object are all that a record has.
+  for (const [key, value] of Object.entries(json) as [string, unknown][]) {
+    if (!key.isWellFormed()) throw bad('an attribute name has an unpaired surrogate')
+    fields.set(key, valueFromJson(value, depth + 1))
+  }
+  return new RecordValue(fields)
+}
+
+/** @throws SallyportError `SP_CEDAR_VALUE` */
+export function refFromJson(json: unknown): EntityRef {
+  if (typeof json !== 'object' || json === null) throw bad('an entity reference is not an object')
+  const { type, id } = json as { type?: unknown; id?: unknown }
+  if (typeof type !== 'string' || typeof id !== 'string' || Object.keys(json).length !== 2) {
+    throw bad('an entity reference needs exactly `type` and `id`')
+  }
+  if (!id.isWellFormed() || !type.isWellFormed()) throw bad('an entity has an unpaired surrogate')
+  return new EntityRef(type, id)
+}
+
+function entityFromJson(json: object): EntityRef {
+  if (Object.keys(json).length !== 1) throw bad('an `__entity` stands beside other members')
+  return refFromJson((json as { __entity: unknown }).__entity)
+}
+
+function extensionFromJson(json: object, depth: number): Value {
+  // `__extn` was seen to be an own member.
+  const call = (json as { __extn: unknown }).__extn
+  if (Object.keys(json).length !== 1 || typeof call !== 'object' || call === null) {
+    throw bad('an `__extn` is malformed')
+  }
+  const { fn, arg, args } = call as { fn?: unknown; arg?: unknown; args?: unknown }
+  const operands: unknown[] = Array.isArray(args) ? args : [arg]
+  const extension =
+    typeof fn === 'string' && DATA_CONSTRUCTORS.has(fn) ? EXTENSIONS.get(fn) : undefined
+  if (!extension || operands.length !== extension.arity || Object.keys(call).length !== 2) {
+    throw bad('an `__extn` calls no known constructor')
+  }
+  const [a, b] = operands.map((operand) => valueFromJson(operand, depth + 1))
+  try {
+    return extension.call(a ?? false, b)
+  } catch (error) {
+    if (error instanceof EvaluationError) throw bad(error.message)
+    throw error
+  }
+}

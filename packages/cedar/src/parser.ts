@@ -1,0 +1,134 @@
+import { Worker } from 'node:worker_threads'
+import type {
+  PolicyToJsonAnswer,
+  SchemaToJsonWithResolvedTypesAnswer,
+  ValidationAnswer,
+} from '@cedar-policy/cedar-wasm/nodejs'
+import { SallyportError } from '@sallyport/base'
+
+export type WorkerTask =
+  | { readonly kind: 'parse'; readonly sources: readonly string[] }
+  | { readonly kind: 'parse-templates'; readonly sources: readonly string[] }
+  | {
+      readonly kind: 'validate'
+      readonly schema: string
+      readonly policies: readonly (readonly [id: string, source: string])[]
+    }
+  | { readonly kind: 'schema'; readonly schema: string }
+
+export type WorkerReply =
+  | { readonly kind: 'parse'; readonly answers: readonly PolicyToJsonAnswer[] }
+  | { readonly kind: 'validate'; readonly answer: ValidationAnswer }
+  | { readonly kind: 'schema'; readonly answer: SchemaToJsonWithResolvedTypesAnswer }
+
+/** The parser is a third party's: it gets this long for a whole set, on a machine that may be busy. */
+const TIMEOUT_MS = 60_000
+
+let worker: Worker | undefined
+let queue: Promise<unknown> = Promise.resolve()
+let lastId = 0
+
+/**
+ * Parses policies (without schema, entities or requests) to Cedar's JSON format.
+ *
+ * @throws SallyportError `SP_CEDAR_PARSER` when the parser crashed or ran out of time
+ */
+export async function parsePolicies(
+  sources: readonly string[],
+  templates = false,
+): Promise<readonly PolicyToJsonAnswer[]> {
+  if (sources.length === 0) return []
+  const reply = await inWorker({ kind: templates ? 'parse-templates' : 'parse', sources })
+  if (reply.kind !== 'parse') throw failed('answered something else')
+  return reply.answers
+}
+
+/** Type-checks policies against a schema. @throws SallyportError `SP_CEDAR_PARSER` */
+export async function validatePolicies(
+  policies: readonly (readonly [id: string, source: string])[],
+  schema: string,
+): Promise<ValidationAnswer> {
+  const reply = await inWorker({ kind: 'validate', policies, schema })
+  if (reply.kind !== 'validate') throw failed('answered something else')
+  return reply.answer
+}
+
+/** A schema in Cedar's JSON form, names resolved. @throws SallyportError `SP_CEDAR_PARSER` */
+export async function parseSchema(schema: string): Promise<SchemaToJsonWithResolvedTypesAnswer> {
+  const reply = await inWorker({ kind: 'schema', schema })
+  if (reply.kind !== 'schema') throw failed('answered something else')
+  return reply.answer
+}
+
+/** Ends the worker; a later call starts another. */
+export async function closeCedar(): Promise<void> {
+  await queue
+  const ended = worker
+  worker = undefined
+  await ended?.terminate()
+}
+
+/** One task at a time, so that a crash or a timeout belongs to the task that caused it. */
+function inWorker(task: WorkerTask): Promise<WorkerReply> {
+  const result = queue.then(() => ask(task))
+  queue = result.catch(() => undefined)
+  return result
+}
+
+interface Pending {
+  readonly id: number
+  resolve(reply: WorkerReply): void
+  reject(error: SallyportError): void
+}
+let pending: Pending | undefined
+
+function start(): Worker {
+  const started = new Worker(new URL('./worker.ts', import.meta.url), {
+    resourceLimits: { maxOldGenerationSizeMb: 512 },
+  })
+  started.on('message', (message: { id: number; reply: WorkerReply }) => {
+    if (message.id === pending?.id) pending.resolve(message.reply)
+  })
+  const discard = (what: string, cause?: unknown): void => {
+    if (worker !== started) return
+    worker = undefined
+    pending?.reject(failed(what, cause))
+    void started.terminate()
+  }
+  started.on('error', (error) => discard('crashed', error))
+  started.on('messageerror', (error) => discard('gave an unreadable answer', error))
+  started.on('exit', () => discard('ended'))
+  return started
+}
+
+async function ask(task: WorkerTask): Promise<WorkerReply> {
+  const current = (worker ??= start())
+  const id = ++lastId
+  // Only a task under way keeps the process alive.
+  current.ref()
+  let timer: NodeJS.Timeout | undefined
+  try {
+    return await new Promise<WorkerReply>((resolve, reject) => {
+      pending = { id, resolve, reject }
+      timer = setTimeout(() => {
+        worker = undefined
+        void current.terminate()
+        reject(failed(`took longer than ${TIMEOUT_MS} ms`))
+      }, TIMEOUT_MS)
+      // eslint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+      current.postMessage({ id, task })
+    })
+  } finally {
+    clearTimeout(timer)
+    pending = undefined
+    current.unref()
+  }
+}
+
+function failed(what: string, cause?: unknown): SallyportError {
+  return new SallyportError('SP_CEDAR_PARSER', 'the Cedar parser could not process the policies', {
+    detail: `the parser ${what}${cause instanceof Error ? `: ${cause.message}` : ''}`,
+    fix: 'make the policy smaller or less nested',
+    cause,
+  })
+}

@@ -1,0 +1,119 @@
+import { SallyportError } from '@sallyport/base'
+import { compileBool } from './compile.ts'
+import type { BoolCode, Env } from './compile.ts'
+import type { ConditionEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
+import { EntityRef } from './value.ts'
+
+/** One side of a policy's scope. */
+export type Scope =
+  | { readonly kind: 'all' }
+  | { readonly kind: 'is'; readonly type: string }
+  | { readonly kind: 'eq'; readonly entity: EntityRef }
+  /** In any of these; of type `type` too where that is given. */
+  | { readonly kind: 'in'; readonly entities: readonly EntityRef[]; readonly type?: string }
+
+/** A policy ready to be decided. */
+export interface CompiledPolicy {
+  readonly id: string
+  /** Its place in the set: answers list policies in this order. */
+  readonly order: number
+  readonly effect: 'permit' | 'forbid'
+  readonly principal: Scope
+  readonly action: Scope
+  readonly resource: Scope
+  /** All conditions, `unless` negated; throws `EvaluationError`. */
+  readonly holds: BoolCode
+  readonly conditions: readonly ConditionEst[]
+  readonly integers: ReadonlyMap<number, bigint>
+  readonly annotations: Readonly<Record<string, string>>
+}
+
+/** @throws SallyportError `SP_CEDAR_UNSUPPORTED` */
+export function compilePolicy(
+  id: string,
+  order: number,
+  est: PolicyEst,
+  integers: ReadonlyMap<number, bigint>,
+): CompiledPolicy {
+  return {
+    id,
+    order,
+    effect: est.effect,
+    principal: scopeOf(est.principal),
+    action: scopeOf(est.action),
+    resource: scopeOf(est.resource),
+    holds: conjunction(est.conditions, integers),
+    conditions: est.conditions,
+    integers,
+    annotations: annotationsOf(est),
+  }
+}
+
+function annotationsOf(est: PolicyEst): Readonly<Record<string, string>> {
+  const entries = Object.entries(est.annotations ?? {})
+  return Object.freeze(Object.fromEntries(entries.map(([key, value]) => [key, value ?? ''])))
+}
+
+function scopeOf(est: ScopeEst): Scope {
+  const inside = (uids: readonly UidEst[], type?: string): Scope => {
+    const entities = uids.map(refOf)
+    return type === undefined ? { kind: 'in', entities } : { kind: 'in', entities, type }
+  }
+  switch (est.op) {
+    case 'All':
+      return { kind: 'all' }
+    case '==':
+      if (est.entity) return { kind: 'eq', entity: refOf(est.entity) }
+      break
+    case 'in':
+      if (est.entities) return inside(est.entities)
+      if (est.entity) return inside([est.entity])
+      break
+    case 'is':
+      if (est.entity_type === undefined) break
+      if (est.in === undefined) return { kind: 'is', type: est.entity_type }
+      if (est.in.entity) return inside([est.in.entity], est.entity_type)
+      break
+  }
+  throw new SallyportError('SP_CEDAR_UNSUPPORTED', 'a policy has a scope of an unknown form')
+}
+
+const refOf = ({ type, id }: UidEst): EntityRef => new EntityRef(type, id)
+
+function conjunction(
+  conditions: readonly ConditionEst[],
+  integers: ReadonlyMap<number, bigint>,
+): BoolCode {
+  const codes = conditions.map(({ kind, body }) => {
+    const code = compileBool(body, integers)
+    return kind === 'when' ? code : (env: Env) => !code(env)
+  })
+  const [first, second] = codes
+  if (first === undefined) return () => true
+  if (second === undefined) return first
+  if (codes.length === 2) return (env) => first(env) && second(env)
+  return (env) => {
+    for (const code of codes) if (!code(env)) return false
+    return true
+  }
+}
+
+/** Whether one side of the scope admits an entity; scopes cannot fail. */
+export function admits(scope: Scope, entity: EntityRef, env: Env): boolean {
+  switch (scope.kind) {
+    case 'all':
+      return true
+    case 'is':
+      return scope.type === entity.type
+    case 'eq':
+      return scope.entity.type === entity.type && scope.entity.id === entity.id
+    default: {
+      if (scope.type !== undefined && scope.type !== entity.type) return false
+      const ids = env.store.find(entity)?.ancestorIds
+      return scope.entities.some(
+        ({ type, id }) =>
+          (type === entity.type && id === entity.id) || ids?.get(type)?.has(id) === true,
+      )
+    }
+  }
+}
