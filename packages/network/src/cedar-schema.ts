@@ -1,0 +1,76 @@
+import type { InputType, Network } from './types.ts'
+
+/**
+ * The Cedar schema of a network, in Cedar's human-readable syntax: the model of ARCHITECTURE.md, with one action for
+ * each operation whose context types exactly that operation's input. Policies are validated against it, so a policy
+ * that reads an input which does not exist is an error and not a silent never.
+ */
+export function deriveSchema(network: Network): string {
+  const operations = network.systems.flatMap((system) =>
+    system.operations.map((operation) => ({ system, operation })),
+  )
+  return [
+    ENTITIES,
+    ...network.systems.map((system) => `action ${quote(`${system.name}.*`)} in ["call"];`),
+    '',
+    ...operations.map(
+      ({ system, operation }) =>
+        `action ${quote(`${system.name}.${operation.name}`)} in [${quote(`${system.name}.*`)}, ${quote(operation.kind)}] appliesTo {
+  principal: [Instance],
+  resource: [System],
+  context: { input: ${typeOf(operation.input)}, ${BASE_CONTEXT} }
+};`,
+    ),
+    ...['read', 'mask', 'tokenise'].map(
+      (treatment) => `action "field.${treatment}" appliesTo {
+  principal: [Instance],
+  resource: [Field],
+  context: { operation: String, ${BASE_CONTEXT} }
+};`,
+    ),
+    '',
+  ].join('\n')
+}
+
+const ENTITIES = `entity Segment;
+entity Role;
+entity Agent in [Segment, Role] { name: String, owner: String, segment: String, criticality: String };
+entity Instance in [Agent] { agent: Agent };
+entity System in [Segment] { name: String, owner: String, criticality: String };
+entity DataSet;
+entity Field in [DataSet] { name: String, class: Long, className: String, tags: Set<String> };
+
+type Time = { epoch: Long, hour: Long, minute: Long, weekday: Long, date: String };
+type Session = { labels: Set<String> };
+type Evidence = { approvals: Long, approvers: Set<String> };
+
+action "call";
+action "read", "write" in ["call"];`
+
+const BASE_CONTEXT =
+  'time: Time, source?: ipaddr, session: Session, risk: Long, purpose: String, evidence: Evidence'
+
+function typeOf(type: InputType): string {
+  switch (type.type) {
+    case 'string':
+      return 'String'
+    case 'long':
+      return 'Long'
+    case 'boolean':
+      return 'Bool'
+    case 'set':
+      return `Set<${typeOf(type.items)}>`
+    case 'record':
+      return `{ ${Object.entries(type.members)
+        .map(
+          ([name, { schema, required }]) =>
+            `${quote(name)}${required ? '' : '?'}: ${typeOf(schema)}`,
+        )
+        .join(', ')} }`
+  }
+}
+
+/** A Cedar string. The names that reach it are printable ASCII without quotes; escaping is the second line. */
+function quote(text: string): string {
+  return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
+}

@@ -1,0 +1,83 @@
+import type { EntityJson, EntityUid } from '@sallyport/cedar'
+import { SallyportError } from '@sallyport/base'
+import { DATA_CLASSES } from './types.ts'
+import type { Network } from './types.ts'
+
+const uid = (type: string, id: string): EntityUid => ({ type, id })
+
+/** The resident entities of a network, actions included: everything but the live instances. */
+export function deriveEntities(network: Network): EntityJson[] {
+  const bare = (type: string, id: string, parents: readonly EntityUid[] = []): EntityJson => ({
+    uid: uid(type, id),
+    attrs: {},
+    parents,
+  })
+  const call = uid('Action', 'call')
+  const roles = new Set(network.agents.flatMap((agent) => agent.roles))
+  return [
+    ...network.segments.map((segment) => bare('Segment', segment.name)),
+    ...[...roles].map((role) => bare('Role', role)),
+    ...network.agents.map((agent): EntityJson => ({
+      uid: uid('Agent', agent.name),
+      attrs: {
+        name: agent.name,
+        owner: agent.owner,
+        segment: agent.segment,
+        criticality: agent.criticality,
+      },
+      parents: [uid('Segment', agent.segment), ...agent.roles.map((role) => uid('Role', role))],
+    })),
+    ...network.systems.map((system): EntityJson => ({
+      uid: uid('System', system.name),
+      attrs: { name: system.name, owner: system.owner, criticality: system.criticality },
+      parents: [uid('Segment', system.segment)],
+    })),
+    ...network.datasets.flatMap((dataset) => [
+      bare('DataSet', dataset.name),
+      ...dataset.fields.map((field): EntityJson => ({
+        uid: uid('Field', `${dataset.name}.${field.name}`),
+        attrs: {
+          name: field.name,
+          class: DATA_CLASSES.indexOf(field.class),
+          className: field.class,
+          tags: field.tags,
+        },
+        parents: [uid('DataSet', dataset.name)],
+      })),
+    ]),
+    bare('Action', 'call'),
+    bare('Action', 'read', [call]),
+    bare('Action', 'write', [call]),
+    ...['read', 'mask', 'tokenise'].map((treatment) => bare('Action', `field.${treatment}`)),
+    ...network.systems.flatMap((system) => [
+      bare('Action', `${system.name}.*`, [call]),
+      ...system.operations.map((operation) =>
+        bare('Action', `${system.name}.${operation.name}`, [
+          uid('Action', `${system.name}.*`),
+          uid('Action', operation.kind),
+        ]),
+      ),
+    ]),
+  ]
+}
+
+/**
+ * The entity of one live instance of an agent.
+ *
+ * @param spiffeId the verified id, `spiffe://TD/agent/NAME/INSTANCE`
+ * @throws SallyportError `SP_NETWORK_NO_AGENT` when the network declares no such agent
+ */
+export function instanceEntity(network: Network, agentName: string, spiffeId: string): EntityJson {
+  const agent = network.agents.find((candidate) => candidate.name === agentName)
+  if (!agent || !spiffeId.startsWith(`spiffe://${network.trustDomain}/agent/${agentName}/`)) {
+    throw new SallyportError('SP_NETWORK_NO_AGENT', 'the network declares no such agent', {
+      detail: `\`${spiffeId}\` as \`${agentName}\``,
+      fix: 'declare the agent in network.yaml, or enrol the instance under a declared one',
+    })
+  }
+  return {
+    uid: uid('Instance', spiffeId),
+    attrs: { agent: { __entity: uid('Agent', agentName) } },
+    parents: [uid('Agent', agentName)],
+  }
+}

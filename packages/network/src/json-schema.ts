@@ -1,0 +1,286 @@
+const NAME = '^[a-z][a-z0-9-]{0,62}$'
+const FIELD_NAME = '^(?!__)[A-Za-z_][A-Za-z0-9_-]{0,62}$'
+const OPERATION_NAME = '^[A-Za-z_][A-Za-z0-9_-]{0,126}$'
+
+type Schema = Readonly<Record<string, unknown>>
+
+const text = (description: string, maxLength = 1000): Schema => ({
+  type: 'string',
+  minLength: 1,
+  maxLength,
+  description,
+})
+const name = (description: string): Schema => ({ type: 'string', pattern: NAME, description })
+const integer = (
+  description: string,
+  minimum: number,
+  maximum: number,
+  fallback?: number,
+): Schema => ({
+  type: 'integer',
+  minimum,
+  maximum,
+  description,
+  ...(fallback !== undefined && { default: fallback }),
+})
+const oneOf = (description: string, values: readonly string[], fallback?: string): Schema => ({
+  type: 'string',
+  enum: values,
+  description,
+  ...(fallback !== undefined && { default: fallback }),
+})
+const object = (
+  description: string,
+  required: readonly string[],
+  properties: Readonly<Record<string, Schema>>,
+): Schema => ({ type: 'object', description, additionalProperties: false, required, properties })
+const named = (description: string, value: Schema, key = NAME): Schema => ({
+  type: 'object',
+  description,
+  propertyNames: { pattern: key },
+  additionalProperties: value,
+})
+const list = (description: string, items: Schema, minItems = 0): Schema => ({
+  type: 'array',
+  description,
+  items,
+  minItems,
+  uniqueItems: true,
+})
+
+const CLASSES = ['public', 'internal', 'confidential', 'restricted']
+const CRITICALITY = oneOf(
+  'What its loss or misuse would cost.',
+  ['low', 'medium', 'high', 'critical'],
+  'medium',
+)
+const DESCRIPTION = text('One sentence for people.')
+const OWNER = text('Who answers for it.', 128)
+const QUALIFIED = {
+  type: 'string',
+  pattern: '^[a-z][a-z0-9-]{0,62}\\.[A-Za-z_][A-Za-z0-9_-]{0,126}$',
+}
+const TAGS = list(
+  'What policies and labels call it: `pii`, `sar`, `untrusted` (written by outsiders).',
+  {
+    type: 'string',
+    pattern: NAME,
+  },
+)
+const CLASS = oneOf('How bad it is when the wrong eyes see it.', CLASSES)
+
+const settings = object('How long things live. Every value has a safe default.', [], {
+  svidTtlSeconds: integer('Life of an identity; renewal starts at half of it.', 10, 86_400, 900),
+  stalenessSeconds: integer('How long a gateway goes on without the control plane.', 1, 3600, 300),
+  strictStalenessSeconds: integer('The same for writes and restricted data.', 1, 3600, 30),
+  riskTtlSeconds: integer('After this a risk score is stale.', 1, 3600, 60),
+  staleRisk: integer('The risk that policies read when it is stale.', 0, 100, 50),
+  quarantineAtRisk: integer(
+    'The detector quarantines from this risk on; absent means never.',
+    1,
+    100,
+  ),
+  approvalTtlSeconds: integer('How long an approval may be decided and used.', 10, 86_400, 900),
+})
+
+const upstream: Schema = {
+  description:
+    'Where the gateway forwards to: a declared service (mTLS) or an address outside (TLS, pinned name).',
+  oneOf: [
+    object('A service of this network.', ['service', 'port'], {
+      service: name('A name under `services`.'),
+      port: integer('TCP port; a run may override it.', 1, 65_535),
+    }),
+    object('A system outside the network.', ['url', 'serverName'], {
+      url: {
+        type: 'string',
+        pattern: '^https://[^\\s/?#@]+(/[^\\s?#]*)?$',
+        maxLength: 512,
+        description: '`https://host[:port][/base]`',
+      },
+      serverName: {
+        type: 'string',
+        pattern: '^[A-Za-z0-9.-]{1,253}$',
+        description: 'The DNS name its certificate must carry.',
+      },
+      caFile: text(
+        'A PEM file beside network.yaml: the only CA accepted. Absent means the platform’s roots.',
+        256,
+      ),
+      credential: object('What the gateway adds; callers never see it.', ['header', 'secret'], {
+        header: {
+          type: 'string',
+          pattern: "^[a-z0-9!#$%&'*+.^_`|~-]{1,64}$",
+          description: 'Header name, lower case.',
+        },
+        secret: name('Name of the secret that the gateway holds.'),
+        scheme: {
+          type: 'string',
+          pattern: '^[A-Za-z][A-Za-z0-9-]{0,31}$',
+          description: 'Put before the secret, e.g. `Bearer`.',
+        },
+      }),
+    }),
+  ],
+}
+
+const operation = object('One thing a caller can ask of the system.', ['kind'], {
+  kind: oneOf('Whether it changes anything.', ['read', 'write']),
+  description: text('Replaces the description that was imported.'),
+  from: {
+    type: 'string',
+    minLength: 1,
+    maxLength: 128,
+    description: 'operationId or tool name where it differs from the name here.',
+  },
+  subject: {
+    type: 'string',
+    pattern: FIELD_NAME,
+    description: 'The input that names the person or account concerned.',
+  },
+  returns: {
+    type: 'object',
+    description: 'Path in the response → data set, or `public`. What no path covers is dropped.',
+    propertyNames: {
+      pattern: '^(\\$|[A-Za-z_][A-Za-z0-9_-]*(\\[\\])?(\\.[A-Za-z_][A-Za-z0-9_-]*(\\[\\])?)*)$',
+    },
+    additionalProperties: { type: 'string', pattern: NAME },
+  },
+})
+
+const systemParts = {
+  description: DESCRIPTION,
+  owner: OWNER,
+  segment: name('A name under `segments`.'),
+  criticality: CRITICALITY,
+  protocol: oneOf('How it is spoken to.', ['http', 'mcp']),
+  openapi: text('OpenAPI 3 document beside network.yaml (protocol http).', 256),
+  tools: text('`tools/list` result beside network.yaml (protocol mcp).', 256),
+  upstream,
+  operations: named(
+    'What callers may ask; nothing else of the API is reachable.',
+    operation,
+    OPERATION_NAME,
+  ),
+}
+
+const system: Schema = {
+  ...object(
+    'Something agents call.',
+    ['owner', 'segment', 'protocol', 'upstream', 'operations'],
+    systemParts,
+  ),
+  if: { properties: { protocol: { const: 'http' } }, required: ['protocol'] },
+  // oxlint-disable-next-line unicorn/no-thenable -- a JSON Schema keyword in data that is never awaited
+  then: { required: ['openapi'], properties: { tools: false } },
+  else: { required: ['tools'], properties: { openapi: false } },
+}
+
+const field: Schema = {
+  oneOf: [
+    CLASS,
+    object('One member of a record.', ['class'], {
+      class: CLASS,
+      tags: TAGS,
+      mask: oneOf('How it looks when masked.', ['full', 'last4', 'first1', 'year'], 'full'),
+      dataset: name('The data set of the objects that it holds.'),
+      token: name('Fields with the same word give the same token for the same value.'),
+    }),
+  ],
+}
+
+/** JSON Schema (draft 2020-12) of `network.yaml`; its structure only: references are checked by `parseNetwork`. */
+export const networkJsonSchema: Schema = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  $id: 'https://sallyport.dev/schema/network.schema.json',
+  title: 'Sallyport network declaration',
+  ...object(
+    'Agents, systems, data and the flows between them. What is not declared does not happen.',
+    ['name', 'trustDomain', 'segments', 'agents', 'operators', 'systems', 'flows'],
+    {
+      name: name('The network’s name.'),
+      trustDomain: {
+        type: 'string',
+        pattern: '^[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?$',
+        description: 'SPIFFE trust domain.',
+      },
+      quorum: integer('Operators who must sign what widens access.', 1, 16, 2),
+      settings,
+      segments: named(
+        'Zones.',
+        object('A zone.', ['owner'], { description: DESCRIPTION, owner: OWNER }),
+      ),
+      agents: named(
+        'Agents. Each is a kind of which many instances may run.',
+        object('An agent.', ['owner', 'segment'], {
+          description: DESCRIPTION,
+          owner: OWNER,
+          segment: name('A name under `segments`.'),
+          criticality: CRITICALITY,
+          roles: list('Roles that policies refer to.', { type: 'string', pattern: NAME }),
+        }),
+      ),
+      operators: named(
+        'People. Their keys are enrolled, not declared.',
+        object('A person.', ['displayName', 'roles'], {
+          displayName: text('As others know them.', 128),
+          roles: list(
+            'What the person may do.',
+            { type: 'string', enum: ['viewer', 'responder', 'approver', 'admin'] },
+            1,
+          ),
+        }),
+      ),
+      services: named(
+        'Workloads of our own that serve systems.',
+        object('A service.', ['owner', 'segment'], {
+          description: DESCRIPTION,
+          owner: OWNER,
+          segment: name('A name under `segments`.'),
+        }),
+      ),
+      systems: named('Systems and their operations.', system),
+      datasets: named(
+        'What responses hold, field by field. A field that is not named never leaves.',
+        object('Records of one shape.', ['system', 'owner', 'fields'], {
+          description: DESCRIPTION,
+          system: name('The system that returns it.'),
+          owner: OWNER,
+          fields: named('Field → class, or more.', field, FIELD_NAME),
+        }),
+      ),
+      flows: list(
+        'Declared paths. A call outside all of them is denied whatever policies say.',
+        object('A path.', ['from', 'to', 'operations', 'purpose'], {
+          id: {
+            type: 'string',
+            pattern: '^[a-z][a-z0-9-]{0,126}$',
+            description: 'Default: FROM-to-TO.',
+          },
+          from: name('An agent.'),
+          to: name('A system.'),
+          operations: list(
+            'Operations of that system.',
+            { type: 'string', pattern: OPERATION_NAME },
+            1,
+          ),
+          purpose: name('Why; policies can read it.'),
+        }),
+      ),
+      limits: named(
+        'Ceilings over time, counted across all gateways.',
+        object('A ceiling.', ['agents', 'operations', 'windowSeconds'], {
+          description: DESCRIPTION,
+          agents: list('Agents counted.', { type: 'string', pattern: NAME }, 1),
+          operations: list('`SYSTEM.OPERATION`.', QUALIFIED, 1),
+          windowSeconds: integer('Length of the window.', 1, 604_800),
+          maxCalls: integer('Calls in a window.', 1, 1_000_000_000),
+          maxSum: object('Sum of an input in a window.', ['input', 'max'], {
+            input: { type: 'string', pattern: FIELD_NAME, description: 'A whole-number input.' },
+            max: integer('In the input’s own unit.', 0, Number.MAX_SAFE_INTEGER),
+          }),
+        }),
+      ),
+    },
+  ),
+}

@@ -1,0 +1,92 @@
+import type { Criticality, DataClass, MaskStyle, OperatorRole, Settings } from './types.ts'
+
+/** `network.yaml` as the JSON Schema has accepted it: defaults not yet filled, references not yet checked. */
+export interface RawNetwork {
+  readonly name: string
+  readonly trustDomain: string
+  readonly quorum?: number
+  readonly settings?: Partial<Settings>
+  readonly segments: Named<{ readonly description?: string; readonly owner: string }>
+  readonly agents: Named<{
+    readonly description?: string
+    readonly owner: string
+    readonly segment: string
+    readonly criticality?: Criticality
+    readonly roles?: readonly string[]
+  }>
+  readonly operators: Named<{
+    readonly displayName: string
+    readonly roles: readonly OperatorRole[]
+  }>
+  readonly services?: Named<{
+    readonly description?: string
+    readonly owner: string
+    readonly segment: string
+  }>
+  readonly systems: Named<RawSystem>
+  readonly datasets?: Named<RawDataSet>
+  readonly flows: readonly {
+    readonly id?: string
+    readonly from: string
+    readonly to: string
+    readonly operations: readonly string[]
+    readonly purpose: string
+  }[]
+  readonly limits?: Named<{
+    readonly description?: string
+    readonly agents: readonly string[]
+    readonly operations: readonly string[]
+    readonly windowSeconds: number
+    readonly maxCalls?: number
+    readonly maxSum?: { readonly input: string; readonly max: number }
+  }>
+}
+
+type Named<T> = Readonly<Record<string, T>>
+
+export interface RawSystem {
+  readonly description?: string
+  readonly owner: string
+  readonly segment: string
+  readonly criticality?: Criticality
+  readonly protocol: 'http' | 'mcp'
+  readonly openapi?: string
+  readonly tools?: string
+  readonly upstream:
+    | { readonly service: string; readonly port: number }
+    | {
+        readonly url: string
+        readonly serverName: string
+        readonly caFile?: string
+        readonly credential?: {
+          readonly header: string
+          readonly secret: string
+          readonly scheme?: string
+        }
+      }
+  readonly operations: Named<RawOperation>
+}
+
+export interface RawOperation {
+  readonly kind: 'read' | 'write'
+  readonly description?: string
+  readonly from?: string
+  readonly subject?: string
+  readonly returns?: Readonly<Record<string, string>>
+}
+
+export interface RawDataSet {
+  readonly description?: string
+  readonly system: string
+  readonly owner: string
+  readonly fields: Named<
+    | DataClass
+    | {
+        readonly class: DataClass
+        readonly tags?: readonly string[]
+        readonly mask?: MaskStyle
+        readonly dataset?: string
+        readonly token?: string
+      }
+  >
+}

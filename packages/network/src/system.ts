@@ -1,0 +1,172 @@
+import { SallyportError } from '@sallyport/base'
+import type { SourceSpan } from '@sallyport/base'
+import type { Report } from './check.ts'
+import { mcpToolsFrom } from './mcp.ts'
+import { openApiFrom } from './openapi.ts'
+import type { ParseOptions } from './parse.ts'
+import { didYouMean, Halt } from './problem.ts'
+import { escapePointer, readYaml } from './read-yaml.ts'
+import type { Located } from './read-yaml.ts'
+import type { RawSystem } from './raw.ts'
+import type { HttpBinding, InputSchema, McpBinding, Operation, System, Upstream } from './types.ts'
+
+interface Imported {
+  readonly description: string
+  readonly binding: HttpBinding | McpBinding
+  readonly input: InputSchema
+}
+
+interface Importer {
+  readonly names: readonly string[]
+  /** @throws Halt */
+  import(name: string): Imported
+  /** Where the operation is described, when that can be told. */
+  place(name: string): SourceSpan | undefined
+}
+
+/** A system with its operations imported from its API description. What cannot be imported is reported and left out. */
+export function resolveSystem(
+  name: string,
+  raw: RawSystem,
+  located: Located,
+  pointer: string,
+  options: ParseOptions,
+  report: Report,
+): System {
+  const importer = importerOf(raw, located, pointer, options, report)
+  const operations: Operation[] = []
+  for (const [operationName, given] of Object.entries(raw.operations)) {
+    if (!importer) break
+    const place = `${pointer}/operations/${escapePointer(operationName)}`
+    const source = given.from ?? operationName
+    if (!importer.names.includes(source)) {
+      report(
+        'SP_NETWORK_REFERENCE',
+        located.keyAt(place),
+        `the API description has no operation \`${source}\`${didYouMean(source, importer.names)}`,
+        'an operation exists only with a description that types its input',
+        'correct the name, state the original in `from`, or add it to the description',
+      )
+      continue
+    }
+    const imported = attempt(
+      () => importer.import(source),
+      importer.place(source) ?? located.keyAt(place),
+      report,
+    )
+    if (!imported) continue
+    operations.push({
+      name: operationName,
+      description: given.description ?? imported.description,
+      kind: given.kind,
+      binding: imported.binding,
+      input: imported.input,
+      ...(given.subject !== undefined && { subject: given.subject }),
+      returns: given.returns ?? {},
+    })
+  }
+  return {
+    name,
+    description: raw.description ?? '',
+    owner: raw.owner,
+    segment: raw.segment,
+    criticality: raw.criticality ?? 'medium',
+    protocol: raw.protocol,
+    upstream: upstreamOf(raw.upstream, located, `${pointer}/upstream`, options, report),
+    operations,
+  }
+}
+
+function upstreamOf(
+  raw: RawSystem['upstream'],
+  located: Located,
+  pointer: string,
+  options: ParseOptions,
+  report: Report,
+): Upstream {
+  if ('service' in raw) return { kind: 'service', ...raw }
+  const { caFile, ...rest } = raw
+  if (caFile === undefined) return { kind: 'external', ...rest }
+  const pem = read(caFile, located.at(`${pointer}/caFile`), options, report)
+  if (pem !== undefined && !pem.includes('-----BEGIN CERTIFICATE-----')) {
+    report(
+      'SP_NETWORK_FILE',
+      located.at(`${pointer}/caFile`),
+      `\`${caFile}\` holds no PEM certificate`,
+      'without its CA the system’s certificate could not be checked',
+      'put the CA certificate there in PEM form',
+    )
+  }
+  return { kind: 'external', ...rest, caFile: pem ?? '' }
+}
+
+function importerOf(
+  raw: RawSystem,
+  located: Located,
+  pointer: string,
+  options: ParseOptions,
+  report: Report,
+): Importer | undefined {
+  const key = raw.protocol === 'http' ? 'openapi' : 'tools'
+  const file = raw[key]
+  // The JSON Schema requires the one that belongs to the protocol.
+  if (file === undefined) return undefined
+  const text = read(file, located.at(`${pointer}/${key}`), options, report)
+  if (text === undefined) return undefined
+  const top: SourceSpan = { file, line: 1, column: 1 }
+  if (key === 'tools') {
+    const tools = attempt(() => mcpToolsFrom(text), top, report)
+    if (!tools) return undefined
+    const { located: json } = readYaml(text, file)
+    return {
+      names: tools.names,
+      import: (name) => tools.tool(name),
+      place: (name) => json?.at(`/tools/${tools.names.indexOf(name)}/name`),
+    }
+  }
+  const { located: description, problems } = readYaml(text, file)
+  for (const { code, span, message, why, fix } of problems) report(code, span, message, why, fix)
+  if (!description) return undefined
+  const api = attempt(() => openApiFrom(description), top, report)
+  if (!api) return undefined
+  return {
+    names: api.operationIds,
+    import: (name) => api.operation(name),
+    place: (name) => {
+      const at = api.pointer(name)
+      return at === undefined ? undefined : description.keyAt(at)
+    },
+  }
+}
+
+function read(
+  file: string,
+  span: SourceSpan,
+  options: ParseOptions,
+  report: Report,
+): string | undefined {
+  try {
+    return options.readFile(file)
+  } catch (error) {
+    // Anything but our own refusal is a defect and must surface.
+    if (!(error instanceof SallyportError)) throw error
+    report(
+      'SP_NETWORK_FILE',
+      span,
+      error.message,
+      'a declaration reads only files inside its own folder, so that it can be reviewed as a whole',
+      error.fix ?? 'put the file beside network.yaml and name it by its relative path',
+    )
+    return undefined
+  }
+}
+
+function attempt<T>(act: () => T, span: SourceSpan, report: Report): T | undefined {
+  try {
+    return act()
+  } catch (error) {
+    if (!(error instanceof Halt)) throw error
+    report(error.code, span, error.message, error.why, error.fix)
+    return undefined
+  }
+}
