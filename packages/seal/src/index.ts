@@ -1,1 +1,2 @@
-export {}
+export { openKeyring } from './keyring.ts'
+export type { Keyring, KeyringOptions, Sealed } from './keyring.ts'

@@ -1,0 +1,30 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+
+const TAG_BYTES = 16
+const IV_BYTES = 12
+
+/** AES-256-GCM (NIST SP 800-38D) with a random 96-bit IV; the tag stands at the end of `ct`. */
+export function encrypt(
+  key: KeyObject,
+  plaintext: Uint8Array,
+  aad: string,
+): { readonly iv: Buffer; readonly ct: Buffer } {
+  const iv = randomBytes(IV_BYTES)
+  const cipher = createCipheriv('aes-256-gcm', key, iv)
+  cipher.setAAD(Buffer.from(aad))
+  const ct = Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
+  return { iv, ct }
+}
+
+/** @throws Error where key, IV, ciphertext or associated data are not those of the encryption */
+export function decrypt(key: KeyObject, iv: Uint8Array, ct: Uint8Array, aad: string): Buffer {
+  if (iv.byteLength !== IV_BYTES || ct.byteLength < TAG_BYTES) throw new Error('not a ciphertext')
+  const decipher = createDecipheriv('aes-256-gcm', key, iv, { authTagLength: TAG_BYTES })
+  decipher.setAAD(Buffer.from(aad))
+  decipher.setAuthTag(ct.subarray(ct.byteLength - TAG_BYTES))
+  return Buffer.concat([
+    decipher.update(ct.subarray(0, ct.byteLength - TAG_BYTES)),
+    decipher.final(),
+  ])
+}
