@@ -28,7 +28,6 @@ test('canonical JSON: members in the order of RFC 8785 section 3.2.3', () => {
     '\u0080': 'Control',
     '\u00f6': 'Latin Small Letter O With Diaeresis',
   })
-  assert.deepEqual(Object.values<unknown>(JSON.parse(sorted) as object).length, 7)
   const order = [...sorted.matchAll(/:"([^"]+)"/g)].map(([, value]) => value)
   assert.deepEqual(order, [
     'Carriage Return',
@@ -154,28 +153,8 @@ test('strict JSON agrees with JSON.parse on what it accepts', () => {
 })
 
 test('strict JSON refuses every text that JSON.parse refuses', () => {
-  const fragment = fc.constantFrom(
-    ...[
-      '{',
-      '}',
-      '[',
-      ']',
-      ',',
-      ':',
-      '"',
-      '"a"',
-      '1',
-      '-',
-      '0',
-      '.',
-      'e',
-      '+',
-      'true',
-      'null',
-      'nul',
-    ],
-    ...[' ', '\n', '\u00a0', '\ufeff', '\\', '\\u00', '\u0001', "'", '//', 'NaN', '01', '1.', '.5'],
-  )
+  const pieces = '{ } [ ] , : " "a" 1 - 0 . e + true null nul \\ \\u00 // NaN 01 1. .5'.split(' ')
+  const fragment = fc.constantFrom(...pieces, ' ', '\n', '\u00a0', '\ufeff', '\u0001', "'")
   fc.assert(
     fc.property(fc.array(fragment, { maxLength: 8 }), (parts) => {
       const text = parts.join('')

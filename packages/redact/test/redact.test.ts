@@ -47,9 +47,12 @@ test('a mask shows at most half of a value', () => {
       fc.string({ unit: 'grapheme' }),
       fc.constantFrom('full', 'last4', 'first1'),
       (value, style) => {
-        const shown = String(mask(value, style)).slice(3)
-        assert.ok([...shown].length * 2 <= Math.max([...value].length, 0) || style === 'first1')
-        assert.equal(typeof mask(value, style), 'string')
+        const shown = mask(value, style)
+        assert.ok(typeof shown === 'string' && shown.includes('***'))
+        if (style === 'last4') {
+          assert.ok(shown.length <= 3 + 8)
+          if (value.length < 8) assert.equal(shown, '***')
+        }
       },
     ),
   )
