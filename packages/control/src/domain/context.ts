@@ -1,0 +1,34 @@
+import type { Clock } from '@sallyport/base'
+import type { Agents } from './agents.ts'
+import type { Approvals } from './approvals.ts'
+import type { Bundles } from './bundles.ts'
+import type { Decisions } from './decisions.ts'
+import type { Events } from './events.ts'
+import type { Health } from './health.ts'
+import type { Incidents } from './incidents.ts'
+import type { JoinTokens } from './joinTokens.ts'
+import type { Operators } from './operators.ts'
+import type { Quarantines } from './quarantine.ts'
+
+/**
+ * What the operator API is built on. Every method throws `SP_STORE_UNAVAILABLE` while the database is away. Sessions and
+ * roles are checked by the API; signatures, and the roles behind them, here.
+ */
+export interface ControlContext {
+  readonly clock: Clock
+  readonly trustDomain: string
+  /** Where the console answers, e.g. `http://localhost:7400`. */
+  readonly consoleUrl: string
+  /** The built console; absent where it is not built. */
+  readonly staticDir?: string
+  readonly agents: Agents
+  readonly approvals: Approvals
+  readonly bundles: Bundles
+  readonly decisions: Decisions
+  readonly events: Events
+  readonly health: Health
+  readonly incidents: Incidents
+  readonly joinTokens: JoinTokens
+  readonly operators: Operators
+  readonly quarantine: Quarantines
+}

@@ -1,0 +1,27 @@
+import type { Revision } from '@sallyport/wire'
+
+export interface GatewayHealth {
+  readonly id: string
+  /** The newest revision that it said it has applied. */
+  readonly revision: Revision | null
+  readonly connected: boolean
+  /** Milliseconds since the epoch. */
+  readonly lastSeen: number
+  /** From the signing of that revision until it said so, milliseconds. */
+  readonly lagMs: number | null
+}
+
+export interface HealthView {
+  readonly control: 'ok'
+  readonly database: 'ok' | 'unreachable'
+  readonly gateways: readonly GatewayHealth[]
+  readonly audit: readonly {
+    readonly shard: string
+    readonly size: number
+    readonly checkpoint: string | null
+  }[]
+}
+
+export interface Health {
+  read(): Promise<HealthView>
+}
