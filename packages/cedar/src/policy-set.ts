@@ -19,9 +19,19 @@ export interface PolicyInput {
   readonly schema?: string
 }
 
+/** A context converted once, for many decisions. */
+export type PreparedContext = RecordValue
+
+/** A request, or one whose context `prepareContext` has already converted. */
+export type DecisionRequest = Omit<Request, 'context'> & {
+  readonly context: Request['context'] | PreparedContext
+}
+
 /** Compiled policies, immutable. */
 export interface PolicySet {
   readonly size: number
+  /** Whether a policy permits or forbids; undefined for an unknown id. */
+  effect(id: string): 'permit' | 'forbid' | undefined
   /** Annotations of a policy; empty for an unknown id. */
   annotations(id: string): Readonly<Record<string, string>>
   /**
@@ -29,13 +39,10 @@ export interface PolicySet {
    *
    * @throws SallyportError `SP_CEDAR_VALUE` for a request that holds no Cedar values
    */
-  decide(request: Request, entities: EntityStore): CedarDecision
+  decide(request: DecisionRequest, entities: EntityStore): CedarDecision
   /** The same decision with the trace of every policy that bears on it. */
-  explain(request: Request, entities: EntityStore): CedarExplanation
+  explain(request: DecisionRequest, entities: EntityStore): CedarExplanation
 }
-
-/** A context converted once, for many decisions. */
-export type PreparedContext = RecordValue
 
 /** @throws SallyportError `SP_CEDAR_VALUE` */
 export function prepareContext(context: Request['context']): PreparedContext {
@@ -87,15 +94,19 @@ class Policies implements PolicySet {
     this.#index = new PolicyIndex(policies)
   }
 
+  effect(id: string): 'permit' | 'forbid' | undefined {
+    return this.#byId.get(id)?.effect
+  }
+
   annotations(id: string): Readonly<Record<string, string>> {
     return this.#byId.get(id)?.annotations ?? {}
   }
 
-  decide(request: Request, entities: EntityStore): CedarDecision {
+  decide(request: DecisionRequest, entities: EntityStore): CedarDecision {
     return this.#decide(environment(request, entities))
   }
 
-  explain(request: Request, entities: EntityStore): CedarExplanation {
+  explain(request: DecisionRequest, entities: EntityStore): CedarExplanation {
     const env = environment(request, entities)
     return explainPolicies(this.#policies, this.#decide(env), env)
   }
@@ -125,7 +136,7 @@ class Policies implements PolicySet {
 
 const byOrder = (a: CompiledPolicy, b: CompiledPolicy): number => a.order - b.order
 
-function environment(request: Request, store: EntityStore): Env {
+function environment(request: DecisionRequest, store: EntityStore): Env {
   const { context } = request
   return {
     principal: refFromJson(request.principal),

@@ -1,1 +1,7 @@
 export * from './types.ts'
+export { createDecider } from './decider.ts'
+export type { Decider } from './decider.ts'
+export { readInput } from './input.ts'
+export type { ReadInputOptions } from './input.ts'
+export { project } from './project.ts'
+export type { Projected } from './project.ts'

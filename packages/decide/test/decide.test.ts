@@ -1,0 +1,294 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { closeCedar } from '@sallyport/cedar'
+import { createDecider } from '../src/index.ts'
+import type { Call, Decider, Outcome, SessionState } from '../src/index.ts'
+import { call, hold, network, quiet, sources } from './fixture.ts'
+
+const decider = (over: Readonly<Record<string, string | undefined>> = {}): Promise<Decider> =>
+  createDecider({ declaration: { network, policies: sources(over) } })
+
+after(closeCedar)
+
+describe('decisions', () => {
+  let bank: Decider
+  before(async () => {
+    bank = await decider()
+  })
+
+  const tainted: SessionState = { labels: ['untrusted'], risk: 0 }
+  const approved = (...approvals: string[]) => ({ evidence: { approvals } })
+  const matrix: [string, Call, SessionState, Partial<Outcome>][] = [
+    [
+      'a permitted read',
+      call(),
+      quiet,
+      { decision: 'allow', code: 'SP_ALLOWED', reasons: ['read-core'] },
+    ],
+    [
+      'no flow for the operation',
+      call({ operation: 'hold' }),
+      quiet,
+      { decision: 'deny', code: 'SP_NO_FLOW' },
+    ],
+    ['an unknown operation', call({ operation: '__proto__' }), quiet, { code: 'SP_NO_FLOW' }],
+    ['an unknown system', call({ system: 'constructor' }), quiet, { code: 'SP_NO_FLOW' }],
+    ['an unknown agent', call({ agent: 'ghost' }), quiet, { code: 'SP_NO_FLOW' }],
+    [
+      'a flow but no permit',
+      call({ agent: 'flagger' }),
+      quiet,
+      { decision: 'deny', code: 'SP_DENIED_NOT_PERMITTED', reasons: [] },
+    ],
+    [
+      'a forbid over a permit',
+      call(),
+      { labels: [], risk: 70 },
+      { decision: 'deny', code: 'SP_DENIED_FORBIDDEN', reasons: ['no-risky'] },
+    ],
+    ['risk just below', call(), { labels: [], risk: 69 }, { decision: 'allow' }],
+    [
+      'a fraction of risk counts up',
+      call(),
+      { labels: [], risk: 69.1 },
+      { code: 'SP_DENIED_FORBIDDEN' },
+    ],
+    ['a small hold', hold(100_000), quiet, { decision: 'allow', reasons: ['small-holds'] }],
+    [
+      'a hold over the threshold',
+      hold(100_001),
+      quiet,
+      { decision: 'needs', code: 'SP_NEEDS_APPROVAL', needs: [{ kind: 'approval', count: 2 }] },
+    ],
+    [
+      'one approval of two',
+      hold(100_001, approved('olga')),
+      quiet,
+      { decision: 'needs', needs: [{ kind: 'approval', count: 2 }] },
+    ],
+    [
+      'the same approver twice is one',
+      hold(100_001, approved('olga', 'olga')),
+      quiet,
+      { decision: 'needs' },
+    ],
+    [
+      'two approvals',
+      hold(100_001, approved('olga', 'ivan')),
+      quiet,
+      { decision: 'allow', reasons: ['large-holds'] },
+    ],
+    [
+      'beyond what approvals can do',
+      hold(5_000_001),
+      quiet,
+      { decision: 'deny', code: 'SP_DENIED_NOT_PERMITTED', needs: [] },
+    ],
+    [
+      'a tainted write needs the smallest number',
+      hold(5),
+      tainted,
+      { decision: 'needs', reasons: ['no-tainted'], needs: [{ kind: 'approval', count: 1 }] },
+    ],
+    [
+      'approval does not lift risk',
+      hold(5),
+      { labels: [], risk: 90 },
+      { decision: 'deny', code: 'SP_DENIED_FORBIDDEN', needs: [] },
+    ],
+  ]
+  for (const [name, asked, session, expected] of matrix) {
+    it(name, () => {
+      const outcome = bank.decide(asked, session)
+      for (const [key, value] of Object.entries(expected)) {
+        assert.deepEqual(outcome[key as keyof Outcome], value, key)
+      }
+      if (outcome.decision !== 'allow') {
+        assert.deepEqual(
+          [outcome.projection, outcome.limits, outcome.labels, outcome.maxClass],
+          [{}, [], [], 'public'],
+        )
+      }
+    })
+  }
+
+  it('grants fields one by one, through data sets inside data sets', () => {
+    const { projection, labels, maxClass } = bank.decide(call(), quiet)
+    assert.deepEqual(projection, {
+      account: { id: 'tokenise', name: 'drop', pan: 'mask', balance: 'whole', payments: 'whole' },
+      payment: { amount: 'whole', memo: 'whole', to: 'tokenise' },
+    })
+    assert.deepEqual(labels, ['account', 'pan', 'untrusted'])
+    assert.equal(maxClass, 'confidential')
+  })
+
+  it('names the limits of the call and of no other', () => {
+    assert.deepEqual(
+      bank.decide(hold(1), quiet).limits.map(({ id }) => id),
+      ['l1'],
+    )
+    assert.deepEqual(bank.decide(call(), quiet).limits, [])
+  })
+
+  it('digests what it read', () => {
+    const digest = bank.stateDigest(call(), quiet)
+    assert.match(digest, /^[0-9a-f]{64}$/)
+    assert.equal(bank.stateDigest(call(), { labels: [], risk: 0 }), digest)
+    assert.notEqual(bank.stateDigest(call(), { labels: ['pii'], risk: 0 }), digest)
+    assert.match(bank.digest, /^[0-9a-f]{64}$/)
+  })
+
+  it('denies an instance that is not of the agent it claims', () => {
+    const stolen = call({ instance: 'spiffe://bank.test/agent/flagger/i1' })
+    assert.equal(bank.decide(stolen, quiet).code, 'SP_DENIED_POLICY_ERROR')
+    assert.equal(bank.decide(call(), quiet).decision, 'allow')
+  })
+
+  const broken: [string, Call, SessionState][] = [
+    ['a source that is no address', call({ source: 'nonsense' }), quiet],
+    ['no time', call({ time: Number.NaN }), quiet],
+    ['risk that is no number', call(), { labels: [], risk: Number.NaN }],
+    ['a fraction as input', call({ input: { account: 1.5 } }), quiet],
+    ['a lone surrogate as input', call({ input: { account: '\ud800' } }), quiet],
+    // A JavaScript caller can hand over what the types exclude.
+    ['null as input', call({ input: JSON.parse('{"account":null}') as Call['input'] }), quiet],
+    ['no session', call(), undefined as unknown as SessionState],
+    ['a cycle as input', call({ input: cyclic() }), quiet],
+  ]
+  for (const [name, asked, session] of broken) {
+    it(`denies and does not throw: ${name}`, () => {
+      const outcome = bank.decide(asked, session)
+      assert.equal(outcome.decision, 'deny')
+      assert.equal(outcome.code, 'SP_DENIED_POLICY_ERROR')
+      assert.equal(bank.explain(asked, session).outcome.code, 'SP_DENIED_POLICY_ERROR')
+    })
+  }
+
+  for (const source of ['10.0.0.1', '::ffff:10.0.0.1', 'fe80::1%eth0', '2001:db8::1']) {
+    it(`reads the source address ${source}`, () => {
+      assert.equal(bank.decide(call({ source }), quiet).decision, 'allow')
+    })
+  }
+})
+
+describe('policies that fail', () => {
+  it('denies on an erroring forbid, where Cedar alone would allow', async () => {
+    const bank = await decider({
+      broken: `@id("broken") forbid(principal, action in Action::"call", resource)
+when { context.risk + 9223372036854775807 > 0 };`,
+    })
+    assert.equal(bank.decide(call(), { labels: [], risk: 0 }).code, 'SP_DENIED_FORBIDDEN')
+    const outcome = bank.decide(call(), { labels: [], risk: 1 })
+    assert.equal(outcome.code, 'SP_DENIED_POLICY_ERROR')
+    assert.deepEqual(
+      outcome.errors.map(({ policyId }) => policyId),
+      ['broken'],
+    )
+    assert.match(
+      bank.explain(call(), { labels: [], risk: 1 }).summary,
+      /`broken` could not be evaluated/,
+    )
+  })
+
+  it('tells an error from a plain "not permitted"', async () => {
+    const bank = await decider({
+      'read-core': `@id("read-core") permit(principal, action == Action::"core.list", resource)
+when { 9223372036854775807 + context.risk > 0 };`,
+    })
+    assert.equal(bank.decide(call(), { labels: [], risk: 1 }).code, 'SP_DENIED_POLICY_ERROR')
+    assert.equal(bank.decide(call(), quiet).decision, 'allow')
+  })
+
+  it('promises no approval that would meet an error', async () => {
+    const bank = await decider({
+      trap: `@id("trap") forbid(principal, action == Action::"core.hold", resource)
+when { context.evidence.approvals + 9223372036854775806 < 0 };`,
+    })
+    assert.equal(bank.decide(hold(100_001), quiet).decision, 'deny')
+    assert.equal((await decider()).decide(hold(100_001), quiet).decision, 'needs')
+  })
+
+  it('treats a field as forbidden where the forbid on it fails', async () => {
+    const guard = (when: string) =>
+      `@id("guard") forbid(principal, action, resource == Field::"account.balance") when { ${when} };`
+    const failing = await decider({ guard: guard('9223372036854775807 + resource.class > 0') })
+    assert.equal(failing.decide(call(), quiet).projection['account']?.['balance'], 'drop')
+    const harmless = await decider({ guard: guard('resource.class > 5') })
+    assert.equal(harmless.decide(call(), quiet).projection['account']?.['balance'], 'whole')
+  })
+})
+
+describe('obligations', () => {
+  const permit = (obligation: string) =>
+    `@id("read-core") @obligation("${obligation}") permit(principal, action == Action::"core.list", resource);`
+
+  it('denies one it does not understand', async () => {
+    const bank = await decider({ 'read-core': permit('shred:account.id') })
+    const outcome = bank.decide(call(), quiet)
+    assert.equal(outcome.code, 'SP_DENIED_POLICY_ERROR')
+    assert.equal(outcome.errors[0]?.policyId, 'read-core')
+  })
+
+  it('applies the stricter of obligation and field policies, and no broad permit cancels it', async () => {
+    const bank = await decider({
+      'read-core': permit('mask:account.balance;tokenise:account.pan'),
+      broad: '@id("broad") permit(principal, action == Action::"core.list", resource);',
+    })
+    const outcome = bank.decide(call(), quiet)
+    assert.deepEqual(outcome.reasons, ['read-core', 'broad'])
+    assert.equal(outcome.projection['account']?.['balance'], 'mask')
+    // Masking is stricter than tokenising, so the field policy's mask stands.
+    assert.equal(outcome.projection['account']?.['pan'], 'mask')
+  })
+})
+
+describe('explanations', () => {
+  it('tells the three denials apart, with a remedy each', async () => {
+    const bank = await decider()
+    const forbidden = bank.explain(call(), { labels: [], risk: 80 })
+    assert.match(forbidden.summary, /forbidden by `no-risky`/)
+    assert.match(forbidden.remedies.join(), /context\.risk >= 70 \(context\.risk is 80\)/)
+    const missed = bank.explain(hold(5_000_001), quiet)
+    assert.match(missed.summary, /no policy permits it/)
+    assert.match(
+      missed.remedies.join(),
+      /`small-holds` would permit it if: context\.input\.amount <= 100000 \(context\.input\.amount is 5000001\)/,
+    )
+    const flow = bank.explain(call({ operation: 'hold' }), quiet)
+    assert.match(
+      flow.remedies.join(),
+      /declare a flow from `analyst` to `core` with operation `hold`/,
+    )
+    const needs = bank.explain(hold(100_001), quiet)
+    assert.match(needs.summary, /needs 2 approvals/)
+    const nobody = bank.explain(call({ agent: 'flagger' }), quiet)
+    assert.match(nobody.remedies.join(), /no permit covers `flagger` and `core\.list`/)
+  })
+})
+
+describe('declarations that must not load', () => {
+  const refused: [string, string, string][] = [
+    [
+      'an input that does not exist',
+      'permit(principal, action == Action::"core.list", resource) when { context.input.amount > 1 };',
+      'SP_CEDAR_INVALID',
+    ],
+    [
+      'an unknown action',
+      'permit(principal, action == Action::"core.nope", resource);',
+      'SP_CEDAR_INVALID',
+    ],
+    ['no policy at all', 'hello', 'SP_CEDAR_INVALID'],
+  ]
+  for (const [name, source, code] of refused) {
+    it(`refuses ${name}`, async () => {
+      await assert.rejects(decider({ extra: source }), { code })
+    })
+  }
+})
+
+function cyclic(): Call['input'] {
+  const knot: Record<string, unknown> = {}
+  knot['self'] = knot
+  return knot as Call['input']
+}
