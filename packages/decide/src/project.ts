@@ -109,7 +109,7 @@ class Projector {
       if (items === undefined) return this.#drop(path)
       return this.#each(value, (item) => this.walk(item, items, `${path}[]`, depth + 1))
     }
-    if (!isObject(value)) return this.#drop(path)
+    if (!isObject(value) || node.members.size === 0) return this.#drop(path)
     const kept: [string, JsonValue][] = []
     for (const [name, inner] of Object.entries(value)) {
       const next = node.members.get(name)
