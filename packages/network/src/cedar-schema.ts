@@ -60,7 +60,7 @@ function typeOf(type: InputType): string {
       return 'Bool'
     case 'set':
       return `Set<${typeOf(type.items)}>`
-    case 'record':
+    default:
       return `{ ${Object.entries(type.members)
         .map(
           ([name, { schema, required }]) =>

@@ -149,7 +149,7 @@ export function readYaml(
       'SP_NETWORK_YAML',
       node.range?.[0] ?? 0,
       node.range?.[1] ?? 0,
-      `the number \`${node.source ?? String(value)}\` cannot be held exactly`,
+      `the number \`${(node.source ?? '').slice(0, 80)}\` cannot be held exactly`,
       'a rounded limit or amount would be enforced wrongly',
       'use a whole number below 2^53, or quote it if it is a string',
     )
@@ -202,9 +202,9 @@ function scan(text: string): Stop | undefined {
   let nodes = 0
   let documents = 0
   let inScalar = false
-  const feature = (what: string): Stop => ({
+  const feature = (what: string, offset = parser.offset): Stop => ({
     code: 'SP_NETWORK_YAML_FEATURE',
-    offset: parser.offset,
+    offset,
     message: `${what} is not accepted here`,
     why: 'a declaration means exactly what it shows: nothing is copied, typed or merged behind the text',
     fix: 'write the value out, or quote it if it is plain text',
@@ -226,7 +226,8 @@ function scan(text: string): Stop | undefined {
       return tooLarge(`the file has more than ${MAX_NODES} nodes`)
     }
     for (const token of parser.next(lexeme)) {
-      if (token.type === 'document' && ++documents > 1) return feature('a second document')
+      if (token.type === 'document' && ++documents > 1)
+        return feature('a second document', token.offset)
     }
     // The stack holds the document, its open collections and perhaps a scalar.
     if (parser.stack.length > MAX_DEPTH + 2) {
@@ -234,7 +235,8 @@ function scan(text: string): Stop | undefined {
     }
   }
   for (const token of parser.end()) {
-    if (token.type === 'document' && ++documents > 1) return feature('a second document')
+    if (token.type === 'document' && ++documents > 1)
+      return feature('a second document', token.offset)
   }
   return undefined
 }
