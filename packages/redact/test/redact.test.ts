@@ -99,6 +99,7 @@ test('a token of another kind, key or spelling is refused', () => {
   for (const other of [
     `${token}=`,
     ` ${token}`,
+    `x${token.slice(1)}`,
     `${token}\n`,
     token.toUpperCase(),
     token.slice(0, -1),

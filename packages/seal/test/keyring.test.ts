@@ -179,13 +179,17 @@ test('a tail torn at any byte is cut off; acknowledged keys stay', async () => {
   const whole = await readFile(file)
   await withKeyring(dir, (ring) => ring.seal('b', text('2'), 'x'))
   const longer = await readFile(file)
+  let later = first
   for (let size = whole.length; size < longer.length; size += 7) {
     await writeFile(file, longer.subarray(0, size))
     await withKeyring(dir, async (ring) => {
       assert.equal((await ring.open(first, 'x')).toString(), '1')
-      await ring.seal('c', text('3'), 'x')
+      later = await ring.seal('c', text('3'), 'x')
     })
-    await withKeyring(dir, (ring) => ring.open(first, 'x'))
+    await withKeyring(dir, async (ring) => {
+      await ring.open(first, 'x')
+      assert.equal((await ring.open(later, 'x')).toString(), '3')
+    })
   }
   await truncate(file, whole.length)
   await appendFile(file, Buffer.alloc(100))
@@ -225,7 +229,7 @@ test('a data key is never used beyond its budget, restarts included', async () =
   const dir = await freshDir()
   const options = { dir, kek, maxUses: 6, leaseUses: 2 }
   const uses = new Map<string, number>()
-  for (let start = 0; start < 8; start++) {
+  for (let start = 0; start < 14; start++) {
     const ring = await openKeyring(options)
     const sealed = await Promise.all(
       Array.from({ length: start === 0 ? 9 : 1 }, () => ring.seal('s', text('v'), 'x')),
@@ -249,4 +253,15 @@ test('seals that wait for one key share it, and one write', async () => {
   })
   const lines = (await readFile(join(dir, 'keyring.jsonl'), 'utf8')).trimEnd().split('\n')
   assert.ok(lines.length <= 4, `${lines.length} writes for 20 keys`)
+})
+
+test('a keyring that cannot write refuses, and stays refusing', async () => {
+  const ring = await openKeyring({ dir: await freshDir(), kek })
+  const sealed = await ring.seal('a', text('1'), 'x')
+  // The file is taken from under it: every later write fails.
+  await ring.close()
+  await assert.rejects(ring.seal('b', text('2'), 'x'), code('SP_SEAL_STORAGE'))
+  await assert.rejects(ring.seal('b', text('2'), 'x'), code('SP_SEAL_STORAGE'))
+  await assert.rejects(ring.erase('a'), code('SP_SEAL_STORAGE'))
+  await assert.rejects(ring.open(sealed, 'x'), code('SP_SEAL_ERASED'))
 })

@@ -264,6 +264,7 @@ test('quarantines only grow, except by releases that a quorum signed', () => {
     [release(q1, ada)],
     [release(q1, ada, ada)],
     [release(q2, ada, bob)],
+    [release({ ...q1, id: 'q9' }, ada, bob)],
     [release({ ...q1, subject: q2.subject }, ada, bob)],
     [{ statement: { ...statement, reason: 'edited' }, signatures }],
     [{ statement, signatures: [] }],
@@ -406,8 +407,33 @@ test('the first operator alone admits the second, but declares nothing alone', (
   )
 })
 
-test('a set with one key twice is refused', () => {
-  const twice = operatorSet(1, 2, ada.key(['admin']), { ...ada.key(['admin']), operator: 'eve' })
+test('no version of the operator set is skipped', () => {
+  const v3 = { ...v2, version: 3 }
+  const operators = { set: v3, signatures: sigs(changes(v3), ada, bob), history: [operatorsV1] }
+  const state = accept(undefined, bundle(1))
+  assert.throws(() => accept(state, bundle(2, { operators })), code('SP_BUNDLE_OPERATORS'))
+  const after2 = { ...operators, signatures: sigs(changes(v3), bob, dan) }
+  const history = [operatorsV1, { set: v2, signatures: sigs(changes(v2), ada, bob) }]
+  assert.equal(
+    accept(state, bundle(2, { operators: { ...after2, history } })).operators?.version,
+    3,
+  )
+})
+
+test('a set with one credential or key twice is refused', () => {
+  const renamed = { ...cyd.key(['admin']), credentialId: ada.credentialId }
+  const same = operatorSet(1, 2, ada.key(['admin']), renamed)
+  const genesisSignature = signOperatorSet(same, genesisKey.privateKey)
+  assert.throws(
+    () =>
+      accept(undefined, bundle(1, { operators: { set: same, genesisSignature, signatures: [] } })),
+    code('SP_BUNDLE_OPERATORS'),
+  )
+  const twice = operatorSet(1, 2, ada.key(['admin']), {
+    ...ada.key(['admin']),
+    credentialId: 'ZXZl',
+    operator: 'eve',
+  })
   const operators = {
     set: twice,
     genesisSignature: signOperatorSet(twice, genesisKey.privateKey),
