@@ -3,7 +3,8 @@ import { SallyportError } from '@sallyport/base'
 import { boundPolicy, boundSchema, POLICY_LIMITS } from './lex.ts'
 import type { Token } from './lex.ts'
 import { parsePolicies, validatePolicies } from './parser.ts'
-import type { PolicyInput } from './policy-set.ts'
+import type { WorkerLink } from './parser.ts'
+import type { PolicyInput, TemplateLink } from './policy-set.ts'
 import type { Diagnostic } from './types.ts'
 
 /**
@@ -18,11 +19,19 @@ export async function checkPolicies(
 ): Promise<{ ok: boolean; diagnostics: Diagnostic[] }> {
   boundAll(input)
   const diagnostics: Diagnostic[] = []
-  const answers = await parsePolicies(input.policies.map(({ source }) => source))
-  for (const [i, answer] of answers.entries()) {
-    const policy = input.policies[i]
-    if (answer.type === 'failure' && policy) {
-      diagnostics.push(...answer.errors.map((error) => toDiagnostic(error, 'error', policy)))
+  for (const [texts, asTemplates] of [
+    [input.policies, false],
+    [input.templates ?? [], true],
+  ] as const) {
+    const answers = await parsePolicies(
+      texts.map(({ source }) => source),
+      asTemplates,
+    )
+    for (const [i, answer] of answers.entries()) {
+      const policy = texts[i]
+      if (answer.type === 'failure' && policy) {
+        diagnostics.push(...answer.errors.map((error) => toDiagnostic(error, 'error', policy)))
+      }
     }
   }
   if (input.schema !== undefined && diagnostics.length === 0) {
@@ -32,11 +41,14 @@ export async function checkPolicies(
 }
 
 async function validate(input: PolicyInput, schema: string): Promise<Diagnostic[]> {
-  const byId = new Map(input.policies.map((policy) => [policy.id, policy]))
-  const answer = await validatePolicies(
-    input.policies.map(({ id, source }) => [id, source] as const),
+  const { policies, templates = [], links = [] } = input
+  const byId = new Map([...policies, ...templates].map((policy) => [policy.id, policy]))
+  const answer = await validatePolicies({
     schema,
-  )
+    policies: policies.map(({ id, source }) => [id, source] as const),
+    templates: templates.map(({ id, source }) => [id, source] as const),
+    links: links.map(toWorkerLink),
+  })
   if (answer.type === 'failure') return answer.errors.map((error) => toDiagnostic(error, 'error'))
   return [
     ...answer.validationErrors.map(({ policyId, error }) =>
@@ -47,6 +59,18 @@ async function validate(input: PolicyInput, schema: string): Promise<Diagnostic[
     ),
     ...answer.otherWarnings.map((error) => toDiagnostic(error, 'warning')),
   ]
+}
+
+/** Slots are named with their question mark. */
+function toWorkerLink({ id, templateId, principal, resource }: TemplateLink): WorkerLink {
+  return {
+    templateId,
+    newId: id,
+    values: {
+      ...(principal ? { '?principal': principal } : {}),
+      ...(resource ? { '?resource': resource } : {}),
+    },
+  }
 }
 
 function toDiagnostic(
@@ -73,12 +97,13 @@ function toUtf16(text: string, bytes: number): number {
 }
 
 /**
- * Keeps the bounds of the parser and the ids sane; gives each policy's tokens.
+ * Keeps the bounds of the parser and the ids sane; gives each policy's tokens, then each template's.
  *
  * @throws SallyportError `SP_CEDAR_LIMIT`, `SP_CEDAR_SYNTAX`
  */
 export function boundAll(input: PolicyInput): Token[][] {
-  const { policies, schema } = input
+  const { schema, templates = [], links = [] } = input
+  const policies = [...input.policies, ...templates, ...links.map(({ id }) => ({ id, source: '' }))]
   if (policies.length > POLICY_LIMITS.policies) {
     throw new SallyportError('SP_CEDAR_LIMIT', `there are ${policies.length} policies`)
   }

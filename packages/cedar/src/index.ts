@@ -4,6 +4,14 @@ export { EntityStore } from './entities.ts'
 export type { EntityRecord } from './entities.ts'
 export { closeCedar } from './parser.ts'
 export { loadPolicySet, prepareContext } from './policy-set.ts'
-export type { DecisionRequest, PolicyInput, PolicySet, PreparedContext } from './policy-set.ts'
+export type {
+  DecisionRequest,
+  PolicyInput,
+  PolicySet,
+  PreparedContext,
+  TemplateLink,
+} from './policy-set.ts'
+export { loadSchema } from './schema.ts'
+export type { CedarSchema } from './schema.ts'
 export { splitPolicies } from './split.ts'
 export type { SplitPolicy } from './split.ts'

@@ -5,6 +5,15 @@ import type {
   ValidationAnswer,
 } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
+import type { EntityUid } from './types.ts'
+
+type PolicyTexts = readonly (readonly [id: string, source: string])[]
+
+export interface WorkerLink {
+  readonly templateId: string
+  readonly newId: string
+  readonly values: Readonly<Record<string, EntityUid>>
+}
 
 export type WorkerTask =
   | { readonly kind: 'parse'; readonly sources: readonly string[] }
@@ -12,7 +21,9 @@ export type WorkerTask =
   | {
       readonly kind: 'validate'
       readonly schema: string
-      readonly policies: readonly (readonly [id: string, source: string])[]
+      readonly policies: PolicyTexts
+      readonly templates: PolicyTexts
+      readonly links: readonly WorkerLink[]
     }
   | { readonly kind: 'schema'; readonly schema: string }
 
@@ -45,10 +56,9 @@ export async function parsePolicies(
 
 /** Type-checks policies against a schema. @throws SallyportError `SP_CEDAR_PARSER` */
 export async function validatePolicies(
-  policies: readonly (readonly [id: string, source: string])[],
-  schema: string,
+  task: Omit<Extract<WorkerTask, { kind: 'validate' }>, 'kind'>,
 ): Promise<ValidationAnswer> {
-  const reply = await inWorker({ kind: 'validate', policies, schema })
+  const reply = await inWorker({ kind: 'validate', ...task })
   if (reply.kind !== 'validate') throw failed('answered something else')
   return reply.answer
 }

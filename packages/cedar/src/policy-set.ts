@@ -4,17 +4,34 @@ import type { Env } from './compile.ts'
 import { recordFromJson, refFromJson } from './data.ts'
 import type { EntityStore } from './entities.ts'
 import { liftIntegers } from './est.ts'
-import type { PolicyEst } from './est.ts'
+import type { PolicyEst, ScopeEst } from './est.ts'
 import { explainPolicies } from './explain.ts'
+import type { Token } from './lex.ts'
 import { parsePolicies } from './parser.ts'
 import { compilePolicy } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { PolicyIndex } from './policy-index.ts'
-import type { CedarDecision, CedarExplanation, Request } from './types.ts'
+import type { CedarDecision, CedarExplanation, EntityUid, Request } from './types.ts'
 import { EvaluationError, RecordValue } from './value.ts'
 
+interface PolicyText {
+  readonly id: string
+  readonly source: string
+}
+
+/** A policy made by filling the slots of a template. */
+export interface TemplateLink {
+  readonly id: string
+  readonly templateId: string
+  /** Exactly the slots that the template has. */
+  readonly principal?: EntityUid
+  readonly resource?: EntityUid
+}
+
 export interface PolicyInput {
-  readonly policies: readonly { readonly id: string; readonly source: string }[]
+  readonly policies: readonly PolicyText[]
+  readonly templates?: readonly PolicyText[]
+  readonly links?: readonly TemplateLink[]
   /** Cedar schema, human syntax; with it, policies that do not type-check are refused. */
   readonly schema?: string
 }
@@ -57,7 +74,6 @@ export function prepareContext(context: Request['context']): PreparedContext {
  */
 export async function loadPolicySet(input: PolicyInput): Promise<PolicySet> {
   const tokens = boundAll(input)
-  const lifted = input.policies.map(({ source }, i) => liftIntegers(source, tokens[i] ?? []))
   const { ok, diagnostics } = await checkPolicies(input)
   if (!ok) {
     const first = diagnostics.find(({ severity }) => severity === 'error')
@@ -68,17 +84,63 @@ export async function loadPolicySet(input: PolicyInput): Promise<PolicySet> {
       first?.help === undefined ? {} : { fix: first.help },
     )
   }
-  const answers = await parsePolicies(lifted.map(({ source }) => source))
-  const policies = answers.map((answer, order) => {
-    const id = input.policies[order]?.id ?? ''
-    if (answer.type === 'failure') {
-      throw new SallyportError('SP_CEDAR_SYNTAX', `policy \`${id}\`: ${answer.errors[0]?.message}`)
+  const { policies, templates = [], links = [] } = input
+  const parsed = await parseTexts(policies, tokens, false)
+  const byTemplate = new Map(
+    (await parseTexts(templates, tokens.slice(policies.length), true)).map((t) => [t.id, t]),
+  )
+  const linked = links.map((link) => fillSlots(link, byTemplate.get(link.templateId)))
+  return new Policies(
+    [...parsed, ...linked].map(({ id, est, integers }, order) =>
+      compilePolicy(id, order, est, integers),
+    ),
+  )
+}
+
+interface ParsedPolicy {
+  readonly id: string
+  readonly est: PolicyEst
+  readonly integers: ReadonlyMap<number, bigint>
+}
+
+async function parseTexts(
+  texts: readonly PolicyText[],
+  tokens: readonly Token[][],
+  asTemplates: boolean,
+): Promise<ParsedPolicy[]> {
+  const lifted = texts.map(({ source }, i) => liftIntegers(source, tokens[i] ?? []))
+  const answers = await parsePolicies(
+    lifted.map(({ source }) => source),
+    asTemplates,
+  )
+  return texts.map(({ id }, i) => {
+    const answer = answers[i]
+    const integers = lifted[i]?.integers
+    if (answer?.type !== 'success' || !integers) {
+      throw new SallyportError('SP_CEDAR_SYNTAX', `policy \`${id}\` cannot be read`)
     }
     // The binding's PolicyJson is the same format in looser types; the compiler refuses what it does not know.
-    const est = answer.json as unknown as PolicyEst
-    return compilePolicy(id, order, est, lifted[order]?.integers ?? new Map<number, bigint>())
+    return { id, est: answer.json as unknown as PolicyEst, integers }
   })
-  return new Policies(policies)
+}
+
+function fillSlots(link: TemplateLink, template: ParsedPolicy | undefined): ParsedPolicy {
+  const wrong = (what: string): SallyportError =>
+    new SallyportError('SP_CEDAR_INVALID', `the template link \`${link.id}\` ${what}`)
+  if (!template) throw wrong('names no template')
+  const fill = (scope: ScopeEst, entity: EntityUid | undefined): ScopeEst => {
+    const { slot, ...rest } = scope
+    if ((slot ?? scope.in?.slot) === undefined) {
+      if (entity) throw wrong('fills a slot that the template does not have')
+      return scope
+    }
+    if (!entity) throw wrong('leaves a slot empty')
+    return slot === undefined ? { ...rest, in: { entity } } : { ...rest, entity }
+  }
+  const { est } = template
+  const principal = fill(est.principal, link.principal)
+  const resource = fill(est.resource, link.resource)
+  return { ...template, id: link.id, est: { ...est, principal, resource } }
 }
 
 class Policies implements PolicySet {

@@ -20,7 +20,11 @@ function run(task: WorkerTask): WorkerReply {
         kind: 'validate',
         answer: cedar.validate({
           schema: task.schema,
-          policies: { staticPolicies: Object.fromEntries(task.policies) },
+          policies: {
+            staticPolicies: Object.fromEntries(task.policies),
+            templates: Object.fromEntries(task.templates),
+            templateLinks: task.links.map((link) => ({ ...link, values: { ...link.values } })),
+          },
         }),
       }
     default:
