@@ -1,0 +1,107 @@
+/** The declaration as `GET /api/network` sends it: `@sallyport/network`'s Network, as far as the console reads it. */
+export type DataClass = 'public' | 'internal' | 'confidential' | 'restricted'
+export type Criticality = 'low' | 'medium' | 'high' | 'critical'
+export type OperatorRole = 'viewer' | 'responder' | 'approver' | 'admin'
+
+export interface Segment {
+  readonly name: string
+  readonly description: string
+  readonly owner: string
+}
+
+export interface Agent {
+  readonly name: string
+  readonly description: string
+  readonly owner: string
+  readonly segment: string
+  readonly criticality: Criticality
+  readonly roles: readonly string[]
+}
+
+export interface Operation {
+  readonly name: string
+  readonly description: string
+  readonly kind: 'read' | 'write'
+  readonly binding:
+    | { readonly kind: 'http'; readonly method: string; readonly path: string }
+    | { readonly kind: 'mcp'; readonly tool: string }
+  readonly returns: Readonly<Record<string, string>>
+}
+
+export interface System {
+  readonly name: string
+  readonly description: string
+  readonly owner: string
+  readonly segment: string
+  readonly criticality: Criticality
+  readonly protocol: 'http' | 'mcp'
+  readonly upstream:
+    | { readonly kind: 'service'; readonly service: string; readonly port: number }
+    | { readonly kind: 'external'; readonly url: string; readonly serverName: string }
+  readonly operations: readonly Operation[]
+}
+
+export interface DataSet {
+  readonly name: string
+  readonly description: string
+  readonly system: string
+  readonly owner: string
+  readonly fields: readonly {
+    readonly name: string
+    readonly class: DataClass
+    readonly tags: readonly string[]
+    readonly mask: string
+    readonly dataset?: string
+  }[]
+}
+
+export interface Flow {
+  readonly id: string
+  readonly from: string
+  readonly to: string
+  readonly operations: readonly string[]
+  readonly purpose: string
+}
+
+export interface Limit {
+  readonly id: string
+  readonly description: string
+  readonly agents: readonly string[]
+  readonly operations: readonly string[]
+  readonly windowSeconds: number
+  readonly maxCalls?: number
+  readonly maxSum?: { readonly input: string; readonly max: number }
+}
+
+export interface Network {
+  readonly name: string
+  readonly trustDomain: string
+  readonly quorum: number
+  readonly settings: {
+    readonly svidTtlSeconds: number
+    readonly stalenessSeconds: number
+    readonly strictStalenessSeconds: number
+    readonly riskTtlSeconds: number
+    readonly staleRisk: number
+    readonly quarantineAtRisk?: number
+    readonly approvalTtlSeconds: number
+  }
+  readonly segments: readonly Segment[]
+  readonly agents: readonly Agent[]
+  readonly operators: readonly {
+    readonly name: string
+    readonly displayName: string
+    readonly roles: readonly OperatorRole[]
+  }[]
+  readonly systems: readonly System[]
+  readonly datasets: readonly DataSet[]
+  readonly flows: readonly Flow[]
+  readonly limits: readonly Limit[]
+}
+
+export interface PolicySource {
+  readonly id: string
+  readonly source: string
+  readonly file: string
+  readonly line: number
+}

@@ -1,0 +1,235 @@
+/** What the operator API sends (ARCHITECTURE.md, "Operator API"), as far as the console reads it. */
+import type { PublicKeyCredentialRequestOptionsJSON } from '@simplewebauthn/browser'
+import type { Agent, Flow, Network, OperatorRole, PolicySource } from './network-types.ts'
+
+export interface Revision {
+  readonly epoch: number
+  readonly n: number
+}
+
+export interface SessionInfo {
+  readonly operator: {
+    readonly name: string
+    readonly displayName: string
+    readonly roles: readonly OperatorRole[]
+  } | null
+  readonly csrf: string
+  /** No operator has a passkey yet. */
+  readonly bootstrap: boolean
+  /** How this session signed in; a TOTP session can only read and narrow. */
+  readonly method?: 'passkey' | 'totp'
+}
+
+export interface NetworkInfo {
+  readonly network: Network
+  readonly policies: readonly PolicySource[]
+  readonly revision: Revision
+  readonly digest: string
+  readonly quorum: number
+}
+
+export interface Instance {
+  readonly spiffeId: string
+  readonly serial: string
+  readonly notAfter: number
+  readonly firstSeen: number
+  readonly lastSeen: number
+  readonly risk: number
+  readonly riskReasons: readonly RiskReason[]
+  readonly quarantined: boolean
+}
+
+/** A signal that raised the risk: its sentence, and what it weighed where known. */
+export interface RiskReason {
+  readonly signal?: string
+  readonly text: string
+  readonly points?: number
+  readonly at?: number
+}
+
+export interface Counts {
+  readonly allow: number
+  readonly deny: number
+  readonly needs: number
+}
+
+export interface AgentInfo extends Agent {
+  readonly instances: readonly Instance[]
+  readonly counts: Counts
+  readonly flows: readonly Flow[]
+}
+
+export interface Edge extends Counts {
+  readonly from: string
+  readonly to: string
+  readonly operation: string
+  readonly lastAt: number
+}
+
+export type DecisionKind = 'allow' | 'deny' | 'needs'
+
+export interface PolicyError {
+  readonly policyId: string
+  readonly message: string
+}
+
+/** `@sallyport/wire`'s DecisionRecord. */
+export interface DecisionRecord {
+  readonly at: number
+  readonly gateway: string
+  readonly id: string
+  readonly instance: string
+  readonly agent: string
+  readonly system: string
+  readonly operation: string
+  readonly decision: DecisionKind
+  readonly code: string
+  readonly reasons: readonly string[]
+  readonly errors: readonly PolicyError[]
+  readonly needs: readonly { readonly kind: 'approval'; readonly count: number }[]
+  readonly approvalId?: string
+  readonly revision: Revision
+  readonly declarationDigest: string
+  readonly stateDigest: string
+  readonly labels: readonly string[]
+  readonly risk: number
+  readonly requestHash: string
+  readonly peer: { readonly serial: string; readonly group?: string; readonly source?: string }
+}
+
+export interface OutcomeRecord {
+  readonly at: number
+  readonly status: number
+  readonly result: 'completed' | 'upstream-error' | 'aborted' | 'cut'
+  readonly durationMs: number
+  readonly bytesOut: number
+  readonly released: Readonly<
+    Record<string, { readonly records: number; readonly maxWholeClass: string }>
+  >
+}
+
+export interface ClauseTrace {
+  readonly text: string
+  readonly result: 'true' | 'false' | 'error'
+  readonly values: Readonly<Record<string, string>>
+  readonly error?: string
+}
+
+export interface PolicyTrace {
+  readonly policyId: string
+  readonly effect: 'permit' | 'forbid'
+  readonly outcome: 'satisfied' | 'unsatisfied' | 'error'
+  readonly scope: readonly ClauseTrace[]
+  readonly conditions: readonly ClauseTrace[]
+  readonly annotations: Readonly<Record<string, string>>
+}
+
+/** `@sallyport/decide`'s OutcomeExplanation, without the outcome that the record repeats. */
+export interface Explanation {
+  readonly summary: string
+  readonly remedies: readonly string[]
+  readonly cedar: { readonly policies: readonly PolicyTrace[] }
+}
+
+/** Where in the log the record stands. */
+export interface AuditPosition {
+  readonly shard: string
+  readonly index: number
+}
+
+export interface DecisionDetail {
+  readonly record: DecisionRecord
+  readonly outcome: OutcomeRecord | null
+  readonly explanation: Explanation | null
+  readonly approvals: readonly Approval[]
+  readonly audit?: AuditPosition
+}
+
+export type ApprovalStatus = 'pending' | 'approved' | 'denied' | 'expired' | 'used'
+
+export interface Approval {
+  readonly id: string
+  readonly status: ApprovalStatus
+  readonly agent: string
+  readonly instance: string
+  readonly system: string
+  readonly operation: string
+  readonly input: unknown
+  readonly count: number
+  readonly requestedAt: number
+  readonly expiresAt: number
+  readonly decisionId: string
+  readonly declarationDigest?: string
+  readonly statements: readonly { readonly statement: ApprovalStatement }[]
+  readonly canDecide: boolean
+  /** Why not, in the server's words. */
+  readonly reason?: string
+}
+
+export interface ApprovalStatement {
+  readonly kind: 'approval'
+  readonly approvalId: string
+  readonly decision: 'approve' | 'deny'
+  readonly approver: string
+  readonly instance: string
+  readonly system: string
+  readonly operation: string
+  readonly input: unknown
+  readonly declarationDigest: string
+  readonly nonce: string
+  readonly expiresAt: number
+}
+
+export interface ReleaseStatement {
+  readonly kind: 'release'
+  readonly quarantineId: string
+  readonly subject: string
+  readonly reason: string
+  readonly nonce: string
+}
+
+export interface StatementOptions<S> {
+  readonly statement: S
+  readonly options: PublicKeyCredentialRequestOptionsJSON
+}
+
+export interface Quarantine {
+  readonly id: string
+  readonly subject: string
+  readonly reason: string
+  readonly by: string
+  readonly at: number
+}
+
+export interface QuarantineResult {
+  readonly quarantine: Quarantine
+  readonly revision: Revision
+  readonly appliedMs?: number
+}
+
+export interface Incident {
+  readonly id: string
+  readonly status: 'open' | 'contained' | 'closed'
+  readonly subject: string
+  readonly openedAt: number
+  readonly closedAt?: number
+  readonly risk: number
+  readonly timeline: readonly {
+    readonly at: number
+    readonly kind: string
+    readonly text: string
+    readonly decisionId?: string
+  }[]
+}
+
+export interface Health {
+  readonly control: string
+  readonly database: string
+  readonly gateways: readonly {
+    readonly id: string
+    readonly revision: Revision
+    readonly lastSeen: number
+    readonly lagMs: number
+  }[]
+  readonly audit: { readonly shard: string; readonly size: number; readonly checkpoint: unknown }
+}

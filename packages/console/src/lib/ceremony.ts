@@ -1,0 +1,80 @@
+import type {
+  Approval,
+  ApprovalStatement,
+  ReleaseStatement,
+  StatementOptions,
+} from '../api/types.ts'
+import { canonicalJson, statementChallenge } from './canonical.ts'
+
+/** Why the browser refuses to hand a statement to the passkey. */
+export class CeremonyError extends Error {
+  override readonly name = 'CeremonyError'
+}
+
+/**
+ * What you see is what you sign: refuses a statement that differs in any argument from what is on the screen, so that a
+ * faulty or hijacked control plane cannot have something else signed.
+ *
+ * @throws CeremonyError
+ */
+export async function checkApproval(
+  shown: Approval,
+  decision: 'approve' | 'deny',
+  operator: string,
+  offered: StatementOptions<ApprovalStatement>,
+): Promise<void> {
+  const { statement } = offered
+  const expected: Record<string, unknown> = {
+    kind: 'approval',
+    approvalId: shown.id,
+    decision,
+    approver: operator,
+    instance: shown.instance,
+    system: shown.system,
+    operation: shown.operation,
+    input: shown.input,
+    ...(shown.declarationDigest !== undefined && { declarationDigest: shown.declarationDigest }),
+  }
+  // The members of a statement are compared by name against what the page shows.
+  const got = statement as unknown as Record<string, unknown>
+  for (const [member, value] of Object.entries(expected)) {
+    if (canonicalJson(got[member]) !== canonicalJson(value)) {
+      throw new CeremonyError(
+        `the server asked for a signature over a different \`${member}\` than the one on this page; nothing was signed`,
+      )
+    }
+  }
+  if (statement.expiresAt <= Date.now()) {
+    throw new CeremonyError('this request has expired; nothing was signed')
+  }
+  await checkChallenge(offered)
+}
+
+/** The same for a release. @throws CeremonyError */
+export async function checkRelease(
+  quarantineId: string,
+  subject: string,
+  reason: string,
+  offered: StatementOptions<ReleaseStatement>,
+): Promise<void> {
+  const { statement } = offered
+  if (
+    statement.kind !== 'release' ||
+    statement.quarantineId !== quarantineId ||
+    statement.subject !== subject ||
+    statement.reason !== reason
+  ) {
+    throw new CeremonyError(
+      'the server asked for a signature over a different release than the one on this page; nothing was signed',
+    )
+  }
+  await checkChallenge(offered)
+}
+
+async function checkChallenge(offered: StatementOptions<unknown>): Promise<void> {
+  if ((await statementChallenge(offered.statement)) !== offered.options.challenge) {
+    throw new CeremonyError(
+      'the challenge does not belong to the statement on this page; nothing was signed',
+    )
+  }
+}

@@ -1,0 +1,49 @@
+import type { Approval, SessionInfo } from '../api/types.ts'
+
+const RANK = { viewer: 0, responder: 1, approver: 2, admin: 3 } as const
+
+/** Whether the operator holds a role, or one above it. The server decides; this only spares a pointless press. */
+export function holds(session: SessionInfo, role: keyof typeof RANK): boolean {
+  return session.operator?.roles.some((held) => RANK[held] >= RANK[role]) ?? false
+}
+
+/** Why this operator cannot quarantine; empty when nothing stands in the way. */
+export function whyNotContain(session: SessionInfo): string {
+  return holds(session, 'responder')
+    ? ''
+    : 'Quarantine needs the role responder, approver or admin.'
+}
+
+/** Why this operator cannot release. */
+export function whyNotRelease(session: SessionInfo): string {
+  if (session.method === 'totp') {
+    return 'You signed in with a code. Releasing needs your passkey: sign out, and in again with it.'
+  }
+  return holds(session, 'approver') ? '' : 'Releasing needs the role approver or admin.'
+}
+
+/** Why this operator cannot decide this request at `now`. */
+export function whyNotDecide(session: SessionInfo, approval: Approval, now: number): string {
+  switch (approval.status) {
+    case 'approved':
+    case 'used':
+      return 'It is approved already.'
+    case 'denied':
+      return 'It was denied.'
+    case 'expired':
+      return 'It expired. The agent can ask again.'
+    case 'pending':
+  }
+  if (approval.expiresAt <= now) return 'It expired. The agent can ask again.'
+  const signed = approval.statements.some(
+    ({ statement }) => statement.approver === session.operator?.name,
+  )
+  if (signed) return 'You have signed it. It needs another person.'
+  if (session.method === 'totp') {
+    return 'You signed in with a code. Approving needs your passkey: sign out, and in again with it.'
+  }
+  if (!holds(session, 'approver')) return 'Deciding needs the role approver or admin.'
+  if (!approval.canDecide)
+    return approval.reason ?? 'The control plane does not let you decide this one.'
+  return ''
+}

@@ -1,0 +1,84 @@
+import { startAuthentication } from '@simplewebauthn/browser'
+import { useState } from 'react'
+import type { ReactNode } from 'react'
+import { Input } from 'react-aria-components/Input'
+import { Label } from 'react-aria-components/Label'
+import { TextField } from 'react-aria-components/TextField'
+import { post } from '../api/client.ts'
+import { invalidate } from '../api/resource.ts'
+import { useSession } from '../api/session.ts'
+import type { Quarantine, ReleaseStatement, StatementOptions } from '../api/types.ts'
+import { checkRelease } from '../lib/ceremony.ts'
+import { agentName, instanceName } from '../lib/format.ts'
+import { whyNotRelease } from '../lib/may.ts'
+import { passkeyFailure } from '../lib/passkey.ts'
+import { Button } from '../ui/button.tsx'
+import { ModalDialog } from '../ui/dialog.tsx'
+
+/** Gives authority back, so it takes a passkey over the quarantine, its subject and the reason. */
+export function ReleaseDialog(props: { quarantine: Quarantine; onClose: () => void }): ReactNode {
+  const { id, subject } = props.quarantine
+  const [reason, setReason] = useState('')
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState('')
+  const blocked = whyNotRelease(useSession())
+
+  const release = async (): Promise<void> => {
+    setBusy(true)
+    setError('')
+    try {
+      const path = `/quarantine/${encodeURIComponent(id)}/release`
+      const text = reason.trim()
+      const offered = await post<StatementOptions<ReleaseStatement>>(`${path}/options`, {
+        reason: text,
+      })
+      await checkRelease(id, subject, text, offered)
+      const response = await startAuthentication({ optionsJSON: offered.options })
+      await post(path, { statement: offered.statement, response })
+      for (const stale of ['/agents', '/quarantine', '/incidents']) invalidate(stale, 0)
+      props.onClose()
+    } catch (failure) {
+      setError(passkeyFailure(failure))
+    } finally {
+      setBusy(false)
+    }
+  }
+  const what = instanceName(subject) === subject ? agentName(subject) : instanceName(subject)
+  return (
+    <ModalDialog title={`Release ${what}`} open onClose={props.onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault()
+          void release()
+        }}
+      >
+        <p className="muted">
+          It was cut off because: {props.quarantine.reason}. Releasing lets it call again under the
+          same policies; its past stays in the log.
+        </p>
+        <TextField value={reason} onChange={setReason} isRequired autoFocus>
+          <Label>Why it is safe again</Label>
+          <Input maxLength={500} placeholder="What you found and mended" />
+        </TextField>
+        {blocked !== '' && <p className="muted">{blocked}</p>}
+        <p className="door-error" role="alert">
+          {error}
+        </p>
+        <div className="dialog-acts">
+          <Button kind="quiet" onPress={props.onClose}>
+            Cancel
+          </Button>
+          <Button
+            kind="primary"
+            icon="key"
+            type="submit"
+            busy={busy}
+            disabled={reason.trim() === '' || blocked !== ''}
+          >
+            Release with passkey
+          </Button>
+        </div>
+      </form>
+    </ModalDialog>
+  )
+}
