@@ -1,1 +1,9 @@
-export {}
+export { emitNetworkPolicy } from './emit-network-policy.ts'
+export { emitNftables } from './emit-nftables.ts'
+export type { Addresses, NodeAddress } from './emit-nftables.ts'
+export { interpretNetworkPolicy } from './interpret-network-policy.ts'
+export type { NetworkPolicyOptions } from './interpret-network-policy.ts'
+export { interpretNftables } from './interpret-nftables.ts'
+export type { NftablesOptions } from './interpret-nftables.ts'
+export { verifySegments } from './verify.ts'
+export type { SegmentVerification } from './verify.ts'
