@@ -1,1 +1,10 @@
-export {}
+export { mtlsConnect, mtlsConnector } from './client.ts'
+export type { Connector, MtlsClientOptions } from './client.ts'
+export { IdentityHolder } from './identity.ts'
+export type { IdentityMaterial, TrustAnchors } from './identity.ts'
+export { assertFresh, peerOf, tlsFacts } from './peer.ts'
+export type { TlsFacts } from './peer.ts'
+export { createMtlsServer } from './server.ts'
+export type { MtlsServer, MtlsServerOptions, RefusedFacts } from './server.ts'
+export { SocketIndex } from './sockets.ts'
+export type { Target } from './target.ts'

@@ -1,0 +1,196 @@
+import { connect } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
+
+import { SallyportError, systemClock } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+
+import { IdentityHolder } from './identity.ts'
+import type { TrustAnchors } from './identity.ts'
+import { identifyPeer } from './peer.ts'
+import { DEFAULT_ALPN, profile } from './profile.ts'
+import type { Target } from './target.ts'
+
+export interface MtlsClientOptions {
+  /** A holder for mutual TLS; anchors alone to connect without a certificate (enrolment). */
+  readonly identity: IdentityHolder | TrustAnchors
+  /** TCP, with `port`. */
+  readonly host?: string
+  readonly port?: number
+  /** A Unix socket, in place of `host` and `port`. */
+  readonly path?: string
+  /** Or all of it at once. */
+  readonly target?: Target
+  /** Whether the verified peer is the one that was meant. */
+  expect(peer: VerifiedSvid): boolean
+  /** Milliseconds for connecting and the handshake together (default 5000). */
+  readonly timeoutMs?: number
+  readonly alpn?: readonly string[]
+  readonly requirePostQuantum?: boolean
+  /** After the peer was accepted, before the socket is used. */
+  onConnected?(socket: TLSSocket, peer: VerifiedSvid): void
+  /** When the peer's SVID expires while the socket is open (default: the socket is destroyed). */
+  onPeerExpired?(socket: TLSSocket, peer: VerifiedSvid): void
+  readonly clock?: Clock
+}
+
+const DEFAULT_TIMEOUT_MS = 5000
+/** Longest delay a Node timer takes. */
+const MAX_DELAY_MS = 2_147_483_647
+
+/**
+ * Opens one connection of the TLS profile and verifies the server with our own verifier, beside Node's check against
+ * the roots. The promise settles only once the peer is the expected one. The socket lives no longer than the
+ * peer's SVID unless `onPeerExpired` decides otherwise.
+ *
+ * @throws SallyportError `SP_CONNECT_FAILED`, `SP_CONNECT_TIMEOUT`, `SP_SVID_*`, `SP_SPIFFE_ID`, `SP_PEER_REFUSED`,
+ *   `SP_PEER_ANONYMOUS`, `SP_TLS_ALPN`, `SP_TLS_RESUMED`
+ */
+export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
+  const clock = options.clock ?? systemClock
+  const { identity } = options
+  const anchors = identity instanceof IdentityHolder ? identity.current() : identity
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      ...profile(anchors, options.requirePostQuantum ?? false),
+      ...targetOf(options),
+      rejectUnauthorized: true,
+      // Names are SPIFFE ids, judged by `expect`; a DNS name proves nothing here.
+      checkServerIdentity: () => undefined,
+      ALPNProtocols: [...(options.alpn ?? DEFAULT_ALPN)],
+    })
+    const timer = setTimeout(() => {
+      fail(new SallyportError('SP_CONNECT_TIMEOUT', 'the connection took too long'))
+    }, options.timeoutMs ?? DEFAULT_TIMEOUT_MS)
+    const fail = (error: unknown): void => {
+      clearTimeout(timer)
+      socket.destroy()
+      reject(connectError(error))
+    }
+    socket.on('error', fail)
+    socket.once('close', () => {
+      fail(new SallyportError('SP_CONNECT_FAILED', 'the other side closed the connection'))
+    })
+    socket.once('secureConnect', () => {
+      try {
+        const peer = admit(socket, anchors, options, clock.now())
+        clearTimeout(timer)
+        boundByExpiry(socket, peer, options, clock)
+        options.onConnected?.(socket, peer)
+        resolve(socket)
+      } catch (error) {
+        fail(error)
+      }
+    })
+  })
+}
+
+/** What undici's `connect` option takes. */
+export type Connector = (
+  options: object,
+  callback: (...result: [null, TLSSocket] | [Error, null]) => void,
+) => void
+
+/**
+ * A connector for undici's `Pool` and `Client`. Whatever origin they name, it goes to the given target, with the
+ * holder's identity of that moment.
+ */
+export function mtlsConnector(options: MtlsClientOptions): Connector {
+  return (_options, callback) => {
+    const run = async (): Promise<void> => {
+      let result: [null, TLSSocket] | [Error, null]
+      try {
+        result = [null, await mtlsConnect(options)]
+      } catch (error) {
+        result = [connectError(error), null]
+      }
+      callback(...result)
+    }
+    void run()
+  }
+}
+
+function targetOf(options: MtlsClientOptions): Target {
+  if (options.target) return options.target
+  if (options.path !== undefined) return { path: options.path }
+  if (options.port !== undefined) return { host: options.host ?? '127.0.0.1', port: options.port }
+  throw new SallyportError('SP_CONNECT_FAILED', 'no address to connect to was given')
+}
+
+function admit(
+  socket: TLSSocket,
+  anchors: TrustAnchors,
+  options: MtlsClientOptions,
+  now: number,
+): VerifiedSvid {
+  if (!socket.alpnProtocol) {
+    throw new SallyportError('SP_TLS_ALPN', 'the server agreed to no application protocol')
+  }
+  const peer = identifyPeer(socket, anchors, now)
+  if (!peer) throw new SallyportError('SP_PEER_ANONYMOUS', 'the server presented no certificate')
+  if (!options.expect(peer)) {
+    throw new SallyportError('SP_PEER_REFUSED', 'the server is not the expected one', {
+      detail: `it is ${peer.id.uri}`,
+    })
+  }
+  return peer
+}
+
+function boundByExpiry(
+  socket: TLSSocket,
+  peer: VerifiedSvid,
+  options: MtlsClientOptions,
+  clock: Clock,
+): void {
+  let timer: NodeJS.Timeout
+  const arm = (): void => {
+    // The last valid millisecond still counts.
+    const left = peer.notAfter + 1 - clock.now()
+    if (left <= 0) {
+      if (options.onPeerExpired) options.onPeerExpired(socket, peer)
+      else socket.destroy()
+      return
+    }
+    timer = setTimeout(arm, Math.min(left, MAX_DELAY_MS)).unref()
+  }
+  arm()
+  socket.once('close', () => {
+    clearTimeout(timer)
+  })
+}
+
+/** Node's and OpenSSL's reasons, under our codes. */
+function connectError(error: unknown): SallyportError {
+  if (error instanceof SallyportError) return error
+  const reason = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const detail = error instanceof Error ? `${reason} ${error.message}`.trim() : String(error)
+  if (reason === 'CERT_HAS_EXPIRED') {
+    return new SallyportError('SP_SVID_EXPIRED', 'the certificate has expired', { detail })
+  }
+  if (reason === 'CERT_NOT_YET_VALID') {
+    return new SallyportError('SP_SVID_NOT_YET_VALID', 'the certificate is not yet valid', {
+      detail,
+    })
+  }
+  if (VERIFY_FAILURES.has(reason)) {
+    return new SallyportError('SP_SVID_UNTRUSTED', 'the certificate is not trusted', { detail })
+  }
+  return new SallyportError('SP_CONNECT_FAILED', 'the connection failed', { detail, cause: error })
+}
+
+/** OpenSSL's names for a chain that does not verify, as Node reports them. */
+const VERIFY_FAILURES: ReadonlySet<string> = new Set([
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'CERT_SIGNATURE_FAILURE',
+  'CERT_UNTRUSTED',
+  'CERT_REJECTED',
+  'CERT_CHAIN_TOO_LONG',
+  'INVALID_CA',
+  'INVALID_PURPOSE',
+  'PATH_LENGTH_EXCEEDED',
+  'UNSPECIFIED',
+])

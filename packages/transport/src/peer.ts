@@ -1,0 +1,90 @@
+import type { X509Certificate } from 'node:crypto'
+import type { TLSSocket } from 'node:tls'
+
+import { SallyportError } from '@sallyport/base'
+import { verifySvid } from '@sallyport/spiffe'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+
+import { bundlesOf } from './identity.ts'
+import type { TrustAnchors } from './identity.ts'
+
+const peers = new WeakMap<object, VerifiedSvid>()
+const groups = new WeakMap<object, string>()
+
+/** How many certificates of a peer's chain are looked at; the verifier has its own, lower bound. */
+const MAX_CHAIN = 8
+
+/**
+ * Verifies what the peer of a finished handshake presented with our own verifier and remembers it.
+ *
+ * @returns undefined where the peer presented no certificate
+ * @throws SallyportError `SP_SVID_*`, `SP_SPIFFE_ID`, `SP_TLS_RESUMED`
+ */
+export function identifyPeer(
+  socket: TLSSocket,
+  anchors: TrustAnchors,
+  now: number,
+): VerifiedSvid | undefined {
+  if (socket.isSessionReused()) {
+    throw new SallyportError('SP_TLS_RESUMED', 'a resumed TLS session is not accepted')
+  }
+  const chain: Buffer[] = []
+  let certificate: X509Certificate | undefined = socket.getPeerX509Certificate()
+  while (certificate && chain.length < MAX_CHAIN) {
+    chain.push(certificate.raw)
+    certificate = certificate.issuerCertificate
+  }
+  if (chain.length === 0) return undefined
+  const peer = verifySvid(chain, bundlesOf(anchors), { now })
+  peers.set(socket, peer)
+  return peer
+}
+
+/** The SVID that the other side of this socket proved at the handshake; undefined for an anonymous one. */
+export function peerOf(socket: object): VerifiedSvid | undefined {
+  return peers.get(socket)
+}
+
+/**
+ * Judges a peer's SVID again: to be called on every request, because sockets outlive certificates.
+ *
+ * @param now milliseconds since the epoch
+ * @throws SallyportError `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`
+ */
+export function assertFresh(peer: VerifiedSvid, now: number): void {
+  if (now < peer.notBefore) {
+    throw new SallyportError('SP_SVID_NOT_YET_VALID', 'the certificate is not yet valid')
+  }
+  // Written so that a clock that reads NaN fails too.
+  if (!(now <= peer.notAfter)) {
+    throw new SallyportError('SP_SVID_EXPIRED', 'the certificate has expired', {
+      fix: 'renew the certificate and connect again',
+    })
+  }
+}
+
+/** What the audit keeps of a TLS session. */
+export interface TlsFacts {
+  readonly protocol: string
+  /** Key exchange group; Node tells it to clients only, so servers know it where they insist on one. */
+  readonly group?: string
+  /** Of the peer's certificate, lower-case hex. */
+  readonly serial?: string
+}
+
+export function rememberGroup(socket: TLSSocket, group: string): void {
+  groups.set(socket, group)
+}
+
+/** Facts of a finished handshake. */
+export function tlsFacts(socket: TLSSocket): TlsFacts {
+  const exchange = socket.getEphemeralKeyInfo()
+  const told = exchange && 'name' in exchange ? exchange.name : undefined
+  const group = groups.get(socket) ?? (typeof told === 'string' ? told : undefined)
+  const serial = peers.get(socket)?.serial
+  return {
+    protocol: socket.getProtocol() ?? 'unknown',
+    ...(group === undefined ? {} : { group }),
+    ...(serial === undefined ? {} : { serial }),
+  }
+}
