@@ -39,14 +39,19 @@ async function* rows(
     for await (const raw of lines) {
       line++
       const text = line === 1 ? raw.replace(/^\uFEFF/, '') : raw
-      if (text.length > MAX_LINE) throw bad(file, line, `the line is longer than ${MAX_LINE} characters`)
+      if (text.length > MAX_LINE)
+        throw bad(file, line, `the line is longer than ${MAX_LINE} characters`)
       if (text.includes('"')) throw bad(file, line, 'the line has a quote')
       if (order === undefined) {
         const header = text.split(',').map((name) => name.trim())
         if (new Set(header).size !== header.length) throw bad(file, line, 'a column is named twice')
         const missing = needed.filter((name) => !header.includes(name))
         if (missing.length > 0) {
-          throw bad(file, line, `the header lacks ${missing.map((name) => `\`${name}\``).join(', ')}`)
+          throw bad(
+            file,
+            line,
+            `the header lacks ${missing.map((name) => `\`${name}\``).join(', ')}`,
+          )
         }
         order = needed.map((name) => header.indexOf(name))
         width = header.length
@@ -72,7 +77,7 @@ async function* rows(
   if (order === undefined) throw bad(file, 1, 'the file is empty')
 }
 
-const ACCOUNT = /^[A-Za-z0-9_.:-]{1,64}$/
+const ACCOUNT = /^[A-Za-z0-9_-]{1,56}$/
 
 /**
  * Streams transactions from a file with AMLSim's columns. `value` is in major units with at most two decimals and
@@ -86,7 +91,8 @@ export async function* readTransactions(file: string): AsyncGenerator<Transactio
   for await (const { line, values } of rows(file, TRANSACTION_COLUMNS)) {
     const [from = '', to = '', value = '', time = ''] = values
     for (const account of [from, to]) {
-      if (!ACCOUNT.test(account)) throw bad(file, line, `\`${account.slice(0, 80)}\` is no account id`)
+      if (!ACCOUNT.test(account))
+        throw bad(file, line, `\`${account.slice(0, 80)}\` is no account id`)
     }
     const decimal = /^(\d{1,12})(?:\.(\d{1,2}))?$/.exec(value)
     if (!decimal) throw bad(file, line, `\`${value.slice(0, 80)}\` is no amount`)
@@ -118,7 +124,8 @@ export async function readLabels(file: string): Promise<Map<string, boolean>> {
   for await (const { line, values } of rows(file, NODE_COLUMNS)) {
     const [id = '', fraud = ''] = values
     if (!ACCOUNT.test(id)) throw bad(file, line, `\`${id.slice(0, 80)}\` is no account id`)
-    if (fraud !== '0' && fraud !== '1') throw bad(file, line, `\`${fraud.slice(0, 80)}\` is no label`)
+    if (fraud !== '0' && fraud !== '1')
+      throw bad(file, line, `\`${fraud.slice(0, 80)}\` is no label`)
     if (labels.has(`acc_${id}`)) throw bad(file, line, `\`${id}\` is listed twice`)
     labels.set(`acc_${id}`, fraud === '1')
   }

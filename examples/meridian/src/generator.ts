@@ -44,7 +44,8 @@ export function generate(options: GeneratorOptions): GeneratedBank {
   if (days < 40) throw new RangeError('a generated bank needs at least 40 days')
   const accounts = Array.from({ length: count }, (_, i) => `acc_${String(i).padStart(6, '0')}`)
   const shuffled = random.sample(accounts, count)
-  const take = (share: number): string[] => shuffled.splice(0, Math.max(3, Math.round(count * share)))
+  const take = (share: number): string[] =>
+    shuffled.splice(0, Math.max(3, Math.round(count * share)))
   const population: Population = {
     merchants: take(0.05),
     employers: take(0.02),
@@ -59,7 +60,7 @@ export function generate(options: GeneratorOptions): GeneratedBank {
   for (let round = 0; round < (options.ringsPerTypology ?? 1); round++) {
     for (const typology of TYPOLOGIES) {
       const members = free.splice(0, ringSize(typology, random))
-      const start = random.between(days * 0.4, days - 14) * DAY
+      const start = Math.round(random.between(days * 0.4, days - 18) * DAY)
       const base = Math.min(900_000, Math.max(40_000, random.logNormal(140_000, 0.6)))
       const ring = planted.push({ typology, accounts: members }) - 1
       for (const leg of plant(typology, members, start, base, random)) {

@@ -34,7 +34,13 @@ export function ordinaryLife(population: Population, days: number, random: Rando
   const { persons, merchants, employers, landlords, utilities } = population
   const pay = (time: number, from: string, to: string, cents: number, memo: string): void => {
     if (from !== to && time < days * DAY) {
-      legs.push({ time: Math.round(time), from, to, amount: Math.max(100, Math.round(cents)), memo })
+      legs.push({
+        time: Math.round(time),
+        from,
+        to,
+        amount: Math.max(100, Math.round(cents)),
+        memo,
+      })
     }
   }
   const price = new Map(utilities.map((utility) => [utility, random.int(1900, 8900)]))

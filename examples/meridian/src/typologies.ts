@@ -10,25 +10,22 @@ export interface Leg {
   readonly amount: number
 }
 
-/** How many accounts a ring of each typology takes. */
+/** Fewest and most accounts of a ring of each typology. */
+const SIZES: Readonly<Record<Typology, readonly [number, number]>> = {
+  'fan-in': [6, 11],
+  'fan-out': [6, 11],
+  cycle: [3, 8],
+  bipartite: [4, 7],
+  stack: [6, 9],
+  random: [5, 8],
+  'scatter-gather': [5, 9],
+  'gather-scatter': [7, 11],
+}
+
+/** How many accounts a ring of a typology takes. */
 export function ringSize(typology: Typology, random: Random): number {
-  switch (typology) {
-    case 'fan-in':
-    case 'fan-out':
-      return random.int(6, 11)
-    case 'cycle':
-      return random.int(3, 8)
-    case 'bipartite':
-      return random.int(4, 7)
-    case 'stack':
-      return random.int(6, 9)
-    case 'random':
-      return random.int(5, 8)
-    case 'scatter-gather':
-      return random.int(5, 9)
-    case 'gather-scatter':
-      return random.int(7, 11)
-  }
+  const [fewest, most] = SIZES[typology]
+  return random.int(fewest, most)
 }
 
 /** What a courier keeps on each hop: up to 6 %. */
@@ -51,7 +48,8 @@ export function plant(
   switch (typology) {
     case 'fan-in': {
       const span = random.between(2, 6)
-      for (const from of rest) legs.push({ time: within(span), from, to: main, amount: about(base) })
+      for (const from of rest)
+        legs.push({ time: within(span), from, to: main, amount: about(base) })
       break
     }
     case 'fan-out': {
@@ -80,7 +78,8 @@ export function plant(
       for (let hop = 0; hop < hops; hop++) {
         const fresh = [...unvisited].filter((member) => member !== at)
         const others = members.filter((member) => member !== at)
-        const to = fresh.length > 0 && random.chance(0.75) ? random.pick(fresh) : random.pick(others)
+        const to =
+          fresh.length > 0 && random.chance(0.75) ? random.pick(fresh) : random.pick(others)
         unvisited.delete(to)
         legs.push({ time, from: at, to, amount: Math.round(amount) })
         amount *= kept(random)

@@ -34,10 +34,22 @@ function layerOf(
     )
   }
   const paid = (account: string): Set<string> =>
-    new Set(graph.outOf(account).filter(like).map((other) => other.to))
+    new Set(
+      graph
+        .outOf(account)
+        .filter(like)
+        .map((other) => other.to),
+    )
   const own = paid(edge.from)
   if (own.size < 2 || own.size > MAX_SIDE) return undefined
-  const rivals = [...new Set(graph.into(edge.to).filter(like).map((other) => other.from))]
+  const rivals = [
+    ...new Set(
+      graph
+        .into(edge.to)
+        .filter(like)
+        .map((other) => other.from),
+    ),
+  ]
   if (rivals.length < 2 || rivals.length > MAX_SIDE) return undefined
   const chance = amounts.chance(edge.amount / BAND, edge.amount * BAND)
   // Greedy: rivals by how many payees they share, payees narrowed to those that all of them paid.
@@ -57,10 +69,14 @@ function layerOf(
     const extra = (payers.length - 1) * (payees.size - 1)
     const usual = Math.max(
       1e-9,
-      Math.min(1, ((degree(payers, graph, 'out') * degree(payees, graph, 'in')) / graph.novel) * chance),
+      Math.min(
+        1,
+        ((degree(payers, graph, 'out') * degree(payees, graph, 'in')) / graph.novel) * chance,
+      ),
     )
     const surprise = extra * -Math.log10(usual)
-    if (surprise > (best?.surprise ?? 0)) best = { payers: [...payers], payees: [...payees], surprise }
+    if (surprise > (best?.surprise ?? 0))
+      best = { payers: [...payers], payees: [...payees], surprise }
   }
   return best
 }

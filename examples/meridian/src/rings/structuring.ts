@@ -3,7 +3,7 @@ import type { Candidate, FinderSettings } from './types.ts'
 import type { Edge, WindowGraph } from './window.ts'
 
 const BAND = 1.4
-const MIN_SURPRISE = 4
+const MIN_SURPRISE = 3
 
 /**
  * One sum split into several payments of like amount between the same two strangers within a day: weighed against

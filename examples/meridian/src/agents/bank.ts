@@ -1,0 +1,158 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createClient, RefusedError } from '@sallyport/agent'
+import type { AgentClient, Identity } from '@sallyport/agent'
+import type { JsonValue } from '@sallyport/base'
+import { count, target } from '../env.ts'
+import { failureCode } from '../events.ts'
+import type { Emit } from '../events.ts'
+
+export type JsonObject = { readonly [key: string]: JsonValue }
+
+/** Outcomes that policy decided: expected, and no failure of the fabric. */
+const POLICY_OUTCOMES = new Set(['forbidden', 'not-permitted', 'error', 'needs', 'limited'])
+
+/** The bank as one agent reaches it: everything through the gateway, every failure said aloud. */
+export class Bank {
+  readonly identity: Identity
+  readonly emit: Emit
+  readonly #client: AgentClient
+  readonly #approvalMs: number
+
+  constructor(identity: Identity, emit: Emit) {
+    this.identity = identity
+    this.emit = emit
+    this.#client = createClient({ identity, gateway: target('SALLYPORT_GATEWAY') })
+    this.#approvalMs = 1000 * count('MERIDIAN_APPROVAL_SECONDS', 900)
+  }
+
+  /** A GET on a system. Absent parameters are left out. */
+  get(path: string, query: Readonly<Record<string, string | undefined>> = {}): Promise<JsonObject> {
+    const given = Object.entries(query).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined,
+    )
+    return this.#call(path, async () => {
+      const answer = await this.#client.request({
+        method: 'GET',
+        path,
+        query: Object.fromEntries(given),
+      })
+      return expectObject(answer.body)
+    })
+  }
+
+  /** A GET that is made once, whatever comes of it, and not counted as a failure: the attack's. */
+  async once(path: string, query: Readonly<Record<string, string>>): Promise<JsonObject> {
+    return expectObject((await this.#client.request({ method: 'GET', path, query })).body)
+  }
+
+  post(path: string, body: JsonObject, approval?: string): Promise<JsonObject> {
+    return this.#call(path, async () => {
+      const answer = await this.#client.request({
+        method: 'POST',
+        path,
+        body,
+        ...(approval === undefined ? {} : { approval }),
+      })
+      return expectObject(answer.body)
+    })
+  }
+
+  /** A tool of an MCP system; its structured content. */
+  tool(system: string, name: string, input: JsonObject, approval?: string): Promise<JsonObject> {
+    return this.#call(`${system}.${name}`, async () => {
+      const answer = await this.#client
+        .mcp(system)
+        .callTool(name, input, approval === undefined ? {} : { approval })
+      return expectObject(answer.structuredContent)
+    })
+  }
+
+  /**
+   * Makes a call that may need a person: on *needs*, waits for the approval and makes the very same call with it.
+   * Resolves to undefined where it was denied or nobody decided in time.
+   */
+  async withApproval(
+    what: string,
+    facts: JsonObject,
+    call: (approval?: string) => Promise<JsonObject>,
+  ): Promise<JsonObject | undefined> {
+    try {
+      return await call()
+    } catch (error) {
+      const approval = approvalOf(error)
+      if (approval === undefined) throw error
+      this.emit(`${what}-waiting`, { ...facts, approval })
+      const status = await this.#client.awaitApproval(approval, { timeoutMs: this.#approvalMs })
+      this.emit(`${what}-decided`, { ...facts, approval, status: statusText(status) })
+      return statusText(status) === 'approved' ? await call(approval) : undefined
+    }
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve(this.#client.close())
+  }
+
+  async #call(what: string, run: () => Promise<JsonObject>): Promise<JsonObject> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await run()
+      } catch (error) {
+        if (error instanceof RefusedError && error.outcome === 'limited' && attempt <= 20) {
+          await sleep(250)
+          continue
+        }
+        if (!(error instanceof RefusedError && POLICY_OUTCOMES.has(error.outcome))) {
+          this.emit('failed-call', { what, code: failureCode(error) })
+        }
+        throw error
+      }
+    }
+  }
+}
+
+/** The approval that a refusal says is needed. */
+export function approvalOf(error: unknown): string | undefined {
+  if (!(error instanceof RefusedError) || error.outcome !== 'needs') return undefined
+  return error.needs?.find((need) => need.kind === 'approval')?.approval
+}
+
+const statusText = (status: unknown): string => {
+  if (typeof status === 'string') return status
+  const record: Partial<Record<string, unknown>> = Object(status)
+  return String(record['status'])
+}
+
+function expectObject(value: unknown): JsonObject {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new TypeError('the answer is not an object')
+  }
+  // Parsed by the client's strict JSON parser, so every member is a JSON value.
+  return value as JsonObject
+}
+
+/** A member that is a list of objects; anything else is no entry. */
+export function objects(from: JsonObject, name: string): JsonObject[] {
+  const value = from[name]
+  return Array.isArray(value) ? value.filter(isObject) : []
+}
+
+const isObject = (value: JsonValue): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** A member that is an object, or an empty one. */
+export function object(from: JsonObject, name: string): JsonObject {
+  const value = from[name]
+  return value !== undefined && isObject(value) ? value : {}
+}
+
+/** A string member; empty where it is absent or was withheld. */
+export function word(from: JsonObject, name: string): string {
+  const value = from[name]
+  return typeof value === 'string' ? value : ''
+}
+
+/** The strings of a list member. */
+export function words(from: JsonObject, name: string): string[] {
+  const value = from[name]
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
+}

@@ -1,0 +1,30 @@
+/** Files a drafted report with the authority once an officer has approved exactly that. */
+import { failureCode } from '../events.ts'
+import { object, objects, word } from './bank.ts'
+import type { Bank } from './bank.ts'
+import { runAgent } from './run.ts'
+
+const asked = new Set<string>()
+
+async function file(bank: Bank, sarId: string): Promise<void> {
+  const draft = object(await bank.tool('case-store', 'get_sar', { sarId }), 'sar')
+  if (word(draft, 'narrative') === '') return
+  const filed = await bank.withApproval('sar', { sar: sarId }, (approval) =>
+    bank.tool('case-store', 'file_sar', { sarId }, approval),
+  )
+  if (filed) bank.emit('sar-filed', { sar: sarId })
+}
+
+await runAgent('sar-filer', async (bank) => {
+  const open = objects(await bank.tool('case-store', 'list_cases', { status: 'open' }), 'cases')
+  for (const item of open.toReversed()) {
+    const sarId = word(item, 'sarId')
+    if (word(item, 'sarStatus') !== 'draft' || asked.has(sarId)) continue
+    asked.add(sarId)
+    file(bank, sarId).catch((error: unknown) => {
+      asked.delete(sarId)
+      bank.emit('sar-refused', { sar: sarId, code: failureCode(error) })
+    })
+  }
+  return 1000
+})
