@@ -38,6 +38,8 @@ const BINDING: Readonly<Record<string, number>> = {
   neg: 6,
 }
 const TIGHTEST = 7
+/** What a minus sign stands before: as tight, and no literal. */
+const SIGN = 6.5
 
 /** An expression as Cedar text. */
 export function renderExpr(expr: ExprEst, integers: Integers): string {
@@ -56,6 +58,10 @@ class Renderer {
   #inside(expr: ExprEst, binding: number): string {
     const [operator = ''] = Object.keys(expr)
     const text = this.render(expr)
+    // `-5` binds as `-` does, and `-(0)` is another expression than the literal `-0`.
+    if (typeof expr['Value'] === 'number' && (expr['Value'] < 0 || binding === SIGN)) {
+      return binding >= SIGN ? `(${text})` : text
+    }
     return (BINDING[operator] ?? TIGHTEST) < binding ? `(${text})` : text
   }
 
@@ -83,7 +89,7 @@ class Renderer {
       case '!':
         return `!${this.#inside(arg, 6)}`
       case 'neg':
-        return `-${this.#inside(arg, TIGHTEST)}`
+        return `-${this.#inside(arg, SIGN)}`
       case 'isEmpty':
         return `${this.#inside(arg, TIGHTEST)}.isEmpty()`
       case '.':
