@@ -36,7 +36,7 @@ async function serve(options: Partial<MtlsServerOptions> = {}): Promise<Served> 
     accept: () => true,
     onConnection: (socket, peer) => {
       peers.push(peer?.id.uri ?? 'anonymous')
-      socket.write('hello')
+      socket.resume().write('hello')
     },
     onRefused: (facts) => refused.push(facts),
     handshakeTimeoutMs: 1000,
@@ -250,11 +250,11 @@ describe('who may connect', () => {
     await sleep(1100)
     assert.equal((await raw(open.port, { cert: expired.chainPem, key: expired.keyPem })).text, '')
     assert.equal(open.refused[0]?.code, 'SP_SVID_EXPIRED')
-    await using closed = await serve()
-    const turned = await dial(closed.port, anonymous).catch(() => undefined)
+    await using strict = await serve()
+    const turned = await dial(strict.port, anonymous).catch(() => undefined)
     if (turned) await closed(turned)
-    assert.deepEqual(closed.peers, [])
-    assert.equal(closed.refused[0]?.code, 'SP_PEER_ANONYMOUS')
+    assert.deepEqual(strict.peers, [])
+    assert.equal(strict.refused[0]?.code, 'SP_PEER_ANONYMOUS')
   })
 
   it('is checked by the client too', async () => {
@@ -292,8 +292,7 @@ describe('SocketIndex', () => {
     await sleep(30)
     assert.equal(near.closed, false)
     near.destroy()
-    await sleep(30)
-    assert.equal(sockets.size, 0)
+    await until(() => sockets.size === 0)
   })
 
   it('stops what the kernel still holds for a slow reader', async () => {
@@ -303,15 +302,16 @@ describe('SocketIndex', () => {
     })
     const socket = await dial(served.port)
     let got = 0
+    let cut = false
     socket.on('data', (chunk: Buffer) => {
       got += chunk.length
-      if (got > 100_000) socket.pause()
+      if (!cut && got > 100_000) socket.pause()
     })
     await sleep(100)
     const before = performance.now()
     assert.equal(served.server.sockets.cut('spiffe://bank.test/agent/monitor/1'), 1)
     const took = performance.now() - before
-    socket.resume()
+    cut = true
     await closed(socket)
     assert.ok(got < total)
     assert.ok(took < 100, `${took} ms`)
