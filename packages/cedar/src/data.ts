@@ -1,6 +1,7 @@
 import { SallyportError } from '@sallyport/base'
 import { DATA_CONSTRUCTORS, EXTENSIONS } from './extensions.ts'
 import { toLong } from './long.ts'
+import type { EntityUid } from './types.ts'
 import { EntityRef, EvaluationError, RecordValue, SetValue } from './value.ts'
 import type { Value } from './value.ts'
 
@@ -61,9 +62,16 @@ export function recordFromJson(json: object, depth = 0): RecordValue {
 /** @throws SallyportError `SP_CEDAR_VALUE` */
 export function refFromJson(json: unknown): EntityRef {
   if (typeof json !== 'object' || json === null) throw bad('an entity reference is not an object')
-  const { type, id } = json as { type?: unknown; id?: unknown }
-  if (typeof type !== 'string' || typeof id !== 'string' || Object.keys(json).length !== 2) {
-    throw bad('an entity reference needs exactly `type` and `id`')
+  if (Object.keys(json).length !== 2) throw bad('an entity reference needs exactly `type` and `id`')
+  // An object of two members; `refOf` looks at what they are.
+  return refOf(json as EntityUid)
+}
+
+/** The reference of a request's principal, action or resource. @throws SallyportError `SP_CEDAR_VALUE` */
+export function refOf(uid: EntityUid): EntityRef {
+  const { type, id } = uid
+  if (typeof type !== 'string' || typeof id !== 'string') {
+    throw bad('an entity reference needs `type` and `id` as texts')
   }
   if (!id.isWellFormed() || !type.isWellFormed()) throw bad('an entity has an unpaired surrogate')
   return new EntityRef(type, id)

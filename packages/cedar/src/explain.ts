@@ -1,5 +1,6 @@
 import { compileBool, compileValue } from './compile.ts'
-import type { BoolCode, Env } from './compile.ts'
+import type { BoolCode } from './compile.ts'
+import type { Env } from './operators.ts'
 import type { ExprEst } from './est.ts'
 import { admits } from './policy.ts'
 import type { CompiledPolicy, Scope } from './policy.ts'

@@ -1,4 +1,4 @@
-import type { Env } from './compile.ts'
+import type { Env } from './operators.ts'
 import type { EntityRecord } from './entities.ts'
 import type { CompiledPolicy, Scope } from './policy.ts'
 import type { EntityRef } from './value.ts'

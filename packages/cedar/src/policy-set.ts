@@ -1,7 +1,7 @@
 import { SallyportError } from '@sallyport/base'
 import { boundAll, checkPolicies } from './check.ts'
-import type { Env } from './compile.ts'
-import { recordFromJson, refFromJson } from './data.ts'
+import type { Env } from './operators.ts'
+import { recordFromJson, refOf } from './data.ts'
 import type { EntityStore } from './entities.ts'
 import { liftIntegers } from './est.ts'
 import type { PolicyEst, ScopeEst } from './est.ts'
@@ -201,9 +201,9 @@ const byOrder = (a: CompiledPolicy, b: CompiledPolicy): number => a.order - b.or
 function environment(request: DecisionRequest, store: EntityStore): Env {
   const { context } = request
   return {
-    principal: refFromJson(request.principal),
-    action: refFromJson(request.action),
-    resource: refFromJson(request.resource),
+    principal: refOf(request.principal),
+    action: refOf(request.action),
+    resource: refOf(request.resource),
     context: context instanceof RecordValue ? context : recordFromJson(context),
     store,
   }

@@ -1,6 +1,7 @@
 import { SallyportError } from '@sallyport/base'
 import { compileBool } from './compile.ts'
-import type { BoolCode, Env } from './compile.ts'
+import type { BoolCode } from './compile.ts'
+import type { Env } from './operators.ts'
 import type { ConditionEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
 import { EntityRef } from './value.ts'
 

@@ -1,6 +1,6 @@
 import { restoreInteger } from './est.ts'
 import type { ExprEst, UidEst } from './est.ts'
-import type { PatternElement } from './compile.ts'
+import type { PatternElement } from './operators.ts'
 import { EXTENSIONS, DATA_CONSTRUCTORS } from './extensions.ts'
 import { renderIp } from './ip.ts'
 import {
