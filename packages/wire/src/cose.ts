@@ -1,6 +1,7 @@
 import { createPublicKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
+import { fromBase64url } from './base64url.ts'
 import { readCbor } from './cbor.ts'
 import type { CborValue } from './cbor.ts'
 
@@ -8,6 +9,18 @@ import type { CborValue } from './cbor.ts'
 export interface CoseKey {
   readonly key: KeyObject
   readonly algorithm: 'ES256' | 'EdDSA' | 'RS256'
+}
+
+/**
+ * Whether gateways will be able to verify with a passkey's public key: to be asked before it is enrolled.
+ *
+ * @param publicKey COSE key, base64url
+ * @throws SallyportError `SP_SIGNATURE_KEY`
+ */
+export function assertPasskeyKey(publicKey: string): void {
+  const bytes = fromBase64url(publicKey)
+  if (!bytes) throw unusable('it is not base64url')
+  readCoseKey(bytes)
 }
 
 type Parameters = ReadonlyMap<number | string, CborValue>

@@ -31,6 +31,7 @@ export {
   signOperatorSet,
   verifyBundle,
 } from './bundle.ts'
+export { assertPasskeyKey } from './cose.ts'
 export { issueCallToken, requestHash, verifyCallToken } from './call-token.ts'
 export { verifyPasskey } from './passkey.ts'
 export { verifyApprovals, verifyQuorum } from './quorum.ts'

@@ -1,0 +1,238 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { SallyportError } from '@sallyport/base'
+import type { JsonValue } from '@sallyport/base'
+import type { ControlContext } from '../domain/context.ts'
+import { serveFile } from './files.ts'
+import { checkCsrf, checkSource, sessionCookie, sessionSetCookie } from './guard.ts'
+import { readBody, sendJson, sendProblem, setSecurityHeaders } from './http.ts'
+import { openApi } from './openapi.ts'
+import { authorise } from './route.ts'
+import type { ApiCall, Principal, Route } from './route.ts'
+import { Router } from './router.ts'
+import { approvalRoutes } from './routes/approvals.ts'
+import { declarationRoutes } from './routes/declaration.ts'
+import { peopleRoutes } from './routes/people.ts'
+import { quarantineRoutes } from './routes/quarantine.ts'
+import { readRoutes } from './routes/reads.ts'
+import { sessionRoutes } from './routes/session.ts'
+import { any, check } from './schema.ts'
+import { streamEvents } from './stream.ts'
+import { TotpDoor } from './totp.ts'
+
+const DEFAULT_MAX_BYTES = 65_536
+const NO_SESSION_LIFETIME_MS = 60 * 60_000
+
+export interface OperatorApi {
+  /** For an `http.Server` on loopback: the console's files and `/api`, for browsers. */
+  readonly consoleHandler: RequestListener
+  /** For an `http.Server` on the admin socket (`listenPrivately`): reads and narrowing acts, without a session. */
+  readonly adminHandler: RequestListener
+  /** Ends every event stream, so that servers can close. */
+  close(): void
+}
+
+export interface OperatorApiOptions {
+  /** What browsers are at, e.g. `http://localhost:7400`; default the context's `consoleUrl`. */
+  readonly origin?: string
+  /** The built console; default the context's. */
+  readonly staticDir?: string
+  /** Told of errors that are not the caller's doing. */
+  readonly onError?: (error: unknown) => void
+}
+
+/**
+ * The operator API (ARCHITECTURE.md): one table of routes that dispatches, authorises, checks input and describes itself at
+ * `/api/openapi.json`.
+ */
+export function createOperatorApi(
+  context: ControlContext,
+  options: OperatorApiOptions = {},
+): OperatorApi {
+  const origin = new URL(options.origin ?? context.consoleUrl).origin
+  const staticDir = options.staticDir ?? context.staticDir
+  const streams = new Streams(context)
+  const totp = new TotpDoor(context.operators, context.clock)
+  const routes: Route[] = [
+    ...sessionRoutes(context, totp, (secret) => streams.end(secret)),
+    ...readRoutes(context),
+    ...approvalRoutes(context),
+    ...quarantineRoutes(context),
+    ...declarationRoutes(context),
+    ...peopleRoutes(context),
+    {
+      method: 'GET',
+      path: '/api/events',
+      summary: 'Server-sent events; `Last-Event-ID` resumes',
+      access: { role: 'viewer', act: 'read', local: true },
+      answer: any(
+        'decision, approval, agent, quarantine, incident, revision, risk; reset: load afresh',
+      ),
+      stream: (call, response) => streams.open(call, response),
+    },
+    {
+      method: 'GET',
+      path: '/api/openapi.json',
+      summary: 'This document',
+      access: { role: 'anyone', act: 'read', local: true },
+      answer: any('OpenAPI 3.1'),
+      handle: async () => document,
+    },
+  ]
+  const document = openApi(routes, origin)
+  const router = new Router(routes)
+
+  const answer = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    url: URL,
+    principal: Principal,
+  ): Promise<void> => {
+    const { route, params } = router.find(request.method ?? '', url.pathname)
+    authorise(route.access, principal)
+    if (route.method === 'POST' && principal.kind === 'operator') {
+      checkCsrf(request, principal.view.csrf)
+    }
+    const call: ApiCall = {
+      principal,
+      params,
+      query: readQuery(url, route),
+      body: await bodyOf(request, route),
+      lastEventId: lastEventId(request),
+      setSession: (secret) => response.setHeader('set-cookie', sessionSetCookie(secret, origin)),
+    }
+    if ('stream' in route) await route.stream(call, response)
+    else sendJson(response, 200, await route.handle(call))
+  }
+
+  const guarded =
+    (act: (request: IncomingMessage, response: ServerResponse) => Promise<void>) =>
+    (request: IncomingMessage, response: ServerResponse): void => {
+      act(request, response).catch((error: unknown) => {
+        if (!(error instanceof SallyportError)) options.onError?.(error)
+        if (response.headersSent) response.destroy()
+        else sendProblem(response, error, OPERATOR_CALLS.has(request))
+      })
+    }
+
+  return {
+    consoleHandler: guarded(async (request, response) => {
+      setSecurityHeaders(response)
+      const url = pathOf(request)
+      const api = url.pathname === '/api' || url.pathname.startsWith('/api/')
+      checkSource(request, origin, api)
+      if (!api) {
+        await serveFile(staticDir, request, response, url.pathname)
+        return
+      }
+      const principal = await principalOf(context, request)
+      if (principal.kind === 'operator') OPERATOR_CALLS.add(request)
+      await answer(request, response, url, principal)
+    }),
+    adminHandler: guarded(async (request, response) => {
+      setSecurityHeaders(response)
+      OPERATOR_CALLS.add(request)
+      await answer(request, response, pathOf(request), { kind: 'local' })
+    }),
+    close: () => streams.close(),
+  }
+}
+
+/** Requests whose sender may read the detail of errors. */
+const OPERATOR_CALLS = new WeakSet<IncomingMessage>()
+
+async function principalOf(
+  { operators }: ControlContext,
+  request: IncomingMessage,
+): Promise<Principal> {
+  const secret = sessionCookie(request)
+  const view = secret === undefined ? undefined : await operators.session(secret)
+  if (secret === undefined || !view) return { kind: 'nobody' }
+  return { kind: 'operator', secret, view }
+}
+
+function pathOf(request: IncomingMessage): URL {
+  const target = request.url ?? ''
+  // Origin form only (RFC 9112, section 3.2.1): an absolute target would name a host of its own.
+  if (!target.startsWith('/') || target.startsWith('//') || target.length > 8192) {
+    throw new SallyportError('SP_API_NOT_FOUND', 'there is nothing at this address')
+  }
+  return new URL(target, 'http://localhost')
+}
+
+function readQuery(url: URL, route: Route): Record<string, string> {
+  const query: Record<string, string> = {}
+  for (const [name, value] of url.searchParams) {
+    if (Object.hasOwn(query, name)) {
+      throw new SallyportError('SP_API_INPUT', `the query names \`${name.slice(0, 64)}\` twice`)
+    }
+    // An empty one is one that was not filled in.
+    if (value !== '') query[name] = value
+  }
+  const shape = route.query ?? {
+    type: 'object',
+    properties: {},
+    required: [],
+    additionalProperties: false,
+  }
+  check(shape, query, 'query')
+  return query
+}
+
+async function bodyOf(
+  request: IncomingMessage,
+  route: Route,
+): Promise<Readonly<Record<string, JsonValue>>> {
+  if (!route.body) return {}
+  const body = await readBody(request, route.maxBytes ?? DEFAULT_MAX_BYTES)
+  check(route.body, body, 'body')
+  return body
+}
+
+function lastEventId(request: IncomingMessage): string | undefined {
+  const value = request.headers['last-event-id']
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+/** Open event streams, by the session that opened them. */
+class Streams {
+  readonly #context: ControlContext
+  readonly #bySession = new Map<string, Set<() => void>>()
+  readonly #stopWatching: () => void
+
+  constructor(context: ControlContext) {
+    this.#context = context
+    // An operator who is removed, or loses a key, loses the streams too.
+    this.#stopWatching = context.events.subscribe(({ type }) => {
+      if (type === 'revision') void this.#recheck()
+    })
+  }
+
+  async open({ principal, lastEventId }: ApiCall, response: ServerResponse): Promise<void> {
+    const operator = principal.kind === 'operator' ? principal : undefined
+    const key = operator?.secret ?? ''
+    const closers = this.#bySession.get(key) ?? new Set()
+    this.#bySession.set(key, closers)
+    const lifetimeMs = operator
+      ? Math.max(0, operator.view.expiresAt - this.#context.clock.now())
+      : NO_SESSION_LIFETIME_MS
+    await streamEvents(this.#context.events, response, lastEventId, { lifetimeMs, closers })
+    if (closers.size === 0) this.#bySession.delete(key)
+  }
+
+  end(secret: string): void {
+    for (const close of this.#bySession.get(secret) ?? []) close()
+  }
+
+  close(): void {
+    this.#stopWatching()
+    for (const secret of this.#bySession.keys()) this.end(secret)
+  }
+
+  async #recheck(): Promise<void> {
+    for (const secret of this.#bySession.keys()) {
+      if (secret === '') continue
+      const view = await this.#context.operators.session(secret).catch(() => undefined)
+      if (!view) this.end(secret)
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import type { DeclarationStatement } from '../../domain/bundles.ts'
+import type { ControlContext } from '../../domain/context.ts'
+import { assertionSchema, passkeySignature, signingOptions } from '../ceremony.ts'
+import { operatorOf, textOf } from '../route.ts'
+import type { Route } from '../route.ts'
+import { any, listOf, object, openObject, text, time } from '../schema.ts'
+
+const admin = { role: 'admin', act: 'widen' } as const
+const digest = text(64, '^[0-9a-f]{64}$')
+const proposal = openObject({ digest, diff: listOf(any('one change')) })
+
+/** Changing the declaration: proposed by one, in force when a quorum has signed it. */
+export function declarationRoutes({ bundles, operators }: ControlContext): Route[] {
+  return [
+    {
+      method: 'GET',
+      path: '/api/declaration/proposals',
+      summary: 'Declarations that wait for signatures',
+      access: { role: 'viewer', act: 'read', local: true },
+      answer: listOf(proposal),
+      handle: () => bundles.proposals(),
+    },
+    {
+      method: 'POST',
+      path: '/api/declaration/propose',
+      summary: 'Checks a declaration and keeps it for signing',
+      access: admin,
+      body: object({ declaration: any('`{network, policies}`') }),
+      maxBytes: 1_048_576,
+      answer: proposal,
+      handle: (call) =>
+        bundles.propose({
+          declaration: call.body['declaration'],
+          by: operatorOf(call).operator,
+        }),
+    },
+    {
+      method: 'POST',
+      path: '/api/declaration/sign/options',
+      summary: 'The declaration statement to sign, and the ceremony for it',
+      access: admin,
+      body: object({ digest }),
+      answer: openObject({
+        statement: any('digest and epoch'),
+        options: any('PublicKeyCredentialRequestOptionsJSON'),
+      }),
+      handle: async (call) => {
+        const statement = await bundles.statement(textOf(call.body, 'digest'))
+        return signingOptions(operators, operatorOf(call).operator, statement)
+      },
+    },
+    {
+      method: 'POST',
+      path: '/api/declaration/sign',
+      summary: 'Adds a signature; the last one of the quorum brings the declaration into force',
+      access: admin,
+      body: object({ digest, statement: any('digest and epoch'), response: assertionSchema }),
+      answer: openObject({ live: { type: 'boolean' }, signed: listOf(text(256)), quorum: time }),
+      handle: (call) => {
+        const { operator } = operatorOf(call)
+        return bundles.sign({
+          digest: textOf(call.body, 'digest'),
+          operator,
+          // Compared, member by member, with the statement that was asked for.
+          statement: call.body['statement'] as unknown as DeclarationStatement,
+          signature: passkeySignature(operator, call.body['response']),
+        })
+      },
+    },
+  ]
+}
