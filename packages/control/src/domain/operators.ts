@@ -44,7 +44,7 @@ export interface Operators {
    * A one-use link (24 hours) that lets its bearer enrol a passkey for a declared operator. An older unused link of the
    * same operator stops working.
    *
-   * @returns `link`: the secret itself, which the console takes at `/enrol#link=…`
+   * @returns `link`: the secret itself, which the console takes at `/enrol#LINK`
    * @throws SallyportError `SP_OPERATOR_UNKNOWN`
    */
   createLink(input: {

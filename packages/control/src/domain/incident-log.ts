@@ -1,0 +1,182 @@
+import { sql } from 'kysely'
+import { newId } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import { agentId, kindOf, parseSpiffeId } from '@sallyport/spiffe'
+import type { Store, Tx } from '../store/store.ts'
+import type { Events } from './events.ts'
+import type { Incidents, IncidentView, TimelineEntry } from './incidents.ts'
+import { storable } from './text.ts'
+
+const BACKFILL_MS = 15 * 60_000
+const BACKFILL_ROWS = 200
+const SHOWN_ENTRIES = 2000
+
+/** How the rest of the control plane writes incidents: always inside the transaction of what happened. */
+export interface IncidentLog extends Incidents {
+  /** Opens one for the subject where none is open, or raises the one that is. @returns its id */
+  raise(
+    tx: Tx,
+    input: { subject: string; status: 'open' | 'contained'; risk: number; entry: TimelineEntry },
+  ): Promise<string>
+  /** Adds to the open incidents of the instance, or of its whole agent. */
+  note(tx: Tx, instance: string, entries: readonly TimelineEntry[]): Promise<void>
+  close(tx: Tx, subject: string, entry: TimelineEntry): Promise<void>
+}
+
+export function createIncidents(deps: {
+  readonly store: Store
+  readonly clock: Clock
+  readonly events: Events
+}): IncidentLog {
+  const { store, clock, events } = deps
+  return {
+    async raise(tx, { subject, status, risk, entry }) {
+      const open = await tx
+        .selectFrom('incidents')
+        .select(['id', 'status', 'risk'])
+        .where('subject', '=', subject)
+        .where('status', '!=', 'closed')
+        .forUpdate()
+        .executeTakeFirst()
+      const id = open?.id ?? newId('inc', clock.now())
+      if (open) {
+        await tx
+          .updateTable('incidents')
+          .set({
+            status: open.status === 'contained' ? 'contained' : status,
+            risk: Math.max(open.risk, risk),
+          })
+          .where('id', '=', id)
+          .execute()
+      } else {
+        await tx
+          .insertInto('incidents')
+          .values({ id, subject, status, opened_at: clock.now(), closed_at: null, risk })
+          .execute()
+        await backfill(tx, id, subject, clock.now() - BACKFILL_MS)
+      }
+      await append(tx, id, [entry])
+      events.publish('incident', { id, subject, status })
+      return id
+    },
+    async note(tx, instance, entries) {
+      if (entries.length === 0) return
+      const incidents = await tx
+        .selectFrom('incidents')
+        .select('id')
+        .where('subject', 'in', subjectsOf(instance))
+        .where('status', '!=', 'closed')
+        .execute()
+      for (const { id } of incidents) {
+        await append(tx, id, entries)
+        events.publish('incident', { id, subject: instance })
+      }
+    },
+    async close(tx, subject, entry) {
+      const row = await tx
+        .updateTable('incidents')
+        .set({ status: 'closed', closed_at: clock.now() })
+        .where('subject', '=', subject)
+        .where('status', '!=', 'closed')
+        .returning('id')
+        .executeTakeFirst()
+      if (!row) return
+      await append(tx, row.id, [entry])
+      events.publish('incident', { id: row.id, subject, status: 'closed' })
+    },
+    list: () =>
+      store.run(async (db) => {
+        const rows = await db
+          .selectFrom('incidents')
+          .selectAll()
+          .orderBy('opened_at', 'desc')
+          .limit(500)
+          .execute()
+        return rows.map((row) => view(row, []))
+      }),
+    get: (id) =>
+      store.run(async (db) => {
+        const row = await db
+          .selectFrom('incidents')
+          .selectAll()
+          .where('id', '=', id)
+          .executeTakeFirst()
+        if (!row) return undefined
+        const entries = await db
+          .selectFrom('incident_entries')
+          .select(['at', 'kind', 'text', 'decision_id'])
+          .where('incident_id', '=', id)
+          .orderBy('at')
+          .orderBy('seq')
+          .limit(SHOWN_ENTRIES)
+          .execute()
+        return view(
+          row,
+          entries.map(({ at, kind, text, decision_id }) => ({
+            at,
+            kind,
+            text,
+            ...(decision_id === null ? {} : { decisionId: decision_id }),
+          })),
+        )
+      }),
+  }
+}
+
+/** The instance itself and all of its agent: either may be what is cut off. */
+export function subjectsOf(instance: string): string[] {
+  const id = parseSpiffeId(instance)
+  const kind = kindOf(id)
+  return kind?.kind === 'agent' ? [instance, agentId(id.trustDomain, kind.name)] : [instance]
+}
+
+async function append(tx: Tx, id: string, entries: readonly TimelineEntry[]): Promise<void> {
+  await tx
+    .insertInto('incident_entries')
+    .values(
+      entries.map(({ at, kind, text, decisionId }) => ({
+        incident_id: id,
+        at,
+        kind,
+        text: storable(text),
+        decision_id: decisionId === undefined ? null : storable(decisionId),
+      })),
+    )
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+}
+
+/** What the subject was refused shortly before: where an investigation begins. */
+async function backfill(tx: Tx, id: string, subject: string, since: number): Promise<void> {
+  await sql`
+    INSERT INTO incident_entries (incident_id, at, kind, text, decision_id)
+    SELECT ${id}, at, 'decision', decision || ' ' || system || '.' || operation, decision_id FROM (
+      SELECT seq, at, decision, system, operation, decision_id FROM feed
+       WHERE kind = 'decision' AND at >= ${since} AND decision <> 'allow'
+         AND (instance = ${subject} OR starts_with(instance, ${`${subject}/`}))
+       ORDER BY seq DESC LIMIT ${BACKFILL_ROWS}
+    ) recent ORDER BY seq
+    ON CONFLICT DO NOTHING`.execute(tx)
+}
+
+function view(
+  row: {
+    id: string
+    status: IncidentView['status']
+    subject: string
+    opened_at: number
+    closed_at: number | null
+    risk: number
+  },
+  timeline: readonly TimelineEntry[],
+): IncidentView {
+  return {
+    id: row.id,
+    status: row.status,
+    subject: row.subject,
+    openedAt: row.opened_at,
+    ...(row.closed_at === null ? {} : { closedAt: row.closed_at }),
+    risk: row.risk,
+    timeline,
+  }
+}

@@ -1,0 +1,340 @@
+import { sql } from 'kysely'
+import { canonicalJson, parseJson, SallyportError } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import { indexNetwork } from '@sallyport/network'
+import type { Declaration, NetworkIndex } from '@sallyport/network'
+import { acceptBundle, compareRevision, declarationDigest, signBundle } from '@sallyport/wire'
+import type {
+  Bundle,
+  BundleState,
+  OperatorLink,
+  PasskeySignature,
+  Revision,
+  SignedBundle,
+} from '@sallyport/wire'
+import type { Store, Tx } from '../store/store.ts'
+import type { Trust } from '../trust.ts'
+import { once, serially } from './serially.ts'
+
+/** What a change tells the publisher. */
+export interface Change<T> {
+  readonly result: T
+  /** False where nothing changed after all: no new revision then. */
+  readonly changed: boolean
+  /** The declaration that comes into force with this revision. */
+  readonly declaration?: { readonly digest: string; readonly body: Declaration }
+}
+
+/**
+ * Makes revisions: each change and the signed bundle that carries it are one transaction, ordered by a lock on the head
+ * row, so that any number of control planes give each revision exactly one bundle.
+ */
+export interface Publisher {
+  current(): SignedBundle<Declaration>
+  index(): NetworkIndex
+  /** Runs `act` under the lock. Listeners have been called when it resolves. */
+  publish<T>(act: (tx: Tx, revision: Revision) => Promise<Change<T>>): Promise<{
+    result: T
+    revision: Revision
+  }>
+  onChange(listener: (signed: SignedBundle<Declaration>) => void): () => void
+  /** Takes over what another control plane published. */
+  refresh(): Promise<void>
+}
+
+export const REVISION_CHANNEL = 'sallyport_revision'
+
+/**
+ * Opens the head, making revision 1 the first time from the declaration that was pinned at `init`.
+ *
+ * @throws SallyportError `SP_DECLARATION_UNSIGNED` on a first start with another declaration than that of `init`;
+ *   `SP_STORE_FOREIGN` where the database belongs to another trust root
+ */
+export async function createPublisher(deps: {
+  readonly store: Store
+  readonly trust: Trust
+  readonly clock: Clock
+  readonly declaration: Declaration
+}): Promise<Publisher> {
+  const { store, trust } = deps
+  const first = await store.transaction((tx) => install(tx, deps))
+  let current: SignedBundle<Declaration> | undefined = first.signed
+  let network = indexNetwork(first.declaration.network)
+  // What every gateway that saw the last bundle remembers: the check below is theirs.
+  let seen: BundleState | undefined = current && acceptBundle(undefined, current, trust.pins)
+  let declaration = first.declaration
+  const listeners = new Set<(signed: SignedBundle<Declaration>) => void>()
+  const turn = serially()
+
+  const adopt = (signed: SignedBundle<Declaration>): void => {
+    if (current && compareRevision(signed.bundle.revision, current.bundle.revision) <= 0) return
+    current = signed
+    if (signed.bundle.declaration !== declaration) {
+      declaration = signed.bundle.declaration
+      network = indexNetwork(declaration.network)
+    }
+    for (const listener of listeners) listener(signed)
+  }
+
+  const publisher: Publisher = {
+    current() {
+      if (!current) throw new SallyportError('SP_INTERNAL', 'no bundle has been published yet')
+      return current
+    },
+    index: () => network,
+    onChange(listener) {
+      listeners.add(listener)
+      return once(() => listeners.delete(listener))
+    },
+    publish: (act) =>
+      turn(async () => {
+        const done = await store.transaction(async (tx) => {
+          const head = await lockHead(tx)
+          const revision = { epoch: head.epoch, n: head.n + 1 }
+          const change = await act(tx, revision)
+          if (!change.changed) {
+            return { result: change.result, revision: { epoch: head.epoch, n: head.n } }
+          }
+          const digest = change.declaration?.digest ?? head.declaration_digest
+          const body = change.declaration?.body ?? (await bodyOf(tx, digest, declaration, seen))
+          const bundle = await assemble(tx, deps, revision, digest, body)
+          const signed = signBundle(bundle, trust.bundleKey)
+          const state = accepted(seen, signed, deps)
+          const { declaration: _carriedApart, ...rest } = bundle
+          await tx
+            .updateTable('bundle_head')
+            .set({
+              epoch: revision.epoch,
+              n: revision.n,
+              declaration_digest: digest,
+              state: canonicalJson(rest),
+              signature: signed.signature,
+            })
+            .execute()
+          await sql`SELECT pg_notify(${REVISION_CHANNEL}, '')`.execute(tx)
+          return { result: change.result, revision, signed, state }
+        })
+        if (done.signed) {
+          seen = done.state
+          adopt(done.signed)
+        }
+        return { result: done.result, revision: done.revision }
+      }),
+    refresh: () =>
+      turn(async () => {
+        const signed = await store.run((db) => loadHead(db as Tx, declaration, current))
+        if (!signed || signed === current) return
+        seen = acceptBundle(undefined, signed, trust.pins)
+        adopt(signed)
+      }),
+  }
+  if (!current) {
+    await publisher.publish(() => Promise.resolve({ result: undefined, changed: true }))
+  }
+  return publisher
+}
+
+/** Nothing leaves that gateways would refuse: one bundle they refuse would leave them without any later one. */
+function accepted(
+  seen: BundleState | undefined,
+  signed: SignedBundle<Declaration>,
+  { trust, clock }: { readonly trust: Trust; readonly clock: Clock },
+): BundleState {
+  return acceptBundle(seen, signed, trust.pins, { now: clock.now() })
+}
+
+interface Head {
+  readonly epoch: number
+  readonly n: number
+  readonly declaration_digest: string
+}
+
+async function lockHead(tx: Tx): Promise<Head> {
+  return tx
+    .selectFrom('bundle_head')
+    .select(['epoch', 'n', 'declaration_digest'])
+    .forUpdate()
+    .executeTakeFirstOrThrow()
+}
+
+async function install(
+  tx: Tx,
+  deps: { readonly trust: Trust; readonly clock: Clock; readonly declaration: Declaration },
+): Promise<{ signed: SignedBundle<Declaration> | undefined; declaration: Declaration }> {
+  const { pins } = deps.trust
+  const pinsDigest = declarationDigest(pins)
+  await tx
+    .insertInto('installation')
+    .values({ trust_domain: pins.trustDomain, pins_digest: pinsDigest })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+  const owner = await tx.selectFrom('installation').selectAll().executeTakeFirstOrThrow()
+  if (owner.pins_digest !== pinsDigest) {
+    throw new SallyportError('SP_STORE_FOREIGN', 'the database belongs to another trust root', {
+      detail: `it serves ${owner.trust_domain}`,
+      fix: 'use the data directory that this database was made with, or an empty database',
+    })
+  }
+  const head = await tx.selectFrom('bundle_head').selectAll().executeTakeFirst()
+  if (head) {
+    const declaration = await loadDeclarationBody(tx, head.declaration_digest)
+    return { signed: head.n === 0 ? undefined : rejoin(head, declaration), declaration }
+  }
+  const digest = declarationDigest(deps.declaration)
+  if (digest !== pins.genesisDigest) {
+    throw new SallyportError(
+      'SP_DECLARATION_UNSIGNED',
+      'the declaration is not the one that the trust root was made with',
+      {
+        fix: 'start with the declaration of `sallyport init`; then propose the new one and have operators sign it',
+      },
+    )
+  }
+  await tx
+    .insertInto('declarations')
+    .values({
+      digest,
+      body: canonicalJson(deps.declaration),
+      proposed_by: 'init',
+      proposed_at: deps.clock.now(),
+    })
+    .execute()
+  await tx
+    .insertInto('bundle_head')
+    .values({ epoch: 1, n: 0, declaration_digest: digest, state: '', signature: '' })
+    .execute()
+  return { signed: undefined, declaration: deps.declaration }
+}
+
+async function loadHead(
+  tx: Tx,
+  known: Declaration,
+  current: SignedBundle<Declaration> | undefined,
+): Promise<SignedBundle<Declaration> | undefined> {
+  const head = await tx.selectFrom('bundle_head').selectAll().executeTakeFirst()
+  if (!head || head.n === 0) return undefined
+  const revision = current?.bundle.revision
+  if (revision && compareRevision(head, revision) <= 0) return current
+  const same = head.declaration_digest === current?.bundle.declarationDigest
+  return rejoin(head, same ? known : await loadDeclarationBody(tx, head.declaration_digest))
+}
+
+function rejoin(
+  head: { readonly state: string; readonly signature: string },
+  declaration: Declaration,
+): SignedBundle<Declaration> {
+  // Written by `publish`; the signature over all of it is checked before it is used.
+  const rest = parseJson(head.state, { maxBytes: 64 << 20 }) as unknown as Omit<
+    Bundle,
+    'declaration'
+  >
+  return { bundle: { ...rest, declaration }, signature: head.signature }
+}
+
+/** @throws SallyportError `SP_DECLARATION_UNKNOWN` */
+export async function loadDeclarationBody(tx: Tx, digest: string): Promise<Declaration> {
+  const row = await tx
+    .selectFrom('declarations')
+    .select('body')
+    .where('digest', '=', digest)
+    .executeTakeFirst()
+  if (!row) {
+    throw new SallyportError('SP_DECLARATION_UNKNOWN', 'there is no declaration with this digest')
+  }
+  // Checked when it was proposed, or given to `startControl` as one.
+  return parseJson(row.body, { maxBytes: 64 << 20 }) as unknown as Declaration
+}
+
+async function bodyOf(
+  tx: Tx,
+  digest: string,
+  known: Declaration,
+  seen: BundleState | undefined,
+): Promise<Declaration> {
+  if (seen === undefined || seen.declarationDigest === digest) return known
+  return loadDeclarationBody(tx, digest)
+}
+
+async function assemble(
+  tx: Tx,
+  { trust, clock }: { readonly trust: Trust; readonly clock: Clock },
+  revision: Revision,
+  digest: string,
+  declaration: Declaration,
+): Promise<Bundle<Declaration>> {
+  const now = clock.now()
+  const signatures = await tx
+    .selectFrom('declaration_signatures')
+    .select('signature')
+    .where('digest', '=', digest)
+    .where('epoch', '=', revision.epoch)
+    .orderBy('operator')
+    .execute()
+  const operators = await loadOperatorLinks(tx)
+  const quarantined = await tx
+    .selectFrom('quarantines')
+    .select(['id', 'subject', 'reason', 'by', 'at'])
+    .where('released_at', 'is', null)
+    .orderBy('id')
+    .execute()
+  const revokedSerials = await tx
+    .selectFrom('revoked_serials')
+    .select(['serial', 'not_after as notAfter'])
+    .where('not_after', '>', now)
+    .orderBy('serial')
+    .execute()
+  const risk = await tx
+    .selectFrom('instances')
+    .select(['spiffe_id', 'risk', 'risk_at'])
+    .where('kind', '=', 'agent')
+    .where('not_after', '>', now)
+    .execute()
+  const latest = operators.at(-1)
+  const history = operators.slice(0, -1)
+  return {
+    format: 'sallyport-bundle/1',
+    trustDomain: trust.pins.trustDomain,
+    revision,
+    issuedAt: now,
+    declaration,
+    declarationDigest: digest,
+    declarationSignatures: signatures.map(({ signature }) => signature as PasskeySignature),
+    ...(latest ? { operators: { ...latest, ...(history.length > 0 ? { history } : {}) } } : {}),
+    quarantined,
+    releases: await loadReleases(tx, revision.epoch),
+    revokedSerials,
+    risk: Object.fromEntries(
+      risk.map((row) => [row.spiffe_id, { score: row.risk, at: row.risk_at }]),
+    ),
+  }
+}
+
+/** Every operator set, oldest first. */
+export async function loadOperatorLinks(tx: Tx): Promise<OperatorLink[]> {
+  const rows = await tx.selectFrom('operator_sets').select('link').orderBy('version').execute()
+  // Written by `operators.ts`, and verified by the chain rule before it was.
+  return rows.map(({ link }) => parseJson(link) as unknown as OperatorLink)
+}
+
+async function loadReleases(tx: Tx, epoch: number): Promise<Bundle['releases']> {
+  const rows = await tx
+    .selectFrom('quarantines as q')
+    .innerJoin('release_signatures as s', 's.quarantine_id', 'q.id')
+    .select(['q.id', 'q.release_statement', 's.signature'])
+    .where('q.released_epoch', '=', epoch)
+    .orderBy('q.id')
+    .orderBy('s.operator')
+    .execute()
+  const releases = new Map<string, Bundle['releases'][number]>()
+  for (const row of rows) {
+    const signatures = releases.get(row.id)?.signatures ?? []
+    releases.set(row.id, {
+      // Kept as the canonical text of the statement that was signed.
+      statement: parseJson(
+        row.release_statement ?? 'null',
+      ) as unknown as Bundle['releases'][number]['statement'],
+      signatures: [...signatures, row.signature as PasskeySignature],
+    })
+  }
+  return [...releases.values()]
+}

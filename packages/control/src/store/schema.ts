@@ -1,0 +1,159 @@
+import type { Generated, JSONColumnType } from 'kysely'
+
+/** Milliseconds since the epoch, and counters: the pool reads PostgreSQL's bigint as a safe integer. */
+type Int = number
+type Json<T> = JSONColumnType<T & object>
+
+/** The tables of `migrations/`, as kysely reads and writes them. */
+export interface Database {
+  installation: { only: Generated<boolean>; trust_domain: string; pins_digest: string }
+  declarations: { digest: string; body: string; proposed_by: string; proposed_at: Int }
+  declaration_signatures: {
+    digest: string
+    epoch: Int
+    operator: string
+    signature: Json<unknown>
+    at: Int
+  }
+  bundle_head: {
+    only: Generated<boolean>
+    epoch: Int
+    n: Int
+    declaration_digest: string
+    state: string
+    signature: string
+  }
+  superseded_declarations: { epoch: Int; digest: string }
+  operator_sets: { version: number; link: string; at: Int }
+  operator_proposal: {
+    only: Generated<boolean>
+    operator_set: string
+    proposed_by: string
+    at: Int
+  }
+  operator_proposal_signatures: { set_digest: string; operator: string; signature: Json<unknown> }
+  operator_links: {
+    hash: string
+    operator: string
+    created_by: string
+    expires_at: Int
+    used_at: Int | null
+  }
+  operator_totp: { operator: string; secret: string; last_step: Generated<Int> }
+  sessions: {
+    hash: string
+    operator: string
+    method: 'passkey' | 'totp'
+    csrf: string
+    expires_at: Int
+  }
+  challenges: { hash: string; purpose: string; expires_at: Int }
+  join_tokens: {
+    hash: string
+    kind: 'agent' | 'service' | 'gateway'
+    name: string
+    created_by: string
+    expires_at: Int
+    used_at: Int | null
+    used_for: string | null
+  }
+  instances: {
+    spiffe_id: string
+    kind: 'agent' | 'service' | 'gateway'
+    name: string
+    enrolled_by: string
+    serial: string
+    not_after: Int
+    first_seen: Int
+    last_seen: Int
+    risk: Generated<number>
+    risk_at: Generated<Int>
+    risk_reasons: Generated<string>
+  }
+  certificates: {
+    serial: string
+    spiffe_id: string
+    key_digest: string
+    chain: string
+    not_after: Int
+    issued_at: Int
+    renews: string | null
+  }
+  revoked_serials: { serial: string; not_after: Int; at: Int }
+  quarantines: {
+    id: string
+    subject: string
+    reason: string
+    by: string
+    at: Int
+    release_statement: string | null
+    released_at: Int | null
+    released_epoch: Int | null
+  }
+  release_signatures: { quarantine_id: string; operator: string; signature: Json<unknown> }
+  approvals: {
+    id: string
+    asked: string
+    status: 'pending' | 'approved' | 'denied' | 'expired' | 'used'
+    instance: string
+    agent: string
+    system: string
+    operation: string
+    input: string
+    count: number
+    declaration_digest: string
+    nonce: string
+    decision_id: string
+    requested_at: Int
+    expires_at: Int
+    used_at: Int | null
+    used_by: string | null
+  }
+  approval_statements: {
+    approval_id: string
+    approver: string
+    decision: 'approve' | 'deny'
+    signed: string
+    at: Int
+  }
+  feed_shards: { shard: string; gateway: string; next: Int }
+  feed: {
+    seq: Generated<Int>
+    shard: string
+    index: Int
+    kind: string
+    at: Int
+    decision_id: string | null
+    agent: string | null
+    instance: string | null
+    system: string | null
+    operation: string | null
+    decision: string | null
+    record: string
+    explanation: string | null
+  }
+  call_counts: { agent: string; decision: string; calls: Int }
+  detector_state: {
+    only: Generated<boolean>
+    seq: Int
+    snapshot: string
+  }
+  reservations: { id: string; at: Int; state: string }
+  limit_buckets: { bucket: Int; width: Int; limit_id: string }
+  incidents: {
+    id: string
+    subject: string
+    status: 'open' | 'contained' | 'closed'
+    opened_at: Int
+    closed_at: Int | null
+    risk: number
+  }
+  incident_entries: {
+    incident_id: string
+    seq: Generated<Int>
+    at: Int
+    kind: 'signal' | 'decision' | 'approval' | 'quarantine' | 'release' | 'risk'
+    text: string
+    decision_id: string | null
+  }
+}
