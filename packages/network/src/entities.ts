@@ -1,5 +1,6 @@
 import type { EntityJson, EntityUid } from '@sallyport/cedar'
 import { SallyportError } from '@sallyport/base'
+import { kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import { DATA_CLASSES } from './types.ts'
 import type { Network } from './types.ts'
 
@@ -65,11 +66,17 @@ export function deriveEntities(network: Network): EntityJson[] {
  * The entity of one live instance of an agent.
  *
  * @param spiffeId the verified id, `spiffe://TD/agent/NAME/INSTANCE`
- * @throws SallyportError `SP_NETWORK_NO_AGENT` when the network declares no such agent
+ * @throws SallyportError `SP_NETWORK_NO_AGENT` when the network declares no such agent, `SP_SPIFFE_ID` when it is no id
  */
 export function instanceEntity(network: Network, agentName: string, spiffeId: string): EntityJson {
-  const agent = network.agents.find((candidate) => candidate.name === agentName)
-  if (!agent || !spiffeId.startsWith(`spiffe://${network.trustDomain}/agent/${agentName}/`)) {
+  const id = parseSpiffeId(spiffeId)
+  const kind = kindOf(id)
+  if (
+    !network.agents.some((agent) => agent.name === agentName) ||
+    id.trustDomain !== network.trustDomain ||
+    kind?.kind !== 'agent' ||
+    kind.name !== agentName
+  ) {
     throw new SallyportError('SP_NETWORK_NO_AGENT', 'the network declares no such agent', {
       detail: `\`${spiffeId}\` as \`${agentName}\``,
       fix: 'declare the agent in network.yaml, or enrol the instance under a declared one',

@@ -10,7 +10,7 @@ const MAX_REF_HOPS = 8
 const PATH = /^(?:\/(?:[A-Za-z0-9._~-]+|\{[A-Za-z0-9_.-]+\}))+$/
 
 /** What an API description says of one operation. */
-export interface ImportedOperation {
+interface ImportedOperation {
   readonly description: string
   readonly binding: HttpBinding
   readonly input: InputSchema

@@ -6,6 +6,7 @@ import type { Located } from './read-yaml.ts'
 import type { RawNetwork } from './raw.ts'
 import { checkStructure } from './structure.ts'
 import { resolveSystem } from './system.ts'
+import { withTokenKinds } from './token-kinds.ts'
 import type { DataSet, Flow, Limit, Network, Settings, System } from './types.ts'
 
 const DEFAULT_SETTINGS: Settings = {
@@ -48,7 +49,9 @@ export function parseNetwork(
   }
   const network = resolve(raw, located, options, report)
   checkReferences(network, raw, located, report)
-  return problems.length > 0 ? { problems: inOrder(problems) } : { network, problems: [] }
+  return problems.length > 0
+    ? { problems: inOrder(problems) }
+    : { network: withTokenKinds(network), problems: [] }
 }
 
 function inOrder(problems: readonly Problem[]): readonly Problem[] {

@@ -127,8 +127,9 @@ export type InputType =
       readonly pattern?: string
       readonly enum?: readonly string[]
       /**
-       * `DATASET.FIELD`: callers may pass the token of such a value; it is restored before the decision. The kind to
-       * restore by is `NetworkIndex.tokenKind(tokenOf)`.
+       * Callers may pass a token instead, which is restored before the decision. This is the kind of token, as the
+       * tokeniser takes it: what the declaration names as `DATASET.FIELD`, already resolved through the field's
+       * `tokenKind`.
        */
       readonly tokenOf?: string
     }

@@ -121,6 +121,7 @@ test('an instance belongs only to the agent that its SPIFFE id names', () => {
     ['reader', 'spiffe://small.example/agent/reader2/1'],
     ['reader', 'spiffe://other.example/agent/reader/1'],
     ['reader', 'spiffe://small.example/service/reader/1'],
+    ['reader', 'spiffe://small.example/agent/reader'],
   ]
   for (const [agent, id] of wrong) {
     assert.throws(() => instanceEntity(network, agent, id), { code: 'SP_NETWORK_NO_AGENT' }, id)

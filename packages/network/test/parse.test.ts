@@ -32,7 +32,7 @@ test('a whole declaration resolves, with defaults filled in', () => {
             type: 'string',
             maxLength: 34,
             pattern: '^[\\s\\S]{5,}$',
-            tokenOf: 'payments.iban',
+            tokenOf: 'account',
           },
         },
       },
@@ -250,7 +250,7 @@ test('MCP tools are imported, and callers are not shown what is tokenised', () =
   assert.deepEqual(operation?.input.members['account']?.schema, {
     type: 'string',
     maxLength: 4096,
-    tokenOf: 'payments.iban',
+    tokenOf: 'account',
   })
   assert.doesNotMatch(JSON.stringify(operation?.binding), /sallyport/)
 })
