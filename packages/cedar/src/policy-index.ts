@@ -38,8 +38,8 @@ class Level<T> {
   /** Adds to `found` the nodes that admit an entity (`is T in E` only as far as E). */
   collect(entity: EntityRef, record: EntityRecord | undefined, found: T[]): void {
     if (this.all !== undefined) found.push(this.all)
-    push(this.is.get(entity.type), found)
-    push(this.eq.get(entity.type)?.get(entity.id), found)
+    if (this.is.size > 0) push(this.is.get(entity.type), found)
+    if (this.eq.size > 0) push(this.eq.get(entity.type)?.get(entity.id), found)
     if (this.inCount === 0) return
     push(this.in.get(entity.type)?.get(entity.id), found)
     if (record === undefined) return

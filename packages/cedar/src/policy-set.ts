@@ -176,24 +176,43 @@ class Policies implements PolicySet {
   #decide(env: Env): CedarDecision {
     const permits: CompiledPolicy[] = []
     const forbids: CompiledPolicy[] = []
-    const failed: { policy: CompiledPolicy; message: string }[] = []
+    let failed: Failure[] | undefined
     for (const policy of this.#index.candidates(env)) {
       try {
         if (policy.holds(env)) (policy.effect === 'permit' ? permits : forbids).push(policy)
       } catch (error) {
         if (!(error instanceof EvaluationError)) throw error
+        failed ??= []
         failed.push({ policy, message: error.message })
       }
     }
     const allow = forbids.length === 0 && permits.length > 0
     return {
       decision: allow ? 'allow' : 'deny',
-      reasons: (allow ? permits : forbids).sort(byOrder).map(({ id }) => id),
-      errors: failed
-        .sort((a, b) => byOrder(a.policy, b.policy))
-        .map(({ policy, message }) => ({ policyId: policy.id, message })),
+      reasons: idsInOrder(allow ? permits : forbids),
+      errors: failed === undefined ? NO_ERRORS : inOrder(failed),
     }
   }
+}
+
+interface Failure {
+  readonly policy: CompiledPolicy
+  readonly message: string
+}
+
+const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
+const NO_REASONS: CedarDecision['reasons'] = Object.freeze([])
+
+function idsInOrder(policies: CompiledPolicy[]): readonly string[] {
+  const [only] = policies
+  if (only === undefined) return NO_REASONS
+  return policies.length === 1 ? [only.id] : policies.sort(byOrder).map(({ id }) => id)
+}
+
+function inOrder(failed: Failure[]): CedarDecision['errors'] {
+  return failed
+    .sort((a, b) => byOrder(a.policy, b.policy))
+    .map(({ policy, message }) => ({ policyId: policy.id, message }))
 }
 
 const byOrder = (a: CompiledPolicy, b: CompiledPolicy): number => a.order - b.order
