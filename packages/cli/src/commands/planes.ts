@@ -73,6 +73,12 @@ export function addPlanes(program: Command): void {
     .option('--token-file <file>', 'join token, for the first start')
     .option('--secrets <file>', 'JSON file: secret name → value')
     .option('--upstream <system=address>', 'where a system is, if not as declared', collect, [])
+    .option(
+      '--upstream-ca <system=file>',
+      'the only CA accepted for an external system',
+      collect,
+      [],
+    )
     .addOption(dataOption())
     .action(
       async (
@@ -83,6 +89,7 @@ export function addPlanes(program: Command): void {
           tokenFile?: string
           secrets?: string
           upstream: string[]
+          upstreamCa: string[]
         },
       ) => {
         const data = dataDir(options)
@@ -98,6 +105,12 @@ export function addPlanes(program: Command): void {
             options.upstream.map((text) => {
               const [system = '', address = ''] = text.split('=')
               return [system, target(address)]
+            }),
+          ),
+          upstreamCas: Object.fromEntries(
+            options.upstreamCa.map((text) => {
+              const [system = '', file = ''] = text.split('=')
+              return [system, readFileSync(file, 'utf8')]
             }),
           ),
         })
@@ -162,9 +175,11 @@ export interface PlanesOptions {
   readonly listen: string
   readonly secrets?: string
   readonly upstreams: readonly string[]
+  /** `SYSTEM=FILE`: the only CA accepted for an external system. */
+  readonly upstreamCas?: readonly string[]
   readonly onError: (process: string, text: string) => void
-  /** Runs once the control plane answers and before the gateway starts: brings services up, returns their addresses. */
-  readonly beforeGateway?: (control: Line) => Promise<readonly string[]>
+  /** Runs once the control plane answers and before the gateway starts: brings services up. */
+  readonly beforeGateway?: (control: Line) => Promise<void>
 }
 
 export interface Planes {
@@ -186,7 +201,7 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
   })
   try {
     const control = await controlProcess.line(({ ready: what }) => what === 'control', 60_000)
-    const upstreams = [...options.upstreams, ...((await options.beforeGateway?.(control)) ?? [])]
+    await options.beforeGateway?.(control)
     const token = members(
       await adminClient(options.data).post('/api/join-tokens', { kind: 'gateway', name: 'gw1' }),
     )
@@ -197,7 +212,8 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
         ...['--id', 'gw1', '--data', options.data, '--control', textOf(control.plane)],
         ...['--listen', options.listen],
         ...(options.secrets ? ['--secrets', options.secrets] : []),
-        ...upstreams.flatMap((upstream) => ['--upstream', upstream]),
+        ...options.upstreams.flatMap((upstream) => ['--upstream', upstream]),
+        ...(options.upstreamCas ?? []).flatMap((ca) => ['--upstream-ca', ca]),
       ),
       // The environment of a process is readable by its own user only, and the token works once.
       env: { SALLYPORT_JOIN_TOKEN: textOf(token.token) },

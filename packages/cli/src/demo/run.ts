@@ -1,0 +1,288 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { launchAgent } from '@sallyport/agent'
+import type { Launched } from '@sallyport/agent'
+import { initTrust } from '@sallyport/control'
+import { planDemo, RunReport, SimulatedOperator } from '@sallyport/example-meridian'
+import type { DemoPlan, DemoProcess } from '@sallyport/example-meridian'
+import { loadDeclaration } from '@sallyport/network'
+import { adminClient } from '../admin.ts'
+import { startPlanes, target } from '../commands/planes.ts'
+import type { Planes } from '../commands/planes.ts'
+import { list, members, numberOf, textOf } from '../shape.ts'
+import { jsonLine, supervise } from '../supervise.ts'
+import type { Supervised } from '../supervise.ts'
+import { followEvents } from './events.ts'
+import type { DemoOptions, DemoReport } from './options.ts'
+import { tally } from './tally.ts'
+
+const PLANE = '127.0.0.1:7401'
+const GATEWAY = '127.0.0.1:7402'
+const READY_MS = 60_000
+
+/** A running Meridian Bank. */
+export interface Demo {
+  readonly console: string
+  readonly link: string
+  readonly planes: Planes
+  readonly lines: RunReport
+  readonly network: 'enforced' | 'not enforced'
+  /** Ends everything, verifies the audit log and adds the run up. */
+  finish(): Promise<DemoReport>
+}
+
+/** Starts control plane, services, gateway and agents of Meridian Bank as processes of their own. */
+export async function startDemo(options: DemoOptions): Promise<Demo> {
+  const { data, note } = options
+  rmSync(data, { recursive: true, force: true })
+  mkdirSync(data, { recursive: true, mode: 0o711 })
+  const plan = planDemo({
+    dataDir: data,
+    attack: options.attack,
+    ...(options.headless ? {} : { attackAfterSeconds: 75 }),
+    ...(options.transactions === undefined ? {} : { transactionsFile: options.transactions }),
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
+  })
+  const networkFile = join(plan.declarationDir, 'network.yaml')
+  const declaration = await loadDeclaration({ networkFile })
+  const { trustDomain, quorum } = declaration.network
+  await initTrust({
+    dataDir: data,
+    declaration,
+    rpId: 'localhost',
+    origin: `http://localhost:${options.consolePort}`,
+  })
+  const secrets = join(data, 'secrets.json')
+  writeFileSync(secrets, JSON.stringify(plan.secrets), { mode: 0o600 })
+
+  const lines = new RunReport(plan.rings)
+  const services: Supervised[] = []
+  const agents: { process: DemoProcess; launched: Launched; instance: string }[] = []
+  const stops: (() => Promise<void>)[] = []
+  const stopAll = async (): Promise<void> => {
+    for (const stop of stops.toReversed()) await stop()
+  }
+  try {
+    const planes = await startPlanes({
+      data,
+      network: networkFile,
+      consolePort: options.consolePort,
+      plane: PLANE,
+      listen: GATEWAY,
+      secrets,
+      upstreams: upstreamsOf(plan),
+      upstreamCas: [`watchlist=${plan.watchlist.caFile}`],
+      onError: (name, text) => note(`${name}: ${text}`),
+      beforeGateway: async () => {
+        const admin = adminClient(data)
+        for (const process_ of plan.processes.filter(({ kind }) => kind !== 'agent')) {
+          const service = supervise({
+            name: process_.name,
+            command: process_.command,
+            args: process_.args,
+            env: {
+              ...process_.env,
+              ...(process_.kind === 'service'
+                ? await joinEnv(admin, data, trustDomain, process_.kind, process_.name)
+                : {}),
+              SALLYPORT_PLANE: PLANE,
+            },
+            onLine: (line) => lines.addLine(JSON.stringify(line)),
+            onError: (text) => note(`${process_.name}: ${text}`),
+          })
+          services.push(service)
+          await service.line(({ event }) => event === 'listening', READY_MS)
+        }
+      },
+    })
+    stops.push(
+      () => planes.stop(),
+      async () => {
+        await Promise.all(services.map((service) => service.stop()))
+      },
+    )
+    const admin = adminClient(data)
+    for (const process_ of plan.processes.filter(({ kind }) => kind === 'agent')) {
+      const agent = { process: process_, launched: undefined, instance: '' }
+      const launched = await launchAgent({
+        name: process_.name,
+        command: process_.command,
+        args: process_.args,
+        env: {
+          ...process_.env,
+          ...(await joinEnv(admin, data, trustDomain, 'agent', process_.name)),
+        },
+        runDir: join(data, 'run', process_.name),
+        gateway: target(GATEWAY),
+        control: target(PLANE),
+        isolate: options.isolate,
+        onStdout: (text) => {
+          lines.addLine(text)
+          const instance = jsonLine(text)?.instance
+          const entry = agents.find(({ process: { name } }) => name === process_.name)
+          if (typeof instance === 'string' && entry) entry.instance = instance
+        },
+        onStderr: (text) => note(`${process_.name}: ${text}`),
+        onExit: () => {},
+      })
+      agents.push({ ...agent, launched })
+      stops.push(() => launched.stop())
+    }
+    const network = agents.every(({ launched }) => launched.network === 'enforced')
+      ? 'enforced'
+      : 'not enforced'
+    const events = followEvents(data, (event, value) => {
+      if (event !== 'quarantine') return
+      const subject = textOf(members(value.quarantine).subject ?? value.subject)
+      for (const {
+        process: { name },
+        launched,
+        instance,
+      } of agents) {
+        if (subject === instance || subject === `spiffe://${trustDomain}/agent/${name}`) {
+          launched.cut()
+          note(`${name}: segment cut`)
+        }
+      }
+    })
+    return {
+      console: textOf(planes.control.console),
+      link: textOf(planes.control.link),
+      planes,
+      lines,
+      network,
+      async finish() {
+        const incidents = await incidentTimes(data).catch(() => [])
+        for (const { launched } of agents) await launched.stop()
+        events.stop()
+        await stopAll()
+        stops.length = 0
+        return report({ options, plan, lines, network, quorum, agents, incidents })
+      },
+    }
+  } catch (error) {
+    await stopAll()
+    await Promise.all(services.map((service) => service.stop()))
+    throw error
+  }
+}
+
+/** Runs the demo for its duration with the software authenticator as its operator. */
+export async function runHeadless(options: DemoOptions): Promise<DemoReport> {
+  const demo = await startDemo(options)
+  const operator = new SimulatedOperator({
+    consoleUrl: demo.console,
+    link: demo.link,
+    onDecided: ({ operation, decision }) => options.note(`operator: ${decision} ${operation}`),
+  })
+  const work = operator
+    .signIn()
+    .then(() => operator.run())
+    .catch((error: unknown) => options.note(`operator: ${String(error)}`))
+  await sleep(options.durationMs)
+  operator.stop()
+  const result = await demo.finish()
+  await work
+  return result
+}
+
+const upstreamsOf = (plan: DemoPlan): string[] =>
+  plan.processes.flatMap(({ kind, name, port }) =>
+    kind === 'agent' || port === undefined ? [] : [`${name}=127.0.0.1:${port}`],
+  )
+
+async function joinEnv(
+  admin: ReturnType<typeof adminClient>,
+  data: string,
+  trustDomain: string,
+  kind: string,
+  name: string,
+): Promise<Record<string, string>> {
+  const { token } = members(await admin.post('/api/join-tokens', { kind, name }))
+  const dir = join(data, 'run', 'tokens')
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const file = join(dir, name)
+  writeFileSync(file, textOf(token), { mode: 0o600 })
+  return {
+    SALLYPORT_TOKEN_FILE: file,
+    SALLYPORT_ROOTS: join(data, 'trust', 'ca.pem'),
+    SALLYPORT_TRUST_DOMAIN: trustDomain,
+  }
+}
+
+interface IncidentTime {
+  readonly subject: string
+  readonly flaggedAt: number
+}
+
+/** When each subject was first flagged: the first signal on its incident's timeline. */
+async function incidentTimes(data: string): Promise<IncidentTime[]> {
+  const admin = adminClient(data)
+  const incidents = list(await admin.get('/api/incidents')).map(members)
+  return Promise.all(
+    incidents.map(async (incident) => {
+      const path = `/api/incidents/${encodeURIComponent(textOf(incident.id))}`
+      const timeline = list(members(await admin.get(path)).timeline).map(members)
+      const first = timeline.find(({ kind }) => kind === 'signal' || kind === 'risk')
+      return {
+        subject: textOf(incident.subject),
+        flaggedAt: numberOf(first?.at ?? incident.openedAt),
+      }
+    }),
+  )
+}
+
+async function report(run: {
+  readonly options: DemoOptions
+  readonly plan: DemoPlan
+  readonly lines: RunReport
+  readonly network: 'enforced' | 'not enforced'
+  readonly quorum: number
+  readonly agents: readonly { readonly process: DemoProcess; readonly instance: string }[]
+  readonly incidents: readonly IncidentTime[]
+}): Promise<DemoReport> {
+  const { options, lines, agents, incidents } = run
+  const said = lines.summary()
+  const startedAt = said.attack?.startedAt
+  const attacker = agents.find(({ process: { name } }) => name === said.attack?.agent)
+  const proven = await tally(
+    join(options.data, 'gateway', 'gw1'),
+    attacker && startedAt !== undefined
+      ? { instance: attacker.instance, since: startedAt }
+      : undefined,
+  )
+  const flaggedAt = incidents.find(({ subject }) => subject === attacker?.instance)?.flaggedAt
+  const since = (at: number | null | undefined): number | null =>
+    at === null || at === undefined || startedAt === undefined ? null : Math.max(0, at - startedAt)
+  return {
+    agents: agents.length,
+    calls: proven.calls,
+    decisions: proven.decisions,
+    rings: { present: said.rings.present, found: said.rings.found },
+    holds: { requested: said.holds.requested, approved: said.holds.approved },
+    rotations: said.rotations,
+    failedCalls: said.failedCalls,
+    attack: said.attack
+      ? {
+          name: said.attack.name,
+          attempts: said.attack.attempts,
+          refused: said.attack.refused,
+          byLayer: said.attack.byLayer,
+          recordsExposed: proven.attacker.sensitiveRecords,
+          recordsReadWithinProjection: proven.attacker.recordsRead,
+          timeToFlagMs: since(flaggedAt),
+          timeToContainMs: since(proven.attacker.containedAt),
+          callsAfterContainment: proven.attacker.callsAfterContainment,
+        }
+      : null,
+    audit: {
+      records: proven.records,
+      verified: proven.verified,
+      statement: proven.statement,
+    },
+    network: run.network,
+    simulatedOperator: options.headless,
+    quorum: run.quorum,
+  }
+}
