@@ -208,6 +208,14 @@ when { context.evidence.approvals + 9223372036854775806 < 0 };`,
     assert.equal((await decider()).decide(hold(100_001), quiet).decision, 'needs')
   })
 
+  it('promises no approval under which even a permit would fail', async () => {
+    const bank = await decider({
+      trap: `@id("trap") permit(principal, action == Action::"core.hold", resource)
+when { context.evidence.approvals + 9223372036854775806 < 0 };`,
+    })
+    assert.equal(bank.decide(hold(100_001), quiet).code, 'SP_DENIED_NOT_PERMITTED')
+  })
+
   it('treats a field as forbidden where the forbid on it fails', async () => {
     const guard = (when: string) =>
       `@id("guard") forbid(principal, action, resource == Field::"account.balance") when { ${when} };`
@@ -227,6 +235,17 @@ describe('obligations', () => {
     const outcome = bank.decide(call(), quiet)
     assert.equal(outcome.code, 'SP_DENIED_POLICY_ERROR')
     assert.equal(outcome.errors[0]?.policyId, 'read-core')
+  })
+
+  it('counts a field permit that carries one as no permit', async () => {
+    const plain = (note: string) =>
+      `@id("fields-plain") ${note} permit(principal, action == Action::"field.read", resource) when { resource.class <= 1 };`
+    const balance = async (note: string) =>
+      (await decider({ 'fields-plain': plain(note) })).decide(call(), quiet).projection[
+        'account'
+      ]?.['balance']
+    assert.equal(await balance('@obligation("mask:account.balance")'), 'drop')
+    assert.equal(await balance('@note("mask:account.balance")'), 'whole')
   })
 
   it('applies the stricter of obligation and field policies, and no broad permit cancels it', async () => {
