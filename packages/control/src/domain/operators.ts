@@ -37,7 +37,6 @@ export interface Operators {
     readonly displayName: string
     readonly roles: readonly OperatorRole[]
     readonly credentialIds: readonly string[]
-    readonly totp: boolean
   }[]
 
   /**

@@ -1,0 +1,223 @@
+import { canonicalJson, SallyportError } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import { createDecider } from '@sallyport/decide'
+import { deriveEntities, deriveSchema, indexNetwork } from '@sallyport/network'
+import type { Declaration } from '@sallyport/network'
+import { declarationDigest } from '@sallyport/wire'
+import type { OperatorSet, PasskeySignature } from '@sallyport/wire'
+import type { Store, Tx } from '../store/store.ts'
+import type { Bundles, DeclarationStatement, ProposalView } from './bundles.ts'
+import { declarationDiff } from './declaration-diff.ts'
+import type { Events } from './events.ts'
+import { loadDeclarationBody } from './publisher.ts'
+import type { Change, Publisher } from './publisher.ts'
+import { checkSignature, signersOf } from './signers.ts'
+
+const ROLES = ['admin']
+
+export interface BundlesDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly publisher: Publisher
+  readonly events: Events
+  readonly operatorSet: () => OperatorSet | undefined
+}
+
+/** @see Bundles */
+export function createBundles(deps: BundlesDeps): Bundles {
+  const { store, publisher, events } = deps
+  const current = () => publisher.current().bundle
+  return {
+    current: () => publisher.current(),
+    declaration: () => current().declaration,
+    index: () => publisher.index(),
+    digest: () => current().declarationDigest,
+    revision: () => current().revision,
+    onChange: (listener) => publisher.onChange(listener),
+    async propose({ declaration, by }) {
+      const checked = await checkDeclaration(declaration, current().trustDomain)
+      const digest = declarationDigest(checked)
+      if (digest === current().declarationDigest) {
+        throw new SallyportError('SP_DECLARATION_INVALID', 'this declaration is in force already')
+      }
+      const row = { digest, proposed_by: by, proposed_at: deps.clock.now() }
+      await store.run((db) =>
+        db
+          .insertInto('declarations')
+          .values({ ...row, body: canonicalJson(checked) })
+          .onConflict((conflict) => conflict.doNothing())
+          .execute(),
+      )
+      events.publish('revision', { proposed: digest })
+      return view(deps, row, checked, [])
+    },
+    proposals: () => store.run((db) => proposals(db as Tx, deps)),
+    statement: (digest) =>
+      store.run(async (db) => {
+        await loadDeclarationBody(db as Tx, digest)
+        return statementOf(digest, current().revision.epoch)
+      }),
+    async sign(input) {
+      const { result, revision } = await publisher.publish((tx, next) =>
+        sign(tx, deps, input, next.epoch),
+      )
+      return { ...result, ...(result.live ? { revision } : {}) }
+    },
+  }
+}
+
+const statementOf = (digest: string, epoch: number): DeclarationStatement => ({
+  kind: 'declaration',
+  digest,
+  epoch,
+})
+
+/**
+ * Everything that a gateway does with a declaration, done once before anybody is asked to sign it.
+ *
+ * @throws SallyportError `SP_DECLARATION_INVALID`
+ */
+async function checkDeclaration(value: unknown, trustDomain: string): Promise<Declaration> {
+  try {
+    // What is no declaration fails one of the derivations below, each of which reads all of its part.
+    const declaration = value as Declaration
+    canonicalJson(declaration)
+    indexNetwork(declaration.network)
+    deriveSchema(declaration.network)
+    deriveEntities(declaration.network)
+    await createDecider({ declaration })
+    if (declaration.network.trustDomain !== trustDomain) {
+      throw new SallyportError('SP_DECLARATION_INVALID', 'the trust domain cannot change')
+    }
+    return declaration
+  } catch (cause) {
+    if (cause instanceof SallyportError && cause.code === 'SP_STORE_UNAVAILABLE') throw cause
+    throw new SallyportError('SP_DECLARATION_INVALID', 'the declaration cannot be enforced', {
+      detail: cause instanceof Error ? cause.message : String(cause),
+      fix: 'run `sallyport check` on it and propose what that accepts',
+      cause,
+    })
+  }
+}
+
+async function sign(
+  tx: Tx,
+  deps: BundlesDeps,
+  input: Parameters<Bundles['sign']>[0],
+  epoch: number,
+): Promise<Change<{ live: boolean; signed: readonly string[]; quorum: number }>> {
+  const { digest } = input
+  const body = await loadDeclarationBody(tx, digest)
+  if (digest === deps.publisher.current().bundle.declarationDigest) {
+    throw new SallyportError('SP_DECLARATION_UNKNOWN', 'this declaration is in force already')
+  }
+  if (await wasSuperseded(tx, digest, epoch)) {
+    throw new SallyportError(
+      'SP_DECLARATION_UNKNOWN',
+      'this declaration was replaced, and does not return within its epoch',
+    )
+  }
+  const expected = statementOf(digest, epoch)
+  const set = checkSignature({
+    set: deps.operatorSet(),
+    operator: input.operator,
+    expected,
+    given: input.statement,
+    signature: input.signature,
+    roles: ROLES,
+    codes: { statement: 'SP_DECLARATION_STATEMENT', role: 'SP_DECLARATION_ROLE' },
+  })
+  await tx
+    .insertInto('declaration_signatures')
+    .values({
+      digest,
+      epoch,
+      operator: input.operator,
+      signature: JSON.stringify(input.signature),
+      at: deps.clock.now(),
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+  const signed = signersOf(expected, await signaturesOf(tx, digest, epoch), set, ROLES)
+  const live = signed.length >= set.quorum
+  if (live) {
+    await tx
+      .insertInto('superseded_declarations')
+      .values({ epoch, digest: deps.publisher.current().bundle.declarationDigest })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute()
+  }
+  return {
+    result: { live, signed, quorum: set.quorum },
+    changed: live,
+    ...(live ? { declaration: { digest, body } } : {}),
+  }
+}
+
+async function wasSuperseded(tx: Tx, digest: string, epoch: number): Promise<boolean> {
+  const row = await tx
+    .selectFrom('superseded_declarations')
+    .select('digest')
+    .where('epoch', '=', epoch)
+    .where('digest', '=', digest)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+async function signaturesOf(tx: Tx, digest: string, epoch: number): Promise<PasskeySignature[]> {
+  const rows = await tx
+    .selectFrom('declaration_signatures')
+    .select('signature')
+    .where('digest', '=', digest)
+    .where('epoch', '=', epoch)
+    .execute()
+  // Only signatures that verified were written.
+  return rows.map(({ signature }) => signature as PasskeySignature)
+}
+
+async function proposals(tx: Tx, deps: BundlesDeps): Promise<readonly ProposalView[]> {
+  const { declarationDigest: inForce, revision } = deps.publisher.current().bundle
+  const rows = await tx
+    .selectFrom('declarations as d')
+    .select(['d.digest', 'd.proposed_by', 'd.proposed_at'])
+    .where('d.digest', '!=', inForce)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('superseded_declarations as s')
+            .select('s.digest')
+            .whereRef('s.digest', '=', 'd.digest')
+            .where('s.epoch', '=', revision.epoch),
+        ),
+      ),
+    )
+    .orderBy('d.proposed_at', 'desc')
+    .limit(50)
+    .execute()
+  const views: ProposalView[] = []
+  for (const row of rows) {
+    const body = await loadDeclarationBody(tx, row.digest)
+    const signatures = await signaturesOf(tx, row.digest, revision.epoch)
+    views.push(view(deps, row, body, signatures))
+  }
+  return views
+}
+
+function view(
+  deps: BundlesDeps,
+  row: { digest: string; proposed_by: string; proposed_at: number },
+  body: Declaration,
+  signatures: readonly PasskeySignature[],
+): ProposalView {
+  const { bundle } = deps.publisher.current()
+  const set = deps.operatorSet()
+  const statement = statementOf(row.digest, bundle.revision.epoch)
+  return {
+    digest: row.digest,
+    proposedBy: row.proposed_by,
+    proposedAt: row.proposed_at,
+    signed: set ? signersOf(statement, signatures, set, ROLES) : [],
+    quorum: set?.quorum ?? bundle.declaration.network.quorum,
+    diff: declarationDiff(bundle.declaration, body),
+  }
+}
