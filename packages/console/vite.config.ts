@@ -8,7 +8,8 @@ const api = process.env['SALLYPORT_API'] ?? 'http://localhost:7600'
 const config: UserConfig = defineConfig({
   plugins: [react()],
   build: {
-    target: 'es2024',
+    // The first with `light-dark()` and all else that is used: nothing is rewritten for older ones.
+    target: ['chrome125', 'firefox126', 'safari18'],
     // The content security policy allows no inline script and no data: script.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

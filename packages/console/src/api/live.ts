@@ -98,6 +98,8 @@ function open(): void {
     // The server sends DecisionRecords under this name; an unreadable one is skipped.
     if (record !== undefined) queue(record as DecisionRecord)
   })
+  // The server no longer remembers what we missed.
+  stream.addEventListener('reset', () => invalidate('/', 0))
   for (const [type, paths] of Object.entries(STALE)) {
     stream.addEventListener(type, (event: MessageEvent<string>) => {
       for (const path of paths) invalidate(path, type === 'risk' ? 1000 : 150)

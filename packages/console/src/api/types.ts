@@ -142,6 +142,7 @@ export interface DecisionDetail {
   readonly outcome: OutcomeRecord | null
   readonly explanation: Explanation | null
   readonly approvals: readonly Approval[]
+  readonly labels?: readonly { readonly added: readonly string[] }[]
   readonly audit?: AuditPosition
 }
 
@@ -199,6 +200,18 @@ export interface Quarantine {
   readonly reason: string
   readonly by: string
   readonly at: number
+  /** A release that is being signed: its reason is fixed by whoever signed first. */
+  readonly release?: {
+    readonly statement: ReleaseStatement
+    readonly signed: readonly string[]
+    readonly quorum: number
+  }
+}
+
+export interface ReleaseResult {
+  readonly released: boolean
+  readonly signed: readonly string[]
+  readonly quorum: number
 }
 
 export interface QuarantineResult {
@@ -214,6 +227,7 @@ export interface Incident {
   readonly openedAt: number
   readonly closedAt?: number
   readonly risk: number
+  /** Oldest first; the list leaves it empty. */
   readonly timeline: readonly {
     readonly at: number
     readonly kind: string
@@ -224,12 +238,18 @@ export interface Incident {
 
 export interface Health {
   readonly control: string
-  readonly database: string
+  readonly database: 'ok' | 'unreachable'
   readonly gateways: readonly {
     readonly id: string
-    readonly revision: Revision
+    readonly revision: Revision | null
+    readonly connected: boolean
     readonly lastSeen: number
-    readonly lagMs: number
+    /** From the signing of that revision until the gateway said that it applies it. */
+    readonly lagMs: number | null
   }[]
-  readonly audit: { readonly shard: string; readonly size: number; readonly checkpoint: unknown }
+  readonly audit: readonly {
+    readonly shard: string
+    readonly size: number
+    readonly checkpoint: string | null
+  }[]
 }

@@ -139,6 +139,7 @@ function Canvas(props: FlowMapProps): ReactNode {
           tone,
           total: link.allow + link.deny + link.needs,
           undeclared: link.flows.length === 0,
+          stopped: link.deny > 0 && link.allow + link.needs === 0,
           gateY: gate.y + 36 + slot * (i + 0.5),
           lastAt: link.lastAt,
           selected: selected === link.id,

@@ -1,5 +1,5 @@
 /** Sizes and places on the map, apart from `layout.ts` so that dagre is loaded by the worker alone. */
-export const NODE_WIDTH = 156
+export const NODE_WIDTH = 182
 export const NODE_HEIGHT = 38
 export const GATE_WIDTH = 84
 export const GAP_X = 12

@@ -28,7 +28,7 @@ export function Inspector(props: {
   const title = link ? `${name(link.from)} → ${name(link.to)}` : (node?.name ?? '')
   return (
     <aside
-      className="inspector"
+      className="panel inspector"
       ref={box}
       tabIndex={-1}
       aria-label={title}
@@ -36,8 +36,8 @@ export function Inspector(props: {
         if (event.key === 'Escape') onSelect('')
       }}
     >
-      <header>
-        <h3>{title}</h3>
+      <header className="panel-head">
+        <h2>{title}</h2>
         <button
           type="button"
           className="icon-button"
@@ -47,8 +47,10 @@ export function Inspector(props: {
           <Icon name="close" size={14} />
         </button>
       </header>
-      {link && <LinkDetail link={link} />}
-      {node && <NodeDetail node={node} graph={graph} onSelect={onSelect} name={name} />}
+      <div className="inspector-body">
+        {link && <LinkDetail link={link} />}
+        {node && <NodeDetail node={node} graph={graph} onSelect={onSelect} name={name} />}
+      </div>
     </aside>
   )
 }
@@ -108,7 +110,7 @@ function Recent({ agent, system }: { agent: string; system: string }): ReactNode
   }
   return (
     <>
-      <h4>Policies that decided</h4>
+      <h3>Policies that decided</h3>
       {policies.size === 0 ? (
         <p className="muted">None yet.</p>
       ) : (
@@ -123,7 +125,7 @@ function Recent({ agent, system }: { agent: string; system: string }): ReactNode
           ))}
         </ul>
       )}
-      <h4>Recent decisions</h4>
+      <h3>Recent decisions</h3>
       {data.length === 0 ? (
         <p className="muted">No call yet.</p>
       ) : (
@@ -161,7 +163,7 @@ function NodeDetail(props: {
         {node.kind} in segment {node.zone}
       </p>
       <Tallies link={{ allow: sum('allow'), deny: sum('deny'), needs: sum('needs') }} />
-      <h4>{node.side === 'left' ? 'Reaches' : 'Reached by'}</h4>
+      <h3>{node.side === 'left' ? 'Reaches' : 'Reached by'}</h3>
       {links.length === 0 && <p className="muted">No flow and no call.</p>}
       <ul className="inspector-links">
         {links.map((link) => {

@@ -54,7 +54,7 @@ export function layoutMap({ nodes, links }: LayoutInput): Positions {
     let top = -stack.reduce((sum, [id]) => sum + sizeOf(graph, id).height + 22, -22) / 2
     for (const [id, members] of stack) {
       const { width, height, columns } = sizeOf(graph, id)
-      const left = side === 'left' ? -220 - widest + (widest - width) : 220
+      const left = side === 'left' ? -196 - widest + (widest - width) : 196
       members
         .toSorted((a, b) => pull(a.id) - pull(b.id))
         .forEach((node, i) => {

@@ -7,6 +7,8 @@ interface PortData {
   readonly tone: 'allow' | 'deny' | 'needs' | 'idle'
   readonly total: number
   readonly undeclared: boolean
+  /** Nothing of it ever passed. */
+  readonly stopped: boolean
   readonly gateY: number
   readonly lastAt: number
   readonly selected: boolean
@@ -24,7 +26,9 @@ export function PortEdge(props: EdgeProps): ReactNode {
   const a = (left - sx) / 2
   const b = (tx - right) / 2
   const width = tone === 'idle' ? 1 : Math.min(4, 1.25 + Math.log10(1 + data.total) * 0.8)
-  const path = `M ${sx},${sy} C ${sx + a},${sy} ${left - a},${y} ${left},${y} L ${right},${y} C ${right + b},${y} ${tx - b},${ty} ${tx},${ty}`
+  const inward = `M ${sx},${sy} C ${sx + a},${sy} ${left - a},${y} ${left},${y}`
+  const outward = `L ${right},${y} C ${right + b},${y} ${tx - b},${ty} ${tx},${ty}`
+  const path = data.stopped ? `${inward} L 0,${y}` : `${inward} ${outward}`
   const flags = `${data.undeclared ? 'undeclared' : ''} ${data.selected ? 'selected' : ''} ${data.near ? 'near' : ''}`
   return (
     <g className={`port port-${tone} ${flags}`}>
@@ -34,6 +38,7 @@ export function PortEdge(props: EdgeProps): ReactNode {
         interactionWidth={props.interactionWidth ?? 14}
         style={{ strokeWidth: data.selected ? width + 1.5 : width }}
       />
+      {data.stopped && <path className="port-rest" d={`M 0,${y} ${outward}`} />}
       {tone !== 'idle' && (
         // A new key starts the animation anew with every call that passes.
         <path key={data.lastAt} className="port-pulse" d={path} pathLength={100} />

@@ -9,6 +9,7 @@ import { whyNotContain } from '../lib/may.ts'
 import { Badge, Criticality, Risk } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
 import { Page } from '../ui/page.tsx'
+import { Prose } from '../ui/prose.tsx'
 import {
   Ago,
   Countdown,
@@ -87,7 +88,7 @@ export function AgentPage({ name }: { name: string }): ReactNode {
                 ? 'The whole agent is cut off at every layer.'
                 : `Instance ${instanceName(quarantine.subject)} is cut off at every layer.`}
             </strong>{' '}
-            {sentence(quarantine.reason)}{' '}
+            <Prose>{sentence(quarantine.reason)}</Prose>{' '}
             <span className="muted">
               By {quarantine.by}, <Ago at={quarantine.at} />.
             </span>
@@ -267,7 +268,7 @@ function RiskPanel({ instances }: { instances: readonly Instance[] }): ReactNode
                   {reason.points === undefined ? '' : `+${Math.round(reason.points)}`}
                 </span>
                 <span>
-                  {sentence(reason.text)}
+                  <Prose>{sentence(reason.text)}</Prose>
                   {instances.length > 1 && (
                     <span className="muted"> {instanceName(reason.instance)}</span>
                   )}

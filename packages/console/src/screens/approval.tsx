@@ -13,6 +13,7 @@ import { useNow } from '../lib/now.ts'
 import { passkeyFailure } from '../lib/passkey.ts'
 import { Button } from '../ui/button.tsx'
 import { Page } from '../ui/page.tsx'
+import { Prose } from '../ui/prose.tsx'
 import { Countdown, Facts, Failure, Panel, sentence, Skeleton, Time } from '../ui/parts.tsx'
 import { Arguments } from './arguments.tsx'
 import { ApprovalStatusBadge } from './approval-line.tsx'
@@ -114,9 +115,11 @@ function WhyAsked({ decisionId }: { decisionId: string }): ReactNode {
         {data ? (
           <>
             <p>
-              {data.explanation
-                ? sentence(data.explanation.summary)
-                : 'Policy allows this call only with approval.'}
+              <Prose>
+                {data.explanation
+                  ? sentence(data.explanation.summary)
+                  : 'Policy allows this call only with approval.'}
+              </Prose>
             </p>
             <p>
               {data.record.reasons.map((policy) => (

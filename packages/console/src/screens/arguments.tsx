@@ -1,4 +1,5 @@
 import type { ReactNode } from 'react'
+import { count } from '../lib/format.ts'
 
 /**
  * A call's arguments, every one of them and whole, with nothing rendered as anything but text: letters that reorder or hide
@@ -30,6 +31,9 @@ export function Arguments({ input }: { input: unknown }): ReactNode {
                 <span className={typeof value === 'number' ? 'num argument' : 'argument'}>
                   {visible(String(value))}
                 </span>
+              )}
+              {typeof value === 'number' && Math.abs(value) >= 10_000 && (
+                <span className="num argument-grouped">{count(value)}</span>
               )}
             </td>
             <td className="muted">{typeOf(value)}</td>

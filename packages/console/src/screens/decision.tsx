@@ -7,6 +7,7 @@ import { outcomeOf } from '../lib/outcome.ts'
 import { ClassChip, Risk } from '../ui/badge.tsx'
 import { Icon } from '../ui/icon.tsx'
 import { Page } from '../ui/page.tsx'
+import { Prose } from '../ui/prose.tsx'
 import {
   Copyable,
   Empty,
@@ -60,7 +61,7 @@ function Explained({ detail }: { detail: DecisionDetail }): ReactNode {
         <div>
           <p className="verdict-line">
             <strong>{kind.label}.</strong>{' '}
-            {explanation ? sentence(explanation.summary) : fallback(record)}
+            <Prose>{explanation ? sentence(explanation.summary) : fallback(record)}</Prose>
           </p>
           <p className="verdict-meaning">{kind.meaning}</p>
         </div>
@@ -72,7 +73,9 @@ function Explained({ detail }: { detail: DecisionDetail }): ReactNode {
             <Panel title="What would change it">
               <ul className="remedies">
                 {explanation.remedies.map((remedy) => (
-                  <li key={remedy}>{sentence(remedy)}</li>
+                  <li key={remedy}>
+                    <Prose>{sentence(remedy)}</Prose>
+                  </li>
                 ))}
               </ul>
             </Panel>
@@ -87,7 +90,10 @@ function Explained({ detail }: { detail: DecisionDetail }): ReactNode {
           </Panel>
         </div>
         <div className="column-side">
-          <CallFacts record={record} />
+          <CallFacts
+            record={record}
+            added={[...new Set(detail.labels?.flatMap((each) => each.added))]}
+          />
           {outcome ? (
             <OutcomePanel outcome={outcome} />
           ) : (
@@ -139,7 +145,13 @@ function fallback(record: DecisionRecord): string {
   return `Decided by ${record.reasons.map((id) => `\`${id}\``).join(', ')}.`
 }
 
-function CallFacts({ record }: { record: DecisionRecord }): ReactNode {
+function CallFacts({
+  record,
+  added,
+}: {
+  record: DecisionRecord
+  added: readonly string[]
+}): ReactNode {
   return (
     <Panel title="The call">
       <Facts
@@ -160,6 +172,9 @@ function CallFacts({ record }: { record: DecisionRecord }): ReactNode {
           ['Operation', `${record.system}.${record.operation}`],
           ['Risk then', <Risk key="r" score={record.risk} />],
           ['Session labels', <Tags key="l" tags={record.labels} none="none" />],
+          ...(added.length === 0
+            ? []
+            : ([['Labels it added', <Tags key="n" tags={added} />]] as const)),
           [
             'Certificate',
             <span key="c" className="mono clip">

@@ -190,7 +190,7 @@ function Rows(props: {
       aria-label="Decisions"
       aria-rowcount={end ? rows.length + 1 : -1}
     >
-      <div role="rowgroup">
+      <div role="rowgroup" className="vhead-group">
         <div role="row" className="vrow vhead" aria-rowindex={1}>
           {['Time', 'Outcome', 'Agent', 'Call', 'Risk', 'Code'].map((name) => (
             <span key={name} role="columnheader">

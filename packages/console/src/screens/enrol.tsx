@@ -15,6 +15,7 @@ export function Enrol(): ReactNode {
   const [link] = useState(() => location.hash.slice(1))
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
+  const [waiting, setWaiting] = useState(false)
 
   const enrol = async (): Promise<void> => {
     setBusy(true)
@@ -25,7 +26,14 @@ export function Enrol(): ReactNode {
         { link },
       )
       const response = await startRegistration({ optionsJSON })
-      await post('/auth/register/verify', { link, response })
+      const { active } = await post<{ readonly active?: boolean }>('/auth/register/verify', {
+        link,
+        response,
+      })
+      if (active === false) {
+        setWaiting(true)
+        return
+      }
       // The link is used up: it leaves the address bar and the history.
       navigate('/', { replace: true })
       await loadSession()
@@ -36,6 +44,17 @@ export function Enrol(): ReactNode {
     }
   }
 
+  if (waiting) {
+    return (
+      <Door title="Your passkey waits for signatures">
+        <p>
+          It is enrolled. It works once the operators who are there already have signed the new set
+          of keys: ask one of them to open the console.
+        </p>
+        <Button onPress={() => navigate('/', { replace: true })}>Go to sign-in</Button>
+      </Door>
+    )
+  }
   if (link === '') {
     return (
       <Door title="Enrol a passkey">

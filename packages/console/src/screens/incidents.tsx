@@ -6,6 +6,7 @@ import { agentName, duration, instanceName, plural } from '../lib/format.ts'
 import { useNow } from '../lib/now.ts'
 import { Badge, Risk } from '../ui/badge.tsx'
 import { Page } from '../ui/page.tsx'
+import { Prose } from '../ui/prose.tsx'
 import { Ago, Empty, Facts, Failure, Panel, sentence, Skeleton, Time } from '../ui/parts.tsx'
 
 /** What was noticed and what was done about it. */
@@ -35,9 +36,6 @@ export function Incidents(): ReactNode {
                   <th scope="col">Risk</th>
                   <th scope="col">Opened</th>
                   <th scope="col">Lasted</th>
-                  <th scope="col" className="right">
-                    Events
-                  </th>
                 </tr>
               </thead>
               <tbody>
@@ -47,9 +45,7 @@ export function Incidents(): ReactNode {
                       <Link href={`/incidents/${incident.id}`} className="row-link">
                         {agentName(incident.subject)}
                       </Link>
-                      <span className="cell-note">
-                        {sentence(incident.timeline[0]?.text ?? incident.subject)}
-                      </span>
+                      <span className="cell-note">{incident.subject}</span>
                     </th>
                     <td>
                       <Status status={incident.status} />
@@ -63,7 +59,6 @@ export function Incidents(): ReactNode {
                     <td>
                       <Lasted incident={incident} />
                     </td>
-                    <td className="right num">{incident.timeline.length}</td>
                   </tr>
                 ))}
               </tbody>
@@ -155,7 +150,7 @@ export function IncidentPage({ id }: { id: string }): ReactNode {
                   <span className="timeline-dot" aria-hidden="true" />
                   <span className="timeline-text">
                     <span className="timeline-kind">{step.kind}</span>
-                    {sentence(step.text)}
+                    <Prose>{sentence(step.text)}</Prose>
                     {step.decisionId !== undefined && (
                       <>
                         {' '}

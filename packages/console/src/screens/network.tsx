@@ -44,7 +44,13 @@ export function NetworkPage(): ReactNode {
       title="Network"
       heading={network.name}
       lead={`${plural(network.agents.length, 'agent')}, ${plural(network.systems.length, 'system')}, ${plural(network.segments.length, 'segment')}, ${plural(network.flows.length, 'flow')}. Whatever is not declared here does not happen.`}
-      aside={<Copyable text={data.digest} label="Copy the digest of the declaration" />}
+      aside={
+        <Copyable
+          text={data.digest}
+          shown={`declaration ${data.digest.slice(0, 16)}…`}
+          label="Copy the digest of the declaration"
+        />
+      }
       wide
     >
       <nav className="subnav" aria-label="Parts of the declaration">
@@ -202,7 +208,7 @@ function PolicySources({ info: { policies } }: { info: NetworkInfo }): ReactNode
 
 function Settings({ info: { network, quorum } }: { info: NetworkInfo }): ReactNode {
   const { settings } = network
-  const span = (seconds: number): string => duration(seconds * 1000)
+  const span = (seconds: number): string => duration(seconds * 1000).replace(/ 00 (?:s|min)$/, '')
   return (
     <div className="cards">
       <Panel title="Settings">

@@ -13,6 +13,7 @@ import type {
 } from '../api/types.ts'
 import { count, plural } from '../lib/format.ts'
 import { buildGraph, countDecision } from '../map/graph.ts'
+import type { MapGraph } from '../map/graph.ts'
 import { Inspector } from '../map/inspector.tsx'
 import { MapTable } from '../map/map-table.tsx'
 import { DecisionBadge } from '../ui/badge.tsx'
@@ -92,21 +93,26 @@ export function Overview(): ReactNode {
             {graph?.aggregated && (
               <p className="map-note">Too many to draw: shown by segment. Filter to see each.</p>
             )}
-            {graph && selected !== '' && (
-              <Inspector graph={graph} selected={selected} onSelect={(id) => change('sel', id)} />
-            )}
           </div>
           <Legend />
         </section>
-        <LiveFeed />
+        {graph && selected !== '' && exists(graph, selected) ? (
+          <Inspector graph={graph} selected={selected} onSelect={(id) => change('sel', id)} />
+        ) : (
+          <LiveFeed />
+        )}
       </div>
     </Page>
   )
 }
 
+function exists({ nodes, links }: MapGraph, id: string): boolean {
+  return nodes.some((node) => node.id === id) || links.some((link) => link.id === id)
+}
+
 function LiveMap(props: {
   info: NetworkInfo
-  graph: ReturnType<typeof buildGraph>
+  graph: MapGraph
   selected: string
   onSelect: (id: string) => void
 }): ReactNode {
@@ -135,7 +141,7 @@ function LiveMap(props: {
     <FlowMap
       network={props.info.network.name}
       graph={props.graph}
-      gateways={health?.gateways.length ?? 1}
+      gateways={health?.gateways.filter(({ connected }) => connected).length ?? 1}
       quarantined={quarantined}
       risk={risk}
       selected={props.selected}
@@ -174,7 +180,9 @@ function Counters({ edges }: { edges: readonly Edge[] }): ReactNode {
     edges.reduce((n, edge) => n + edge[kind], 0)
   const instances = agents?.flatMap((agent) => agent.instances) ?? []
   const cut = instances.filter(({ quarantined }) => quarantined).length
-  const lag = Math.max(0, ...(health?.gateways.map(({ lagMs }) => lagMs) ?? []))
+  const lag = Math.max(0, ...(health?.gateways.map(({ lagMs }) => lagMs ?? 0) ?? []))
+  const connected = health?.gateways.filter((gateway) => gateway.connected).length ?? 0
+  const records = health?.audit.reduce((n, { size }) => n + size, 0) ?? 0
   return (
     <ul className="counters" aria-label="Counters">
       <Counter
@@ -208,12 +216,8 @@ function Counters({ edges }: { edges: readonly Edge[] }): ReactNode {
       />
       <Counter
         label="Audit records"
-        value={health ? count(health.audit.size) : '–'}
-        note={
-          health
-            ? `${plural(health.gateways.length, 'gateway')}, lag ${Math.round(lag)} ms`
-            : undefined
-        }
+        value={health ? count(records) : '–'}
+        note={health ? `${plural(connected, 'gateway')}, lag ${Math.round(lag)} ms` : undefined}
       />
     </ul>
   )
@@ -247,7 +251,9 @@ function LiveFeed(): ReactNode {
   const first = useResource<readonly DecisionRecord[]>('/decisions?limit=60').data
   const rows = useMemo(() => {
     const known = new Set(live.map(({ id }) => id))
-    return [...live, ...(first ?? []).filter(({ id }) => !known.has(id))].slice(0, 60)
+    return [...live, ...(first ?? []).filter(({ id }) => !known.has(id))]
+      .toSorted((a, b) => b.at - a.at)
+      .slice(0, 60)
   }, [live, first])
   return (
     <section className="panel live-feed" aria-label="Live decisions">

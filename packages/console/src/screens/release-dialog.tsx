@@ -7,7 +7,7 @@ import { TextField } from 'react-aria-components/TextField'
 import { post } from '../api/client.ts'
 import { invalidate } from '../api/resource.ts'
 import { useSession } from '../api/session.ts'
-import type { Quarantine, ReleaseStatement, StatementOptions } from '../api/types.ts'
+import type { Quarantine, ReleaseResult, ReleaseStatement, StatementOptions } from '../api/types.ts'
 import { checkRelease } from '../lib/ceremony.ts'
 import { agentName, instanceName } from '../lib/format.ts'
 import { whyNotRelease } from '../lib/may.ts'
@@ -17,11 +17,17 @@ import { ModalDialog } from '../ui/dialog.tsx'
 
 /** Gives authority back, so it takes a passkey over the quarantine, its subject and the reason. */
 export function ReleaseDialog(props: { quarantine: Quarantine; onClose: () => void }): ReactNode {
-  const { id, subject } = props.quarantine
-  const [reason, setReason] = useState('')
+  const { id, subject, release: begun } = props.quarantine
+  const [reason, setReason] = useState(begun?.statement.reason ?? '')
+  const [waits, setWaits] = useState<ReleaseResult>()
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
-  const blocked = whyNotRelease(useSession())
+  const session = useSession()
+  const blocked =
+    whyNotRelease(session) ||
+    (begun?.signed.includes(session.operator?.name ?? '')
+      ? 'You have signed it. It needs another person.'
+      : '')
 
   const release = async (): Promise<void> => {
     setBusy(true)
@@ -34,9 +40,10 @@ export function ReleaseDialog(props: { quarantine: Quarantine; onClose: () => vo
       })
       await checkRelease(id, subject, text, offered)
       const response = await startAuthentication({ optionsJSON: offered.options })
-      await post(path, { statement: offered.statement, response })
+      const result = await post<ReleaseResult>(path, { statement: offered.statement, response })
       for (const stale of ['/agents', '/quarantine', '/incidents']) invalidate(stale, 0)
-      props.onClose()
+      if (result.released) props.onClose()
+      else setWaits(result)
     } catch (failure) {
       setError(passkeyFailure(failure))
     } finally {
@@ -56,10 +63,28 @@ export function ReleaseDialog(props: { quarantine: Quarantine; onClose: () => vo
           It was cut off because: {props.quarantine.reason}. Releasing lets it call again under the
           same policies; its past stays in the log.
         </p>
-        <TextField value={reason} onChange={setReason} isRequired autoFocus>
+        <TextField
+          value={reason}
+          onChange={setReason}
+          isRequired
+          autoFocus
+          isReadOnly={begun !== undefined}
+        >
           <Label>Why it is safe again</Label>
           <Input maxLength={500} placeholder="What you found and mended" />
         </TextField>
+        {begun && (
+          <p className="muted">
+            Signed by {begun.signed.length} of {begun.quorum}: {begun.signed.join(', ')}. The reason
+            is the one the first signature covers.
+          </p>
+        )}
+        {waits && (
+          <p role="status">
+            Your signature counts: {waits.signed.length} of {waits.quorum}. Another operator has to
+            sign before it is released.
+          </p>
+        )}
         {blocked !== '' && <p className="muted">{blocked}</p>}
         <p className="door-error" role="alert">
           {error}
@@ -73,7 +98,7 @@ export function ReleaseDialog(props: { quarantine: Quarantine; onClose: () => vo
             icon="key"
             type="submit"
             busy={busy}
-            disabled={reason.trim() === '' || blocked !== ''}
+            disabled={reason.trim() === '' || blocked !== '' || waits !== undefined}
           >
             Release with passkey
           </Button>

@@ -43,6 +43,7 @@ export function RiskChart({ instances }: { instances: readonly Instance[] }): Re
         axes: [
           {
             ...axis,
+            size: 28,
             values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toISOString().slice(11, 19)),
           },
           { ...axis, size: 32, splits: [0, 50, 100] },

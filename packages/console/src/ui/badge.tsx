@@ -31,10 +31,9 @@ export function DecisionBadge(props: { decision: DecisionKind; code: string }): 
   )
 }
 
-const CRITICALITY: Readonly<Record<string, Tone>> = { critical: 'deny', high: 'needs' }
-
+/** How much hangs on an agent or system: a fact, not an alarm, so without an alarm's colours. */
 export function Criticality({ level }: { level: string }): ReactNode {
-  return <Badge tone={CRITICALITY[level] ?? 'neutral'}>{level}</Badge>
+  return <span className={level === 'critical' ? 'badge strong' : 'badge'}>{level}</span>
 }
 
 /** A data class, darker as it grows more sensitive. */
@@ -44,12 +43,12 @@ export function ClassChip({ level }: { level: string }): ReactNode {
 
 /** A score out of 100 with its bar. */
 export function Risk({ score }: { score: number }): ReactNode {
-  const tone = score >= 70 ? 'deny' : score >= 40 ? 'needs' : 'allow'
+  const tone = score >= 70 ? 'deny' : score >= 40 ? 'needs' : 'calm'
   return (
     <span className={`risk tone-${tone}`}>
       <svg className="risk-bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
-        <rect className="risk-track" width="100" height="6" rx="3" />
-        <rect className="risk-fill" width={Math.max(3, Math.min(100, score))} height="6" rx="3" />
+        <rect className="risk-track" width="100" height="6" />
+        <rect className="risk-fill" width={Math.max(3, Math.min(100, score))} height="6" />
       </svg>
       <span className="num">{Math.round(score)}</span>
     </span>

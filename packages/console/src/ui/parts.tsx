@@ -110,7 +110,8 @@ export function Countdown(props: { at: number; of?: number; done: string }): Rea
 }
 
 /** A command or id that one press copies. */
-export function Copyable({ text, label }: { text: string; label: string }): ReactNode {
+export function Copyable(props: { text: string; shown?: string; label: string }): ReactNode {
+  const { text, label } = props
   const [copied, setCopied] = useState(false)
   const copy = (): void => {
     navigator.clipboard.writeText(text).then(
@@ -123,7 +124,7 @@ export function Copyable({ text, label }: { text: string; label: string }): Reac
   }
   return (
     <span className="copyable">
-      <code>{text}</code>
+      <code title={text}>{props.shown ?? text}</code>
       <button type="button" className="icon-button" onClick={copy} aria-label={label} title={label}>
         <Icon name={copied ? 'allow' : 'copy'} size={14} />
       </button>

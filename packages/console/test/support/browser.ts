@@ -1,0 +1,80 @@
+import { existsSync } from 'node:fs'
+import { chromium } from 'playwright-core'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
+import type { Fixture } from './api.ts'
+
+const INSTALLED = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
+
+/** The machine's Chromium, else the one from the registry. */
+export async function launch(): Promise<Browser> {
+  let executablePath = INSTALLED.find((path) => existsSync(path))
+  if (executablePath === undefined) {
+    // It looks for system libraries at import time unless told where it is.
+    process.env['AWS_LAMBDA_JS_RUNTIME'] ??= 'nodejs24.x'
+    const { default: packed } = await import('@sparticuz/chromium')
+    executablePath = await packed.executablePath()
+  }
+  return chromium.launch({ executablePath, args: ['--no-sandbox'] })
+}
+
+export interface Visit {
+  readonly context: BrowserContext
+  readonly page: Page
+  /** Errors of the page and whatever the content security policy refused. */
+  readonly complaints: string[]
+}
+
+/** A new window on the console; signed in where an operator is named. */
+export async function visit(
+  browser: Browser,
+  fixture: Fixture,
+  options: {
+    readonly operator?: string
+    readonly method?: 'passkey' | 'totp'
+    readonly theme?: 'light' | 'dark'
+  } = {},
+): Promise<Visit> {
+  const context = await browser.newContext({
+    baseURL: fixture.origin,
+    viewport: { width: 1440, height: 900 },
+    colorScheme: options.theme ?? 'light',
+    reducedMotion: 'reduce',
+  })
+  if (options.operator !== undefined) {
+    await context.addCookies([
+      {
+        name: 'sp_session',
+        value: fixture.session(options.operator, options.method),
+        url: fixture.origin,
+        httpOnly: true,
+        sameSite: 'Strict',
+      },
+    ])
+  }
+  const page = await context.newPage()
+  page.setDefaultTimeout(8000)
+  const complaints: string[] = []
+  page.on('pageerror', (error) => complaints.push(error.message))
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) {
+      complaints.push(message.text())
+    }
+  })
+  return { context, page, complaints }
+}
+
+/** A passkey in software, attached to the page: resident key, user verified. */
+export async function virtualPasskey({ context, page }: Visit): Promise<void> {
+  const session = await context.newCDPSession(page)
+  await session.send('WebAuthn.enable')
+  await session.send('WebAuthn.addVirtualAuthenticator', {
+    options: {
+      protocol: 'ctap2',
+      transport: 'internal',
+      hasResidentKey: true,
+      hasUserVerification: true,
+      isUserVerified: true,
+      automaticPresenceSimulation: true,
+    },
+  })
+}
