@@ -8,7 +8,7 @@ export interface DemoOptions {
   /** Where the demo keeps its files, e.g. the watchlist's CA. */
   readonly dataDir: string
   readonly attack: 'poisoned-memo' | 'none'
-  /** Seconds from the start of core banking to the poisoned memo (default 25). */
+  /** Seconds from the first read of payments to the poisoned memo (default 25). */
   readonly attackAfterSeconds?: number
   /** Seconds the attack goes on, cut off or not (default 15). */
   readonly attackSeconds?: number

@@ -8,8 +8,10 @@ type JsonObject = { readonly [key: string]: JsonValue }
 export interface SimulatedOperatorOptions {
   /** `http://localhost:PORT` of the console. */
   readonly consoleUrl: string
-  /** The one-time link that `init` or the demo prints, or its token. */
+  /** The one-time link that `init` or the demo prints, or its secret alone. */
   readonly link: string
+  /** Called for each round of `run` that failed; the next one tries again. */
+  readonly onError?: (error: unknown) => void
   /** Called for each approval decided. */
   readonly onDecided?: (approval: { id: string; operation: string; decision: string }) => void
 }
@@ -33,7 +35,7 @@ export class SimulatedOperator {
   /** Enrols and signs in. @throws SallyportError `SP_MERIDIAN_OPERATOR` where the control plane refuses */
   async signIn(): Promise<void> {
     await this.#refreshSession()
-    const { link } = this.#options
+    const link = this.#options.link.replace(/^.*#/, '')
     const creation = inner(await this.#send('POST', '/api/auth/register/options', { link }))
     await this.#send('POST', '/api/auth/register/verify', {
       link,
@@ -75,7 +77,11 @@ export class SimulatedOperator {
   /** Decides whatever comes in until `stop` is called. */
   async run(everyMs = 500): Promise<void> {
     while (this.#running) {
-      await this.decidePending()
+      try {
+        await this.decidePending()
+      } catch (error) {
+        this.#options.onError?.(error)
+      }
       await sleep(everyMs)
     }
   }

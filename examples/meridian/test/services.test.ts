@@ -64,7 +64,12 @@ test('core banking releases the history at once, the rest over time, in pages of
 test('an injected payment is the next that every reader sees, once', async () => {
   clock.at = 0
   const stream = new TransactionStream(rows(20), 5, 1, clock)
+  let started = false
+  void stream.started.then(() => (started = true))
+  await Promise.resolve()
+  assert.equal(started, false)
   assert.equal(stream.released(), 5)
+  await stream.started
   clock.at = 3000
   const injected = stream.inject((index) => ({ ...row(index), id: 'poison' }))
   assert.equal(injected.id, 'poison')

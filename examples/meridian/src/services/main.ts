@@ -40,7 +40,8 @@ async function openCoreBanking(emit: Emit): Promise<Handler> {
       }))
       emit('memo-injected', { payment: payment.id })
     }
-    setTimeout(inject, 1000 * count('MERIDIAN_ATTACK_AFTER', 25))
+    const after = 1000 * count('MERIDIAN_ATTACK_AFTER', 25)
+    void stream.started.then(() => setTimeout(inject, after))
   }
   return coreBanking(stream)
 }

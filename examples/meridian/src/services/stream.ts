@@ -11,6 +11,7 @@ export class TransactionStream {
   readonly #perSecond: number
   readonly #clock: Clock
   #startedAt: number | undefined
+  readonly #started = Promise.withResolvers<undefined>()
 
   /**
    * @param history how many are there from the start
@@ -30,10 +31,18 @@ export class TransactionStream {
 
   /** How many can be read now. Time starts with the first read. */
   released(): number {
-    this.#startedAt ??= this.#clock.monotonic()
+    if (this.#startedAt === undefined) {
+      this.#startedAt = this.#clock.monotonic()
+      this.#started.resolve(undefined)
+    }
     const seconds = (this.#clock.monotonic() - this.#startedAt) / 1000
     const more = this.#perSecond === Infinity ? Infinity : Math.floor(seconds * this.#perSecond)
     return Math.min(this.#all.length, this.#history + more)
+  }
+
+  /** Resolves with the first read. */
+  get started(): Promise<undefined> {
+    return this.#started.promise
   }
 
   get size(): number {
