@@ -1,6 +1,6 @@
-import * as wasm from '@cedar-policy/cedar-wasm/nodejs'
 import { closeCedar, EntityStore, loadPolicySet, prepareContext } from '@sallyport/cedar'
-import type { DecisionRequest, EntityJson, PolicySet } from '@sallyport/cedar'
+import type { DecisionRequest, EntityJson, PolicySet, Request } from '@sallyport/cedar'
+import { statefulOracle } from '../packages/cedar/test/oracle.ts'
 import { bounded, median, percentile, stated } from './row.ts'
 import type { Row } from './row.ts'
 
@@ -141,11 +141,9 @@ function single(set: PolicySet, requests: readonly DecisionRequest[], store: Ent
 function timeWasm(
   policies: readonly { id: string; source: string }[],
   entities: readonly EntityJson[],
-  requests: readonly DecisionRequest[],
+  requests: readonly Request[],
 ): number {
-  wasm.preparsePolicySet('bench', {
-    staticPolicies: Object.fromEntries(policies.map(({ id, source }) => [id, source])),
-  })
+  const oracle = statefulOracle(policies)
   const all = new Map(entities.map((entity) => [JSON.stringify(entity.uid), entity]))
   const times: number[] = []
   for (const request of requests.slice(0, 60)) {
@@ -154,18 +152,9 @@ function timeWasm(
       (u) => all.get(JSON.stringify(u)) ?? [],
     )
     const start = performance.now()
-    const answer = wasm.statefulIsAuthorized({
-      // The same JSON forms under types of their own.
-      ...(request as unknown as Pick<
-        wasm.StatefulAuthorizationCall,
-        'principal' | 'action' | 'resource' | 'context'
-      >),
-      preparsedPolicySetId: 'bench',
-      entities: needed as unknown as wasm.Entities,
-    })
+    const decision = oracle(request, needed)
     times.push((performance.now() - start) * 1000)
-    if (answer.type !== 'success' || answer.response.decision !== 'allow')
-      throw new Error('the oracle disagrees')
+    if (decision !== 'allow') throw new Error('the oracle disagrees')
   }
   return median(times)
 }

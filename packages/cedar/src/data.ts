@@ -16,7 +16,7 @@ const bad = (message: string): SallyportError => new SallyportError('SP_CEDAR_VA
  *
  * @throws SallyportError `SP_CEDAR_VALUE`
  */
-export function valueFromJson(json: unknown, depth = 0): Value {
+function valueFromJson(json: unknown, depth = 0): Value {
   switch (typeof json) {
     case 'boolean':
       return json

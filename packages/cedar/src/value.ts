@@ -113,7 +113,7 @@ export type Value =
   | DurationValue
 
 /** A text that two values share exactly when they are equal. */
-export function keyOf(value: Value): string {
+function keyOf(value: Value): string {
   if (typeof value === 'string') return `s${JSON.stringify(value)}`
   if (typeof value !== 'object') return `${typeof value === 'boolean' ? 'b' : 'l'}${value}`
   if (value instanceof EntityRef) return `e${JSON.stringify([value.type, value.id])}`
@@ -151,7 +151,7 @@ export function equal(a: Value, b: Value): boolean {
 }
 
 /** The Cedar name of a value's type, for messages. */
-export function typeName(value: Value): string {
+function typeName(value: Value): string {
   if (typeof value === 'boolean') return 'bool'
   if (typeof value === 'string') return 'string'
   if (typeof value !== 'object') return 'long'

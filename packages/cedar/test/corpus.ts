@@ -43,7 +43,7 @@ export function parseLossless(text: string): unknown {
 }
 
 /** The files of a gzipped tar (POSIX ustar, which is all the corpus uses), by base name. */
-export function readTar(file: string): Map<string, string> {
+function readTar(file: string): Map<string, string> {
   const tar = gunzipSync(readFileSync(file))
   const files = new Map<string, string>()
   for (let at = 0; at + 512 <= tar.length;) {

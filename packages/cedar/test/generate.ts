@@ -2,7 +2,7 @@ import type { CedarJson, EntityJson, EntityUid, Request } from '../src/index.ts'
 import type { PolicyInput } from '../src/policy-set.ts'
 
 /** A small, fast, seeded generator (mulberry32): the same seed gives the same trial everywhere. */
-export class Random {
+class Random {
   #state: number
   constructor(seed: number) {
     this.#state = seed >>> 0

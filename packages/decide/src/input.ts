@@ -1,6 +1,7 @@
 import { SallyportError } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
 import type { InputSchema, InputType } from '@sallyport/network'
+import { matchesPattern } from './pattern.ts'
 
 export interface ReadInputOptions {
   /**
@@ -15,9 +16,6 @@ type InputCode = 'SP_INPUT_UNKNOWN' | 'SP_INPUT_MISSING' | 'SP_INPUT_TYPE' | 'SP
 /** How tokens of `@sallyport/redact` begin, and more than the longest of them. */
 const TOKEN_PREFIX = 'tok_'
 const MAX_TOKEN = 8192
-
-/** A pattern is the operator's own, but a slow one must not meet a long text. */
-const MAX_PATTERN_INPUT = 4096
 
 const refuse = (code: InputCode, path: string, what: string): SallyportError<InputCode> =>
   new SallyportError(code, `the input \`${path.slice(0, 120)}\` ${what}`)
@@ -128,10 +126,8 @@ function readString(
   if (type.enum && !type.enum.includes(text)) {
     throw refuse('SP_INPUT_VALUE', path, 'is not one of the values declared')
   }
-  if (type.pattern !== undefined) {
-    if (text.length > MAX_PATTERN_INPUT || !compiled(type.pattern).test(text)) {
-      throw refuse('SP_INPUT_VALUE', path, 'does not have the form declared')
-    }
+  if (type.pattern !== undefined && !matchesPattern(type.pattern, text)) {
+    throw refuse('SP_INPUT_VALUE', path, 'does not have the form declared')
   }
   return text
 }
@@ -140,23 +136,4 @@ function readString(
 function tooLong(text: string, maxLength: number): boolean {
   if (text.length <= maxLength) return false
   return text.length > 2 * maxLength || Array.from(text).length > maxLength
-}
-
-/** As many as a declaration has; entries are the operator's, never a caller's. */
-const patterns = new Map<string, RegExp>()
-
-function compiled(pattern: string): RegExp {
-  let regexp = patterns.get(pattern)
-  if (!regexp) {
-    try {
-      regexp = new RegExp(pattern, 'u')
-    } catch (cause) {
-      throw new SallyportError('SP_INPUT_SCHEMA', 'the declared pattern cannot be used', {
-        detail: `\`${pattern}\` is not a regular expression`,
-        cause,
-      })
-    }
-    patterns.set(pattern, regexp)
-  }
-  return regexp
 }

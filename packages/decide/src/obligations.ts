@@ -1,8 +1,5 @@
 import type { FieldTreatment } from './types.ts'
 
-/** `DATASET.FIELD` → the least strict treatment still allowed. */
-export type FieldObligations = ReadonlyMap<string, FieldTreatment>
-
 const OBLIGATION = /^(mask|tokenise|drop):([^\s:;.]+\.[^\s:;.]+)$/
 
 /**

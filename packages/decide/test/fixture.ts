@@ -146,7 +146,7 @@ export const network: Network = {
 }
 
 /** The policies that most tests use; each source has its own `@id`. */
-export const policies: Readonly<Record<string, string>> = {
+const policies: Readonly<Record<string, string>> = {
   'read-core': `@id("read-core")
 permit(principal in Role::"reader", action == Action::"core.list", resource == System::"core")
 when { context.purpose == "aml" };`,

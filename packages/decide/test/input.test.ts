@@ -156,6 +156,20 @@ describe('readInput', () => {
     assert.equal(elsewhere['x'], 'tok_good')
   })
 
+  const slow = ['^(a+)+$', '^(a|a)*$', '^(?:a?){30}a{30}$', 'a*a*a*a*a*b', '(x+x+)+y']
+  for (const pattern of slow) {
+    it(`is not held up by the pattern ${pattern}`, () => {
+      const declared = one({ type: 'string', maxLength: 4096, pattern })
+      const start = performance.now()
+      const text = `${'a'.repeat(29)}${'x'.repeat(2000)}!`
+      assert.throws(() => readInput(declared, { x: text }), { code: 'SP_INPUT_VALUE' })
+      assert.ok(performance.now() - start < 1000)
+      const good = { '^(?:a?){30}a{30}$': 'a'.repeat(30), 'a*a*a*a*a*b': 'aab', '(x+x+)+y': 'xxy' }
+      const fits = Object.entries(good).find(([known]) => known === pattern)?.[1] ?? 'aaa'
+      assert.deepEqual(readInput(declared, { x: fits }), { x: fits })
+    })
+  }
+
   it('gives back only what the schema allows, or refuses with a code', () => {
     fc.assert(
       fc.property(fc.json({ maxDepth: 4 }), (json) => {
