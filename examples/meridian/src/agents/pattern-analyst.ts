@@ -11,7 +11,7 @@ import { PaymentReader } from './payments.ts'
 import { runAgent } from './run.ts'
 
 /** Rounds without a payment after which what is still open is reported. */
-const QUIET_ROUNDS = 12
+const QUIET_ROUNDS = 8
 /** The case store takes at most so many accounts in one ring. */
 const MAX_ACCOUNTS = 500
 
