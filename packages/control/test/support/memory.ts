@@ -3,7 +3,7 @@ import { canonicalJson, newId, SallyportError } from '@sallyport/base'
 import { indexNetwork, loadDeclaration } from '@sallyport/network'
 import type { Declaration, OperatorRole } from '@sallyport/network'
 import { verifyPasskey, verifyQuorum } from '@sallyport/wire'
-import type { ApprovalStatement, OperatorKey, OperatorSet, PasskeySignature } from '@sallyport/wire'
+import type { ApprovalStatement, OperatorKey, OperatorSet } from '@sallyport/wire'
 import type { ApprovalView } from '../../src/domain/approvals.ts'
 import type { ControlContext } from '../../src/domain/context.ts'
 import type { ControlEvent, Events } from '../../src/domain/events.ts'
@@ -189,7 +189,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       return approval
     },
     acts,
-    publish: events.publish,
+    publish: (type, data) => events.publish(type, data),
     advance: (ms) => {
       now += ms
     },
@@ -210,7 +210,11 @@ function memoryOperators(
   origin: string,
   declaration: Declaration,
   now: () => number,
-): { operators: Operators; remove(name: string): void; set(): OperatorSet } {
+): {
+  operators: Operators
+  remove: (name: string) => void
+  set: () => OperatorSet
+} {
   const links = new Map<string, string>()
   const sessions = new Map<string, Session>()
   const challenges = new Map<string, string>()
@@ -338,5 +342,3 @@ function memoryEvents(now: () => number): Events {
 }
 
 const hashed = (secret: string): string => createHash('sha256').update(secret).digest('hex')
-
-export type { PasskeySignature }
