@@ -22,6 +22,9 @@ import type {
 /** Approvals that a *needs* may ask for at most. */
 const MAX_APPROVALS = 3
 
+/** Live instances whose entities are kept at once. */
+const MAX_STORES = 4096
+
 /** A declaration, ready to decide calls. Immutable: a new declaration makes a new one. */
 export interface Decider {
   /** SHA-256 hex of the canonical declaration. */
@@ -79,6 +82,7 @@ class NetworkDecider implements Decider {
   readonly #policies: PolicySet
   readonly #store: EntityStore
   readonly #entitiesDigest: string
+  readonly #stores = new Map<string, EntityStore>()
 
   constructor(parts: DeciderParts) {
     this.digest = parts.digest
@@ -145,12 +149,23 @@ class NetworkDecider implements Decider {
   }
 
   #subject(call: Call, session: SessionState, purpose: Flow['purpose']): Subject {
-    const instance = instanceEntity(this.index.network, call.agent, call.instance)
     return {
-      principal: instance.uid,
-      store: this.#store.with([instance]),
+      principal: { type: 'Instance', id: call.instance },
+      store: this.#storeWith(call.agent, call.instance),
       facts: { call, session, purpose, approvers: call.evidence.approvals },
     }
+  }
+
+  /** The resident entities and the calling instance. Entities are kept, never decisions. */
+  #storeWith(agent: string, instance: string): EntityStore {
+    const key = `${agent} ${instance}`
+    let store = this.#stores.get(key)
+    if (store === undefined) {
+      store = this.#store.with([instanceEntity(this.index.network, agent, instance)])
+      if (this.#stores.size >= MAX_STORES) this.#stores.clear()
+      this.#stores.set(key, store)
+    }
+    return store
   }
 
   /** Cedar's answer, made strict: an erroring forbid and an obligation nobody understands deny. */

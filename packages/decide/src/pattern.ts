@@ -5,7 +5,7 @@ import { SallyportError } from '@sallyport/base'
 const MAX_LENGTH = 4096
 
 /** How long a pattern that can backtrack may take before the text counts as not matching. */
-const TIMEOUT_MS = 25
+const TIMEOUT_MS = 100
 
 type Matcher = (text: string) => boolean
 
