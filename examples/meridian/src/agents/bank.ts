@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createClient, RefusedError } from '@sallyport/agent'
-import type { AgentClient, Identity } from '@sallyport/agent'
+import type { AgentClient, CallAnswer, Identity, McpClient } from '@sallyport/agent'
+import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import { count, target } from '../env.ts'
 import { failureCode } from '../events.ts'
@@ -17,6 +18,8 @@ export class Bank {
   readonly emit: Emit
   readonly #client: AgentClient
   readonly #approvalMs: number
+  /** One a system, so that a session is opened once and not for every call. */
+  readonly #tools = new Map<string, McpClient>()
 
   constructor(identity: Identity, emit: Emit) {
     this.identity = identity
@@ -36,13 +39,13 @@ export class Bank {
         path,
         query: Object.fromEntries(given),
       })
-      return expectObject(answer.body)
+      return bodyOf(answer)
     })
   }
 
   /** A GET that is made once, whatever comes of it, and not counted as a failure: the attack's. */
   async once(path: string, query: Readonly<Record<string, string>>): Promise<JsonObject> {
-    return expectObject((await this.#client.request({ method: 'GET', path, query })).body)
+    return bodyOf(await this.#client.request({ method: 'GET', path, query }))
   }
 
   post(path: string, body: JsonObject, approval?: string): Promise<JsonObject> {
@@ -53,17 +56,19 @@ export class Bank {
         body,
         ...(approval === undefined ? {} : { approval }),
       })
-      return expectObject(answer.body)
+      return bodyOf(answer)
     })
   }
 
   /** A tool of an MCP system; its structured content. */
   tool(system: string, name: string, input: JsonObject, approval?: string): Promise<JsonObject> {
     return this.#call(`${system}.${name}`, async () => {
-      const answer = await this.#client
-        .mcp(system)
-        .callTool(name, input, approval === undefined ? {} : { approval })
-      return expectObject(answer.structuredContent)
+      const client = this.#tools.get(system) ?? this.#client.mcp(system)
+      this.#tools.set(system, client)
+      const options = approval === undefined ? {} : { approval }
+      const { isError, structuredContent } = await client.callTool(name, input, options)
+      if (isError) throw answered(`the tool \`${name}\` failed`)
+      return expectObject(structuredContent)
     })
   }
 
@@ -83,13 +88,13 @@ export class Bank {
       if (approval === undefined) throw error
       this.emit(`${what}-waiting`, { ...facts, approval })
       const status = await this.#client.awaitApproval(approval, { timeoutMs: this.#approvalMs })
-      this.emit(`${what}-decided`, { ...facts, approval, status: statusText(status) })
-      return statusText(status) === 'approved' ? await call(approval) : undefined
+      this.emit(`${what}-decided`, { ...facts, approval, status })
+      return status === 'approved' ? await call(approval) : undefined
     }
   }
 
   close(): Promise<void> {
-    return Promise.resolve(this.#client.close())
+    return this.#client.close()
   }
 
   async #call(what: string, run: () => Promise<JsonObject>): Promise<JsonObject> {
@@ -116,15 +121,18 @@ export function approvalOf(error: unknown): string | undefined {
   return error.needs?.find((need) => need.kind === 'approval')?.approval
 }
 
-const statusText = (status: unknown): string => {
-  if (typeof status === 'string') return status
-  const record: Partial<Record<string, unknown>> = Object(status)
-  return String(record['status'])
+const answered = (message: string): SallyportError =>
+  new SallyportError('SP_MERIDIAN_ANSWER', message, { fix: 'Look at what the service said.' })
+
+/** The body of a success; a service's own refusal is an error. */
+function bodyOf({ status, body }: CallAnswer): JsonObject {
+  if (status >= 400) throw answered(`the service answered with status ${status}`)
+  return expectObject(body)
 }
 
 function expectObject(value: unknown): JsonObject {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new TypeError('the answer is not an object')
+    throw answered('the answer is not an object')
   }
   // Parsed by the client's strict JSON parser, so every member is a JSON value.
   return value as JsonObject

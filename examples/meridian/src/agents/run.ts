@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RefusedError } from '@sallyport/agent'
 import { emitter, failureCode } from '../events.ts'
@@ -18,7 +17,7 @@ export async function runAgent(name: string, round: Round): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
   const identity = await joinFabric(emit)
   const bank = new Bank(identity, emit)
-  emit('started', { pid: process.pid, instance: instanceOf(identity.holder.current().chainPem) })
+  emit('started', { pid: process.pid, instance: identity.spiffeId })
   let failures = 0
   while (!stop.signal.aborted) {
     let rest: number
@@ -38,10 +37,4 @@ export async function runAgent(name: string, round: Round): Promise<void> {
   await bank.close()
   emit('stopped')
   process.exit(0)
-}
-
-/** The SPIFFE id in a certificate of one's own: reported, not relied on. */
-function instanceOf(chainPem: string): string {
-  const names = new X509Certificate(chainPem).subjectAltName ?? ''
-  return /URI:(spiffe:[^,]+)/.exec(names)?.[1] ?? ''
 }

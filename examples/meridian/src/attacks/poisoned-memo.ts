@@ -87,7 +87,8 @@ async function call(attempt: string, run: () => Promise<unknown>): Promise<Attem
 }
 
 function layerOf(error: unknown): Attempt['layer'] {
-  if (!(error instanceof RefusedError)) return 'mtls'
+  if (!(error instanceof RefusedError))
+    return failureCode(error).startsWith('SP_') ? 'edge' : 'mtls'
   if (error.outcome === 'limited') return 'limit'
   return error.outcome === 'refused' ? 'identity' : 'decision'
 }
