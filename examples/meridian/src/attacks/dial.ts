@@ -1,4 +1,4 @@
-import type { Bank } from '../agents/bank.ts'
+import type { Identity } from '@sallyport/agent'
 import { parseTarget } from '../env.ts'
 import type { Attempt } from './attempt.ts'
 import { rawRequest } from './rawTls.ts'
@@ -16,7 +16,9 @@ const NO_WAY = new Set([
 ])
 
 /** Dials each service past the gateway, without and with the SVID. Assumes the attacker knows where they listen. */
-export async function dialServices(bank: Bank): Promise<Attempt[]> {
+export async function dialServices(bank: {
+  readonly identity: Pick<Identity, 'holder'>
+}): Promise<Attempt[]> {
   const attempts: Attempt[] = []
   const { keyPem: key, chainPem: cert } = bank.identity.holder.current()
   for (const pair of (process.env['MERIDIAN_SERVICES'] ?? '').split(',').filter(Boolean)) {
