@@ -49,10 +49,26 @@ export async function benchAudit(note: (text: string) => void): Promise<Row[]> {
     }
     const control = await verifyLog({ dir: small, origin: ORIGIN, publicKey })
     return [
-      bounded('audit verify: records verified', result.ok ? result.records : 0, 'records', '=', RECORDS),
+      bounded(
+        'audit verify: records verified',
+        result.ok ? result.records : 0,
+        'records',
+        '=',
+        RECORDS,
+      ),
       stated('audit verify: rate', RECORDS / seconds, 'records/s'),
-      stated('audit append: rate, group commit, batches of 1,000 in flight', RECORDS / appendSeconds, 'records/s'),
-      bounded('single-bit flips found (2,000-record log, flips restored)', control.ok ? found : 0, 'of 1000', '=', FLIPS),
+      stated(
+        'audit append: rate, group commit, batches of 1,000 in flight',
+        RECORDS / appendSeconds,
+        'records/s',
+      ),
+      bounded(
+        'single-bit flips found (2,000-record log, flips restored)',
+        control.ok ? found : 0,
+        'of 1000',
+        '=',
+        FLIPS,
+      ),
     ]
   } finally {
     await rm(big, { recursive: true, force: true })
@@ -60,7 +76,12 @@ export async function benchAudit(note: (text: string) => void): Promise<Row[]> {
   }
 }
 
-async function fill(dir: string, signer: KeyObject, count: number, segmentBytes: number): Promise<void> {
+async function fill(
+  dir: string,
+  signer: KeyObject,
+  count: number,
+  segmentBytes: number,
+): Promise<void> {
   const log = await openLog({ dir, origin: ORIGIN, signer, segmentBytes })
   for (let done = 0; done < count; done += 1000) {
     const batch = Array.from({ length: Math.min(1000, count - done) }, (_, i) =>

@@ -12,12 +12,36 @@ export async function benchDetection(note: (text: string) => void): Promise<Row[
     seeds.reduce((total, seed) => total + pick(seed), 0)
   const mean = (pick: (seed: (typeof seeds)[number]) => number): number => sum(pick) / seeds.length
   const rows = [
-    stated('held seeds: rings found', sum(({ found }) => found), `of ${sum(({ present }) => present)}`),
-    stated('held seeds: false rings', sum(({ falseRings }) => falseRings), 'rings'),
-    stated('held seeds: precision by account, finder', mean(({ accounts }) => accounts.precision), ''),
-    stated('held seeds: recall by account, finder', mean(({ accounts }) => accounts.recall), ''),
-    stated('held seeds: precision by account, best threshold', mean(({ threshold }) => threshold.precision), ''),
-    stated('held seeds: recall by account, best threshold', mean(({ threshold }) => threshold.recall), ''),
+    stated(
+      'held seeds: rings found',
+      sum(({ found }) => found),
+      `of ${sum(({ present }) => present)}`,
+    ),
+    stated(
+      'held seeds: false rings',
+      sum(({ falseRings }) => falseRings),
+      'rings',
+    ),
+    stated(
+      'held seeds: precision by account, finder',
+      mean(({ accounts }) => accounts.precision),
+      '',
+    ),
+    stated(
+      'held seeds: recall by account, finder',
+      mean(({ accounts }) => accounts.recall),
+      '',
+    ),
+    stated(
+      'held seeds: precision by account, best threshold',
+      mean(({ threshold }) => threshold.precision),
+      '',
+    ),
+    stated(
+      'held seeds: recall by account, best threshold',
+      mean(({ threshold }) => threshold.recall),
+      '',
+    ),
   ]
   const dir = join(process.env.SALLYPORT_DATA ?? '../shared/data', 'amlsim')
   if (!existsSync(dir)) {

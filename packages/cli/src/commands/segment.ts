@@ -1,9 +1,12 @@
+import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
-import { SallyportError } from '@sallyport/base'
+import { parseJson, SallyportError } from '@sallyport/base'
 import { loadDeclaration } from '@sallyport/network'
 import { emitNetworkPolicy, emitNftables, verifySegments } from '@sallyport/segments'
+import type { Addresses } from '@sallyport/segments'
 import { EXIT } from '../exit.ts'
 import { createOutput } from '../output.ts'
+import { members, textOf } from '../shape.ts'
 import { jsonOption } from '../options.ts'
 
 export function addSegment(program: Command): void {
@@ -14,14 +17,18 @@ export function addSegment(program: Command): void {
     .description('print the artefact of a target: `kubernetes` or `nftables`')
     .argument('<target>')
     .option('--network <file>', 'the declaration', 'network.yaml')
-    .action(async (target: string, options: { network: string }) => {
+    .option(
+      '--addresses <file>',
+      'for nftables: JSON, node (`agent/NAME`, `gateway` …) → {address, interface?}',
+    )
+    .action(async (target: string, options: { network: string; addresses?: string }) => {
       const { network } = await loadDeclaration({ networkFile: options.network })
       switch (target) {
         case 'kubernetes':
           process.stdout.write(emitNetworkPolicy(network))
           return
         case 'nftables':
-          process.stdout.write(emitNftables(network))
+          process.stdout.write(emitNftables(network, readAddresses(options.addresses)))
           return
         default:
           throw new SallyportError(
@@ -56,4 +63,19 @@ export function addSegment(program: Command): void {
       )
       if (results.some(({ equal }) => !equal)) process.exitCode = EXIT.verification
     })
+}
+
+function readAddresses(file: string | undefined): Addresses {
+  if (file === undefined) {
+    throw new SallyportError('SP_USAGE_ADDRESSES', 'nftables needs to know where each node is', {
+      fix: 'give --addresses with a JSON file: {"gateway": {"address": "10.0.0.1"}, "agent/monitor": …}',
+    })
+  }
+  return Object.fromEntries(
+    Object.entries(members(parseJson(readFileSync(file, 'utf8')))).map(([node, value]) => {
+      const entry = members(value)
+      const link = textOf(entry.interface)
+      return [node, { address: textOf(entry.address), ...(link ? { interface: link } : {}) }]
+    }),
+  )
 }
