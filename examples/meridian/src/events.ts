@@ -1,15 +1,6 @@
 import { errorCode } from '@sallyport/base'
 
-/** What a process of Meridian says about itself, as one line of JSON on stdout. */
-export interface MeridianEvent {
-  readonly event: string
-  /** The process: agent or service name. */
-  readonly who: string
-  /** Milliseconds since the epoch. */
-  readonly at: number
-  readonly [fact: string]: unknown
-}
-
+/** Says one thing about this process: `{...facts, event, who, at}` with `at` in milliseconds since the epoch. */
 export type Emit = (event: string, facts?: Readonly<Record<string, unknown>>) => void
 
 /** Writes events of one process to stdout as NDJSON. */
