@@ -1,1 +1,5 @@
-export {}
+export { startEmbeddedPostgres } from './postgres/embedded.ts'
+export type { EmbeddedOptions, EmbeddedPostgres } from './postgres/embedded.ts'
+export { startControl } from './start.ts'
+export type { Control, ControlOptions } from './start.ts'
+export { initTrust } from './trust.ts'

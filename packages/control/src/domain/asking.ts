@@ -230,7 +230,13 @@ function statementOf(
     approvalId: approval.id,
     decision,
     approver,
-    ...{ instance, system, operation, input, declarationDigest, nonce, expiresAt },
+    instance,
+    system,
+    operation,
+    input,
+    declarationDigest,
+    nonce,
+    expiresAt,
   }
 }
 

@@ -33,11 +33,13 @@ export function createQuarantines(deps: QuarantineDeps): Quarantines {
     subjects = new Set(bundle.quarantined.map(({ subject }) => subject))
   })
   return {
-    async quarantine({ subject, reason, by }) {
+    async quarantine({ subject, reason, by, risk = 0 }) {
       const since = clock.monotonic()
       const why = checkReason(reason, 'SP_QUARANTINE_REASON')
       checkSubject(subject, deps.trustDomain)
-      const { result, revision } = await publisher.publish((tx) => cut(tx, deps, subject, why, by))
+      const { result, revision } = await publisher.publish((tx) =>
+        cut(tx, deps, { subject, reason: why, by, risk }),
+      )
       if (result.fresh) events.publish('quarantine', { ...result.quarantine, inForce: true })
       const appliedMs = result.fresh ? await deps.applied(revision, since) : undefined
       return {
@@ -100,10 +102,9 @@ interface Cut {
 async function cut(
   tx: Tx,
   deps: QuarantineDeps,
-  subject: string,
-  reason: string,
-  by: string,
+  input: { subject: string; reason: string; by: string; risk: number },
 ): Promise<Cut> {
+  const { subject, reason, by } = input
   const now = deps.clock.now()
   const inForce = await tx
     .selectFrom('quarantines')
@@ -121,6 +122,9 @@ async function cut(
         eb.and([eb('kind', '=', 'agent'), eb('name', '=', agentNameOf(subject))]),
       ]),
     )
+    .orderBy('spiffe_id')
+    // A renewal holds this lock, so that no certificate escapes the revocation below.
+    .forUpdate()
     .execute()
   // A subject that nothing is called would give a false sense of containment.
   if (instances.length === 0 && !deps.publisher.index().findAgent(agentNameOf(subject))) {
@@ -152,7 +156,7 @@ async function cut(
   await deps.incidents.raise(tx, {
     subject,
     status: 'contained',
-    risk: Math.max(0, ...instances.map(({ risk }) => risk)),
+    risk: Math.max(input.risk, ...instances.map(({ risk }) => risk)),
     entry: { at: now, kind: 'quarantine', text: `quarantined by ${by}: ${reason}` },
   })
   return { result: { quarantine, fresh: true }, changed: true }
@@ -260,7 +264,11 @@ async function list(
     const { id, subject, reason, by, at } = row
     const statement = row.release_statement === null ? null : readStatement(row.release_statement)
     views.push({
-      ...{ id, subject, reason, by, at },
+      id,
+      subject,
+      reason,
+      by,
+      at,
       ...(row.released_at === null ? {} : { releasedAt: row.released_at }),
       ...(statement && set
         ? {

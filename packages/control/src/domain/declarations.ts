@@ -181,10 +181,11 @@ async function proposals(tx: Tx, deps: BundlesDeps): Promise<readonly ProposalVi
     .selectFrom('declarations as d')
     .select(['d.digest', 'd.proposed_by', 'd.proposed_at'])
     .where('d.digest', '!=', inForce)
-    .where(({ not, exists, selectFrom }) =>
-      not(
-        exists(
-          selectFrom('superseded_declarations as s')
+    .where((eb) =>
+      eb.not(
+        eb.exists(
+          eb
+            .selectFrom('superseded_declarations as s')
             .select('s.digest')
             .whereRef('s.digest', '=', 'd.digest')
             .where('s.epoch', '=', revision.epoch),

@@ -6,6 +6,7 @@ import type { Store, Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import { agentIsCut } from './cutting.ts'
 import type { Events } from './events.ts'
+import { subjectsOf } from './incident-log.ts'
 import type { JoinKind, JoinTokens } from './joinTokens.ts'
 import type { Publisher } from './publisher.ts'
 import type { Quarantines } from './quarantine.ts'
@@ -65,7 +66,8 @@ export function createIdentities(deps: IdentityDeps): Identities {
           .insertInto('join_tokens')
           .values({
             hash: secretHash('join', token),
-            ...{ kind, name },
+            kind,
+            name,
             created_by: by,
             expires_at: expiresAt,
             used_at: null,
@@ -76,6 +78,8 @@ export function createIdentities(deps: IdentityDeps): Identities {
       return { token, expiresAt }
     },
     async enrol(token, csr) {
+      // Anyone may knock: what holds no token costs one look-up, not the check of a signature.
+      await store.run((db) => peek(db as Tx, clock.now(), token))
       const key = await publicKeyFromCsr(csr)
       const { enrolled, kind } = await store.transaction((tx) => enrol(tx, deps, token, key))
       deps.events.publish('agent', { spiffeId: enrolled.spiffeId, enrolled: true })
@@ -116,6 +120,17 @@ function checkDeclared({ publisher }: IdentityDeps, kind: JoinKind, name: string
   }
 }
 
+async function peek(tx: Tx, now: number, token: string): Promise<void> {
+  const row = await tx
+    .selectFrom('join_tokens')
+    .select('hash')
+    .where('hash', '=', secretHash('join', token))
+    .where('used_at', 'is', null)
+    .where('expires_at', '>', now)
+    .executeTakeFirst()
+  if (!row) throw badToken()
+}
+
 async function enrol(
   tx: Tx,
   deps: IdentityDeps,
@@ -132,11 +147,7 @@ async function enrol(
     .where('expires_at', '>', now)
     .returning(['hash', 'kind', 'name', 'created_by'])
     .executeTakeFirst()
-  if (!spent) {
-    throw new SallyportError('SP_JOIN_TOKEN', 'the join token is not valid, was used, or expired', {
-      fix: 'ask for a new one with `sallyport agent enroll NAME`',
-    })
-  }
+  if (!spent) throw badToken()
   const { kind, name } = spent
   checkDeclared(deps, kind, name)
   if (kind === 'agent' && agentIsCut(deps.quarantine, trustDomain, name)) throw quarantined()
@@ -157,8 +168,13 @@ async function enrol(
   await tx
     .insertInto('instances')
     .values({
-      ...{ spiffe_id: spiffeId, kind, name, enrolled_by: spent.created_by, ...times },
-      ...{ serial: '', not_after: 0 },
+      spiffe_id: spiffeId,
+      kind,
+      name,
+      enrolled_by: spent.created_by,
+      ...times,
+      serial: '',
+      not_after: 0,
     })
     // A gateway that lost its key comes back under its name.
     .onConflict((conflict) =>
@@ -189,6 +205,14 @@ async function renew(
     .where('serial', '=', peer.serial)
     .executeTakeFirst()
   if (!row || presented?.spiffe_id !== spiffeId) throw unknown()
+  // A quarantine takes the same lock: whichever comes second sees the first.
+  const cut = await tx
+    .selectFrom('quarantines')
+    .select('id')
+    .where('subject', 'in', subjectsOf(spiffeId))
+    .where('released_at', 'is', null)
+    .executeTakeFirst()
+  if (cut) throw quarantined()
   if (row.serial === peer.serial) return issue(tx, deps, spiffeId, key, peer.serial)
   const next = await tx
     .selectFrom('certificates')
@@ -253,4 +277,9 @@ const quarantined = (): SallyportError =>
 const unknown = (): SallyportError =>
   new SallyportError('SP_RENEW_UNKNOWN', 'this certificate is not one that can be renewed', {
     fix: 'enrol anew with a join token',
+  })
+
+const badToken = (): SallyportError =>
+  new SallyportError('SP_JOIN_TOKEN', 'the join token is not valid, was used, or has expired', {
+    fix: 'ask for a new one with `sallyport agent enroll NAME`',
   })

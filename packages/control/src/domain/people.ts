@@ -47,7 +47,9 @@ export function createOperators(deps: OperatorDeps): Operators {
     origin: () => trust.relyingParty.origin,
     list: () =>
       declared().map(({ name, displayName, roles }) => ({
-        ...{ name, displayName, roles },
+        name,
+        displayName,
+        roles,
         credentialIds: credentialsOf(name),
       })),
     async createLink({ operator, by }) {

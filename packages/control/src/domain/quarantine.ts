@@ -27,6 +27,8 @@ export interface Quarantines {
     readonly subject: string
     readonly reason: string
     readonly by: string
+    /** What the detector made of it, for the incident. */
+    readonly risk?: number
   }): Promise<{ quarantine: Quarantine; revision: Revision; appliedMs?: number }>
   /** In force, newest first; with those released where asked for. */
   list(options?: { readonly released?: boolean }): Promise<readonly QuarantineView[]>

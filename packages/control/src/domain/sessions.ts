@@ -40,7 +40,9 @@ export function createSessions(deps: {
           .insertInto('sessions')
           .values({
             hash: secretHash('session', session),
-            ...{ operator, method, csrf },
+            operator,
+            method,
+            csrf,
             expires_at: expiresAt,
           })
           .execute(),

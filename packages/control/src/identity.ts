@@ -1,0 +1,48 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { newId } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import { controlId } from '@sallyport/spiffe'
+import type { Issuer } from '@sallyport/spiffe'
+import { IdentityHolder } from '@sallyport/transport'
+import type { IdentityMaterial } from '@sallyport/transport'
+import type { Trust } from './trust.ts'
+
+/** The control plane's own SVID, with a fresh key each time, renewed at half of its life. */
+export function ownIdentity(deps: {
+  readonly issuer: Issuer
+  readonly trust: Trust
+  readonly clock: Clock
+  readonly ttlSeconds: () => number
+  readonly onError: (error: unknown) => void
+}): { readonly holder: IdentityHolder; stop(): void } {
+  const { issuer, trust, clock } = deps
+  const { trustDomain } = trust.pins
+  const spiffeId = controlId(trustDomain, newId('c', clock.now()).slice(2))
+  const make = (): IdentityMaterial => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const { chainPem, notAfter } = issuer.issue({
+      spiffeId,
+      publicKeySpki: publicKey.export({ format: 'der', type: 'spki' }),
+      ttlSeconds: deps.ttlSeconds(),
+      now: clock.now(),
+    })
+    const keyPem = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+    return { chainPem, keyPem, rootsPem: trust.rootsPem, trustDomain, notAfter }
+  }
+  const holder = new IdentityHolder(make())
+  let timer: NodeJS.Timeout
+  const schedule = (ms: number): void => {
+    timer = setTimeout(() => {
+      try {
+        holder.replace(make())
+        schedule((deps.ttlSeconds() * 1000) / 2)
+      } catch (error) {
+        deps.onError(error)
+        schedule(1000)
+      }
+    }, ms)
+    timer.unref()
+  }
+  schedule((deps.ttlSeconds() * 1000) / 2)
+  return { holder, stop: () => clearTimeout(timer) }
+}

@@ -1,0 +1,265 @@
+import { mkdirSync } from 'node:fs'
+import type { RequestListener } from 'node:http'
+import { join } from 'node:path'
+import { errorCode, renderError, systemClock } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import type { Declaration } from '@sallyport/network'
+import { createIssuer, parseSpiffeId } from '@sallyport/spiffe'
+import { declarationDigest } from '@sallyport/wire'
+import { createApprovals } from './domain/asking.ts'
+import type { ControlContext } from './domain/context.ts'
+import { createLimits } from './domain/counting.ts'
+import { createQuarantines } from './domain/cutting.ts'
+import { createBundles } from './domain/declarations.ts'
+import { createEvents } from './domain/event-bus.ts'
+import { createDecisions } from './domain/feed.ts'
+import { createIdentities } from './domain/identities.ts'
+import { createIncidents } from './domain/incident-log.ts'
+import { createOperators } from './domain/people.ts'
+import { createPublisher, REVISION_CHANNEL } from './domain/publisher.ts'
+import { createAgents } from './domain/roster.ts'
+import { createWatch } from './domain/watch.ts'
+import { ownIdentity } from './identity.ts'
+import { boundedServer, closed, listenOnLoopback } from './listen.ts'
+import { createOperatorApi, listenPrivately } from './operator/index.ts'
+import { createHub } from './plane/hub.ts'
+import { planeRoutes } from './plane/routes.ts'
+import { createPlane } from './plane/server.ts'
+import { startEmbeddedPostgres } from './postgres/embedded.ts'
+import { watchStore } from './store/monitor.ts'
+import { openStore } from './store/store.ts'
+import { startSweeper } from './sweeper.ts'
+import { openTrust } from './trust.ts'
+
+export interface ControlOptions {
+  /** Holds `trust/`, made by `initTrust`. */
+  readonly dataDir: string
+  readonly declaration: Declaration
+  /** Port 0 for any free one. */
+  readonly console: { readonly port: number; readonly staticDir?: string }
+  readonly plane: { readonly host: string; readonly port: number }
+  /** `postgres://…`; without it the embedded server runs on `dataDir/pg`. */
+  readonly databaseUrl?: string
+  readonly clock?: Clock
+  /** Told of failures that nobody waits for (default: standard error). */
+  readonly onError?: (error: unknown) => void
+}
+
+export interface Control {
+  /** `http://localhost:PORT` */
+  readonly consoleUrl: string
+  readonly planeAddress: { readonly host: string; readonly port: number }
+  /** Path of the Unix socket for the local administrator. */
+  readonly adminSocket: string
+  /** One-use link for the first operator, until there is one. */
+  readonly bootstrapLink?: string
+  /** What the operator API stands on, for tests and for embedding. */
+  readonly context: ControlContext
+  close(): Promise<void>
+}
+
+/**
+ * Runs the control plane. Never makes a trust root.
+ *
+ * @throws SallyportError `SP_TRUST_*`, `SP_DB_*`, `SP_STORE_*`, `SP_DECLARATION_UNSIGNED`, `SP_LISTEN_FAILED`, `SP_API_SOCKET`
+ */
+export async function startControl(options: ControlOptions): Promise<Control> {
+  const opened = new AsyncDisposableStack()
+  try {
+    return await start(options, opened)
+  } catch (error) {
+    await opened.disposeAsync()
+    throw error
+  }
+}
+
+async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
+  const clock = options.clock ?? systemClock
+  const onError =
+    options.onError ?? ((error: unknown) => void process.stderr.write(`${renderError(error)}\n`))
+  const trust = openTrust(options.dataDir)
+  const { trustDomain } = trust.pins
+
+  let url = options.databaseUrl
+  if (url === undefined) {
+    const postgres = await startEmbeddedPostgres({ dir: join(options.dataDir, 'pg') })
+    opened.defer(() => postgres.stop())
+    url = postgres.url
+  }
+  const store = await openStore(url)
+  opened.defer(() => store.close())
+
+  const events = createEvents(clock)
+  const publisher = await createPublisher({ store, trust, clock, declaration: options.declaration })
+  const monitor = watchStore(store, REVISION_CHANNEL, () => publisher.refresh())
+  opened.defer(() => monitor.stop())
+  const hub = createHub({ publisher, clock, alive: () => monitor.alive() })
+  opened.defer(() => hub.close())
+  publisher.onChange(({ bundle }) => events.publish('revision', bundle.revision))
+
+  const operatorSet = () => publisher.current().bundle.operators?.set
+  // A crash between the first operator's enrolment and the deletion must not leave the key behind.
+  if (operatorSet()) trust.forgetGenesisKey()
+  const incidents = createIncidents({ store, clock, events })
+  const quarantine = createQuarantines({
+    store,
+    clock,
+    trustDomain,
+    publisher,
+    incidents,
+    events,
+    operatorSet,
+    applied: (revision, since) => hub.applied(revision, since),
+  })
+  publisher.onChange(({ bundle }) => {
+    for (const { subject } of bundle.quarantined) hub.drop(subject)
+  })
+  const watch = createWatch({ store, clock, publisher, quarantine, incidents, events, onError })
+  const issuer = createIssuer({ certificatePem: trust.rootsPem, privateKey: trust.caKey })
+  const identities = createIdentities({
+    store,
+    clock,
+    trust,
+    issuer,
+    publisher,
+    quarantine,
+    events,
+    onEnrolled: (spiffeId) => watch.welcome(spiffeId),
+  })
+  const approvals = createApprovals({
+    store,
+    clock,
+    publisher,
+    incidents,
+    events,
+    operatorSet,
+    onStatus: (approval) => hub.pushApproval(approval),
+  })
+  const decisions = createDecisions({
+    store,
+    clock,
+    events,
+    incidents,
+    onItems(gateway, items, seq) {
+      hub.noteItems(gateway, items)
+      watch.observe(items, seq)
+    },
+  })
+  const limits = createLimits({ store, clock, publisher })
+  const bundles = createBundles({ store, clock, publisher, events, operatorSet })
+  let consoleUrl = trust.relyingParty.origin
+  const operators = createOperators({
+    store,
+    clock,
+    publisher,
+    trust,
+    events,
+    consoleUrl: () => consoleUrl,
+  })
+  await watch.start()
+  opened.defer(() => watch.stop().catch(onError))
+  const stopSweeping = startSweeper({ store, clock, approvals, limits, onError })
+  opened.defer(stopSweeping)
+
+  const identity = ownIdentity({
+    issuer,
+    trust,
+    clock,
+    onError,
+    ttlSeconds: () => publisher.index().network.settings.svidTtlSeconds,
+  })
+  opened.defer(() => identity.stop())
+  const plane = createPlane({
+    identity: identity.holder,
+    clock,
+    trustDomain,
+    publisher,
+    quarantine,
+    onError,
+    routes: planeRoutes({ identities, approvals, decisions, limits, quarantine, publisher, hub }),
+    onGateway: (gateway) => hub.note(gateway),
+  })
+  opened.defer(() => plane.close())
+  const planeAddress = await plane.listen(options.plane)
+
+  const context: ControlContext = {
+    clock,
+    trustDomain,
+    approvals,
+    bundles,
+    decisions,
+    events,
+    incidents,
+    operators,
+    get consoleUrl() {
+      return consoleUrl
+    },
+    ...(options.console.staticDir === undefined ? {} : { staticDir: options.console.staticDir }),
+    agents: createAgents({ store, clock, publisher, quarantine }),
+    joinTokens: identities,
+    quarantine,
+    health: {
+      async read() {
+        const shards = monitor.alive() ? await decisions.shards().catch(() => []) : []
+        return {
+          control: 'ok',
+          database: monitor.alive() ? 'ok' : 'unreachable',
+          gateways: hub.health().map((entry) => ({ ...entry, id: shortName(entry.id) })),
+          audit: shards.map((shard) => ({ ...shard, checkpoint: null })),
+        }
+      },
+    },
+  }
+  // The port is known only after listening, and the API has to know its own origin.
+  let handle: RequestListener = (_request, response) => response.writeHead(503).end()
+  const web = await listenOnLoopback((...call) => handle(...call), options.console.port)
+  opened.defer(() => web.close())
+  consoleUrl = `http://localhost:${web.port}`
+  const api = createOperatorApi(context, { onError })
+  opened.defer(() => api.close())
+  handle = api.consoleHandler
+  const adminSocket = join(options.dataDir, 'run', 'admin.sock')
+  mkdirSync(join(options.dataDir, 'run'), { recursive: true, mode: 0o700 })
+  const admin = boundedServer(api.adminHandler)
+  await listenPrivately(admin, adminSocket)
+  opened.defer(() => closed(admin))
+
+  await offer(options.declaration, context, onError)
+  const bootstrapLink = await firstLink(context)
+  return {
+    consoleUrl,
+    planeAddress,
+    adminSocket,
+    ...(bootstrapLink === undefined ? {} : { bootstrapLink }),
+    context,
+    close: () => opened.disposeAsync(),
+  }
+}
+
+/** A `network.yaml` that differs from what is in force waits for signatures; it changes nothing by itself. */
+async function offer(
+  declaration: Declaration,
+  { bundles }: ControlContext,
+  onError: (error: unknown) => void,
+): Promise<void> {
+  if (declarationDigest(declaration) === bundles.digest()) return
+  try {
+    await bundles.propose({ declaration, by: 'file' })
+  } catch (error) {
+    if (errorCode(error) === 'SP_STORE_UNAVAILABLE') throw error
+    onError(error)
+  }
+}
+
+async function firstLink({ operators }: ControlContext): Promise<string | undefined> {
+  if (operators.set()) return undefined
+  const admin = operators.list().find(({ roles }) => roles.includes('admin'))
+  if (!admin) return undefined
+  const { url } = await operators.createLink({ operator: admin.name, by: 'control' })
+  return url
+}
+
+/** The id of a gateway without the domain. */
+function shortName(spiffeId: string): string {
+  return parseSpiffeId(spiffeId).segments.at(-1) ?? spiffeId
+}

@@ -1,0 +1,50 @@
+import type { Clock } from '@sallyport/base'
+import { errorCode } from '@sallyport/base'
+import type { ApprovalKeeper } from './domain/asking.ts'
+import type { LimitKeeper } from './domain/counting.ts'
+import type { Store } from './store/store.ts'
+
+const APPROVALS_MS = 1000
+const REST_MS = 60_000
+const DAY_MS = 86_400_000
+
+/** Marks what ran out, and deletes what nothing reads any more. Nothing relies on it: every reader judges by time itself. */
+export function startSweeper(deps: {
+  readonly store: Store
+  readonly clock: Clock
+  readonly approvals: ApprovalKeeper
+  readonly limits: LimitKeeper
+  readonly onError: (error: unknown) => void
+}): () => void {
+  const { store, clock, approvals, limits } = deps
+  const quietly = (act: () => Promise<unknown>): void => {
+    act().catch((error: unknown) => {
+      // While the database is away there is nothing to sweep.
+      if (errorCode(error) !== 'SP_STORE_UNAVAILABLE') deps.onError(error)
+    })
+  }
+  const sweep = async (): Promise<void> => {
+    const now = clock.now()
+    await store.run(async (db) => {
+      await db.deleteFrom('challenges').where('expires_at', '<=', now).execute()
+      await db.deleteFrom('sessions').where('expires_at', '<=', now).execute()
+      await db
+        .deleteFrom('operator_links')
+        .where('expires_at', '<=', now - DAY_MS)
+        .execute()
+      await db
+        .deleteFrom('join_tokens')
+        .where('expires_at', '<=', now - DAY_MS)
+        .execute()
+    })
+    await limits.sweep()
+  }
+  const timers = [
+    setInterval(() => quietly(() => approvals.expire()), APPROVALS_MS),
+    setInterval(() => quietly(sweep), REST_MS),
+  ]
+  for (const timer of timers) timer.unref()
+  return () => {
+    for (const timer of timers) clearInterval(timer)
+  }
+}
