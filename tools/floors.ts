@@ -46,6 +46,9 @@ for (const file of files) {
     ) {
       problems.push(`${file}: reaches into another package by path: ${specifier}`)
     }
+    if (specifier.startsWith('@sallyport/example-') && !/^packages\/cli\/src\/demo\//.test(file)) {
+      problems.push(`${file}: only the demo may import an example: ${specifier}`)
+    }
     const match = /^@sallyport\/([a-z]+)(\/.*)?$/.exec(specifier)
     if (!match) continue
     const target = FLOOR[match[1] ?? '']
