@@ -18,6 +18,9 @@ const DEFAULT_SETTINGS: Settings = {
   approvalTtlSeconds: 900,
 }
 
+/** Enough for anyone to mend at once; a hostile text must not buy an unbounded report. */
+const MAX_PROBLEMS = 200
+
 export interface ParseOptions {
   /** The name that spans carry. */
   readonly file: string
@@ -30,7 +33,8 @@ export interface ParseOptions {
 
 /**
  * Parses and checks `network.yaml` and the API descriptions it names. Either a network, or every problem found:
- * those of the text's shape first, and once that holds, those of its meaning.
+ * those of the text's shape first, and once that holds, those of its meaning
+ * (at most 200).
  */
 export function parseNetwork(
   text: string,
@@ -44,11 +48,19 @@ export function parseNetwork(
   const raw = located.value as unknown as RawNetwork
 
   const problems: Problem[] = []
+  const enough = new Error('enough problems')
   const report: Report = (code, span, message, why, fix) => {
     problems.push({ code, span, message, why, fix })
+    if (problems.length >= MAX_PROBLEMS) throw enough
   }
-  const network = resolve(raw, located, options, report)
-  checkReferences(network, raw, located, report)
+  let network: Network
+  try {
+    network = resolve(raw, located, options, report)
+    checkReferences(network, raw, located, report)
+  } catch (error) {
+    if (error !== enough) throw error
+    return { problems: inOrder(problems) }
+  }
   return problems.length > 0
     ? { problems: inOrder(problems) }
     : { network: withTokenKinds(network), problems: [] }

@@ -67,11 +67,16 @@ export class Halt extends Error {
   }
 }
 
+const MAX_CANDIDATES = 500
+
 /** The nearest of `known` to a misspelt `name`, as the end of a sentence; empty when nothing is near. */
 export function didYouMean(name: string, known: Iterable<string>): string {
+  if (name.length > 128) return ''
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1
+  let tried = 0
   for (const candidate of known) {
+    if (++tried > MAX_CANDIDATES) break
     const distance = editDistance(name, candidate, bestDistance)
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance]
   }

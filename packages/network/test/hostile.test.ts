@@ -54,6 +54,36 @@ test('the widest accepted file is still read quickly', () => {
   assert.ok(performance.now() - started < 5000, `${performance.now() - started} ms`)
 })
 
+const many = (count: number, line: (i: number) => string): string =>
+  Array.from({ length: count }, (_, i) => line(i)).join('\n')
+const floods: readonly (readonly [string, string, string])[] = [
+  [
+    'flows to nowhere',
+    'flows:\n',
+    `flows:\n${many(2000, (i) => `  - { from: nobody${i}, to: bank, operations: [pay], purpose: p }`)}\n`,
+  ],
+  [
+    'fields of no class',
+    '    fields:\n',
+    `    fields:\n${many(9000, (i) => `      f${i}: secrt`)}\n`,
+  ],
+  ['unknown keys', 'name: small\n', `name: small\n${many(15_000, (i) => `k${i}: 1`)}\n`],
+  [
+    'agents in unknown segments, of long names',
+    'agents:\n',
+    `agents:\n${many(4000, (i) => `  ${'a'.repeat(50)}${i}: { owner: us, segment: ${'b'.repeat(50)}${i} }`)}\n`,
+  ],
+]
+for (const [what, from, to] of floods) {
+  test(`reports ${what} by the thousand quickly and in bounds`, () => {
+    const started = performance.now()
+    const { network, problems } = parse(MINIMAL.replace(from, () => to))
+    assert.equal(network, undefined)
+    assert.ok(problems.length > 100 && problems.length <= 1000, String(problems.length))
+    assert.ok(performance.now() - started < 5000, `${performance.now() - started} ms`)
+  })
+}
+
 test('any damage to a declaration is refused with problems, or changes nothing that is enforced wrongly: never a throw', () => {
   const { network: whole } = parse(MINIMAL)
   assert.ok(whole)
