@@ -34,7 +34,10 @@ export async function post<T>(path: string, body: unknown = {}): Promise<T> {
   })
 }
 
-async function send<T>(path: string, init: RequestInit): Promise<T> {
+async function send<T>(
+  path: string,
+  init: { method: string; headers?: Readonly<Record<string, string>>; body?: string },
+): Promise<T> {
   let response: Response
   try {
     response = await fetch(`/api${path}`, {

@@ -25,10 +25,10 @@ const KEEP_RISK = 240
 /** Which reads an event makes stale. */
 const STALE: Readonly<Record<string, readonly string[]>> = {
   approval: ['/approvals', '/decisions/'],
-  agent: ['/agents'],
+  agent: ['/agents', '/operators'],
   quarantine: ['/agents', '/quarantine', '/incidents', '/network'],
   incident: ['/incidents'],
-  revision: ['/network', '/agents', '/health'],
+  revision: ['/network', '/agents', '/health', '/declaration'],
   risk: ['/agents'],
 }
 

@@ -253,3 +253,53 @@ export interface Health {
     readonly checkpoint: string | null
   }[]
 }
+
+export interface DeclarationStatement {
+  readonly kind: 'declaration'
+  readonly digest: string
+  readonly epoch: number
+}
+
+export interface Proposal {
+  readonly digest: string
+  /** Operator name, or `file` for a `network.yaml` that differs from what is in force. */
+  readonly proposedBy: string
+  readonly proposedAt: number
+  readonly signed: readonly string[]
+  readonly quorum: number
+  readonly diff: readonly {
+    readonly path: string
+    readonly change: 'added' | 'removed' | 'changed'
+    readonly before?: string
+    readonly after?: string
+  }[]
+}
+
+export interface OperatorsStatement {
+  readonly kind: 'operators'
+  readonly set: {
+    readonly version: number
+    readonly quorum: number
+    readonly keys: readonly {
+      readonly operator: string
+      readonly credentialId: string
+      readonly roles: readonly string[]
+    }[]
+  }
+}
+
+export interface OperatorsInfo {
+  readonly operators: readonly {
+    readonly name: string
+    readonly displayName: string
+    readonly roles: readonly OperatorRole[]
+    readonly credentialIds: readonly string[]
+    readonly totp: boolean
+  }[]
+  readonly version: number
+  readonly proposed: {
+    readonly statement: OperatorsStatement
+    readonly signed: readonly string[]
+    readonly quorum: number
+  } | null
+}

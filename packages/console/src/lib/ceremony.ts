@@ -1,6 +1,8 @@
 import type {
   Approval,
   ApprovalStatement,
+  DeclarationStatement,
+  OperatorsStatement,
   ReleaseStatement,
   StatementOptions,
 } from '../api/types.ts'
@@ -77,4 +79,30 @@ async function checkChallenge(offered: StatementOptions<unknown>): Promise<void>
       'the challenge does not belong to the statement on this page; nothing was signed',
     )
   }
+}
+
+/** The same for a declaration: the signature covers its digest. @throws CeremonyError */
+export async function checkDeclaration(
+  digest: string,
+  offered: StatementOptions<DeclarationStatement>,
+): Promise<void> {
+  if (offered.statement.kind !== 'declaration' || offered.statement.digest !== digest) {
+    throw new CeremonyError(
+      'the server asked for a signature over a different declaration; nothing was signed',
+    )
+  }
+  await checkChallenge(offered)
+}
+
+/** The same for a set of operators' keys. @throws CeremonyError */
+export async function checkOperators(
+  shown: OperatorsStatement,
+  offered: StatementOptions<OperatorsStatement>,
+): Promise<void> {
+  if (canonicalJson(shown) !== canonicalJson(offered.statement)) {
+    throw new CeremonyError(
+      'the server asked for a signature over different operators; nothing was signed',
+    )
+  }
+  await checkChallenge(offered)
 }

@@ -22,6 +22,17 @@ export function whyNotRelease(session: SessionInfo): string {
   return holds(session, 'approver') ? '' : 'Releasing needs the role approver or admin.'
 }
 
+/** Why this operator cannot sign a change of the declaration or of the operators that `signed` have signed already. */
+export function whyNotSign(session: SessionInfo, signed: readonly string[]): string {
+  if (signed.includes(session.operator?.name ?? '')) {
+    return 'You have signed it. It needs another person.'
+  }
+  if (session.method === 'totp') {
+    return 'You signed in with a code. Signing needs your passkey: sign out, and in again with it.'
+  }
+  return holds(session, 'admin') ? '' : 'Signing needs the role admin.'
+}
+
 /** Why this operator cannot decide this request at `now`. */
 export function whyNotDecide(session: SessionInfo, approval: Approval, now: number): string {
   switch (approval.status) {

@@ -27,6 +27,8 @@ export function Inspector(props: {
   const name = (id: string): string => graph.nodes.find((each) => each.id === id)?.name ?? id
   const title = link ? `${name(link.from)} → ${name(link.to)}` : (node?.name ?? '')
   return (
+    // Escape closes it from wherever the focus is inside.
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions
     <aside
       className="panel inspector"
       ref={box}

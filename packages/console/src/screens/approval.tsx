@@ -1,16 +1,15 @@
-import { startAuthentication } from '@simplewebauthn/browser'
 import { useState } from 'react'
 import type { ReactNode } from 'react'
 import { Link } from 'wouter'
-import { post } from '../api/client.ts'
 import { invalidate, useResource } from '../api/resource.ts'
 import { useSession } from '../api/session.ts'
-import type { Approval, ApprovalStatement, DecisionDetail, StatementOptions } from '../api/types.ts'
+import type { Approval, ApprovalStatement, DecisionDetail } from '../api/types.ts'
 import { checkApproval } from '../lib/ceremony.ts'
 import { whyNotDecide } from '../lib/may.ts'
 import { instanceName, plural } from '../lib/format.ts'
 import { useNow } from '../lib/now.ts'
 import { passkeyFailure } from '../lib/passkey.ts'
+import { signStatement } from '../lib/sign.ts'
 import { Button } from '../ui/button.tsx'
 import { Page } from '../ui/page.tsx'
 import { Prose } from '../ui/prose.tsx'
@@ -157,12 +156,11 @@ function DecideBox({ approval }: { approval: Approval }): ReactNode {
     setError('')
     try {
       const path = `/approvals/${encodeURIComponent(approval.id)}`
-      const offered = await post<StatementOptions<ApprovalStatement>>(`${path}/options`, {
-        decision,
-      })
-      await checkApproval(approval, decision, session.operator?.name ?? '', offered)
-      const response = await startAuthentication({ optionsJSON: offered.options })
-      await post(`${path}/decide`, { statement: offered.statement, response })
+      await signStatement<ApprovalStatement, unknown>(
+        { options: `${path}/options`, submit: `${path}/decide` },
+        { decision },
+        (offered) => checkApproval(approval, decision, session.operator?.name ?? '', offered),
+      )
     } catch (failure) {
       setError(passkeyFailure(failure))
     } finally {

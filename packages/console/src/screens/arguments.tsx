@@ -33,7 +33,7 @@ export function Arguments({ input }: { input: unknown }): ReactNode {
                 </span>
               )}
               {typeof value === 'number' && Math.abs(value) >= 10_000 && (
-                <span className="num argument-grouped">{count(value)}</span>
+                <span className="num argument-grouped"> ({count(value)})</span>
               )}
             </td>
             <td className="muted">{typeOf(value)}</td>

@@ -156,6 +156,7 @@ function Rows(props: {
   const { rows, end, more } = props
   const [, navigate] = useLocation()
   const box = useRef<HTMLDivElement>(null)
+  const cursor = useRef(0)
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => box.current,
@@ -173,15 +174,10 @@ function Rows(props: {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12 }[event.key]
     if (step === undefined) return
     event.preventDefault()
-    const at = document.activeElement?.getAttribute('data-row')
-    const next = Math.max(
-      0,
-      Math.min(rows.length - 1, at === null || at === undefined ? 0 : Number(at) + step),
-    )
-    virtual.scrollToIndex(next)
-    requestAnimationFrame(() => {
-      box.current?.querySelector<HTMLElement>(`[data-row="${next}"]`)?.focus()
-    })
+    // Keys come faster than frames: the row to go to is kept here, and focused once it is drawn.
+    cursor.current = Math.max(0, Math.min(rows.length - 1, cursor.current + step))
+    virtual.scrollToIndex(cursor.current)
+    focusRow(box.current, () => cursor.current, 10)
   }
   return (
     <div
@@ -227,6 +223,9 @@ function Rows(props: {
                   <Link
                     href={`/decisions/${record.id}`}
                     data-row={item.index}
+                    onFocus={() => {
+                      cursor.current = item.index
+                    }}
                     className="row-link"
                     onKeyDown={(event: KeyboardEvent) => {
                       if (event.key === ' ') {
@@ -253,4 +252,13 @@ function Rows(props: {
       </div>
     </div>
   )
+}
+
+/** Focuses the wanted row in one of the next `frames` frames: the virtual list draws it only after it has scrolled. */
+function focusRow(box: HTMLElement | null, wanted: () => number, frames: number): void {
+  requestAnimationFrame(() => {
+    const row = box?.querySelector<HTMLElement>(`[data-row="${wanted()}"]`)
+    if (row) row.focus({ preventScroll: true })
+    else if (frames > 0) focusRow(box, wanted, frames - 1)
+  })
 }

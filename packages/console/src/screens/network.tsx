@@ -7,6 +7,7 @@ import { duration, plural } from '../lib/format.ts'
 import { ClassChip, Criticality } from '../ui/badge.tsx'
 import { Page } from '../ui/page.tsx'
 import { Copyable, Empty, Facts, Failure, Panel, Skeleton, Tags } from '../ui/parts.tsx'
+import { Changes } from './changes.tsx'
 import { FlowMatrix } from './flow-matrix.tsx'
 
 const SECTIONS = [
@@ -15,6 +16,7 @@ const SECTIONS = [
   ['data', 'Data sets'],
   ['policies', 'Policies'],
   ['settings', 'Settings and limits'],
+  ['changes', 'Changes and operators'],
 ] as const
 
 /** The declaration in force, read-only. */
@@ -70,6 +72,7 @@ export function NetworkPage(): ReactNode {
       {section === 'data' && <DataSets info={data} />}
       {section === 'policies' && <PolicySources info={data} />}
       {section === 'settings' && <Settings info={data} />}
+      {section === 'changes' && <Changes />}
     </Page>
   )
 }
@@ -234,28 +237,6 @@ function Settings({ info: { network, quorum } }: { info: NetworkInfo }): ReactNo
             ['An approval waits', span(settings.approvalTtlSeconds)],
           ]}
         />
-      </Panel>
-      <Panel title="Operators">
-        <table className="table">
-          <thead>
-            <tr>
-              <th scope="col">Operator</th>
-              <th scope="col">Roles</th>
-            </tr>
-          </thead>
-          <tbody>
-            {network.operators.map(({ name, displayName, roles }) => (
-              <tr key={name}>
-                <th scope="row">
-                  {displayName} <span className="muted">{name}</span>
-                </th>
-                <td>
-                  <Tags tags={roles} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
       </Panel>
       <Panel title="Limits">
         {network.limits.length === 0 ? (

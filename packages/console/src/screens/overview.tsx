@@ -1,4 +1,4 @@
-import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from 'react'
+import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useState } from 'react'
 import type { ReactNode } from 'react'
 import { Link, useSearchParams } from 'wouter'
 import { useLive } from '../api/live.ts'
@@ -154,22 +154,19 @@ function LiveMap(props: {
 function useEdges(): readonly Edge[] {
   const read = useResource<readonly Edge[]>('/edges').data
   const live = useLive((state) => state.decisions)
-  const base = useRef<{ read: readonly Edge[] | undefined; upTo: string | undefined }>({
-    read: undefined,
-    upTo: undefined,
-  })
+  const [base, setBase] = useState<{ read: typeof read; upTo: string | undefined }>()
+  // What the read already counted is what was on the page when it came.
+  if (base?.read !== read) setBase({ read, upTo: live[0]?.id })
   useEffect(() => {
     const timer = setInterval(() => invalidate('/edges', 0), 30_000)
     return () => clearInterval(timer)
   }, [])
   return useMemo(() => {
     if (!read) return []
-    // What the read already counted is what was on the page when it came.
-    if (base.current.read !== read) base.current = { read, upTo: live[0]?.id }
-    const end = live.findIndex(({ id }) => id === base.current.upTo)
+    const end = live.findIndex(({ id }) => id === base?.upTo)
     const since = end === -1 ? live : live.slice(0, end)
     return since.reduceRight<readonly Edge[]>(countDecision, read)
-  }, [read, live])
+  }, [read, live, base])
 }
 
 function Counters({ edges }: { edges: readonly Edge[] }): ReactNode {

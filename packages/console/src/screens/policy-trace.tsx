@@ -90,7 +90,7 @@ function Clause({ clause }: { clause: ClauseTrace }): ReactNode {
         <code>{clause.text}</code>
         <span className="clause-word">{word}</span>
         {clause.error !== undefined && <p className="clause-error">{clause.error}</p>}
-        {values.length > 0 && clause.result !== 'true' && (
+        {values.length > 0 && (
           <p className="clause-values">
             {values.map(([name, value]) => (
               <span key={name}>

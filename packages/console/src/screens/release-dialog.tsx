@@ -1,17 +1,16 @@
-import { startAuthentication } from '@simplewebauthn/browser'
 import { useState } from 'react'
 import type { ReactNode } from 'react'
 import { Input } from 'react-aria-components/Input'
 import { Label } from 'react-aria-components/Label'
 import { TextField } from 'react-aria-components/TextField'
-import { post } from '../api/client.ts'
 import { invalidate } from '../api/resource.ts'
 import { useSession } from '../api/session.ts'
-import type { Quarantine, ReleaseResult, ReleaseStatement, StatementOptions } from '../api/types.ts'
+import type { Quarantine, ReleaseResult, ReleaseStatement } from '../api/types.ts'
 import { checkRelease } from '../lib/ceremony.ts'
 import { agentName, instanceName } from '../lib/format.ts'
 import { whyNotRelease } from '../lib/may.ts'
 import { passkeyFailure } from '../lib/passkey.ts'
+import { signStatement } from '../lib/sign.ts'
 import { Button } from '../ui/button.tsx'
 import { ModalDialog } from '../ui/dialog.tsx'
 
@@ -35,12 +34,11 @@ export function ReleaseDialog(props: { quarantine: Quarantine; onClose: () => vo
     try {
       const path = `/quarantine/${encodeURIComponent(id)}/release`
       const text = reason.trim()
-      const offered = await post<StatementOptions<ReleaseStatement>>(`${path}/options`, {
-        reason: text,
-      })
-      await checkRelease(id, subject, text, offered)
-      const response = await startAuthentication({ optionsJSON: offered.options })
-      const result = await post<ReleaseResult>(path, { statement: offered.statement, response })
+      const result = await signStatement<ReleaseStatement, ReleaseResult>(
+        { options: `${path}/options`, submit: path },
+        { reason: text },
+        (offered) => checkRelease(id, subject, text, offered),
+      )
       for (const stale of ['/agents', '/quarantine', '/incidents']) invalidate(stale, 0)
       if (result.released) props.onClose()
       else setWaits(result)

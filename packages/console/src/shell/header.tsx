@@ -1,3 +1,4 @@
+import { useState } from 'react'
 import type { ReactNode } from 'react'
 import { Button } from 'react-aria-components/Button'
 import { Menu, MenuItem, MenuTrigger } from 'react-aria-components/Menu'
@@ -10,6 +11,7 @@ import type { NetworkInfo } from '../api/types.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Icon } from '../ui/icon.tsx'
 import { Countup } from './countup.tsx'
+import { TotpDialog } from './totp-dialog.tsx'
 import { ThemeToggle } from './theme-toggle.tsx'
 
 /** Which network, which revision, how fresh, and who is looking. */
@@ -71,6 +73,7 @@ function Connection(): ReactNode {
 
 function OperatorMenu(): ReactNode {
   const { operator, method } = useSession()
+  const [codes, setCodes] = useState(false)
   if (!operator) return null
   const signOut = async (): Promise<void> => {
     await post('/auth/logout').catch(() => undefined)
@@ -78,28 +81,42 @@ function OperatorMenu(): ReactNode {
     await loadSession()
   }
   return (
-    <MenuTrigger>
-      <Button className="operator" aria-label={`Operator ${operator.displayName}`}>
-        <Icon name="person" />
-        <span>{operator.displayName}</span>
-        <Icon name="down" size={12} />
-      </Button>
-      <Popover className="popover" placement="bottom end">
-        <div className="popover-head">
-          <strong>{operator.displayName}</strong>
-          <span className="muted">
-            {operator.name} · {operator.roles.join(', ')}
-          </span>
-          {method === 'totp' && (
-            <span className="muted">Signed in with a code: may read and contain, not approve.</span>
-          )}
-        </div>
-        <Menu className="menu" onAction={() => void signOut()} aria-label="Operator">
-          <MenuItem id="sign-out" className="menu-item">
-            Sign out
-          </MenuItem>
-        </Menu>
-      </Popover>
-    </MenuTrigger>
+    <>
+      <MenuTrigger>
+        <Button className="operator" aria-label={`Operator ${operator.displayName}`}>
+          <Icon name="person" />
+          <span>{operator.displayName}</span>
+          <Icon name="down" size={12} />
+        </Button>
+        <Popover className="popover" placement="bottom end">
+          <div className="popover-head">
+            <strong>{operator.displayName}</strong>
+            <span className="muted">
+              {operator.name} · {operator.roles.join(', ')}
+            </span>
+            {method === 'totp' && (
+              <span className="muted">
+                Signed in with a code: may read and contain, not approve.
+              </span>
+            )}
+          </div>
+          <Menu
+            className="menu"
+            onAction={(key) => (key === 'codes' ? setCodes(true) : void signOut())}
+            aria-label="Operator"
+          >
+            {method !== 'totp' && (
+              <MenuItem id="codes" className="menu-item">
+                Set up one-time codes
+              </MenuItem>
+            )}
+            <MenuItem id="sign-out" className="menu-item">
+              Sign out
+            </MenuItem>
+          </Menu>
+        </Popover>
+      </MenuTrigger>
+      {codes && <TotpDialog onClose={() => setCodes(false)} />}
+    </>
   )
 }

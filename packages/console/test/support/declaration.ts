@@ -101,7 +101,7 @@ export const MERIDIAN: Network = {
     name: name as string,
     segment: segment as string,
     operations: operations as Operation[],
-    description: `The ${String(name)} of the bank`,
+    description: 'One of the bank’s own systems',
     owner: 'core-platform',
     criticality: 'high',
     protocol: 'http',

@@ -8,6 +8,7 @@ import type {
   Incident,
   Instance,
   NetworkInfo,
+  Proposal,
   Quarantine,
   ReleaseStatement,
 } from '../../src/api/types.ts'
@@ -39,6 +40,23 @@ const fail = (status: number, code: string, detail: string): Result => ({
   body: { code, detail, title: detail, status },
 })
 
+const PROPOSAL: Proposal = {
+  digest: createHash('sha256').update('a proposed declaration').digest('hex'),
+  proposedBy: 'file',
+  proposedAt: Date.now() - 200_000,
+  signed: [],
+  quorum: 1,
+  diff: [
+    {
+      path: 'network.flows[notifier-to-message-gateway].operations',
+      change: 'changed',
+      before: '["send"]',
+      after: '["send","sendBulk"]',
+    },
+    { path: 'policies[notifier-bulk]', change: 'added', after: 'permit (principal in …' },
+  ],
+}
+
 /** The state behind the fixture's API, and every signed-in call of it. */
 export class World {
   readonly network: Network
@@ -46,6 +64,7 @@ export class World {
   readonly approvals: Approval[]
   readonly quarantines: Quarantine[] = []
   readonly incidents: Incident[]
+  proposals: readonly Proposal[] = [PROPOSAL]
   /** Put into every statement that is offered for signing: a control plane that lies. */
   tamper: Partial<ApprovalStatement> = {}
   readonly #events: (readonly [string, unknown])[] = []
@@ -140,6 +159,9 @@ export class World {
       }
       case 'approvals':
         return this.#approve(ask, parts, signing)
+      case 'operators':
+      case 'declaration':
+        return this.#change(ask, signing)
       case 'quarantine':
         return this.#contain(ask, parts, signing)
       default:
@@ -320,7 +342,8 @@ export class World {
 
   #contain(ask: Ask, [, id = '', , act]: readonly string[], signing: Signing): Result {
     if (ask.body === undefined) return ok(this.quarantines)
-    const reason = String(read(ask.body, 'reason') ?? '')
+    const given = read(ask.body, 'reason')
+    const reason = typeof given === 'string' ? given : ''
     if (id === '') {
       if (ask.operator === 'viktor') return fail(403, 'SP_API_ROLE', 'a viewer cannot quarantine')
       const quarantine = {
@@ -354,6 +377,40 @@ export class World {
     this.quarantines.splice(index, 1)
     this.#events.push(['quarantine', { id }])
     return ok({ released: true, signed: [ask.operator], quorum: 1 })
+  }
+
+  #change(ask: Ask, signing: Signing): Result {
+    switch (ask.path) {
+      case '/operators':
+        return ok({
+          operators: this.network.operators.map((each) => ({
+            ...each,
+            credentialIds: each.name === 'olivia' ? ['key-of-olivia'] : [],
+            totp: false,
+          })),
+          version: 1,
+          proposed: null,
+        })
+      case '/operators/links':
+        return ok({ link: 'l', url: 'http://localhost/enrol#l', expiresAt: Date.now() + 1000 })
+      case '/declaration/proposals':
+        return ok(this.proposals)
+      case '/declaration/sign/options': {
+        const statement = { kind: 'declaration', digest: read(ask.body, 'digest'), epoch: 1 }
+        return ok({ statement, options: signing.options(statement) })
+      }
+      case '/declaration/sign': {
+        const statement = read(ask.body, 'statement')
+        if (signing.signer(read(ask.body, 'response'), statement) !== ask.operator) {
+          return fail(403, 'SP_SIGNATURE_INVALID', 'the signature does not cover this statement')
+        }
+        this.proposals = this.proposals.filter(({ digest }) => digest !== read(statement, 'digest'))
+        this.#events.push(['revision', { epoch: 1, n: 43 }])
+        return ok({ live: true, signed: [ask.operator], quorum: 1 })
+      }
+      default:
+        return fail(404, 'SP_API_NOT_FOUND', 'there is no such call')
+    }
   }
 }
 

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import AxeBuilder from '@axe-core/playwright'
+import type { Browser, Page } from 'playwright-core'
+import { launch, visit } from './support/browser.ts'
+import { builtConsole, withFixture } from './support/built.ts'
+import type { Built } from './support/built.ts'
+
+let built: Built
+let browser: Browser
+
+before(async () => {
+  built = await builtConsole()
+  browser = await launch()
+})
+after(async () => {
+  await browser.close()
+  await built.remove()
+})
+
+describe('every screen', () => {
+  it('has no serious fault, in both themes, and nothing the content policy refuses', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+      const of = (code: string): string =>
+        fixture.world.records.findLast((each) => each.code === code)?.id ?? ''
+      const screens: readonly (readonly [string, string])[] = [
+        ['/', '.react-flow__node-entity'],
+        ['/?view=table', '.map-table tbody tr'],
+        ['/?sel=agent%3Apattern-analyst%E2%86%92system%3Acase-store', '.inspector-decisions li'],
+        ['/decisions', '[data-row="3"]'],
+        [`/decisions/${of('SP_NEEDS_APPROVAL')}`, '.verdict'],
+        [`/decisions/${of('SP_DENIED_FORBIDDEN')}`, '.clause'],
+        [`/decisions/${of('SP_DENIED_POLICY_ERROR')}`, '.clause-error'],
+        ['/approvals', '.approval-line'],
+        ['/approvals/apr_1', '.arguments'],
+        ['/agents', 'tbody tr'],
+        ['/agents/pattern-analyst', '.chart canvas'],
+        ['/incidents', 'tbody tr'],
+        ['/incidents/inc_1', '.timeline li'],
+        ['/network', '.matrix'],
+        ['/network?section=systems', 'tbody tr'],
+        ['/network?section=data', '.class-chip'],
+        ['/network?section=policies', '.cedar'],
+        ['/network?section=settings', '.facts'],
+        ['/network?section=changes', '.panel'],
+        ['/nowhere', '.empty'],
+      ]
+      for (const [path, landmark] of screens) {
+        await page.goto(path)
+        await page.locator(landmark).first().waitFor()
+        await faultless(page, path)
+      }
+      await page.goto('/agents/pattern-analyst')
+      await page.getByRole('button', { name: 'Quarantine', exact: true }).click()
+      await page.getByRole('dialog').waitFor()
+      await faultless(page, 'the quarantine dialog')
+      await context.clearCookies()
+      for (const path of ['/', '/enrol#first-link']) {
+        await page.goto(path)
+        await page.getByRole('main').waitFor()
+        await faultless(page, `signed out ${path}`)
+      }
+      assert.deepEqual(complaints, [])
+      await context.close()
+    }))
+})
+
+/** Every rule in the light theme; in the dark one those that look at colours. */
+async function faultless(page: Page, where: string): Promise<void> {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+    const axe = new AxeBuilder({ page }).setLegacyMode()
+    const { violations, passes } = await (
+      colorScheme === 'light'
+        ? axe.withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'])
+        : axe.withRules(['color-contrast', 'link-in-text-block'])
+    ).analyze()
+    assert.ok(passes.length > 0, `axe looked at nothing on ${where}`)
+    const serious = violations
+      .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+      .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join('\n  ')}`)
+    assert.deepEqual(serious, [], `${where} in ${colorScheme}`)
+  }
+}
