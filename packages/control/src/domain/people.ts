@@ -245,8 +245,8 @@ async function propose(tx: Tx, set: OperatorSet, by: string, clock: Clock): Prom
   const values = { operator_set: canonicalJson(set), proposed_by: by, at: clock.now() }
   await tx
     .insertInto('operator_proposal')
-    .values({ only: true, ...values })
-    .onConflict((conflict) => conflict.column('only').doUpdateSet(values))
+    .values({ sole: true, ...values })
+    .onConflict((conflict) => conflict.column('sole').doUpdateSet(values))
     .execute()
 }
 

@@ -296,8 +296,8 @@ class DetectionLoop implements Watch {
     await this.#deps.store.run((db) =>
       db
         .insertInto('detector_state')
-        .values({ only: true, ...values })
-        .onConflict((conflict) => conflict.column('only').doUpdateSet(values))
+        .values({ sole: true, ...values })
+        .onConflict((conflict) => conflict.column('sole').doUpdateSet(values))
         .execute(),
     )
   }

@@ -131,7 +131,9 @@ export function planeRoutes(deps: RouteDeps): PlaneRoute[] {
         const names = ['decisionId', 'instance', 'agent', 'system', 'operation'] as const
         const body = await readBody(request, CALL, [
           ...names,
-          ...['input', 'count', 'declarationDigest'],
+          'input',
+          'count',
+          'declarationDigest',
         ])
         sendJson(
           response,

@@ -6,7 +6,7 @@ type Json<T> = JSONColumnType<T & object>
 
 /** The tables of `migrations/`, as kysely reads and writes them. */
 export interface Database {
-  installation: { only: Generated<boolean>; trust_domain: string; pins_digest: string }
+  installation: { sole: Generated<boolean>; trust_domain: string; pins_digest: string }
   declarations: { digest: string; body: string; proposed_by: string; proposed_at: Int }
   declaration_signatures: {
     digest: string
@@ -16,7 +16,7 @@ export interface Database {
     at: Int
   }
   bundle_head: {
-    only: Generated<boolean>
+    sole: Generated<boolean>
     epoch: Int
     n: Int
     declaration_digest: string
@@ -26,7 +26,7 @@ export interface Database {
   superseded_declarations: { epoch: Int; digest: string }
   operator_sets: { version: number; link: string; at: Int }
   operator_proposal: {
-    only: Generated<boolean>
+    sole: Generated<boolean>
     operator_set: string
     proposed_by: string
     at: Int
@@ -134,7 +134,7 @@ export interface Database {
   }
   call_counts: { agent: string; decision: string; calls: Int }
   detector_state: {
-    only: Generated<boolean>
+    sole: Generated<boolean>
     seq: Int
     snapshot: string
   }

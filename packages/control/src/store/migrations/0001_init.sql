@@ -1,7 +1,7 @@
 -- Times are milliseconds since the epoch. JSON whose bytes were signed or hashed is kept as text, the rest as jsonb.
 
 CREATE TABLE installation (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  sole boolean PRIMARY KEY DEFAULT true CHECK (sole),
   trust_domain text NOT NULL,
   -- SHA-256 of pins.json: a database belongs to one trust root.
   pins_digest text NOT NULL
@@ -25,7 +25,7 @@ CREATE TABLE declaration_signatures (
 
 -- One row: the bundle in force without its declaration. Locking it orders every revision.
 CREATE TABLE bundle_head (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  sole boolean PRIMARY KEY DEFAULT true CHECK (sole),
   epoch bigint NOT NULL,
   n bigint NOT NULL,
   declaration_digest text NOT NULL REFERENCES declarations (digest),
@@ -47,7 +47,7 @@ CREATE TABLE operator_sets (
 );
 
 CREATE TABLE operator_proposal (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  sole boolean PRIMARY KEY DEFAULT true CHECK (sole),
   operator_set text NOT NULL,
   proposed_by text NOT NULL,
   at bigint NOT NULL
@@ -226,7 +226,7 @@ CREATE TABLE call_counts (
 );
 
 CREATE TABLE detector_state (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  sole boolean PRIMARY KEY DEFAULT true CHECK (sole),
   -- The last feed row that the snapshot has taken in.
   seq bigint NOT NULL,
   snapshot text NOT NULL

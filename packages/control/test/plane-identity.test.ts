@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { systemClock } from '@sallyport/base'
+import { initTrust, startControl } from '../src/index.ts'
+import { declarationWith } from './support/declaration.ts'
+import { Peer, TestPlane } from './support/network.ts'
+import { ORIGIN, RP_ID } from './support/signer.ts'
+
+let plane: TestPlane
+let skew = 0
+
+before(async () => {
+  plane = await TestPlane.start(declarationWith(), {
+    clock: { now: () => Date.now() + skew, monotonic: systemClock.monotonic },
+  })
+})
+after(() => plane.close())
+
+test('a trust root is made once, and nothing starts without one', async () => {
+  const { dataDir, declaration } = plane
+  await assert.rejects(initTrust({ dataDir, declaration, rpId: RP_ID, origin: ORIGIN }), {
+    code: 'SP_TRUST_EXISTS',
+  })
+  const bare = join(dataDir, 'elsewhere')
+  const start = startControl({
+    dataDir: bare,
+    declaration,
+    console: { port: 0 },
+    plane: { host: '127.0.0.1', port: 0 },
+  })
+  await assert.rejects(start, { code: 'SP_TRUST_MISSING' })
+  assert.equal(existsSync(join(bare, 'trust')), false)
+})
+
+test('a join token works once, for exactly its kind and name', async () => {
+  const token = await plane.token('agent', 'flagger')
+  const peer = new Peer(plane)
+  const first = await peer.enrol(token)
+  assert.equal(first.status, 200)
+  assert.match(peer.spiffeId, /^spiffe:\/\/bank\.test\/agent\/flagger\/[a-z0-9]+$/)
+  assert.equal(first.body['pins'], undefined)
+  assert.equal((await peer.call('GET', '/v1/status')).body['quarantined'], false)
+
+  const replayed = await new Peer(plane).enrol(token)
+  assert.equal(replayed.status, 403)
+  assert.equal(replayed.body['code'], 'SP_JOIN_TOKEN')
+})
+
+test('two who race with one token: one wins', async () => {
+  const token = await plane.token('agent', 'flagger')
+  const answers = await Promise.all([1, 2, 3, 4].map(() => new Peer(plane).enrol(token)))
+  assert.deepEqual(answers.map(({ status }) => status).toSorted(), [200, 403, 403, 403])
+})
+
+test('an expired join token is refused; just before, it is not', async () => {
+  const early = await plane.token('agent', 'flagger')
+  const late = await plane.token('agent', 'flagger')
+  // Certificates are not judged by this: enrolment has none, and the control plane's own is backdated and renewed.
+  skew = 9.9 * 60_000
+  try {
+    assert.equal(
+      (await plane.control.context.joinTokens.create({ kind: 'agent', name: 'flagger', by: 't' }))
+        .expiresAt >
+        Date.now() + skew,
+      true,
+    )
+    const identities = plane.control.context.joinTokens as unknown as {
+      enrol(token: string, csr: string): Promise<unknown>
+    }
+    await identities.enrol(early, new Peer(plane).csr().csr)
+    skew = 10.1 * 60_000
+    await assert.rejects(identities.enrol(late, new Peer(plane).csr().csr), {
+      code: 'SP_JOIN_TOKEN',
+    })
+  } finally {
+    skew = 0
+  }
+})
+
+test('secrets of another kind are no join tokens, and join tokens nothing else', async () => {
+  const { operators } = plane.control.context
+  const { link } = await operators.createLink({ operator: 'alice', by: 'test' })
+  assert.equal((await operators.openLink(link)).operator, 'alice')
+  const asToken = await new Peer(plane).enrol(link)
+  assert.equal(asToken.body['code'], 'SP_JOIN_TOKEN')
+  const token = await plane.token('agent', 'flagger')
+  await assert.rejects(operators.openLink(token), { code: 'SP_LINK_INVALID' })
+  assert.equal(await operators.session(token), undefined)
+})
+
+test('tokens are for what is declared', async () => {
+  await assert.rejects(plane.token('agent', 'ledger'), { code: 'SP_JOIN_NAME' })
+  await assert.rejects(plane.token('service', 'flagger'), { code: 'SP_JOIN_NAME' })
+  await assert.rejects(plane.token('gateway', '../x'), { code: 'SP_JOIN_NAME' })
+  assert.equal((await plane.enrol('service', 'ledger')).spiffeId.split('/')[3], 'service')
+})
+
+test('a gateway gets its pins, and only a gateway may make gateway calls', async () => {
+  const gateway = await plane.enrol('gateway', 'gw1')
+  assert.equal(gateway.pins?.trustDomain, 'bank.test')
+  assert.equal((await gateway.call('GET', '/v1/bundle')).status, 200)
+  const agent = await plane.enrol('agent', 'flagger')
+  for (const path of ['/v1/bundle', '/v1/stream']) {
+    assert.equal((await agent.call('GET', path)).body['code'], 'SP_PLANE_KIND')
+  }
+  for (const path of ['/v1/feed', '/v1/approvals', '/v1/limits/reserve', '/v1/limits/settle']) {
+    assert.equal((await agent.call('POST', path, {})).body['code'], 'SP_PLANE_KIND')
+  }
+  const stranger = new Peer(plane)
+  for (const path of ['/v1/bundle', '/v1/status']) {
+    const refused = await stranger.call('GET', path)
+    assert.equal(refused.status, 401)
+    assert.equal(refused.body['code'], 'SP_PLANE_IDENTITY')
+  }
+  assert.equal((await gateway.call('GET', '/v1/nothing')).status, 404)
+  assert.equal((await gateway.call('POST', '/v1/status', {})).status, 405)
+})
+
+test('renewal follows one lineage; the same request again has the same answer', async () => {
+  const peer = await plane.enrol('agent', 'flagger')
+  const old = peer.holder
+  const { csr, keyPem } = peer.csr()
+  const first = await peer.call('POST', '/v1/renew', { csr })
+  const again = await peer.call('POST', '/v1/renew', { csr })
+  assert.equal(first.status, 200)
+  assert.deepEqual(again, first)
+  peer.take(first, keyPem)
+  assert.equal((await peer.renew()).status, 200)
+  const { quarantine } = plane.control.context
+  assert.equal(quarantine.isQuarantined(peer.spiffeId), false)
+
+  // A thief renews from the certificate that was superseded, with a key of his own.
+  const thief = new Peer(plane)
+  thief.holder = old
+  const stolen = await thief.call('POST', '/v1/renew', { csr: thief.csr().csr })
+  assert.equal(stolen.status, 403)
+  assert.equal(stolen.body['code'], 'SP_RENEW_SUPERSEDED')
+  assert.equal(quarantine.isQuarantined(peer.spiffeId), true)
+  assert.equal((await peer.renew()).body['code'], 'SP_QUARANTINED')
+  const { bundle } = plane.control.context.bundles.current()
+  assert.ok(bundle.quarantined.some(({ subject }) => subject === peer.spiffeId))
+  assert.ok(bundle.revokedSerials.length >= 3)
+  const status = await peer.call('GET', '/v1/status')
+  assert.deepEqual(status.body, { instance: peer.spiffeId, quarantined: true })
+})
+
+test('hostile bodies are refused with their code', async () => {
+  const gateway = await plane.enrol('gateway', 'gw2')
+  const refused = async (text: string): Promise<unknown> =>
+    (await gateway.raw('POST', '/v1/limits/settle', text)).body['code']
+  assert.equal(await refused('{"reservationId":"r","commit":true}'), 'SP_LIMIT_RESERVATION')
+  assert.equal(
+    await refused('{"reservationId":"r","reservationId":"s","commit":true}'),
+    'SP_JSON_DUPLICATE_KEY',
+  )
+  assert.equal(
+    await refused('{"__proto__":{},"reservationId":"r","commit":true}'),
+    'SP_JSON_FORBIDDEN_KEY',
+  )
+  assert.equal(await refused('{"reservationId":"r","commit":"yes"}'), 'SP_PLANE_BODY')
+  assert.equal(await refused('{"reservationId":"r","commit":true,"more":1}'), 'SP_PLANE_BODY')
+  assert.equal(await refused('{"reservationId":"r"}'), 'SP_PLANE_BODY')
+  assert.equal(await refused('[1]'), 'SP_PLANE_BODY')
+  assert.equal(await refused('{'), 'SP_JSON_SYNTAX')
+  assert.equal(await refused('['.repeat(5000)), 'SP_JSON_TOO_DEEP')
+  assert.equal(await refused(`"${'x'.repeat(20_000)}"`), 'SP_JSON_TOO_LARGE')
+  assert.equal(
+    (await new Peer(plane).call('POST', '/v1/enroll', { token: 'x', csr: 'y' })).body['code'],
+    'SP_JOIN_TOKEN',
+  )
+  const token = await plane.token('agent', 'flagger')
+  const noCsr = await new Peer(plane).call('POST', '/v1/enroll', { token, csr: 'y' })
+  assert.equal(noCsr.status, 400)
+})
