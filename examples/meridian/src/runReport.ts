@@ -40,6 +40,7 @@ export class RunReport {
   readonly #rings: Set<string>[] = []
   readonly #counts = new Map<string, number>()
   readonly #byLayer: Record<string, Record<string, number>> = {}
+  readonly #paymentsRead = new Map<string, number>()
   #approvedHolds = 0
   #failedCalls = 0
   #attempts = 0
@@ -79,6 +80,16 @@ export class RunReport {
     const event = word(fact['event'])
     this.#counts.set(event, this.count(event) + 1)
     this.#take(event, fact)
+  }
+
+  /** Every account of any ring that was reported, as the case store knows it. */
+  reportedAccounts(): ReadonlySet<string> {
+    return new Set(this.#rings.flatMap((ring) => [...ring]))
+  }
+
+  /** How many payments an agent says it has read. */
+  paymentsRead(who: string): number {
+    return this.#paymentsRead.get(who) ?? 0
   }
 
   summary(): RunSummary {
@@ -125,6 +136,9 @@ export class RunReport {
         if (Array.isArray(accounts)) this.#rings.push(new Set(accounts.map(word)))
         break
       }
+      case 'payments-read':
+        this.#paymentsRead.set(word(fact['who']), number('total', 0))
+        break
       case 'hold-decided':
         if (fact['status'] === 'approved') this.#approvedHolds++
         break

@@ -94,6 +94,8 @@ let pending: Pending | undefined
 
 function start(): Worker {
   const started = new Worker(new URL('./worker.ts', import.meta.url), {
+    // Flags of the parent, such as --input-type, need not make sense for a worker.
+    execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: 512 },
   })
   started.on('message', (message: { id: number; reply: WorkerReply }) => {
