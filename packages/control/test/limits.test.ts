@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { systemClock } from '@sallyport/base'
+import { declarationWith } from './support/declaration.ts'
+import { TestPlane } from './support/network.ts'
+import type { Answer, Peer } from './support/network.ts'
+
+let plane: TestPlane
+let gateway: Peer
+let agent: Peer
+let skew = 0
+let decisions = 0
+
+const limit = (id: string, over: object) => ({
+  id,
+  description: id,
+  agents: ['flagger'],
+  operations: ['core.hold'],
+  windowSeconds: 600,
+  ...over,
+})
+
+before(async () => {
+  const declaration = declarationWith({
+    limits: [
+      limit('calls', { maxCalls: 20 }),
+      limit('sums', { maxSum: { input: 'amount', max: 1000 } }),
+      limit('both', { maxCalls: 5, maxSum: { input: 'amount', max: 100 } }),
+      limit('sliding', { windowSeconds: 60, maxCalls: 3 }),
+      limit('shared', { maxCalls: 4 }),
+    ],
+  })
+  plane = await TestPlane.start(declaration, {
+    clock: { now: () => Date.now() + skew, monotonic: systemClock.monotonic },
+  })
+  gateway = await plane.enrol('gateway', 'gw1')
+  agent = await plane.enrol('agent', 'flagger')
+})
+after(() => plane?.close())
+
+const reserve = (limitId: string, amount = 0, over: object = {}): Promise<Answer> =>
+  gateway.call('POST', '/v1/limits/reserve', {
+    limitId,
+    instance: agent.spiffeId,
+    agent: 'flagger',
+    amount,
+    decisionId: `dec_${++decisions}`,
+    ...over,
+  })
+
+const granted = ({ body }: Answer): boolean => body['granted'] === true
+
+const settle = (answer: Answer, commit: boolean): Promise<Answer> =>
+  gateway.call('POST', '/v1/limits/settle', {
+    reservationId: answer.body['reservationId'],
+    commit,
+  })
+
+test('sixty at once: exactly the limit is granted, in flight included', async () => {
+  const answers = await Promise.all(Array.from({ length: 60 }, () => reserve('calls')))
+  assert.equal(answers.filter(granted).length, 20)
+  const refused = answers.find((answer) => !granted(answer))
+  const retry = Number(refused?.body['retryAfterSeconds'])
+  assert.ok(retry > 0 && retry <= 611, String(retry))
+})
+
+test('sums never exceed the limit, whatever the amounts and their order', async () => {
+  const amounts = Array.from({ length: 50 }, (_, i) => (i * 37) % 90)
+  const answers = await Promise.all(
+    amounts.map(async (amount) => ({ amount, answer: await reserve('sums', amount) })),
+  )
+  const sum = answers.reduce((s, { amount, answer }) => s + (granted(answer) ? amount : 0), 0)
+  assert.ok(sum <= 1000 && sum > 900, String(sum))
+  // Nothing smaller than what is left would have been refused at the end.
+  assert.equal(granted(await reserve('sums', 1000 - sum)), true)
+  assert.equal(granted(await reserve('sums', 1)), false)
+})
+
+test('what is released counts no more; what is committed or never settled does', async () => {
+  const first = await reserve('both', 60)
+  assert.equal(granted(await reserve('both', 41)), false)
+  assert.equal((await settle(first, false)).status, 200)
+  const second = await reserve('both', 90)
+  assert.equal(granted(second), true)
+  assert.equal((await settle(second, true)).status, 200)
+  // Saying it again changes nothing; saying the opposite is refused.
+  assert.equal((await settle(second, true)).status, 200)
+  assert.equal((await settle(second, false)).body['code'], 'SP_LIMIT_RESERVATION')
+  assert.equal(granted(await reserve('both', 11)), false)
+  assert.equal(granted(await reserve('both', 10)), true)
+})
+
+test('the window slides', async () => {
+  for (let i = 0; i < 3; i++) assert.equal(granted(await reserve('sliding')), true)
+  const refused = await reserve('sliding')
+  assert.equal(granted(refused), false)
+  const { limits } = { limits: Number(refused.body['retryAfterSeconds']) }
+  skew = 55_000
+  try {
+    const late = await plane.control.context.bundles.digest()
+    assert.ok(late)
+    assert.equal(granted(await reserve('sliding')), false)
+  } finally {
+    skew = 0
+  }
+  assert.ok(limits >= 60 && limits <= 62, String(limits))
+})
+
+test('all instances of an agent share its limit', async () => {
+  const other = await plane.enrol('agent', 'flagger')
+  const answers = await Promise.all(
+    [agent, other, agent, other, agent, other].map((peer) =>
+      reserve('shared', 0, { instance: peer.spiffeId }),
+    ),
+  )
+  assert.equal(answers.filter(granted).length, 4)
+})
+
+test('a request that is repeated counts once; one that is bent is refused', async () => {
+  const same = { decisionId: 'dec_same' }
+  const [first, again] = [await reserve('sums', 0, same), await reserve('sums', 0, same)]
+  assert.equal(again.body['reservationId'], first.body['reservationId'])
+  assert.equal(granted(await reserve('sums', 5, same)), false)
+  const code = async (amount: unknown, over: object = {}): Promise<unknown> =>
+    (await reserve('sums', amount as number, over)).body['code']
+  assert.equal(await code(-5), 'SP_LIMIT_REQUEST')
+  assert.equal(await code(0.5), 'SP_PLANE_BODY')
+  assert.equal(await code('5'), 'SP_PLANE_BODY')
+  assert.equal(await code(0, { limitId: 'none' }), 'SP_LIMIT_UNKNOWN')
+  assert.equal(await code(0, { agent: 'analyst' }), 'SP_LIMIT_UNKNOWN')
+  assert.equal(
+    await code(0, { instance: 'spiffe://bank.test/agent/analyst/1' }),
+    'SP_LIMIT_REQUEST',
+  )
+})
