@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { after, test } from 'node:test'
 import { checkPolicies, closeCedar, EntityStore, loadPolicySet } from '@sallyport/cedar'
-import type { CedarJson } from '@sallyport/cedar'
+import type { CedarJson, PolicySet } from '@sallyport/cedar'
 import {
   deriveEntities,
   deriveSchema,
@@ -40,10 +40,11 @@ function decide(
   purpose: string,
   situation: Situation,
   extra: Readonly<Record<string, CedarJson>>,
+  policySet: PolicySet = set,
 ): boolean {
   const id = `spiffe://meridian.example/agent/${agent}/1`
   const { labels = [], risk = 0, approvals = [] } = situation
-  const answer = set.decide(
+  const answer = policySet.decide(
     {
       principal: { type: 'Instance', id },
       action: { type: 'Action', id: action },
@@ -243,6 +244,75 @@ test('each agent sees exactly the fields its task needs', () => {
     customerId: 'read',
     currency: 'read',
   })
+})
+
+test('what each agent sees of rings, cases, accounts and holds is exactly this', () => {
+  const seen = (agent: string, call: string, dataset: string): string =>
+    (index.findDataset(dataset)?.fields ?? [])
+      .filter((field) => treatment(agent, call, `${dataset}.${field.name}`) === 'read')
+      .map((field) => field.name)
+      .join(' ')
+  const ring = 'id pattern accounts score caseId reportedAt'
+  const aCase = 'id kind status openedAt accounts pattern summary notes'
+  assert.deepEqual(
+    [
+      seen('monitor', 'core-banking.getAccount', 'accounts'),
+      seen('pattern-analyst', 'case-store.report_ring', 'rings'),
+      seen('account-flagger', 'case-store.list_rings', 'rings'),
+      seen('sanctions-screener', 'case-store.list_rings', 'rings'),
+      seen('case-manager', 'case-store.list_rings', 'rings'),
+      seen('case-manager', 'case-store.get_case', 'cases'),
+      seen('case-manager', 'case-store.add_note', 'notes'),
+      seen('sar-drafter', 'case-store.get_case', 'cases'),
+      seen('account-flagger', 'core-banking.listHolds', 'holds'),
+    ],
+    [
+      'id customerId openedAt balance currency status',
+      'id pattern score caseId reportedAt',
+      ring,
+      ring,
+      ring,
+      aCase,
+      'id caseId at text',
+      `${aCase} sarId sarStatus`,
+      'id accountId amount currency status',
+    ],
+  )
+})
+
+test('the bounds hold even if someone later permits everything', async () => {
+  const source = '@id("careless") permit (principal, action, resource);'
+  const careless = await loadPolicySet({
+    policies: [...policies, { id: 'careless', source }],
+    schema: deriveSchema(network),
+  })
+  const file = (agent: string): boolean =>
+    decide(
+      agent,
+      'case-store.file_sar',
+      { type: 'System', id: 'case-store' },
+      'filing',
+      EVERY_EVIDENCE,
+      { input: { sarId: 'x' } },
+      careless,
+    )
+  assert.equal(file('sar-filer'), true)
+  assert.equal(file('sar-drafter'), false)
+  for (const way of ['read', 'mask', 'tokenise']) {
+    const sees = (agent: string): boolean =>
+      decide(
+        agent,
+        `field.${way}`,
+        { type: 'Field', id: 'cases.sarStatus' },
+        'notification',
+        {},
+        { operation: 'case-store.list_cases' },
+        careless,
+      )
+    assert.equal(sees('sar-filer'), true)
+    assert.equal(sees('notifier'), false)
+    assert.equal(sees('account-flagger'), false)
+  }
 })
 
 test('the pseudonyms of both ends of a payment are of one kind, and a ring is reported under them', () => {
