@@ -156,6 +156,15 @@ test('sessions end: by signing out, by idling 15 minutes, after 8 hours', async 
   site.control.advance(15 * 60_000)
   assert.equal((await idle.browser.get('/api/agents')).status, 401)
 
+  const listening = await site.enrolled('ada')
+  for (let minutes = 0; minutes < 15; minutes += 5) {
+    const stream = await listening.browser.open({ path: '/api/events' })
+    assert.equal(stream.statusCode, 200)
+    stream.destroy()
+    site.control.advance(5 * 60_000)
+  }
+  assert.equal((await listening.browser.get('/api/events')).status, 401)
+
   const long = await site.enrolled('ada')
   for (let minutes = 0; minutes < 8 * 60 - 10; minutes += 10) {
     site.control.advance(10 * 60_000)

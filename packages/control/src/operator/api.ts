@@ -5,6 +5,7 @@ import type { ControlContext } from '../domain/context.ts'
 import { serveFile } from './files.ts'
 import { checkCsrf, checkSource, sessionCookie, sessionSetCookie } from './guard.ts'
 import { readBody, sendJson, sendProblem, setSecurityHeaders } from './http.ts'
+import { IdleWatch } from './idle.ts'
 import { openApi } from './openapi.ts'
 import { authorise } from './route.ts'
 import type { ApiCall, Principal, Route } from './route.ts'
@@ -50,7 +51,8 @@ export function createOperatorApi(
 ): OperatorApi {
   const origin = new URL(options.origin ?? context.consoleUrl).origin
   const staticDir = options.staticDir ?? context.staticDir
-  const streams = new Streams(context)
+  const idle = new IdleWatch(context.clock)
+  const streams = new Streams(context, idle)
   const totp = new TotpDoor(context.operators, context.clock)
   const routes: Route[] = [
     ...sessionRoutes(context, totp, (secret) => streams.end(secret)),
@@ -89,6 +91,8 @@ export function createOperatorApi(
   ): Promise<void> => {
     const { route, params } = router.find(request.method ?? '', url.pathname)
     authorise(route.access, principal)
+    // A page that only listens is not in use.
+    if (principal.kind === 'operator' && !('stream' in route)) idle.touch(principal.secret)
     if (route.method === 'POST' && principal.kind === 'operator') {
       checkCsrf(request, principal.view.csrf)
     }
@@ -124,7 +128,7 @@ export function createOperatorApi(
         await serveFile(staticDir, request, response, url.pathname)
         return
       }
-      const principal = await principalOf(context, request)
+      const principal = await principalOf(context, idle, request)
       if (principal.kind === 'operator') OPERATOR_CALLS.add(request)
       await answer(request, response, url, principal)
     }),
@@ -142,11 +146,17 @@ const OPERATOR_CALLS = new WeakSet<IncomingMessage>()
 
 async function principalOf(
   { operators }: ControlContext,
+  idle: IdleWatch,
   request: IncomingMessage,
 ): Promise<Principal> {
   const secret = sessionCookie(request)
+  if (secret !== undefined && idle.left(secret) === 0) {
+    await operators.endSession(secret)
+    return { kind: 'nobody' }
+  }
   const view = secret === undefined ? undefined : await operators.session(secret)
   if (secret === undefined || !view) return { kind: 'nobody' }
+  idle.meet(secret)
   return { kind: 'operator', secret, view }
 }
 
@@ -196,11 +206,13 @@ function lastEventId(request: IncomingMessage): string | undefined {
 /** Open event streams, by the session that opened them. */
 class Streams {
   readonly #context: ControlContext
+  readonly #idle: IdleWatch
   readonly #bySession = new Map<string, Set<() => void>>()
   readonly #stopWatching: () => void
 
-  constructor(context: ControlContext) {
+  constructor(context: ControlContext, idle: IdleWatch) {
     this.#context = context
+    this.#idle = idle
     // An operator who is removed, or loses a key, loses the streams too.
     this.#stopWatching = context.events.subscribe(({ type }) => {
       if (type === 'revision') void this.#recheck()
@@ -213,7 +225,10 @@ class Streams {
     const closers = this.#bySession.get(key) ?? new Set()
     this.#bySession.set(key, closers)
     const lifetimeMs = operator
-      ? Math.max(0, operator.view.expiresAt - this.#context.clock.now())
+      ? Math.min(
+          Math.max(0, operator.view.expiresAt - this.#context.clock.now()),
+          this.#idle.left(operator.secret),
+        )
       : NO_SESSION_LIFETIME_MS
     await streamEvents(this.#context.events, response, lastEventId, { lifetimeMs, closers })
     if (closers.size === 0) this.#bySession.delete(key)

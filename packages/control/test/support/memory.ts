@@ -10,7 +10,6 @@ import type { ControlEvent, Events } from '../../src/domain/events.ts'
 import type { Operators, SessionView } from '../../src/domain/operators.ts'
 import type { QuarantineView, ReleaseStatement } from '../../src/domain/quarantine.ts'
 
-const IDLE_MS = 15 * 60_000
 const ABSOLUTE_MS = 8 * 3_600_000
 const digest = 'a'.repeat(64)
 
@@ -200,12 +199,6 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
   }
 }
 
-interface Session {
-  readonly view: SessionView
-  readonly ends: number
-  idle: number
-}
-
 function memoryOperators(
   origin: string,
   declaration: Declaration,
@@ -216,7 +209,7 @@ function memoryOperators(
   set: () => OperatorSet
 } {
   const links = new Map<string, string>()
-  const sessions = new Map<string, Session>()
+  const sessions = new Map<string, SessionView>()
   const challenges = new Map<string, string>()
   const secrets = new Map<string, string>()
   const steps = new Map<string, number>()
@@ -279,27 +272,22 @@ function memoryOperators(
     startSession: async ({ operator, method }) => {
       const session = randomBytes(32).toString('base64url')
       const csrf = randomBytes(16).toString('base64url')
+      const expiresAt = now() + ABSOLUTE_MS
       const view = {
         operator,
         displayName: operator,
         roles: rolesOf(operator),
         method,
         csrf,
-        expiresAt: now() + IDLE_MS,
+        expiresAt,
       }
-      sessions.set(hashed(session), { view, ends: now() + ABSOLUTE_MS, idle: now() + IDLE_MS })
+      sessions.set(hashed(session), view)
       return { session, view }
     },
     session: async (secret) => {
-      const held = sessions.get(hashed(secret))
-      if (!held || held.ends <= now() || held.idle <= now()) return undefined
-      if (
-        held.view.method === 'passkey' &&
-        !keys.some((key) => key.operator === held.view.operator)
-      )
-        return undefined
-      held.idle = now() + IDLE_MS
-      return { ...held.view, expiresAt: Math.min(held.ends, held.idle) }
+      const view = sessions.get(hashed(secret))
+      if (!view || view.expiresAt <= now()) return undefined
+      return keys.some((key) => key.operator === view.operator) ? view : undefined
     },
     endSession: async (secret) => {
       sessions.delete(hashed(secret))
