@@ -31,7 +31,7 @@ const MIN_RETIRE_MS = 250
  */
 export class Generation {
   readonly pool: Pool
-  readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #timers = new Map<TLSSocket, Set<NodeJS.Timeout>>()
 
   constructor(options: {
     readonly identity: IdentityHolder
@@ -64,6 +64,11 @@ export class Generation {
         expect: (peer) => kindOf(peer.id)?.kind === 'gateway',
         onConnected: (socket, peer) => {
           freshness.met(peer)
+          this.#timers.set(socket, new Set())
+          socket.once('close', () => {
+            for (const timer of this.#timers.get(socket) ?? []) clearTimeout(timer)
+            this.#timers.delete(socket)
+          })
           const half = (peer.notAfter - clock.now()) / 2
           this.#after(Math.max(MIN_RETIRE_MS, half), socket, options.retire)
         },
@@ -73,28 +78,25 @@ export class Generation {
   }
 
   /** Lets calls under way end, and closes. */
-  async drain(): Promise<void> {
-    await this.pool.close()
-    for (const timer of this.#timers) clearTimeout(timer)
+  drain(): Promise<void> {
+    return this.pool.close()
   }
 
-  async destroy(): Promise<void> {
-    for (const timer of this.#timers) clearTimeout(timer)
-    await this.pool.destroy()
+  destroy(): Promise<void> {
+    return this.pool.destroy()
   }
 
+  /** Runs later, unless the socket closes first. */
   #after(delay: number, socket: TLSSocket, run: () => void): void {
+    const timers = this.#timers.get(socket)
+    if (!timers) return
     const timer = setTimeout(
       () => {
-        this.#timers.delete(timer)
+        timers.delete(timer)
         run()
       },
       Math.min(delay, 2_147_483_647),
     ).unref()
-    this.#timers.add(timer)
-    socket.once('close', () => {
-      clearTimeout(timer)
-      this.#timers.delete(timer)
-    })
+    timers.add(timer)
   }
 }

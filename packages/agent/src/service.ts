@@ -53,10 +53,13 @@ export async function createService(options: ServiceOptions): Promise<Service> {
   const clock = options.clock ?? systemClock
   const audience = serviceId(options.identity.holder.current().trustDomain, options.name)
   const used = new UsedTokens()
-  const refuse = (error: unknown, request: IncomingMessage, response: ServerResponse): void => {
+  const refuse = (
+    error: unknown,
+    remoteAddress: string | undefined,
+    response: ServerResponse,
+  ): void => {
     const code = error instanceof SallyportError ? error.code : 'SP_INTERNAL'
     const status = error instanceof SallyportError ? statusOf(code) : 500
-    const { remoteAddress } = request.socket
     options.onRefused?.({
       code,
       reason: error instanceof SallyportError ? (error.detail ?? error.message) : String(error),
@@ -85,6 +88,8 @@ export async function createService(options: ServiceOptions): Promise<Service> {
       keepAliveTimeout: 30_000,
     },
     (request, response) => {
+      // Read now: a socket that closes meanwhile takes it away.
+      const { remoteAddress } = request.socket
       const run = async (): Promise<void> => {
         try {
           const body = await readWhole(request, options.maxBodyBytes ?? 1_048_576)
@@ -92,7 +97,7 @@ export async function createService(options: ServiceOptions): Promise<Service> {
           used.take(call, clock.now())
           await options.handler(replay(request, body), response, call)
         } catch (error) {
-          refuse(error, request, response)
+          refuse(error, remoteAddress, response)
         }
       }
       void run()
@@ -140,17 +145,28 @@ async function authenticate(
   })
 }
 
-async function readWhole(request: IncomingMessage, limit: number): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request) {
-    // Without an encoding set, a request yields buffers.
-    const bytes = chunk as Buffer
-    size += bytes.length
-    if (size > limit) throw new SallyportError('SP_REQUEST_TOO_LARGE', 'the request is too large')
-    chunks.push(bytes)
-  }
-  return Buffer.concat(chunks)
+/** By events, because leaving an iteration early would destroy the socket that the refusal still has to travel on. */
+function readWhole(request: IncomingMessage, limit: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let size = 0
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size <= limit) chunks.push(chunk)
+      else {
+        request.pause()
+        reject(new SallyportError('SP_REQUEST_TOO_LARGE', 'the request is too large'))
+      }
+    })
+    request.once('end', () => {
+      resolve(Buffer.concat(chunks))
+    })
+    // A request that breaks off is closed without an end; after an end this settles nothing.
+    request.once('close', () => {
+      reject(new SallyportError('SP_REQUEST_BROKEN', 'the request broke off'))
+    })
+    request.once('error', reject)
+  })
 }
 
 /** The same request with its body still to be read, less the token, which is nobody's business behind the door. */

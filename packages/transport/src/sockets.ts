@@ -57,12 +57,15 @@ export class SocketIndex {
   }
 }
 
-/** Destroys a socket without letting the kernel send on. */
+/**
+ * Destroys a socket at once. TCP is reset, so that the kernel sends nothing of what it still holds; where Node cannot
+ * reset (a Unix socket, one still connecting, one whose end is already under way) it is closed.
+ */
 export function cutSocket(socket: Duplex): void {
   // A TLS socket refuses to reset; the TCP socket under it can. Node keeps that one as `_parent`.
   const under: unknown = Reflect.get(socket, '_parent')
   const tcp = under instanceof Socket ? under : socket
-  if (tcp instanceof Socket && !tcp.destroyed) {
+  if (tcp instanceof Socket && resettable(tcp) && !socket.writableEnded) {
     try {
       tcp.resetAndDestroy()
     } catch {
@@ -70,4 +73,9 @@ export function cutSocket(socket: Duplex): void {
     }
   }
   socket.destroy()
+}
+
+/** During a shutdown libuv refuses the reset, and Node then forgets the handle without ever closing it. */
+function resettable(socket: Socket): boolean {
+  return !socket.destroyed && !socket.connecting && !socket.writableEnded
 }

@@ -78,6 +78,8 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
       SALLYPORT_GATEWAY: `unix:${gatewayPath}`,
       SALLYPORT_PLANE: `unix:${planePath}`,
     })
+    // Nobody else is to use the sockets of a program that is gone.
+    child.once('exit', cut)
     const stop = stopper(child, cut)
     const left = 'prefix' in isolation ? await shown(child) : isolation.reason
     if (left !== undefined && options.isolate === 'require') {

@@ -3,6 +3,7 @@ import { connect, createServer } from 'node:net'
 import type { Socket } from 'node:net'
 
 import { SallyportError } from '@sallyport/base'
+import { cutSocket } from '@sallyport/transport'
 import type { Target } from '@sallyport/transport'
 
 export interface Relay {
@@ -27,7 +28,13 @@ export async function startRelay(path: string, target: Target): Promise<Relay> {
     // Whatever ends one side ends the other, below; there is nobody to tell.
     socket.on('error', () => undefined)
   }
+  let severed = false
   const server = createServer({ allowHalfOpen: true }, (near) => {
+    // Accepted by the kernel before the cut, handed over after it.
+    if (severed) {
+      near.destroy()
+      return
+    }
     const far = connect({ ...target, allowHalfOpen: true })
     track(near)
     track(far)
@@ -54,17 +61,11 @@ export async function startRelay(path: string, target: Target): Promise<Relay> {
   return {
     path,
     cut() {
+      if (severed) return
+      severed = true
       server.close()
       rmSync(path, { force: true })
-      for (const socket of open) {
-        try {
-          // A reset drops what the kernel still holds for either side.
-          socket.resetAndDestroy()
-        } catch {
-          // The Unix side cannot be reset; closing it is all there is.
-          socket.destroy()
-        }
-      }
+      for (const socket of open) cutSocket(socket)
     },
   }
 }
