@@ -4,7 +4,10 @@ import { App } from './app.tsx'
 import './styles/tokens.css'
 import './styles/base.css'
 import './styles/parts.css'
+import './styles/controls.css'
 import './styles/shell.css'
+import './styles/overview.css'
+import './styles/decisions.css'
 import './styles/screens.css'
 
 const root = document.getElementById('root')

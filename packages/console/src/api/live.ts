@@ -4,7 +4,7 @@ import { loadSession } from './session.ts'
 import type { DecisionRecord } from './types.ts'
 
 /** What reaches the page from `GET /api/events`. */
-export interface RiskEvent {
+interface RiskEvent {
   readonly instance: string
   readonly score: number
   readonly at: number

@@ -1,9 +1,9 @@
 /** The declaration as `GET /api/network` sends it: `@sallyport/network`'s Network, as far as the console reads it. */
-export type DataClass = 'public' | 'internal' | 'confidential' | 'restricted'
-export type Criticality = 'low' | 'medium' | 'high' | 'critical'
+type DataClass = 'public' | 'internal' | 'confidential' | 'restricted'
+type Criticality = 'low' | 'medium' | 'high' | 'critical'
 export type OperatorRole = 'viewer' | 'responder' | 'approver' | 'admin'
 
-export interface Segment {
+interface Segment {
   readonly name: string
   readonly description: string
   readonly owner: string
@@ -18,7 +18,7 @@ export interface Agent {
   readonly roles: readonly string[]
 }
 
-export interface Operation {
+interface Operation {
   readonly name: string
   readonly description: string
   readonly kind: 'read' | 'write'
@@ -28,7 +28,7 @@ export interface Operation {
   readonly returns: Readonly<Record<string, string>>
 }
 
-export interface System {
+interface System {
   readonly name: string
   readonly description: string
   readonly owner: string
@@ -41,7 +41,7 @@ export interface System {
   readonly operations: readonly Operation[]
 }
 
-export interface DataSet {
+interface DataSet {
   readonly name: string
   readonly description: string
   readonly system: string
@@ -63,7 +63,7 @@ export interface Flow {
   readonly purpose: string
 }
 
-export interface Limit {
+interface Limit {
   readonly id: string
   readonly description: string
   readonly agents: readonly string[]

@@ -2,7 +2,7 @@
 import type { PublicKeyCredentialRequestOptionsJSON } from '@simplewebauthn/browser'
 import type { Agent, Flow, Network, OperatorRole, PolicySource } from './network-types.ts'
 
-export interface Revision {
+interface Revision {
   readonly epoch: number
   readonly n: number
 }
@@ -40,14 +40,14 @@ export interface Instance {
 }
 
 /** A signal that raised the risk: its sentence, and what it weighed where known. */
-export interface RiskReason {
+interface RiskReason {
   readonly signal?: string
   readonly text: string
   readonly points?: number
   readonly at?: number
 }
 
-export interface Counts {
+interface Counts {
   readonly allow: number
   readonly deny: number
   readonly needs: number
@@ -68,7 +68,7 @@ export interface Edge extends Counts {
 
 export type DecisionKind = 'allow' | 'deny' | 'needs'
 
-export interface PolicyError {
+interface PolicyError {
   readonly policyId: string
   readonly message: string
 }
@@ -125,14 +125,14 @@ export interface PolicyTrace {
 }
 
 /** `@sallyport/decide`'s OutcomeExplanation, without the outcome that the record repeats. */
-export interface Explanation {
+interface Explanation {
   readonly summary: string
   readonly remedies: readonly string[]
   readonly cedar: { readonly policies: readonly PolicyTrace[] }
 }
 
 /** Where in the log the record stands. */
-export interface AuditPosition {
+interface AuditPosition {
   readonly shard: string
   readonly index: number
 }

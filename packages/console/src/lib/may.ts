@@ -3,7 +3,7 @@ import type { Approval, SessionInfo } from '../api/types.ts'
 const RANK = { viewer: 0, responder: 1, approver: 2, admin: 3 } as const
 
 /** Whether the operator holds a role, or one above it. The server decides; this only spares a pointless press. */
-export function holds(session: SessionInfo, role: keyof typeof RANK): boolean {
+function holds(session: SessionInfo, role: keyof typeof RANK): boolean {
   return session.operator?.roles.some((held) => RANK[held] >= RANK[role]) ?? false
 }
 

@@ -32,10 +32,26 @@ const REFUSALS: Readonly<Record<string, OutcomeText>> = {
     icon: 'noflow',
     meaning: 'The call runs along no declared flow. It was refused before any policy was asked.',
   },
-  SP_LIMITED: {
+  SP_LIMIT_REACHED: {
     label: 'Limited',
-    icon: 'needs',
-    meaning: 'A declared limit is used up for now.',
+    icon: 'pause',
+    meaning: 'A declared limit is used up for now. Policy had nothing against the call.',
+  },
+  SP_LIMIT_UNAVAILABLE: {
+    label: 'Limit unknown',
+    icon: 'broken',
+    meaning: 'Nobody could say whether a declared limit still had room, and that denies.',
+  },
+  SP_QUARANTINED: {
+    label: 'Quarantined',
+    icon: 'lock',
+    meaning: 'The instance is cut off. Policies are not asked until an operator releases it.',
+  },
+  SP_STALE: {
+    label: 'Stale',
+    icon: 'broken',
+    meaning:
+      'The gateway had not heard from the control plane for longer than this call may bear, and that denies.',
   },
 }
 
@@ -51,5 +67,11 @@ export function outcomeOf(decision: DecisionKind, code: string): OutcomeText {
       meaning: 'The same call would be allowed with the approval named below.',
     }
   }
-  return REFUSALS[code] ?? { label: 'Refused', icon: 'deny', meaning: `Refused with code ${code}.` }
+  return (
+    REFUSALS[code] ?? {
+      label: 'Refused',
+      icon: 'deny',
+      meaning: `The gateway refused it with ${code}, whatever policies say.`,
+    }
+  )
 }

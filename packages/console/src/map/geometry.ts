@@ -6,7 +6,7 @@ export const GAP_X = 12
 export const GAP_Y = 9
 export const ZONE = { top: 30, side: 12, bottom: 12 } as const
 
-export interface LayoutNode {
+interface LayoutNode {
   readonly id: string
   readonly zone: string
   readonly side: 'left' | 'right'

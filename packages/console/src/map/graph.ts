@@ -33,7 +33,7 @@ export interface MapGraph {
 }
 
 /** Above so many agents and systems the map draws segments until a filter narrows it. */
-export const READABLE_NODES = 160
+const READABLE_NODES = 160
 
 /** What a link mostly needs said about it: a refusal outranks a wait, a wait an allow, all outrank silence. */
 export function linkTone(link: MapLink): DecisionKind | 'idle' {

@@ -44,7 +44,7 @@ export function GateNode({ data }: NodeProps): ReactNode {
     <div className={data['cursor'] === true ? 'map-gate cursor' : 'map-gate'}>
       <span className="map-gate-name">
         <Icon name="gate" size={14} />
-        {gateways === 1 ? 'gateway' : plural(gateways, 'gateway')}
+        {gateways === 0 ? 'no gateway' : gateways === 1 ? 'gateway' : plural(gateways, 'gateway')}
       </span>
     </div>
   )

@@ -59,7 +59,8 @@ export function AgentPage({ name }: { name: string }): ReactNode {
       title={data.name}
       heading={
         <>
-          {data.name} <AgentState agent={data} />
+          {data.name}{' '}
+          <AgentState agent={data} whole={active.some(({ subject }) => subject === whole)} />
         </>
       }
       lead={data.description}

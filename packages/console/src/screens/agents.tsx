@@ -94,12 +94,18 @@ function Row({ agent }: { agent: AgentInfo }): ReactNode {
 }
 
 /** Running, not running, or how much of it is quarantined. */
-export function AgentState({ agent }: { agent: AgentInfo }): ReactNode {
+export function AgentState({
+  agent,
+  whole = false,
+}: {
+  agent: AgentInfo
+  whole?: boolean
+}): ReactNode {
   const cut = agent.instances.filter(({ quarantined }) => quarantined).length
-  if (cut > 0) {
+  if (cut > 0 || whole) {
     return (
       <Badge tone="deny" icon="lock">
-        {cut === agent.instances.length
+        {whole || cut === agent.instances.length
           ? 'Quarantined'
           : `${cut} of ${agent.instances.length} quarantined`}
       </Badge>

@@ -51,11 +51,13 @@ export function ApprovalPage({ id }: { id: string }): ReactNode {
     >
       <div className="columns">
         <div className="column-main">
-          <Panel title="Exactly what you would sign">
+          <Panel
+            title={data.status === 'pending' ? 'Exactly what you would sign' : 'The arguments'}
+          >
             <Arguments input={data.input} />
             <p className="panel-text muted small">
-              Your signature covers these arguments, this instance and this operation. If anything
-              in them changes, it is void; it is used once.
+              A signature covers these arguments, this instance and this operation. If anything in
+              them changes, it is void; it is used once.
             </p>
           </Panel>
           <DecideBox approval={data} />

@@ -8,6 +8,8 @@ import { instanceName } from '../lib/format.ts'
 import { useTheme } from '../lib/theme.ts'
 
 const HEIGHT = 132
+/** Of lines, in turn: none is the colour of an outcome. Classes `line-0` … draw the legend. */
+const LINES = ['--accent', '--line-a', '--line-b', '--muted']
 
 /** Risk of each instance since this page connected: one stepped line an instance. */
 export function RiskChart({ instances }: { instances: readonly Instance[] }): ReactNode {
@@ -31,7 +33,7 @@ export function RiskChart({ instances }: { instances: readonly Instance[] }): Re
       ticks: { show: false },
       font: '11px sans-serif',
     }
-    const lines = ['--accent', '--deny', '--needs', '--allow']
+
     const chart = new uPlot(
       {
         width: element.clientWidth,
@@ -39,6 +41,7 @@ export function RiskChart({ instances }: { instances: readonly Instance[] }): Re
         tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), 'Etc/UTC'),
         legend: { show: false },
         cursor: { show: false },
+        padding: [8, 24, 0, 0],
         scales: { y: { range: [0, 100] } },
         axes: [
           {
@@ -52,7 +55,7 @@ export function RiskChart({ instances }: { instances: readonly Instance[] }): Re
           {},
           ...series.split(' ').map((name, i) => ({
             label: instanceName(name),
-            stroke: resolve(element, color(lines[i % lines.length] ?? '--accent')),
+            stroke: resolve(element, color(LINES[i % LINES.length] ?? '--accent')),
             width: 1.75,
             spanGaps: true,
             points: { show: false },
@@ -82,7 +85,20 @@ export function RiskChart({ instances }: { instances: readonly Instance[] }): Re
   const now = instances.map(
     ({ spiffeId, risk }) => `${instanceName(spiffeId)} ${Math.round(risk)} of 100`,
   )
-  return <div ref={box} className="chart" role="img" aria-label={`Risk: ${now.join(', ')}`} />
+  return (
+    <>
+      <div ref={box} className="chart" role="img" aria-label={`Risk: ${now.join(', ')}`} />
+      {instances.length > 1 && (
+        <ul className="chart-legend" aria-hidden="true">
+          {instances.map(({ spiffeId }, i) => (
+            <li key={spiffeId} className={`line-${i % LINES.length}`}>
+              {instanceName(spiffeId)}
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
+  )
 }
 
 const chartOf = new WeakMap<Element, uPlot>()

@@ -1,11 +1,29 @@
 import { createHash } from 'node:crypto'
 import type { Network } from '../../src/api/network-types.ts'
-import type { DecisionDetail, DecisionRecord, Edge, Explanation } from '../../src/api/types.ts'
+import type { DecisionDetail, DecisionRecord, Edge, Proposal } from '../../src/api/types.ts'
 
 const hex = (text: string): string => createHash('sha256').update(text).digest('hex')
 
+/** A change of the declaration on disk that waits for a signature. */
+export const PROPOSAL: Proposal = {
+  digest: hex('a proposed declaration'),
+  proposedBy: 'file',
+  proposedAt: Date.now() - 200_000,
+  signed: [],
+  quorum: 1,
+  diff: [
+    {
+      path: 'network.flows[notifier-to-message-gateway].operations',
+      change: 'changed',
+      before: '["send"]',
+      after: '["send","sendBulk"]',
+    },
+    { path: 'policies[notifier-bulk]', change: 'added', after: 'permit (principal in …' },
+  ],
+}
+
 /** A small seeded generator: the same data in every run. */
-export function seeded(seed: number): () => number {
+function seeded(seed: number): () => number {
   let state = seed
   return () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0
@@ -166,7 +184,7 @@ export function detailOf(item: DecisionRecord, index: number): DecisionDetail {
   }
 }
 
-function explain(item: DecisionRecord): Explanation | null {
+function explain(item: DecisionRecord): DecisionDetail['explanation'] {
   if (item.decision === 'allow') return null
   const scope = {
     text: 'principal in Agent::"account-flagger"',

@@ -14,7 +14,7 @@ import type {
 } from '../../src/api/types.ts'
 import { POLICIES } from './declaration.ts'
 import { canonical } from './passkeys.ts'
-import { detailOf, edgesOf, history, instanceOf, record } from './records.ts'
+import { detailOf, edgesOf, history, instanceOf, PROPOSAL, record } from './records.ts'
 
 export interface Result {
   readonly status: number
@@ -39,23 +39,6 @@ const fail = (status: number, code: string, detail: string): Result => ({
   status,
   body: { code, detail, title: detail, status },
 })
-
-const PROPOSAL: Proposal = {
-  digest: createHash('sha256').update('a proposed declaration').digest('hex'),
-  proposedBy: 'file',
-  proposedAt: Date.now() - 200_000,
-  signed: [],
-  quorum: 1,
-  diff: [
-    {
-      path: 'network.flows[notifier-to-message-gateway].operations',
-      change: 'changed',
-      before: '["send"]',
-      after: '["send","sendBulk"]',
-    },
-    { path: 'policies[notifier-bulk]', change: 'added', after: 'permit (principal in …' },
-  ],
-}
 
 /** The state behind the fixture's API, and every signed-in call of it. */
 export class World {

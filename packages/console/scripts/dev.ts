@@ -1,6 +1,6 @@
-/** `node test/support/serve.ts [PORT]`: the built console over the fixture, with traffic, for people who work on it. */
-import { Fixture } from './api.ts'
-import { record } from './records.ts'
+/** `node scripts/dev.ts [PORT]`: the built console over the fixture, with traffic, for people who work on it. */
+import { Fixture } from '../test/support/api.ts'
+import { record } from '../test/support/records.ts'
 
 const fixture = new Fixture()
 await fixture.start(Number(process.argv[2] ?? 7600))
