@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { SallyportError } from '@sallyport/base'
 import { Secret, TOTP } from 'otpauth'
 import { SoftAuthenticator } from './support/authenticator.ts'
 import type { Bend, CreationOptions, RequestOptions } from './support/authenticator.ts'
@@ -94,6 +95,42 @@ test('refused registrations: other origin, RP or challenge, no user verification
   const stolen = await attempt(link, { challenge: String(offered.body['challenge']) })
   assert.equal(stolen.status, 401)
   assert.equal((await attempt(link, {})).status, 200)
+})
+
+test('a passkey that gateways could not verify is not enrolled, and the link stays good', async () => {
+  const { link } = await site.control.context.operators.createLink({ operator: 'bob', by: 'test' })
+  const offCurve = Buffer.concat([
+    Buffer.from('a5010203262001215820', 'hex'),
+    Buffer.alloc(32, 1),
+    Buffer.from('225820', 'hex'),
+    Buffer.alloc(32, 1),
+  ])
+  const attempt = async (bend: Bend): Promise<Answer> => {
+    const tab = site.browser()
+    const options = await tab.post('/api/auth/register/options', { link })
+    const passkey = new SoftAuthenticator(site.origin)
+    const response = passkey.create(options.body as unknown as CreationOptions, bend)
+    return tab.post('/api/auth/register/verify', { link, response })
+  }
+  const keys = site.control.context.operators.set()?.keys.length
+  assert.equal((await attempt({ publicKey: offCurve })).body['code'], 'SP_SIGNATURE_KEY')
+  assert.equal(site.control.context.operators.set()?.keys.length, keys)
+  assert.equal((await attempt({})).status, 200)
+})
+
+test('why a call failed in detail is for operators, not for strangers', async () => {
+  const refused = await login(new SoftAuthenticator(site.origin), {})
+  assert.equal(refused.body['detail'], refused.body['title'])
+  const { passkey, browser } = await site.enrolled('vic')
+  const bent = await login(passkey, { origin: 'https://evil.test' })
+  assert.equal(bent.body['detail'], bent.body['title'])
+  site.control.failWith(new SallyportError('SP_TEST', 'it failed', { detail: 'threshold 10' }))
+  const told = await browser.get('/api/agents')
+  site.control.failWith(undefined)
+  assert.deepEqual(
+    [told.body['title'], told.body['detail']],
+    ['it failed', 'it failed: threshold 10'],
+  )
 })
 
 test('a passkey signs in; each sign-in is a new session', async () => {

@@ -28,25 +28,18 @@ export async function streamEvents(
     response.end()
     ended.resolve()
   }
-  let sent = -Infinity
   const send = (event: ControlEvent): void => {
-    if (event.id <= sent) return
-    sent = event.id
     response.write(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event.data)}\n\n`)
     if (response.writableLength > MAX_BUFFERED_BYTES) response.destroy()
   }
-  // Subscribed before the past is read, and ids only grow: nothing falls between, nothing comes twice.
-  const waiting: ControlEvent[] = []
-  let live = false
-  const unsubscribe = events.subscribe((event) => (live ? send(event) : waiting.push(event)))
+  // Nothing is awaited from here to the subscription, so no event falls between or comes twice.
   if (lastEventId !== undefined) {
     const id = Number(lastEventId)
     const missed = Number.isSafeInteger(id) ? events.since(id) : undefined
     if (missed) missed.forEach(send)
     else response.write('event: reset\ndata: {}\n\n')
   }
-  waiting.forEach(send)
-  live = true
+  const unsubscribe = events.subscribe(send)
 
   const heartbeat = setInterval(() => response.write(': alive\n\n'), HEARTBEAT_MS)
   const lifetime = setTimeout(end, Math.min(options.lifetimeMs, 2 ** 31 - 1))

@@ -7,6 +7,8 @@ export interface Bend {
   readonly origin?: string
   readonly challenge?: string
   readonly flags?: number
+  /** A COSE key to register in place of the real one. */
+  readonly publicKey?: Buffer
 }
 
 export interface CreationOptions {
@@ -51,7 +53,7 @@ export class SoftAuthenticator {
       Buffer.alloc(16),
       Buffer.from([0, id.length]),
       id,
-      this.#publicKey,
+      bend.publicKey ?? this.#publicKey,
     ])
     const authData = Buffer.concat([this.#head(this.#rpId, bend.flags ?? 0x45), attested])
     // {"fmt": "none", "attStmt": {}, "authData": bytes}
