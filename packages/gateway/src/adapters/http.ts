@@ -1,0 +1,173 @@
+import { canonicalJson } from '@sallyport/base'
+import type { JsonValue } from '@sallyport/base'
+import type { CedarJson } from '@sallyport/cedar'
+import type { HttpBinding, InputType, Operation, System } from '@sallyport/network'
+import type { UpstreamRequest } from '../calls/types.ts'
+import { encodeComponent, isPlainSegment } from '../edge/target.ts'
+import { Refusal } from '../refusal.ts'
+
+/** A path template split at its slashes; a parameter carries its name. */
+type Part = { readonly text: string } | { readonly parameter: string }
+
+/** An operation with an HTTP binding, ready to be matched. */
+export interface Route {
+  readonly operation: Operation
+  readonly binding: HttpBinding
+  readonly parts: readonly Part[]
+}
+
+export interface RouteMatch {
+  readonly route: Route
+  /** Decoded path parameters. */
+  readonly path: ReadonlyMap<string, string>
+}
+
+/** The routes of one HTTP system, literal segments before parameters. */
+export function routesOf(system: System): readonly Route[] {
+  return system.operations
+    .flatMap((operation) => {
+      const { binding } = operation
+      return binding.kind === 'http' ? [{ operation, binding, parts: partsOf(binding.path) }] : []
+    })
+    .toSorted((a, b) => specificity(b).localeCompare(specificity(a)))
+}
+
+function partsOf(template: string): Part[] {
+  if (template === '/') return []
+  return template
+    .slice(1)
+    .split('/')
+    .map((text) =>
+      text.startsWith('{') && text.endsWith('}') ? { parameter: text.slice(1, -1) } : { text },
+    )
+}
+
+const specificity = (route: Route): string =>
+  route.parts.map((part) => ('text' in part ? '1' : '0')).join('')
+
+/** The route of a canonical request below its system; undefined where none is declared. */
+export function matchRoute(
+  routes: readonly Route[],
+  method: string,
+  segments: readonly string[],
+): RouteMatch | undefined {
+  for (const route of routes) {
+    if (route.binding.method !== method || route.parts.length !== segments.length) continue
+    const path = new Map<string, string>()
+    const fits = route.parts.every((part, i) => {
+      const segment = segments[i] ?? ''
+      if ('text' in part) return part.text === segment
+      path.set(part.parameter, segment)
+      return true
+    })
+    if (fits) return { route, path }
+  }
+  return undefined
+}
+
+/**
+ * The untyped input of a request: path, query and body members, each from the one place declared for it.
+ *
+ * @throws Refusal `SP_INPUT_UNKNOWN`, `SP_INPUT_TYPE`, `SP_REQUEST_BODY`
+ */
+export function rawInput(
+  match: RouteMatch,
+  query: ReadonlyMap<string, string>,
+  body: JsonValue | undefined,
+): Record<string, JsonValue> {
+  const { operation, binding } = match.route
+  const members: [string, JsonValue][] = []
+  for (const [name, text] of [...match.path, ...query]) {
+    const place = match.path.has(name) ? 'path' : 'query'
+    const declared = Object.hasOwn(binding.parameters, name) ? binding.parameters[name] : undefined
+    // A name that is in the path is not looked for in the query, and the other way round.
+    if (declared !== place || (place === 'path' && query.has(name))) throw unknown(name)
+    const schema = operation.input.members[name]?.schema
+    if (schema === undefined) throw unknown(name)
+    members.push([name, fromText(name, text, schema)])
+  }
+  members.push(...bodyMembers(binding, body))
+  return Object.fromEntries(members)
+}
+
+function bodyMembers(binding: HttpBinding, body: JsonValue | undefined): [string, JsonValue][] {
+  if (body === undefined) return []
+  if (!takesBody(binding) || typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw new Refusal('SP_REQUEST_BODY', 'the request body is not the object declared', {
+      status: 400,
+    })
+  }
+  const given = Object.entries(body)
+  for (const [name] of given) {
+    if (!Object.hasOwn(binding.parameters, name) || binding.parameters[name] !== 'body') {
+      throw unknown(name)
+    }
+  }
+  return given
+}
+
+const takesBody = (binding: HttpBinding): boolean =>
+  Object.values(binding.parameters).includes('body')
+
+const unknown = (name: string): Refusal =>
+  new Refusal('SP_INPUT_UNKNOWN', `the input \`${name.slice(0, 120)}\` is not declared`, {
+    status: 400,
+  })
+
+/** Texts of paths and queries, as their schema types them; only canonical spellings. */
+function fromText(name: string, text: string, schema: InputType): JsonValue {
+  if (schema.type === 'long' && /^(?:0|-?[1-9]\d{0,15})$/.test(text)) return Number(text)
+  if (schema.type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
+  if (schema.type === 'string') return text
+  throw new Refusal('SP_INPUT_TYPE', `the input \`${name}\` has not the type declared`, {
+    status: 400,
+  })
+}
+
+/**
+ * The request to forward, built from the typed input alone, so that the upstream reads just what was authorised.
+ *
+ * @param base path of the upstream's URL, without a trailing slash
+ * @throws Refusal `SP_INPUT_VALUE` for a value that cannot stand in a path
+ */
+export function forwardHttp(
+  route: Route,
+  input: Readonly<Record<string, CedarJson>>,
+  base: string,
+): UpstreamRequest {
+  const { binding } = route
+  let path = base
+  for (const part of route.parts) {
+    path += `/${'text' in part ? encodeComponent(part.text) : pathValue(part.parameter, input)}`
+  }
+  const query = Object.keys(input)
+    .filter((name) => binding.parameters[name] === 'query')
+    .toSorted()
+    .map((name) => `${encodeComponent(name)}=${encodeComponent(scalarText(input[name]))}`)
+  if (query.length > 0) path += `?${query.join('&')}`
+  const body = Object.fromEntries(
+    Object.entries(input).filter(([name]) => binding.parameters[name] === 'body'),
+  )
+  return {
+    method: binding.method,
+    path: path === '' ? '/' : path,
+    body: takesBody(binding) ? Buffer.from(canonicalJson(body)) : undefined,
+  }
+}
+
+function pathValue(name: string, input: Readonly<Record<string, CedarJson>>): string {
+  const text = scalarText(input[name])
+  // A restored token was never checked as a path segment.
+  if (!isPlainSegment(text)) {
+    throw new Refusal('SP_INPUT_VALUE', `the input \`${name}\` cannot stand in a path`, {
+      status: 400,
+    })
+  }
+  return encodeComponent(text)
+}
+
+function scalarText(value: CedarJson | undefined): string {
+  if (typeof value === 'string') return value
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  throw new Refusal('SP_INPUT_TYPE', 'a path or query input is not a single value', { status: 400 })
+}

@@ -1,0 +1,151 @@
+import { join } from 'node:path'
+import { canonicalJson, sha256Hex } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import { openKeyring } from '@sallyport/seal'
+import type { Keyring } from '@sallyport/seal'
+import { openLog } from '@sallyport/tlog'
+import type { Log } from '@sallyport/tlog'
+import { encodeRecord } from '@sallyport/wire'
+import type { AuditRecord, EventRecord, SealedValue } from '@sallyport/wire'
+import { Refusal } from '../refusal.ts'
+import { readIfThere, writeDurably } from '../state/files.ts'
+import { logSigner, secretFile } from './keys.ts'
+import { Throttle } from './throttle.ts'
+
+export interface AuditOptions {
+  readonly dataDir: string
+  readonly trustDomain: string
+  readonly id: string
+  /** SPIFFE id of this gateway. */
+  readonly gateway: string
+  readonly clock: Clock
+}
+
+export interface LoggedRecord {
+  readonly index: number
+  readonly record: AuditRecord
+  readonly explanation?: unknown
+}
+
+/** Sealed plaintexts above this are cut to their digest: a log record has at most 65,535 bytes. */
+const MAX_SEALED = 20_000
+/** Events that strangers can cause are written at most this often a second and subject. */
+const EVENTS_PER_SECOND = 20
+
+/** The gateway's shard of the audit log. What cannot be made durable did not happen: callers refuse. */
+export class Audit {
+  readonly log: Log
+  readonly #keyring: Keyring
+  readonly #options: AuditOptions
+  readonly #throttle: Throttle
+  #listener: ((logged: LoggedRecord) => void) | undefined
+
+  private constructor(log: Log, keyring: Keyring, options: AuditOptions) {
+    this.log = log
+    this.#keyring = keyring
+    this.#options = options
+    this.#throttle = new Throttle(EVENTS_PER_SECOND, options.clock)
+  }
+
+  /** @throws SallyportError `SP_LOG_*`, `SP_SEAL_*`, `SP_GATEWAY_STATE` */
+  static async open(options: AuditOptions): Promise<Audit> {
+    const { dataDir, trustDomain, id } = options
+    const signer = await logSigner(dataDir)
+    const kek = await secretFile(join(dataDir, 'seal.key'))
+    const dir = join(dataDir, 'log')
+    const origin = `${trustDomain}/gateway/${id}`
+    if ((await readIfThere(join(dir, 'origin')))?.trim() !== origin) {
+      await writeDurably(join(dir, 'origin'), `${origin}\n`)
+    }
+    const log = await openLog({ dir, origin, signer })
+    try {
+      return new Audit(log, await openKeyring({ dir: join(dataDir, 'keyring'), kek }), options)
+    } catch (error) {
+      await log.close()
+      throw error
+    }
+  }
+
+  /** True once the log cannot be written any more. */
+  get failed(): boolean {
+    return this.log.failed
+  }
+
+  /** Called with every record as it becomes durable, in order. */
+  onRecord(listener: (logged: LoggedRecord) => void): void {
+    this.#listener = listener
+  }
+
+  /** What every record begins with. */
+  base(): { readonly v: 1; readonly at: number; readonly gateway: string } {
+    return { v: 1, at: this.#options.clock.now(), gateway: this.#options.gateway }
+  }
+
+  /**
+   * Appends a record; it takes its place in the log in the turn of this call, and is durable when this resolves.
+   *
+   * @param explanation goes to the feed beside the record, not into the log
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`
+   */
+  async append(record: AuditRecord, explanation?: unknown): Promise<number> {
+    try {
+      const { index } = await this.log.append(encodeRecord(record))
+      this.#listener?.({ index, record, ...(explanation === undefined ? {} : { explanation }) })
+      return index
+    } catch (cause) {
+      throw new Refusal('SP_AUDIT_UNAVAILABLE', 'the call cannot be recorded', {
+        status: 503,
+        cause,
+      })
+    }
+  }
+
+  /** Appends an event of the gateway's own. Not awaited: a log that fails shows at the next call. */
+  event(event: string, facts: Partial<Pick<EventRecord, 'code' | 'subject' | 'facts'>> = {}): void {
+    const record: EventRecord = { ...this.base(), kind: 'event', event, facts: {}, ...facts }
+    this.append(record).catch(() => undefined)
+  }
+
+  /** The same for what peers can cause as often as they like; what is left out is counted in the next one. */
+  boundedEvent(
+    event: string,
+    facts: Partial<Pick<EventRecord, 'code' | 'subject' | 'facts'>>,
+  ): void {
+    const suppressed = this.#throttle.take(`${event} ${facts.subject ?? ''}`)
+    if (suppressed === undefined) return
+    this.event(
+      event,
+      suppressed === 0 ? facts : { ...facts, facts: { ...facts.facts, suppressed } },
+    )
+  }
+
+  /**
+   * Seals a value under its subject's key. Longer ones are replaced by their digest and beginning.
+   *
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`
+   */
+  async seal(subject: string, value: unknown, aad: string): Promise<SealedValue> {
+    let text = canonicalJson(value)
+    if (Buffer.byteLength(text) > MAX_SEALED) {
+      text = canonicalJson({
+        truncated: true,
+        sha256: sha256Hex(text),
+        bytes: Buffer.byteLength(text),
+        start: text.slice(0, 4096).toWellFormed(),
+      })
+    }
+    try {
+      return await this.#keyring.seal(subject, Buffer.from(text), aad)
+    } catch (cause) {
+      throw new Refusal('SP_AUDIT_UNAVAILABLE', 'the call cannot be recorded', {
+        status: 503,
+        cause,
+      })
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.log.close()
+    await this.#keyring.close()
+  }
+}

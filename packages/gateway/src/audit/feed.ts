@@ -1,0 +1,177 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { join } from 'node:path'
+import { canonicalJson, errorCode } from '@sallyport/base'
+import type { Log } from '@sallyport/tlog'
+import { decodeRecord } from '@sallyport/wire'
+import type { FeedItem } from '@sallyport/wire'
+import type { PlaneClient } from '../plane/client.ts'
+import { readJsonFile, writeDurably } from '../state/files.ts'
+import { isObject } from '../adapters/jsonrpc.ts'
+import type { LoggedRecord } from './audit.ts'
+
+export interface FeedOptions {
+  readonly dataDir: string
+  readonly shard: string
+  readonly log: Pick<Log, 'read' | 'size'>
+  readonly client: PlaneClient
+  onFailure(code: string): void
+}
+
+const FILE = 'feed.json'
+const MAX_ITEMS = 200
+const MAX_BYTES = 600_000
+const MAX_EXPLANATION = 65_536
+/** Records kept in memory for sending; older ones are read from the log. */
+const MAX_TAIL = 20_000
+const PAGE = 10_000
+/** Lets records that come close together travel together. */
+const GATHER_MS = 10
+const SAVE_EVERY_MS = 1000
+
+/** Forwards the log to the control plane, in order, at least once, from a cursor that survives restarts. */
+export class Feed {
+  readonly #options: FeedOptions
+  readonly #stop = new AbortController()
+  #next: number
+  #saved: number
+  #savedAt = 0
+  /** Contiguous, newest last. */
+  #tail: LoggedRecord[] = []
+  #wake: (() => void) | undefined
+  #running: Promise<void> | undefined
+
+  private constructor(options: FeedOptions, next: number) {
+    this.#options = options
+    this.#next = next
+    this.#saved = next
+  }
+
+  static async open(options: FeedOptions): Promise<Feed> {
+    const kept = await readJsonFile(join(options.dataDir, FILE))
+    const next = isObject(kept) ? kept['next'] : undefined
+    // A cursor beyond the log is of another log: everything is sent again.
+    const valid = typeof next === 'number' && next >= 0 && next <= options.log.size
+    return new Feed(options, valid ? next : 0)
+  }
+
+  /** Records not yet confirmed by the control plane. */
+  get lag(): number {
+    return this.#options.log.size - this.#next
+  }
+
+  start(): void {
+    this.#running = this.#run()
+  }
+
+  offer(logged: LoggedRecord): void {
+    const last = this.#tail.at(-1)
+    if (last && last.index + 1 !== logged.index) this.#tail = []
+    this.#tail.push(logged)
+    if (this.#tail.length > MAX_TAIL) this.#tail = this.#tail.slice(MAX_TAIL / 2)
+    this.#wake?.()
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort()
+    this.#wake?.()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    let delay = 100
+    while (!this.#stop.signal.aborted) {
+      try {
+        if (this.lag > 0) await this.#sendSome()
+        else await this.#idle()
+        delay = 100
+      } catch (error) {
+        this.#options.onFailure(errorCode(error))
+        await this.#pause(delay)
+        delay = Math.min(delay * 2, 5000)
+      }
+    }
+    await this.#save().catch(() => undefined)
+  }
+
+  async #idle(): Promise<void> {
+    await this.#save()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#wake = resolve
+    if (this.lag === 0 && !this.#stop.signal.aborted) await promise
+    this.#wake = undefined
+    await this.#pause(GATHER_MS)
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+  }
+
+  async #sendSome(): Promise<void> {
+    for (const batch of batches(await this.#pending())) {
+      const { body } = await this.#options.client.request({
+        method: 'POST',
+        path: '/v1/feed',
+        body: { shard: this.#options.shard, items: batch },
+      })
+      const last = batch.at(-1)
+      if (last === undefined || this.#stop.signal.aborted) return
+      const { next } = body
+      // The control plane may ask for a place before this; never for one that it was not sent.
+      this.#next =
+        typeof next === 'number' && next >= 0 && next <= last.index ? next : last.index + 1
+      const first = this.#tail[0]
+      if (first) this.#tail.splice(0, Math.max(0, this.#next - first.index))
+      if (this.#next <= last.index) return
+      if (performance.now() - this.#savedAt > SAVE_EVERY_MS) await this.#save()
+    }
+  }
+
+  async #pending(): Promise<FeedItem[]> {
+    const first = this.#tail[0]
+    if (first && first.index <= this.#next) {
+      return this.#tail.slice(this.#next - first.index, this.#next - first.index + PAGE)
+    }
+    const items: FeedItem[] = []
+    for await (const { index, record } of this.#options.log.read(this.#next, PAGE)) {
+      items.push({ index, record: decodeRecord(record) })
+    }
+    return items
+  }
+
+  async #save(): Promise<void> {
+    if (this.#saved === this.#next) return
+    const next = this.#next
+    await writeDurably(join(this.#options.dataDir, FILE), JSON.stringify({ next }))
+    this.#saved = next
+    this.#savedAt = performance.now()
+  }
+}
+
+/** Cuts items into bodies that the plane API takes. */
+function* batches(items: readonly FeedItem[]): Generator<FeedItem[]> {
+  let batch: FeedItem[] = []
+  let size = 0
+  for (const item of items) {
+    const { index, record } = item
+    // The log has the explanation sealed, whole or by digest, where it is too long to travel.
+    const entry = explanationSize(item) > MAX_EXPLANATION ? { index, record } : item
+    const bytes = canonicalJson(entry).length
+    if (batch.length > 0 && (batch.length >= MAX_ITEMS || size + bytes > MAX_BYTES)) {
+      yield batch
+      batch = []
+      size = 0
+    }
+    batch.push(entry)
+    size += bytes
+  }
+  if (batch.length > 0) yield batch
+}
+
+function explanationSize({ explanation }: FeedItem): number {
+  if (explanation === undefined) return 0
+  try {
+    return canonicalJson(explanation).length
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}

@@ -1,0 +1,452 @@
+import { errorCode, newId, sha256Hex } from '@sallyport/base'
+import type { Clock, JsonValue } from '@sallyport/base'
+import { project } from '@sallyport/decide'
+import type { Call, Outcome, Projected, SessionState } from '@sallyport/decide'
+import type { Tokeniser } from '@sallyport/redact'
+import { requestHash } from '@sallyport/wire'
+import type { DecisionRecord, OutcomeRecord, SealedValue } from '@sallyport/wire'
+import type { Audit } from '../audit/audit.ts'
+import { Refusal, toRefusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { Bundles, Enforced } from '../state/bundles.ts'
+import type { Sessions } from '../state/sessions.ts'
+import type { Stats } from '../stats.ts'
+import type { Approvals, VerifiedApproval } from './approvals.ts'
+import type { Limits, Reserved } from './limits.ts'
+import type { Standing } from './standing.ts'
+import type { Caller, TypedCall, UpstreamRequest } from './types.ts'
+
+export interface PipelineParts {
+  readonly audit: Audit
+  readonly bundles: Bundles
+  readonly sessions: Sessions
+  readonly standing: Standing
+  readonly approvals: Approvals
+  readonly limits: Limits
+  readonly tokeniser: Tokeniser
+  readonly settings: GatewaySettings
+  readonly stats: Stats
+  readonly clock: Clock
+}
+
+/** A call that may be forwarded: decided, counted, recorded. */
+export interface Grant {
+  /** Decision id. */
+  readonly id: string
+  readonly caller: Caller
+  readonly typed: TypedCall
+  readonly call: Call
+  readonly upstream: UpstreamRequest
+  readonly enforced: Enforced
+  readonly outcome: Outcome
+  readonly reserved: Reserved
+  /** By the clock that never goes back. */
+  readonly startedAt: number
+}
+
+export interface Finish {
+  readonly status: number
+  readonly result: OutcomeRecord['result']
+  readonly bytesOut: number
+  readonly released: OutcomeRecord['released']
+  /** Whether the request reached the upstream, as far as anyone knows. */
+  readonly forwarded: boolean
+}
+
+/** The state of one decision on its way. */
+interface Draft {
+  readonly id: string
+  readonly caller: Caller
+  readonly typed: TypedCall
+  readonly upstream: UpstreamRequest
+  readonly enforced: Enforced
+  call: Call
+  session: SessionState
+  outcome: Outcome
+  approval: VerifiedApproval | undefined
+  approvalId: string | undefined
+  /** Its record stands in the log: from here on only an outcome can follow. */
+  recorded: boolean
+}
+
+const NOTHING_RESERVED: Reserved = { settle: () => undefined }
+
+/** What every call goes through, whatever its protocol: decide, count, record, then let go; and what comes back. */
+export class Pipeline {
+  readonly #parts: PipelineParts
+
+  constructor(parts: PipelineParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Decides a typed call. When this resolves, the decision is durable in the log and the call may be forwarded.
+   *
+   * @param enforced what the call was typed by
+   * @param approvalId of an approval that the caller presents
+   * @throws Refusal with the id of the decision, which is durable too
+   */
+  async authorise(
+    enforced: Enforced,
+    caller: Caller,
+    typed: TypedCall,
+    approvalId: string | undefined,
+  ): Promise<Grant> {
+    const { clock, stats } = this.#parts
+    const startedAt = clock.monotonic()
+    const id = newId('dec', clock.now())
+    const call = this.#call(caller, typed, [])
+    const session = this.#session(caller.instance, enforced)
+    const draft: Draft = {
+      ...{ id, caller, typed, enforced, call, session },
+      upstream: typed.upstream(id),
+      outcome: enforced.decider.decide(call, session),
+      approval: undefined,
+      approvalId: undefined,
+      recorded: false,
+    }
+    try {
+      const reserved = await this.#grant(draft, approvalId)
+      stats.allowed++
+      const { upstream, outcome } = draft
+      return {
+        id,
+        caller,
+        typed,
+        call: draft.call,
+        upstream,
+        enforced,
+        outcome,
+        reserved,
+        startedAt,
+      }
+    } catch (error) {
+      const refusal = toRefusal(error)
+      refusal.decision = id
+      if (draft.recorded) this.#recordCut(draft, refusal, startedAt)
+      else await this.#recordRefusal(draft, refusal)
+      stats.refused++
+      throw refusal
+    }
+  }
+
+  /** Decides a call again as it stands, e.g. for a stream that is still open; nothing is recorded. */
+  redecide(grant: Pick<Grant, 'caller' | 'call'>): { enforced: Enforced; outcome: Outcome } {
+    const { standing, bundles, clock } = this.#parts
+    const read = standing.enforced(false)
+    const call = { ...grant.call, time: clock.now() }
+    const outcome = read.decider.decide(call, this.#session(grant.caller.instance, read))
+    // Stale for what the answer holds.
+    if (outcome.maxClass === 'restricted') standing.enforced(true)
+    if (bundles.isQuarantined(grant.caller.instance)) throw quarantined()
+    return { enforced: read, outcome }
+  }
+
+  /**
+   * Cuts an upstream's answer down to what may leave. When this resolves, the labels it carries are durable.
+   *
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
+   */
+  async release(
+    grant: Pick<Grant, 'id' | 'caller' | 'typed' | 'enforced' | 'outcome'>,
+    body: JsonValue | undefined,
+  ): Promise<Projected> {
+    const { tokeniser } = this.#parts
+    const { operation } = grant.typed
+    const { index } = grant.enforced.decider
+    const projected =
+      body === undefined
+        ? { value: undefined, released: {}, dropped: [] }
+        : project(body, operation.returns, grant.outcome.projection, index, tokeniser)
+    if (Object.keys(projected.released).length > 0) await this.commitLabels(grant)
+    if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
+    return projected
+  }
+
+  /** Makes the labels of an allowed call durable, where the session lacks any. @throws Refusal `SP_AUDIT_UNAVAILABLE` */
+  async commitLabels({
+    id,
+    caller: { instance },
+    outcome,
+  }: Pick<Grant, 'id' | 'caller' | 'outcome'>): Promise<void> {
+    const { audit, sessions } = this.#parts
+    const added = sessions.missing(instance, outcome.labels)
+    if (added.length === 0) return
+    await audit.append({ ...audit.base(), kind: 'labels', decisionId: id, instance, added })
+    // Only now: a concurrent call that finds the label here must not send before it is durable.
+    sessions.add(instance, added)
+  }
+
+  /** Records how a granted call ended and settles what it reserved. Never throws: the answer has its own way. */
+  finish(grant: Pick<Grant, 'id' | 'reserved' | 'startedAt'>, finish: Finish): void {
+    const { audit, clock } = this.#parts
+    const { forwarded, ...facts } = finish
+    grant.reserved.settle(forwarded)
+    const durationMs = Math.max(0, clock.monotonic() - grant.startedAt)
+    audit
+      .append({
+        ...audit.base(),
+        kind: 'outcome',
+        decisionId: grant.id,
+        ...facts,
+        durationMs: Math.round(durationMs * 1000) / 1000,
+      })
+      .catch(() => undefined)
+  }
+
+  /**
+   * Records a refusal of what never became a typed call.
+   *
+   * @returns the id it is found by
+   */
+  async refuseUntyped(caller: Caller, refusal: Refusal, system: string): Promise<string> {
+    const { audit, bundles, stats } = this.#parts
+    const id = newId('dec', this.#parts.clock.now())
+    stats.refused++
+    const { enforced } = bundles
+    if (refusal.code !== 'SP_NO_OPERATION' || !enforced) {
+      audit.boundedEvent('request-refused', {
+        code: refusal.code,
+        subject: caller.instance,
+        facts: { id, ...(refusal.detail === undefined ? {} : { detail: clip(refusal.detail) }) },
+      })
+      return id
+    }
+    const session = this.#session(caller.instance, enforced)
+    await audit.append({
+      ...audit.base(),
+      kind: 'decision',
+      ...{ id, instance: caller.instance, agent: caller.agent, system, operation: '?' },
+      ...{ decision: 'deny', code: refusal.code, reasons: [], errors: [], needs: [] },
+      revision: enforced.revision,
+      declarationDigest: enforced.decider.digest,
+      stateDigest: sha256Hex(''),
+      labels: session.labels,
+      risk: session.risk,
+      requestHash: sha256Hex(''),
+      peer: peerFacts(caller),
+    })
+    return id
+  }
+
+  async #grant(draft: Draft, approvalId: string | undefined): Promise<Reserved> {
+    const { approvals, bundles, limits, standing } = this.#parts
+    const { id, enforced, typed, caller } = draft
+    standing.enforced(isSensitive(draft))
+    if (draft.outcome.decision === 'needs' && approvalId !== undefined) {
+      draft.approvalId = approvalId
+      const { operators, decider } = enforced
+      draft.approval = await approvals.verify(approvalId, draft.call, operators, decider.digest)
+      this.#decideAgain(draft)
+    }
+    await this.#demandAllow(draft)
+    let reserved = NOTHING_RESERVED
+    if (draft.outcome.limits.length > 0) {
+      reserved = await limits.reserve(draft.outcome.limits, caller, typed, id)
+    }
+    try {
+      if (draft.approval) {
+        await approvals.use(draft.approval.id, id)
+        // Time has passed, labels and risk may have changed, and the declaration must be the one that was signed for.
+        if (bundles.enforced?.decider.digest !== enforced.decider.digest) {
+          throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
+            status: 503,
+          })
+        }
+        this.#decideAgain(draft)
+        await this.#demandAllow(draft)
+      }
+      standing.enforced(isSensitive(draft))
+      await this.#recordAllow(draft)
+      // It may have changed while the record was being written; the record of a narrowing then stands after it.
+      standing.check(caller.svid)
+      return reserved
+    } catch (error) {
+      reserved.settle(false)
+      throw error
+    }
+  }
+
+  #decideAgain(draft: Draft): void {
+    const { caller, typed, enforced } = draft
+    draft.call = this.#call(caller, typed, draft.approval?.approvers ?? [])
+    draft.session = this.#session(caller.instance, enforced)
+    draft.outcome = enforced.decider.decide(draft.call, draft.session)
+  }
+
+  async #demandAllow(draft: Draft): Promise<void> {
+    const { outcome, call, enforced } = draft
+    if (outcome.decision === 'allow') return
+    const [need] = outcome.needs
+    if (outcome.decision === 'needs' && need) {
+      const { approvals, sessions } = this.#parts
+      const approval = await approvals.request(call, need, draft.id, enforced.decider.digest)
+      sessions.askedFor(approval, call.instance)
+      draft.approvalId = approval
+      throw new Refusal(outcome.code, 'the call needs an approval', {
+        status: 403,
+        outcome: 'needs',
+        needs: [{ ...need, approval }],
+      })
+    }
+    throw denied(outcome)
+  }
+
+  async #recordAllow(draft: Draft): Promise<void> {
+    const { audit, settings, standing } = this.#parts
+    const { id, approval, caller } = draft
+    try {
+      const input = await this.#sealInput(draft)
+      // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
+      standing.check(caller.svid)
+      const records = [audit.append(this.#record(draft, draft.outcome.code, { input }))]
+      if (approval) {
+        const { id: used, approvers, statements } = approval
+        records.push(
+          audit.append({
+            ...{ ...audit.base(), kind: 'approval-used', decisionId: id },
+            ...{ approvalId: used, approvers, statements },
+          }),
+        )
+      }
+      draft.recorded = true
+      await Promise.all(records)
+    } catch (error) {
+      const spared = !settings.refuseReadsWithoutAudit && !isSensitive(draft)
+      if (spared && error instanceof Refusal && error.code === 'SP_AUDIT_UNAVAILABLE') return
+      throw error
+    }
+  }
+
+  async #recordRefusal(draft: Draft, refusal: Refusal): Promise<void> {
+    const { audit } = this.#parts
+    try {
+      const { decision } = draft.outcome
+      const explanation =
+        decision === 'allow'
+          ? { summary: refusal.message, detail: refusal.detail, code: refusal.code }
+          : draft.enforced.decider.explain(draft.call, draft.session)
+      const input = await this.#sealInput(draft)
+      const why = await audit.seal(subjectOf(draft), explanation, `${draft.id}/why`)
+      await audit.append(this.#record(draft, refusal.code, { input, why }), explanation)
+    } catch (error) {
+      this.#parts.audit.event('refusal-unrecorded', {
+        code: errorCode(error),
+        subject: draft.caller.instance,
+        facts: { id: draft.id, refusal: refusal.code },
+      })
+      // It is refused either way; that the log failed shows at the next call and in the gateway's health.
+    }
+  }
+
+  /** A call that was allowed, recorded, and then stopped before it went out. */
+  #recordCut(draft: Draft, refusal: Refusal, startedAt: number): void {
+    this.finish(
+      { id: draft.id, reserved: NOTHING_RESERVED, startedAt },
+      { status: refusal.status, result: 'cut', bytesOut: 0, released: {}, forwarded: false },
+    )
+  }
+
+  #record(
+    draft: Draft,
+    code: string,
+    sealed: { readonly input: SealedValue; readonly why?: SealedValue },
+  ): DecisionRecord {
+    const { id, call, session, outcome, enforced, caller, approvalId, upstream } = draft
+    const { instance, agent, system, operation } = call
+    // An allowing policy whose call was stopped by something else, e.g. a limit, is a refusal all the same.
+    const decision =
+      outcome.decision === 'allow' && code !== outcome.code ? 'deny' : outcome.decision
+    return {
+      ...this.#parts.audit.base(),
+      kind: 'decision',
+      ...{ id, instance, agent, system, operation, decision, code },
+      reasons: outcome.reasons,
+      errors: outcome.errors.map(({ policyId, message }) => ({ policyId, message: clip(message) })),
+      needs: outcome.needs,
+      ...(approvalId === undefined ? {} : { approvalId }),
+      revision: enforced.revision,
+      declarationDigest: enforced.decider.digest,
+      stateDigest: enforced.decider.stateDigest(call, session),
+      labels: session.labels,
+      risk: session.risk,
+      requestHash: requestHash(upstream.method, upstream.path, upstream.body ?? new Uint8Array()),
+      ...sealed,
+      peer: peerFacts(caller),
+    }
+  }
+
+  #sealInput(draft: Draft): Promise<SealedValue> {
+    return this.#parts.audit.seal(subjectOf(draft), draft.call.input, `${draft.id}/input`)
+  }
+
+  #call(
+    caller: Caller,
+    { system, operation, input }: TypedCall,
+    approvals: readonly string[],
+  ): Call {
+    return {
+      instance: caller.instance,
+      agent: caller.agent,
+      system: system.name,
+      operation: operation.name,
+      input,
+      time: this.#parts.clock.now(),
+      ...(caller.source === undefined ? {} : { source: caller.source }),
+      evidence: { approvals },
+    }
+  }
+
+  #session(instance: string, { decider, settings }: Enforced): SessionState {
+    const { sessions, bundles } = this.#parts
+    return {
+      labels: sessions.labelsOf(instance, decider.index.network),
+      risk: bundles.riskOf(instance, settings),
+    }
+  }
+}
+
+/** Writes, and whatever may return restricted data whole. */
+const isSensitive = ({ typed, outcome }: Pick<Draft, 'typed' | 'outcome'>): boolean =>
+  typed.operation.kind === 'write' || outcome.maxClass === 'restricted'
+
+/** Whose key seals the input: the person or account that the operation names, else the agent's. */
+function subjectOf({ typed, call }: Draft): string {
+  const { subject } = typed.operation
+  const value = subject === undefined ? undefined : call.input[subject]
+  return typeof value === 'string' || typeof value === 'number'
+    ? `${subject ?? ''}:${String(value)}`
+    : `agent:${call.agent}`
+}
+
+const clip = (text: string): string => text.slice(0, 1000).toWellFormed()
+
+function peerFacts({ svid, group, source }: Caller): DecisionRecord['peer'] {
+  return {
+    serial: svid.serial,
+    ...(group === undefined ? {} : { group }),
+    ...(source === undefined ? {} : { source }),
+  }
+}
+
+const quarantined = (): Refusal =>
+  new Refusal('SP_QUARANTINED', 'the caller is quarantined', {
+    status: 403,
+    outcome: 'forbidden',
+    close: true,
+  })
+
+/** What the caller of a denied call is told: how it ended, and nothing of why. */
+function denied({ code }: Outcome): Refusal {
+  switch (code) {
+    case 'SP_DENIED_FORBIDDEN':
+      return new Refusal(code, 'the call is forbidden', { status: 403, outcome: 'forbidden' })
+    case 'SP_DENIED_POLICY_ERROR':
+      return new Refusal(code, 'the call could not be decided', { status: 403, outcome: 'error' })
+    default:
+      return new Refusal(code, 'the call is not permitted', {
+        status: 403,
+        outcome: 'not-permitted',
+      })
+  }
+}

@@ -1,0 +1,82 @@
+import { errorCode } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import { kindOf } from '@sallyport/spiffe'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import { assertFresh } from '@sallyport/transport'
+import { Refusal } from '../refusal.ts'
+import type { Bundles, Enforced } from '../state/bundles.ts'
+
+const identity = (code: string, message: string): Refusal =>
+  new Refusal(code, message, { status: 401, close: true })
+
+/** The first door, walked through again by every request: who calls, and may they still call at all? */
+export class Standing {
+  readonly #bundles: Bundles
+  readonly #clock: Clock
+  readonly #trustDomain: string
+
+  constructor(bundles: Bundles, clock: Clock, trustDomain: string) {
+    this.#bundles = bundles
+    this.#clock = clock
+    this.#trustDomain = trustDomain
+  }
+
+  /**
+   * The agent behind a verified certificate.
+   *
+   * @throws Refusal `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`, `SP_SVID_REVOKED`, `SP_QUARANTINED`, `SP_NOT_AN_AGENT`
+   */
+  check(svid: VerifiedSvid): { readonly instance: string; readonly agent: string } {
+    try {
+      assertFresh(svid, this.#clock.now())
+    } catch (error) {
+      throw identity(errorCode(error), 'the certificate is not valid now')
+    }
+    if (this.#bundles.isRevoked(svid.serial)) {
+      throw identity('SP_SVID_REVOKED', 'the certificate was revoked')
+    }
+    const instance = svid.id.uri
+    if (this.#bundles.isQuarantined(instance)) {
+      throw new Refusal('SP_QUARANTINED', 'the caller is quarantined', {
+        status: 403,
+        outcome: 'forbidden',
+        close: true,
+      })
+    }
+    const kind = kindOf(svid.id)
+    if (svid.id.trustDomain !== this.#trustDomain || kind?.kind !== 'agent') {
+      throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
+    }
+    return { instance, agent: kind.name }
+  }
+
+  /** Whether the holder of this certificate may be connected. */
+  admits(svid: VerifiedSvid): boolean | string {
+    try {
+      const { agent } = this.check(svid)
+      const { enforced } = this.#bundles
+      if (enforced && !enforced.decider.index.findAgent(agent)) return 'the agent is not declared'
+      return true
+    } catch (error) {
+      return errorCode(error)
+    }
+  }
+
+  /**
+   * What calls are decided by, if it is fresh enough.
+   *
+   * @param strict for writes and restricted data
+   * @throws Refusal `SP_STALE`, `SP_GATEWAY_NOT_READY`
+   */
+  enforced(strict: boolean): Enforced {
+    const { enforced, ageMs } = this.#bundles
+    if (!enforced) {
+      throw new Refusal('SP_GATEWAY_NOT_READY', 'the gateway is not ready', { status: 503 })
+    }
+    const { stalenessSeconds, strictStalenessSeconds } = enforced.settings
+    if (ageMs > 1000 * (strict ? strictStalenessSeconds : stalenessSeconds)) {
+      throw new Refusal('SP_STALE', 'the gateway has been cut off for too long', { status: 503 })
+    }
+    return enforced
+  }
+}

@@ -1,0 +1,32 @@
+import type { CedarJson } from '@sallyport/cedar'
+import type { Operation, System } from '@sallyport/network'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+
+/** Who calls: proven by the connection, never by the message. */
+export interface Caller {
+  /** SPIFFE id. */
+  readonly instance: string
+  readonly agent: string
+  readonly svid: VerifiedSvid
+  /** TLS key exchange group, where known. */
+  readonly group?: string
+  /** Peer address of a directly accepted socket; absent behind relays. */
+  readonly source?: string
+}
+
+/** The request that would go to the upstream: made from typed input only. */
+export interface UpstreamRequest {
+  readonly method: string
+  /** Canonical, with its query. */
+  readonly path: string
+  readonly body: Buffer | undefined
+}
+
+/** What an adapter made of a request: one operation, its typed input, and what would be forwarded. */
+export interface TypedCall {
+  readonly system: System
+  readonly operation: Operation
+  readonly input: Readonly<Record<string, CedarJson>>
+  /** What would be forwarded; it may carry the decision's id. */
+  upstream(decision: string): UpstreamRequest
+}

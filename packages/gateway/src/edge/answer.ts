@@ -1,0 +1,84 @@
+import type { ServerResponse } from 'node:http'
+import type { Refusal } from '../refusal.ts'
+
+/** Every answer carries these and no header of an upstream. */
+const COMMON = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
+
+/** The members of a refusal that its caller may see (RFC 9457), over HTTP and as MCP error data alike. */
+export interface ProblemDocument {
+  readonly type: string
+  readonly title: string
+  readonly status: number
+  readonly code: string
+  readonly outcome: string
+  readonly decision: string
+  readonly needs?: readonly {
+    readonly kind: 'approval'
+    readonly count: number
+    readonly approval: string
+  }[]
+}
+
+/** @param decision the id under which the log has it */
+export function problemOf(refusal: Refusal, decision: string): ProblemDocument {
+  return {
+    type: `https://sallyport.dev/errors/${refusal.code}`,
+    title: refusal.message,
+    status: refusal.status,
+    code: refusal.code,
+    outcome: refusal.outcome,
+    decision,
+    ...(refusal.needs === undefined ? {} : { needs: refusal.needs }),
+  }
+}
+
+/** @returns bytes of body written */
+export function sendProblem(res: ServerResponse, refusal: Refusal, decision: string): number {
+  const body = Buffer.from(JSON.stringify(problemOf(refusal, decision)))
+  if (res.headersSent || res.destroyed) {
+    // Too late for words: the caller must not take what it has for the whole.
+    res.destroy()
+    return 0
+  }
+  const headers: Record<string, string | number> = {
+    ...COMMON,
+    'content-type': 'application/problem+json',
+    'content-length': body.length,
+  }
+  const { retryAfterSeconds } = refusal
+  if (retryAfterSeconds !== undefined) headers['retry-after'] = Math.ceil(retryAfterSeconds)
+  if (refusal.close) headers['connection'] = 'close'
+  res.writeHead(refusal.status, headers)
+  res.end(body)
+  return body.length
+}
+
+export interface JsonAnswer {
+  readonly status: number
+  /** undefined: no body. */
+  readonly body: string | undefined
+  readonly decision?: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** @returns bytes of body written */
+export function sendJson(res: ServerResponse, answer: JsonAnswer): number {
+  const body = answer.body === undefined ? undefined : Buffer.from(answer.body)
+  const headers: Record<string, string | number> = { ...COMMON, ...answer.headers }
+  if (body !== undefined) headers['content-type'] = 'application/json'
+  if (answer.status !== 204) headers['content-length'] = body?.length ?? 0
+  if (answer.decision !== undefined) headers['sallyport-decision'] = answer.decision
+  res.writeHead(answer.status, headers)
+  res.end(body)
+  return body?.length ?? 0
+}
+
+/** Begins an event stream. */
+export function beginEvents(res: ServerResponse, decision: string): void {
+  res.writeHead(200, {
+    ...COMMON,
+    'content-type': 'text/event-stream',
+    'sallyport-decision': decision,
+  })
+  res.flushHeaders()
+}

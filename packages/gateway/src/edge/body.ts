@@ -1,0 +1,53 @@
+import type { IncomingMessage } from 'node:http'
+import { parseJson } from '@sallyport/base'
+import type { JsonValue } from '@sallyport/base'
+import { Refusal } from '../refusal.ts'
+import type { CanonicalRequest } from './canonical.ts'
+
+/** How deep request JSON may nest. */
+const MAX_DEPTH = 32
+const JSON_TYPE = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/
+
+/**
+ * Reads a request's JSON body, whole and bounded; undefined where there is none.
+ *
+ * @param maxBytes bytes beyond which it is refused, whatever `Content-Length` said
+ * @throws Refusal `SP_REQUEST_BODY`, `SP_REQUEST_TOO_LARGE`; SallyportError `SP_JSON_*`
+ */
+export async function readJsonBody(
+  req: IncomingMessage,
+  request: CanonicalRequest,
+  maxBytes: number,
+): Promise<JsonValue | undefined> {
+  if (!request.hasBody) return undefined
+  if (!JSON_TYPE.test(request.headers.contentType ?? '')) {
+    throw new Refusal('SP_REQUEST_BODY', 'the request body is not `application/json`', {
+      status: 415,
+      close: true,
+    })
+  }
+  if ((request.headers.contentLength ?? 0) > maxBytes) throw tooLarge(maxBytes)
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of req) {
+    // Without an encoding set, a request yields buffers.
+    const bytes = chunk as Buffer
+    size += bytes.length
+    if (size > maxBytes) throw tooLarge(maxBytes)
+    chunks.push(bytes)
+  }
+  if (req.rawTrailers.length > 0) {
+    throw new Refusal('SP_REQUEST_HEADER', 'trailers are not accepted', {
+      status: 400,
+      close: true,
+    })
+  }
+  if (size === 0) return undefined
+  return parseJson(Buffer.concat(chunks), { maxBytes, maxDepth: MAX_DEPTH })
+}
+
+const tooLarge = (maxBytes: number): Refusal =>
+  new Refusal('SP_REQUEST_TOO_LARGE', `the request body is larger than ${maxBytes} bytes`, {
+    status: 413,
+    close: true,
+  })

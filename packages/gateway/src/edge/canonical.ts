@@ -1,0 +1,60 @@
+import { Refusal } from '../refusal.ts'
+import { readHeaders } from './headers.ts'
+import type { RequestHeaders } from './headers.ts'
+import { readTarget } from './target.ts'
+import type { RequestTarget } from './target.ts'
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
+/** A request as received, before anything was concluded from it. */
+export interface RawRequest {
+  readonly method: string
+  readonly url: string
+  readonly httpVersion: string
+  readonly rawHeaders: readonly string[]
+}
+
+/** A request that has exactly one reading. */
+export interface CanonicalRequest {
+  readonly method: Method
+  readonly target: RequestTarget
+  readonly headers: RequestHeaders
+  readonly hasBody: boolean
+}
+
+const METHODS: ReadonlySet<string> = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
+const BODILESS: ReadonlySet<string> = new Set(['GET', 'DELETE'])
+
+/**
+ * Turns a request into its one canonical form, or refuses it: the same form is then authorised, logged, hashed and
+ * forwarded.
+ *
+ * @throws Refusal `SP_REQUEST_METHOD`, `SP_REQUEST_TARGET`, `SP_REQUEST_HEADER`, `SP_REQUEST_BODY`
+ */
+export function canonicalise(raw: RawRequest): CanonicalRequest {
+  if (raw.httpVersion !== '1.1') {
+    throw new Refusal('SP_REQUEST_METHOD', 'the request is not HTTP/1.1', {
+      status: 400,
+      close: true,
+    })
+  }
+  if (!isMethod(raw.method)) {
+    throw new Refusal('SP_REQUEST_METHOD', 'the request method is not accepted', {
+      status: 405,
+      close: true,
+    })
+  }
+  const headers = readHeaders(raw.rawHeaders)
+  const hasBody = headers.chunked || (headers.contentLength ?? 0) > 0
+  if (hasBody && BODILESS.has(raw.method)) {
+    throw new Refusal('SP_REQUEST_BODY', 'this request method takes no body', {
+      status: 400,
+      close: true,
+    })
+  }
+  return { method: raw.method, target: readTarget(raw.url), headers, hasBody }
+}
+
+function isMethod(text: string): text is Method {
+  return METHODS.has(text)
+}

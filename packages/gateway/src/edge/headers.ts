@@ -1,0 +1,107 @@
+import { Refusal } from '../refusal.ts'
+
+/** The few request headers that mean anything here, each once. Nothing else goes further. */
+export interface RequestHeaders {
+  /** Length in bytes where it was stated. */
+  readonly contentLength: number | undefined
+  readonly chunked: boolean
+  readonly accept: string
+  readonly contentType: string | undefined
+  /** `Sallyport-Approval`. */
+  readonly approval: string | undefined
+  /** `Mcp-Session-Id`. */
+  readonly mcpSession: string | undefined
+  /** `MCP-Protocol-Version`. */
+  readonly mcpVersion: string | undefined
+}
+
+/** RFC 9110 `token` without `_`, which CGI-like servers take for `-`. */
+const NAME = /^[a-z0-9!#$%&'*+.^`|~-]+$/
+const VALUE = /^[\t\x20-\x7e]*$/
+const HOST = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?$/
+const ID = /^[A-Za-z0-9_-]{1,128}$/
+
+/** Headers that ask for another way of handling the request, or claim another target: nobody honest sends them. */
+const FORBIDDEN: ReadonlySet<string> = new Set([
+  'expect',
+  'upgrade',
+  'http2-settings',
+  'trailer',
+  'te',
+  'proxy-connection',
+  'proxy-authorization',
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-original-url',
+  'x-original-host',
+  'x-rewrite-url',
+])
+
+const refuse = (what: string): Refusal =>
+  new Refusal('SP_REQUEST_HEADER', 'a request header is missing, ambiguous or not accepted', {
+    status: 400,
+    detail: what,
+    close: true,
+  })
+
+/**
+ * Reads request headers as they were sent, before any parser merged or dropped one. Any header twice, any that has
+ * two readings (RFC 9112 sections 6.1 and 6.3) and any that changes how a message is framed or routed is refused.
+ *
+ * @param rawHeaders names and values in turn, as Node's `rawHeaders`
+ * @throws Refusal `SP_REQUEST_HEADER`
+ */
+export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
+  const headers = new Map<string, string>()
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] ?? '').toLowerCase()
+    const value = (rawHeaders[i + 1] ?? '').trim()
+    if (!NAME.test(name)) throw refuse('a header name is not plain')
+    if (!VALUE.test(value)) throw refuse(`\`${name}\` is not plain ASCII`)
+    if (headers.has(name)) throw refuse(`\`${name}\` stands twice`)
+    if (FORBIDDEN.has(name)) throw refuse(`\`${name}\` is not accepted`)
+    headers.set(name, value)
+  }
+  const host = headers.get('host')
+  if (host === undefined || !HOST.test(host)) throw refuse('`host` is missing or malformed')
+  const connection = headers.get('connection')?.toLowerCase()
+  if (connection !== undefined && connection !== 'keep-alive' && connection !== 'close') {
+    throw refuse('`connection` names other headers')
+  }
+  if ((headers.get('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
+    throw refuse('an encoded body')
+  }
+  return {
+    ...framing(headers),
+    accept: headers.get('accept')?.toLowerCase() ?? '*/*',
+    contentType: headers.get('content-type')?.toLowerCase(),
+    approval: idHeader(headers, 'sallyport-approval'),
+    mcpSession: idHeader(headers, 'mcp-session-id'),
+    mcpVersion: headers.get('mcp-protocol-version'),
+  }
+}
+
+function framing(
+  headers: ReadonlyMap<string, string>,
+): Pick<RequestHeaders, 'contentLength' | 'chunked'> {
+  const length = headers.get('content-length')
+  const coding = headers.get('transfer-encoding')
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    throw refuse('`transfer-encoding` is not `chunked`')
+  }
+  if (coding !== undefined && length !== undefined) throw refuse('two framings of one body')
+  if (length !== undefined && !/^(?:0|[1-9]\d{0,14})$/.test(length)) {
+    throw refuse('`content-length` is not a plain number')
+  }
+  return {
+    contentLength: length === undefined ? undefined : Number(length),
+    chunked: coding !== undefined,
+  }
+}
+
+function idHeader(headers: ReadonlyMap<string, string>, name: string): string | undefined {
+  const value = headers.get(name)
+  if (value !== undefined && !ID.test(value)) throw refuse(`\`${name}\` is not an id`)
+  return value
+}

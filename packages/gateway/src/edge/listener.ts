@@ -1,0 +1,138 @@
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import type { Clock } from '@sallyport/base'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import { createMtlsServer } from '@sallyport/transport'
+import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transport'
+import type { GatewaySettings } from '../settings.ts'
+
+export interface ListenerOptions {
+  readonly identity: IdentityHolder
+  readonly settings: GatewaySettings
+  readonly clock: Clock
+  admits(svid: VerifiedSvid): boolean | string
+  onConnected(svid: VerifiedSvid): void
+  onRefused(facts: RefusedFacts): void
+  onRequest(req: IncomingMessage, res: ServerResponse): void
+  /** Bytes that are not HTTP as accepted here. */
+  onMalformed(svid: VerifiedSvid | undefined, code: string): void
+}
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+const MALFORMED = 'HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n'
+
+/** Where agents come in: mutual TLS, then HTTP/1.1 as strictly as Node's parser goes, bounded on every side. */
+export class Listener {
+  readonly #options: ListenerOptions
+  readonly #http: Server
+  readonly #mtls: MtlsServer
+  readonly #peers = new Map<TLSSocket, VerifiedSvid>()
+
+  constructor(options: ListenerOptions) {
+    this.#options = options
+    const { settings, identity, clock } = options
+    this.#http = this.#createHttp()
+    this.#mtls = createMtlsServer({
+      identity,
+      clock,
+      handshakeTimeoutMs: settings.handshakeTimeoutMs,
+      maxConnections: settings.maxConnections,
+      accept: (peer) => {
+        if (this.#mtls.sockets.of(peer.id.uri).length >= settings.maxConnectionsPerInstance) {
+          return 'the instance has too many connections'
+        }
+        return options.admits(peer)
+      },
+      onRefused: (facts) => {
+        options.onRefused(facts)
+      },
+      onConnection: (socket, peer) => {
+        if (!peer) {
+          socket.destroy()
+          return
+        }
+        this.#peers.set(socket, peer)
+        socket.once('close', () => this.#peers.delete(socket))
+        options.onConnected(peer)
+        this.#http.emit('connection', socket)
+      },
+    })
+  }
+
+  get connections(): number {
+    return this.#peers.size
+  }
+
+  async listen(at: Address): Promise<Address> {
+    const address = await this.#mtls.listen(at)
+    if (typeof address === 'string') throw new Error('a TCP listener has a TCP address')
+    return { host: address.address, port: address.port }
+  }
+
+  /** Cuts every connection of an instance, or of every instance below a subject. @returns how many */
+  cut(subject: string): number {
+    return this.#mtls.sockets.cut(subject)
+  }
+
+  /** Cuts the connections that were opened with these certificates. @returns how many */
+  cutSerials(serials: readonly string[]): number {
+    const revoked = new Set(serials)
+    let count = 0
+    for (const [socket, { serial }] of this.#peers) {
+      if (!revoked.has(serial)) continue
+      socket.destroy()
+      count++
+    }
+    return count
+  }
+
+  async close(): Promise<void> {
+    this.#http.close(() => undefined)
+    await this.#mtls.close()
+  }
+
+  #createHttp(): Server {
+    const { settings, onRequest } = this.#options
+    const http = createServer({
+      insecureHTTPParser: false,
+      requireHostHeader: true,
+      joinDuplicateHeaders: false,
+      maxHeaderSize: settings.maxHeaderBytes,
+      headersTimeout: settings.headersTimeoutMs,
+      requestTimeout: settings.requestTimeoutMs,
+      keepAliveTimeout: settings.keepAliveTimeoutMs,
+      connectionsCheckingInterval: Math.max(100, Math.min(1000, settings.headersTimeoutMs / 4)),
+      noDelay: true,
+    })
+    http.maxHeadersCount = settings.maxHeaders
+    http.maxRequestsPerSocket = settings.maxRequestsPerConnection
+    http.on('request', onRequest)
+    // Both would be answered by Node itself; they are refused like any other header that is not accepted.
+    http.on('checkContinue', onRequest)
+    http.on('checkExpectation', onRequest)
+    http.on('connect', (_req: IncomingMessage, socket: Duplex) => {
+      this.#malformed(socket, 'HPE_CONNECT')
+    })
+    http.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+      if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy()
+      else this.#malformed(socket, error.code ?? 'HPE_UNKNOWN')
+    })
+    // Node begins to enforce the timeouts above when a server starts to listen, which this one never does itself.
+    http.emit('listening')
+    return http
+  }
+
+  #malformed(socket: Duplex, code: string): void {
+    // Sockets here are those that `onConnection` handed over.
+    this.#options.onMalformed(this.#peers.get(socket as TLSSocket), code)
+    socket.end(MALFORMED)
+    // What else arrives on it is not looked at.
+    setTimeout(() => socket.destroy(), 100).unref()
+  }
+}

@@ -1,0 +1,58 @@
+/** Reads a `text/event-stream` (WHATWG HTML, section 9.2.6) piece by piece; only the `data` of events is of interest. */
+export class EventReader {
+  readonly #decoder = new TextDecoder('utf-8', { fatal: true })
+  readonly #maxEvent: number
+  #line = ''
+  #data: string[] | undefined
+  #size = 0
+  #skipLineFeed = false
+
+  /** @param maxEvent characters that one event may have */
+  constructor(maxEvent: number) {
+    this.#maxEvent = maxEvent
+  }
+
+  /**
+   * @returns the data of each event that this piece completed
+   * @throws TypeError for invalid UTF-8, RangeError for an event over the limit
+   */
+  push(bytes: Uint8Array): string[] {
+    const events: string[] = []
+    let text = this.#decoder.decode(bytes, { stream: true })
+    if (this.#skipLineFeed && text !== '') {
+      if (text.startsWith('\n')) text = text.slice(1)
+      this.#skipLineFeed = false
+    }
+    let start = 0
+    for (let i = 0; i < text.length; i++) {
+      const c = text.charCodeAt(i)
+      if (c !== 0x0a && c !== 0x0d) continue
+      this.#endLine(this.#line + text.slice(start, i), events)
+      this.#line = ''
+      if (c === 0x0d) {
+        if (i + 1 === text.length) this.#skipLineFeed = true
+        else if (text.charCodeAt(i + 1) === 0x0a) i++
+      }
+      start = i + 1
+    }
+    this.#line += text.slice(start)
+    if (this.#line.length + this.#size > this.#maxEvent)
+      throw new RangeError('an event is too long')
+    return events
+  }
+
+  #endLine(line: string, events: string[]): void {
+    if (line === '') {
+      if (this.#data) events.push(this.#data.join('\n'))
+      this.#data = undefined
+      this.#size = 0
+      return
+    }
+    const match = /^data(?::(?: )?(.*))?$/s.exec(line)
+    if (!match) return
+    const value = match[1] ?? ''
+    this.#size += value.length + 1
+    if (this.#size > this.#maxEvent) throw new RangeError('an event is too long')
+    ;(this.#data ??= []).push(value)
+  }
+}

@@ -1,0 +1,329 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { SallyportError, systemClock } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import { createTokeniser } from '@sallyport/redact'
+import { gatewayId } from '@sallyport/spiffe'
+import type { TrustPins } from '@sallyport/wire'
+import { McpSessions } from './adapters/mcp-sessions.ts'
+import { Audit } from './audit/audit.ts'
+import { Feed } from './audit/feed.ts'
+import { secretFile } from './audit/keys.ts'
+import { Approvals } from './calls/approvals.ts'
+import { Limits } from './calls/limits.ts'
+import { Pipeline } from './calls/pipeline.ts'
+import { Standing } from './calls/standing.ts'
+import { Listener } from './edge/listener.ts'
+import type { Address } from './edge/listener.ts'
+import { PlaneClient } from './plane/client.ts'
+import { establishIdentity } from './plane/enrol.ts'
+import { loadPins } from './plane/pins.ts'
+import { startRenewal } from './plane/renewal.ts'
+import { followPlane } from './plane/stream.ts'
+import { EventStreams } from './serve/events.ts'
+import { HttpCalls } from './serve/http.ts'
+import { McpCalls } from './serve/mcp.ts'
+import { OwnCalls } from './serve/own.ts'
+import { Requests } from './serve/requests.ts'
+import { DEFAULT_SETTINGS } from './settings.ts'
+import type { GatewaySettings } from './settings.ts'
+import { Bundles } from './state/bundles.ts'
+import type { Narrowing } from './state/bundles.ts'
+import { Liveness } from './state/liveness.ts'
+import { Sessions } from './state/sessions.ts'
+import { newStats } from './stats.ts'
+import type { Stats } from './stats.ts'
+import { Exchange } from './upstream/exchange.ts'
+import { McpUpstream } from './upstream/mcp.ts'
+import { UpstreamPools } from './upstream/pools.ts'
+
+export interface GatewayOptions {
+  /** Name of this gateway; its SPIFFE id is `spiffe://TD/gateway/ID`. */
+  readonly id: string
+  /** Keys, identity, log and what was seen: persistent, and this gateway's alone. */
+  readonly dataDir: string
+  readonly control: Address
+  readonly listen: Address
+  /** On the first start, one of both; kept in `dataDir` from then on. */
+  readonly trustPins?: TrustPins
+  readonly pinsFile?: string
+  /** One-use, to enrol. */
+  readonly joinToken?: string
+  /** Secret name → value: credentials of external systems. */
+  readonly secrets: Readonly<Record<string, string>>
+  /** System name → where it is, if not as declared. */
+  readonly upstreams?: Readonly<Record<string, Address>>
+  readonly settings?: Partial<GatewaySettings>
+  readonly clock?: Clock
+}
+
+export interface GatewayStats extends Stats {
+  readonly openConnections: number
+  readonly openStreams: number
+  readonly inFlight: number
+  readonly upstreamPools: number
+  readonly logSize: number
+  /** Records not yet confirmed by the control plane. */
+  readonly feedLag: number
+  /** Milliseconds since the control plane last confirmed what is enforced; infinite before the first bundle. */
+  readonly bundleAgeMs: number
+  readonly revision: { readonly epoch: number; readonly n: number } | undefined
+}
+
+export interface Gateway {
+  readonly address: Address
+  readonly spiffeId: string
+  stats(): GatewayStats
+  close(): Promise<void>
+}
+
+/**
+ * Starts the data plane: enrols or takes up its identity, follows the control plane, and serves agents once the first
+ * bundle is in force.
+ *
+ * @throws SallyportError `SP_GATEWAY_*`, `SP_CONTROL_*`, `SP_LOG_*`, `SP_SEAL_*`, `SP_LISTEN_FAILED`
+ */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const gateway = new RunningGateway(options)
+  try {
+    await gateway.start()
+    return gateway
+  } catch (error) {
+    await gateway.close()
+    throw error
+  }
+}
+
+class RunningGateway implements Gateway {
+  address: Address
+  spiffeId = ''
+  readonly #options: GatewayOptions
+  readonly #settings: GatewaySettings
+  readonly #clock: Clock
+  readonly #stats = newStats()
+  /** What `close` undoes, last first. */
+  readonly #undo: (() => Promise<void> | void)[] = []
+  #report: () => Omit<GatewayStats, keyof Stats> = nothingYet
+  #closing: Promise<void> | undefined
+
+  constructor(options: GatewayOptions) {
+    this.#options = options
+    this.#settings = { ...DEFAULT_SETTINGS, ...options.settings }
+    this.#clock = options.clock ?? systemClock
+    this.address = options.listen
+  }
+
+  stats(): GatewayStats {
+    return { ...this.#stats, ...this.#report() }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#unwind()
+    return this.#closing
+  }
+
+  async start(): Promise<void> {
+    const { id, dataDir, control } = this.#options
+    const clock = this.#clock
+    await mkdir(dataDir, { recursive: true, mode: 0o700 })
+    const pins = await loadPins(this.#options)
+    const timeoutMs = this.#settings.controlTimeoutMs
+    const { joinToken } = this.#options
+    const holder = await establishIdentity({
+      ...{ id, dataDir, control, pins, joinToken, clock, timeoutMs },
+    })
+    const { trustDomain } = pins
+    this.spiffeId = gatewayId(trustDomain, id)
+    const audit = await Audit.open({ dataDir, trustDomain, id, gateway: this.spiffeId, clock })
+    this.#undo.push(() => audit.close())
+    const sessions = await Sessions.rebuild(audit.log)
+    audit.event('gateway-started', { facts: { size: audit.log.size } })
+    const client = new PlaneClient({ target: control, identity: holder, clock, timeoutMs })
+    this.#undo.push(() => client.close())
+    const feed = await Feed.open({
+      ...{ dataDir, shard: audit.log.origin, log: audit.log, client },
+      onFailure: () => undefined,
+    })
+    audit.onRecord((logged) => {
+      feed.offer(logged)
+    })
+    const liveness = new Liveness()
+    const mcpSessions = new McpSessions({
+      clock,
+      maxPerInstance: this.#settings.maxMcpSessionsPerInstance,
+      idleMs: this.#settings.mcpSessionIdleMs,
+    })
+    const pools = new UpstreamPools({
+      holder,
+      clock,
+      overrides: this.#options.upstreams ?? {},
+      settings: this.#settings,
+    })
+    this.#undo.push(() => pools.close())
+    const exchange = new Exchange({
+      ...{ pools, clock, settings: this.#settings },
+      gateway: this.spiffeId,
+      secrets: this.#options.secrets,
+    })
+    const mcpUpstream = new McpUpstream(exchange, this.#settings)
+
+    // The listener and the streams come after the bundles that cut them.
+    let listener: Listener | undefined
+    let streams: EventStreams | undefined
+    const narrow = ({ quarantined, released, revoked }: Narrowing): void => {
+      for (const subject of quarantined) {
+        const sockets = listener?.cut(subject) ?? 0
+        this.#stats.socketsCut += sockets
+        pools.cut(subject)
+        mcpSessions.cut(subject)
+        mcpUpstream.cut(subject)
+        audit.event('quarantine-applied', { subject, facts: { sockets } })
+      }
+      for (const subject of released) audit.event('quarantine-released', { subject })
+      this.#stats.socketsCut += listener?.cutSerials(revoked) ?? 0
+      streams?.recheck()
+    }
+    const bundles = await Bundles.open({
+      ...{ dataDir, pins, clock },
+      onNarrowing: narrow,
+      onRevision: () => {
+        streams?.recheck()
+      },
+      onAccepted: ({ epoch, n }) => {
+        this.#stats.bundlesAccepted++
+        audit.event('bundle-accepted', { facts: { epoch, n } })
+      },
+      onRefused: (code, detail) => {
+        this.#stats.bundlesRefused++
+        audit.boundedEvent('bundle-refused', { code, facts: { detail: detail.slice(0, 1000) } })
+      },
+    })
+    const standing = new Standing(bundles, clock, trustDomain)
+    const approvals = new Approvals(client)
+    const key = await secretFile(join(dataDir, 'token.key'))
+    const shared = {
+      ...{ settings: this.#settings, stats: this.#stats, clock, audit, bundles, liveness },
+      tokeniser: createTokeniser(key.export()),
+    }
+    const pipeline = new Pipeline({
+      ...{ ...shared, sessions, standing, approvals },
+      limits: new Limits(client),
+    })
+    const open = new EventStreams({ ...shared, pipeline })
+    streams = open
+    this.#undo.push(() => {
+      open.close()
+    })
+    const requests = new Requests({
+      ...{ ...shared, standing, pipeline },
+      http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
+      mcp: new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions }),
+      own: new OwnCalls(approvals, sessions, this.spiffeId),
+    })
+
+    feed.start()
+    this.#undo.push(() => feed.close())
+    this.#undo.push(
+      startRenewal({
+        ...{ id, dataDir, pins, holder, client, clock },
+        onFailure: (code) => {
+          audit.event('renewal-failed', { code })
+        },
+      }),
+    )
+    this.#undo.push(
+      followPlane({
+        ...{ client, holder, clock },
+        onBundle: (signed) => bundles.take(signed),
+        onHeartbeat: () => {
+          bundles.heartbeat()
+        },
+        onFailure: (code) => {
+          audit.boundedEvent('control-unreachable', { code })
+        },
+      }),
+    )
+    await this.#firstBundle(bundles)
+
+    const edge = new Listener({
+      ...{ identity: holder, settings: this.#settings, clock },
+      admits: (svid) => standing.admits(svid),
+      onConnected: (svid) => {
+        this.#stats.connections++
+        liveness.saw(svid, clock.now())
+      },
+      onRefused: ({ code, reason, spiffeId, serial, remoteAddress }) => {
+        this.#stats.handshakesRefused++
+        audit.boundedEvent('handshake-refused', {
+          code,
+          ...(spiffeId === undefined ? {} : { subject: spiffeId }),
+          facts: {
+            reason: reason.slice(0, 300),
+            ...(serial === undefined ? {} : { serial }),
+            ...(remoteAddress === undefined ? {} : { remoteAddress }),
+          },
+        })
+      },
+      onRequest: (req, res) => {
+        void requests.handle(req, res)
+      },
+      onMalformed: (svid, code) => {
+        this.#stats.refused++
+        audit.boundedEvent('request-malformed', {
+          code: 'SP_REQUEST_HEADER',
+          ...(svid ? { subject: svid.id.uri } : {}),
+          facts: { parser: code.slice(0, 64) },
+        })
+      },
+    })
+    listener = edge
+    this.#undo.push(() => edge.close())
+    const pruning = setInterval(() => {
+      liveness.prune(clock.now())
+    }, 60_000).unref()
+    this.#undo.push(() => {
+      clearInterval(pruning)
+    })
+    this.address = await edge.listen(this.#options.listen)
+    this.#report = () => ({
+      openConnections: edge.connections,
+      openStreams: open.size,
+      inFlight: requests.inFlight,
+      upstreamPools: pools.size,
+      logSize: audit.log.size,
+      feedLag: feed.lag,
+      bundleAgeMs: bundles.ageMs,
+      revision: bundles.enforced?.revision,
+    })
+  }
+
+  async #firstBundle(bundles: Bundles): Promise<void> {
+    const until = this.#clock.monotonic() + this.#settings.startTimeoutMs
+    while (!bundles.enforced) {
+      if (this.#clock.monotonic() > until) {
+        throw new SallyportError('SP_GATEWAY_NOT_READY', 'no bundle could be taken in time', {
+          fix: 'see that the control plane runs and that this gateway pins the right trust root',
+        })
+      }
+      await bundles.settled()
+      await new Promise((resolve) => {
+        setTimeout(resolve, 20)
+      })
+    }
+  }
+
+  async #unwind(): Promise<void> {
+    for (const undo of this.#undo.toReversed()) await undo()
+  }
+}
+
+const nothingYet = (): Omit<GatewayStats, keyof Stats> => ({
+  openConnections: 0,
+  openStreams: 0,
+  inFlight: 0,
+  upstreamPools: 0,
+  logSize: 0,
+  feedLag: 0,
+  bundleAgeMs: Number.POSITIVE_INFINITY,
+  revision: undefined,
+})

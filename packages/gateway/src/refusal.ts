@@ -1,0 +1,62 @@
+import { SallyportError } from '@sallyport/base'
+import type { Need } from '@sallyport/decide'
+
+/** How a refused call ended, as its caller is told. */
+export type RefusalOutcome =
+  'forbidden' | 'not-permitted' | 'error' | 'needs' | 'limited' | 'refused'
+
+export interface RefusalFacts {
+  /** HTTP status; over MCP it travels in the error's data. */
+  readonly status: number
+  readonly outcome?: RefusalOutcome
+  readonly decision?: string
+  readonly needs?: readonly (Need & { readonly approval: string })[]
+  readonly retryAfterSeconds?: number
+  /** For operators only. */
+  readonly detail?: string
+  readonly cause?: unknown
+  /** The connection cannot be trusted to be in step any more. */
+  readonly close?: boolean
+}
+
+/** A call that does not go through. `message` is all the caller is told beside code and outcome. */
+export class Refusal extends SallyportError {
+  readonly status: number
+  readonly outcome: RefusalOutcome
+  readonly needs: RefusalFacts['needs']
+  readonly retryAfterSeconds: number | undefined
+  readonly close: boolean
+  /** Set once a record of the refusal stands in the log. */
+  decision: string | undefined
+
+  constructor(code: string, message: string, facts: RefusalFacts) {
+    super(code, message, {
+      ...(facts.detail === undefined ? {} : { detail: facts.detail }),
+      cause: facts.cause,
+    })
+    this.status = facts.status
+    this.outcome = facts.outcome ?? 'refused'
+    this.needs = facts.needs
+    this.retryAfterSeconds = facts.retryAfterSeconds
+    this.close = facts.close ?? false
+    this.decision = facts.decision
+  }
+}
+
+/** Any thrown value as what its caller may know of it. */
+export function toRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error
+  if (error instanceof SallyportError && CALLERS_FAULT.test(error.code)) {
+    return new Refusal(error.code, error.message, { status: 400, cause: error })
+  }
+  // Whatever was not foreseen is refused, and says nothing of itself.
+  const detail = error instanceof Error ? error.message : String(error)
+  return new Refusal('SP_INTERNAL', 'the call could not be handled', {
+    status: 503,
+    detail,
+    cause: error,
+  })
+}
+
+/** Codes of what a caller sent; their public messages name nothing but the caller's own input. */
+const CALLERS_FAULT = /^SP_(?:INPUT|JSON|TOKEN)_/

@@ -1,0 +1,138 @@
+import type { System } from '@sallyport/network'
+import type { Tokeniser } from '@sallyport/redact'
+import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
+import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import type { TypedCall } from '../calls/types.ts'
+import { sendJson } from '../edge/answer.ts'
+import { readJsonBody } from '../edge/body.ts'
+import { Refusal, toRefusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { Stats } from '../stats.ts'
+import { upstreamRefusal } from '../upstream/exchange.ts'
+import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
+import type { RequestContext } from './context.ts'
+import type { EventStreams } from './events.ts'
+import { typedInput } from './typed.ts'
+
+export interface HttpParts {
+  readonly pipeline: Pipeline
+  readonly exchange: Exchange
+  readonly streams: EventStreams
+  readonly tokeniser: Tokeniser
+  readonly settings: GatewaySettings
+  readonly stats: Stats
+}
+
+const EVENTS = 'text/event-stream'
+
+/** Calls to HTTP systems: `/SYSTEM/rest`. */
+export class HttpCalls {
+  readonly #parts: HttpParts
+
+  constructor(parts: HttpParts) {
+    this.#parts = parts
+  }
+
+  /** @throws Refusal for whatever stops the call before an answer began */
+  async serve(context: RequestContext, system: System): Promise<void> {
+    const { pipeline, settings } = this.#parts
+    const { caller, enforced, request } = context
+    const typed = await this.#type(context, system)
+    const grant = await pipeline.authorise(enforced, caller, typed, request.headers.approval)
+    const wantsEvents =
+      typed.operation.kind === 'read' && request.headers.accept.split(/[,;\s]+/).includes(EVENTS)
+    let answer: UpstreamAnswer | undefined
+    try {
+      answer = await this.#parts.exchange.send({
+        caller: caller.instance,
+        system,
+        decision: grant.id,
+        operation: `${system.name}.${typed.operation.name}`,
+        request: grant.upstream,
+        accept: wantsEvents ? `${EVENTS}, application/json` : 'application/json',
+        repeatable: typed.operation.kind === 'read',
+        signal: context.signal,
+        ...(wantsEvents ? { idleMs: settings.maxStreamMs } : {}),
+      })
+      if (wantsEvents && answer.status === 200 && answer.contentType === EVENTS) {
+        await this.#parts.streams.serve(context, grant, answer)
+      } else await this.#answer(context, grant, answer)
+    } catch (error) {
+      this.#failed(context, grant, error, answer)
+    }
+  }
+
+  async #type(context: RequestContext, system: System): Promise<TypedCall> {
+    const { caller, enforced, request, req } = context
+    const { segments, query } = request.target
+    const routes = enforced.routes.get(system.name) ?? []
+    const match = matchRoute(routes, request.method, segments.slice(1))
+    if (!match) throw noOperation()
+    const body = await readJsonBody(req, request, this.#parts.settings.maxBodyBytes)
+    const { operation } = match.route
+    const { tokeniser } = this.#parts
+    const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () =>
+      rawInput(match, query, body),
+    )
+    const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
+    // Without a flow the input may be missing, and nothing is ever forwarded.
+    const upstream = declared
+      ? forwardHttp(match.route, input, baseOf(system))
+      : { method: request.method, path: '/', body: undefined }
+    return { system, operation, input, upstream: () => upstream }
+  }
+
+  async #answer(context: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
+    const { pipeline, exchange } = this.#parts
+    if (answer.status < 200 || answer.status > 299) {
+      answer.body.destroy()
+      throw upstreamRefusal(answer)
+    }
+    const body = await exchange.json(answer)
+    const { value, released } = await pipeline.release(grant, body)
+    const empty = body === undefined
+    const text = empty ? undefined : JSON.stringify(value ?? {})
+    const finish = { status: answer.status, released, forwarded: true }
+    if (context.res.destroyed) {
+      pipeline.finish(grant, { ...finish, result: 'aborted', bytesOut: 0, released: {} })
+      return
+    }
+    // Recorded first: what has left is never without a record of it.
+    const bytesOut = text === undefined ? 0 : Buffer.byteLength(text)
+    pipeline.finish(grant, { ...finish, result: 'completed', bytesOut })
+    sendJson(context.res, { status: answer.status, body: text, decision: grant.id })
+  }
+
+  /** A granted call that went wrong: recorded, and told. */
+  #failed(
+    { signal }: RequestContext,
+    grant: Grant,
+    error: unknown,
+    answer: UpstreamAnswer | undefined,
+  ): never {
+    const { pipeline, stats } = this.#parts
+    const refusal = toRefusal(error)
+    refusal.decision = grant.id
+    stats.upstreamErrors++
+    const cut = refusal.code === 'SP_QUARANTINED'
+    pipeline.finish(grant, {
+      status: refusal.status,
+      result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
+      bytesOut: 0,
+      released: {},
+      // Whatever is not known not to have been sent may have been.
+      forwarded: answer !== undefined || refusal.code !== 'SP_CREDENTIAL_MISSING',
+    })
+    throw refusal
+  }
+}
+
+export const noOperation = (): Refusal =>
+  new Refusal('SP_NO_OPERATION', 'there is no such operation', {
+    status: 403,
+    outcome: 'not-permitted',
+  })
+
+function baseOf({ upstream }: System): string {
+  return upstream.kind === 'external' ? new URL(upstream.url).pathname.replace(/\/$/, '') : ''
+}

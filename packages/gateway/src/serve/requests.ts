@@ -1,0 +1,165 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { TLSSocket } from 'node:tls'
+import { peerOf, tlsFacts } from '@sallyport/transport'
+import type { Pipeline } from '../calls/pipeline.ts'
+import type { Standing } from '../calls/standing.ts'
+import type { Caller } from '../calls/types.ts'
+import { sendProblem } from '../edge/answer.ts'
+import { canonicalise } from '../edge/canonical.ts'
+import { Refusal, toRefusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { Liveness } from '../state/liveness.ts'
+import type { Stats } from '../stats.ts'
+import type { RequestContext } from './context.ts'
+import type { HttpCalls } from './http.ts'
+import { noOperation } from './http.ts'
+import type { McpCalls } from './mcp.ts'
+import type { OwnCalls } from './own.ts'
+
+export interface RequestParts {
+  readonly standing: Standing
+  readonly pipeline: Pipeline
+  readonly http: HttpCalls
+  readonly mcp: McpCalls
+  readonly own: OwnCalls
+  readonly liveness: Liveness
+  readonly settings: GatewaySettings
+  readonly stats: Stats
+}
+
+const OWN = '.sallyport'
+
+/** Takes each request from its connection to the adapter that serves it, and answers what is refused on the way. */
+export class Requests {
+  readonly #parts: RequestParts
+  readonly #inFlight = new Map<string, number>()
+  #total = 0
+
+  constructor(parts: RequestParts) {
+    this.#parts = parts
+  }
+
+  get inFlight(): number {
+    return this.#total
+  }
+
+  /** Serves one request, to its end or its refusal. Never rejects. */
+  async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const gone = new AbortController()
+    res.once('close', () => {
+      if (!res.writableFinished) gone.abort()
+    })
+    this.#parts.stats.requests++
+    let caller: Caller | undefined
+    let system = '?'
+    try {
+      caller = this.#caller(req)
+      const leave = this.#enter(caller.instance)
+      try {
+        // A certificate that has a successor is let go in peace.
+        if (this.#parts.liveness.hasNewer(caller.svid)) res.shouldKeepAlive = false
+        const context = this.#context(req, res, caller, gone.signal)
+        system = await this.#dispatch(context, (name) => {
+          system = name
+        })
+      } finally {
+        leave()
+      }
+    } catch (error) {
+      await this.#refuse(req, res, caller, toRefusal(error), system)
+    }
+  }
+
+  #context(
+    req: IncomingMessage,
+    res: ServerResponse,
+    caller: Caller,
+    signal: AbortSignal,
+  ): RequestContext {
+    const { method = '', url = '', httpVersion, rawHeaders } = req
+    const request = canonicalise({ method, url, httpVersion, rawHeaders })
+    const enforced = this.#parts.standing.enforced(false)
+    return { req, res, request, caller, enforced, signal }
+  }
+
+  async #dispatch(context: RequestContext, named: (system: string) => void): Promise<string> {
+    const { request, enforced } = context
+    const [name = ''] = request.target.segments
+    if (name === OWN) {
+      await this.#parts.own.serve(context)
+      return OWN
+    }
+    const system = enforced.decider.index.findSystem(name)
+    if (!system) throw noOperation()
+    named(name)
+    if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
+    else await this.#parts.http.serve(context, system)
+    return name
+  }
+
+  #caller({ socket }: IncomingMessage): Caller {
+    const svid = peerOf(socket)
+    if (!svid) {
+      throw new Refusal('SP_NOT_AN_AGENT', 'only agents of this network may call', {
+        status: 401,
+        close: true,
+      })
+    }
+    const { instance, agent } = this.#parts.standing.check(svid)
+    // Every socket with a verified peer is one of TLS.
+    const { group } = tlsFacts(socket as TLSSocket)
+    const source = realAddress(socket.remoteAddress)
+    return {
+      ...{ instance, agent, svid },
+      ...(group === undefined ? {} : { group }),
+      ...(source === undefined ? {} : { source }),
+    }
+  }
+
+  #enter(instance: string): () => void {
+    const { maxInFlight, maxInFlightPerInstance } = this.#parts.settings
+    const own = this.#inFlight.get(instance) ?? 0
+    if (this.#total >= maxInFlight || own >= maxInFlightPerInstance) {
+      throw new Refusal('SP_OVERLOADED', 'too many calls are in flight', {
+        status: 503,
+        retryAfterSeconds: 1,
+      })
+    }
+    this.#total++
+    this.#inFlight.set(instance, own + 1)
+    return () => {
+      this.#total--
+      const left = (this.#inFlight.get(instance) ?? 1) - 1
+      if (left > 0) this.#inFlight.set(instance, left)
+      else this.#inFlight.delete(instance)
+    }
+  }
+
+  async #refuse(
+    req: IncomingMessage,
+    res: ServerResponse,
+    caller: Caller | undefined,
+    refusal: Refusal,
+    system: string,
+  ): Promise<void> {
+    const { pipeline, stats } = this.#parts
+    let decision = refusal.decision ?? ''
+    if (caller && decision === '') {
+      try {
+        decision = await pipeline.refuseUntyped(caller, refusal, system)
+      } catch (error) {
+        sendProblem(res, toRefusal(error), '')
+        return
+      }
+    } else if (!caller) stats.refused++
+    // A body that nobody read is not waited for.
+    if (!req.complete) res.shouldKeepAlive = false
+    sendProblem(res, refusal, decision)
+  }
+}
+
+/** A loopback address says only that something on this machine relays: not where a caller is. */
+function realAddress(address: string | undefined): string | undefined {
+  if (address === undefined || address === '') return undefined
+  return /^(?:::ffff:)?127\.|^::1$/i.test(address) ? undefined : address
+}

@@ -1,0 +1,64 @@
+/** Bounds of a gateway's edge and its upstreams. Milliseconds and bytes. */
+export interface GatewaySettings {
+  /** From the first byte of a connection to a finished handshake. */
+  readonly handshakeTimeoutMs: number
+  readonly headersTimeoutMs: number
+  /** For a whole request, body included. */
+  readonly requestTimeoutMs: number
+  readonly keepAliveTimeoutMs: number
+  readonly maxHeaderBytes: number
+  readonly maxHeaders: number
+  readonly maxBodyBytes: number
+  readonly maxConnections: number
+  readonly maxConnectionsPerInstance: number
+  readonly maxRequestsPerConnection: number
+  /** Calls being handled. */
+  readonly maxInFlight: number
+  readonly maxInFlightPerInstance: number
+  readonly maxMcpSessionsPerInstance: number
+  readonly mcpSessionIdleMs: number
+  readonly upstreamConnectTimeoutMs: number
+  /** For a whole answer that is not a stream. */
+  readonly upstreamTimeoutMs: number
+  readonly maxResponseBytes: number
+  /** Connections per caller and destination. */
+  readonly upstreamConnections: number
+  readonly upstreamIdleMs: number
+  readonly streamRecheckMs: number
+  readonly maxStreamMs: number
+  readonly maxEventBytes: number
+  /** For one request to the control plane. */
+  readonly controlTimeoutMs: number
+  /** For the first bundle, at the start. */
+  readonly startTimeoutMs: number
+  /** False lets reads of what is not restricted go on while the log cannot be written. */
+  readonly refuseReadsWithoutAudit: boolean
+}
+
+export const DEFAULT_SETTINGS: GatewaySettings = {
+  handshakeTimeoutMs: 5000,
+  headersTimeoutMs: 5000,
+  requestTimeoutMs: 15_000,
+  keepAliveTimeoutMs: 30_000,
+  maxHeaderBytes: 16_384,
+  maxHeaders: 64,
+  maxBodyBytes: 262_144,
+  maxConnections: 4096,
+  maxConnectionsPerInstance: 256,
+  maxRequestsPerConnection: 100_000,
+  maxInFlight: 2048,
+  maxInFlightPerInstance: 256,
+  maxMcpSessionsPerInstance: 16,
+  mcpSessionIdleMs: 3_600_000,
+  upstreamConnectTimeoutMs: 5000,
+  upstreamTimeoutMs: 15_000,
+  maxResponseBytes: 4 * 1024 * 1024,
+  upstreamConnections: 32,
+  upstreamIdleMs: 60_000,
+  streamRecheckMs: 5000,
+  maxStreamMs: 3_600_000,
+  maxEventBytes: 262_144,
+  controlTimeoutMs: 5000,
+  startTimeoutMs: 20_000,
+  refuseReadsWithoutAudit: true,
+}

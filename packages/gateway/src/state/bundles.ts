@@ -1,0 +1,227 @@
+import { join } from 'node:path'
+import { errorCode, SallyportError } from '@sallyport/base'
+import type { Clock, JsonValue } from '@sallyport/base'
+import { createDecider } from '@sallyport/decide'
+import type { Decider } from '@sallyport/decide'
+import type { Declaration, Settings } from '@sallyport/network'
+import { acceptBundle } from '@sallyport/wire'
+import type {
+  Bundle,
+  BundleState,
+  OperatorSet,
+  Revision,
+  RiskEntry,
+  SignedBundle,
+  TrustPins,
+} from '@sallyport/wire'
+import { routesOf } from '../adapters/http.ts'
+import type { Route } from '../adapters/http.ts'
+import { readJsonFile, writeDurably } from './files.ts'
+
+/** What calls are decided by, all of one revision. */
+export interface Enforced {
+  readonly revision: Revision
+  readonly decider: Decider
+  readonly settings: Settings
+  readonly operators: OperatorSet | undefined
+  /** System name → routes of its HTTP operations. */
+  readonly routes: ReadonlyMap<string, readonly Route[]>
+}
+
+/** What came into force with a bundle. */
+export interface Narrowing {
+  /** Quarantined subjects that were not so before. */
+  readonly quarantined: readonly string[]
+  readonly released: readonly string[]
+  /** Serials revoked that were not so before. */
+  readonly revoked: readonly string[]
+}
+
+export interface BundlesOptions {
+  readonly dataDir: string
+  readonly pins: TrustPins
+  readonly clock: Clock
+  /** Called in the very turn in which a narrowing takes effect. */
+  onNarrowing(narrowing: Narrowing): void
+  /** After every revision that is in force. */
+  onRevision(enforced: Enforced): void
+  onAccepted(revision: Revision): void
+  onRefused(code: string, detail: string): void
+}
+
+const FILE = 'seen.json'
+
+/** The signed state that is enforced, and how old it is. */
+export class Bundles {
+  readonly #options: BundlesOptions
+  #seen: BundleState | undefined
+  #enforced: Enforced | undefined
+  #quarantined: ReadonlySet<string> = new Set()
+  #revoked: ReadonlySet<string> = new Set()
+  #risk: Readonly<Record<string, RiskEntry>> = {}
+  #syncedAt = Number.NEGATIVE_INFINITY
+  /** The newest bundle that arrived could not be taken: what is enforced is then known to be out of date. */
+  #behind = false
+  #turn: Promise<void> = Promise.resolve()
+  #wanted: Bundle<Declaration> | undefined
+  #building: Promise<void> | undefined
+
+  private constructor(options: BundlesOptions, seen: BundleState | undefined) {
+    this.#options = options
+    this.#seen = seen
+    if (seen) this.#narrow(seen)
+  }
+
+  /** @throws SallyportError `SP_GATEWAY_STATE` where what was seen before cannot be read */
+  static async open(options: BundlesOptions): Promise<Bundles> {
+    const kept = await readJsonFile(join(options.dataDir, FILE))
+    return new Bundles(options, kept === undefined ? undefined : asState(kept))
+  }
+
+  /** Undefined until the first bundle. */
+  get enforced(): Enforced | undefined {
+    return this.#enforced
+  }
+
+  /** Milliseconds, by the clock that never goes back, since the control plane last confirmed what is enforced. */
+  get ageMs(): number {
+    return this.#options.clock.monotonic() - this.#syncedAt
+  }
+
+  isQuarantined(instance: string): boolean {
+    return (
+      this.#quarantined.has(instance) ||
+      this.#quarantined.has(instance.slice(0, instance.lastIndexOf('/')))
+    )
+  }
+
+  isRevoked(serial: string): boolean {
+    return this.#revoked.has(serial)
+  }
+
+  /** 0–100; the declared stale value where the score is too old, from the future, or not there. */
+  riskOf(instance: string, settings: Settings): number {
+    const entry = Object.hasOwn(this.#risk, instance) ? this.#risk[instance] : undefined
+    if (!entry) return settings.staleRisk
+    const age = this.#options.clock.now() - entry.at
+    // An old score still counts where it is the higher one.
+    return age > settings.riskTtlSeconds * 1000
+      ? Math.max(settings.staleRisk, entry.score)
+      : entry.score
+  }
+
+  heartbeat(): void {
+    if (this.#enforced && !this.#behind) this.#syncedAt = this.#options.clock.monotonic()
+  }
+
+  /** Takes a bundle, or refuses it and says so; bundles are taken in the order given. Never rejects. */
+  take(signed: JsonValue): Promise<void> {
+    this.#turn = this.#turn.then(() => this.#take(signed))
+    return this.#turn
+  }
+
+  /** Resolves when no decider is being built. */
+  async settled(): Promise<void> {
+    await this.#turn
+    await this.#building
+  }
+
+  async #take(message: JsonValue): Promise<void> {
+    const { pins, clock, dataDir } = this.#options
+    try {
+      // Of unknown shape still: `acceptBundle` checks all of it before anything is read.
+      const signed = message as unknown as SignedBundle<Declaration>
+      const state = acceptBundle(this.#seen, signed, pins, { now: clock.now() })
+      if (state !== this.#seen) {
+        // INVARIANT: durable before it is enforced, so that no restart forgets a revision that was in force.
+        await writeDurably(join(dataDir, FILE), JSON.stringify(state))
+        this.#seen = state
+        this.#options.onAccepted(state.revision)
+      }
+      this.#risk = signed.bundle.risk
+      this.#narrow(state)
+      this.#wanted = signed.bundle
+      this.#behind = false
+      if (this.#enforced?.decider.digest === state.declarationDigest) this.#enforce(signed.bundle)
+      else this.#building ??= this.#build()
+      this.heartbeat()
+    } catch (error) {
+      this.#refused(error)
+    }
+  }
+
+  #refused(error: unknown): void {
+    this.#behind = true
+    const detail = error instanceof SallyportError ? (error.detail ?? error.message) : String(error)
+    this.#options.onRefused(errorCode(error), detail)
+  }
+
+  #narrow(state: BundleState): void {
+    const quarantined = new Set(state.quarantined.map(({ subject }) => subject))
+    const revoked = new Set(state.revokedSerials.map(({ serial }) => serial))
+    const narrowing = {
+      quarantined: [...quarantined].filter((subject) => !this.#quarantined.has(subject)),
+      released: [...this.#quarantined].filter((subject) => !quarantined.has(subject)),
+      revoked: [...revoked].filter((serial) => !this.#revoked.has(serial)),
+    }
+    this.#quarantined = quarantined
+    this.#revoked = revoked
+    if (Object.values(narrowing).some(({ length }) => length > 0)) {
+      this.#options.onNarrowing(narrowing)
+    }
+  }
+
+  /** Builds deciders until the one in force is the one wanted; calls go on being decided by the one before. */
+  async #build(): Promise<void> {
+    try {
+      for (;;) {
+        const wanted = this.#wanted
+        if (!wanted || this.#enforced?.decider.digest === wanted.declarationDigest) return
+        const decider = await createDecider({ declaration: wanted.declaration })
+        if (this.#wanted?.declarationDigest !== wanted.declarationDigest) continue
+        this.#enforce(this.#wanted, decider)
+        this.heartbeat()
+      }
+    } catch (error) {
+      this.#wanted = undefined
+      this.#refused(error)
+    } finally {
+      this.#building = undefined
+    }
+  }
+
+  #enforce(bundle: Bundle<Declaration>, decider: Decider | undefined = undefined): void {
+    const next = decider ?? this.#enforced?.decider
+    if (!next) return
+    const { network } = next.index
+    this.#enforced = {
+      revision: bundle.revision,
+      decider: next,
+      settings: network.settings,
+      operators: this.#seen?.operators,
+      routes:
+        decider === undefined && this.#enforced
+          ? this.#enforced.routes
+          : new Map(network.systems.map((system) => [system.name, routesOf(system)])),
+    }
+    this.#options.onRevision(this.#enforced)
+  }
+}
+
+function asState(kept: JsonValue): BundleState {
+  // Written by `#take` alone; the format says by which version.
+  const state = kept as unknown as Partial<BundleState> | null
+  if (
+    state?.format === 'sallyport-seen/1' &&
+    state.revision !== undefined &&
+    Array.isArray(state.quarantined) &&
+    Array.isArray(state.revokedSerials)
+  ) {
+    // The members that are read here are there; `acceptBundle` reads the rest.
+    return state as BundleState
+  }
+  throw new SallyportError('SP_GATEWAY_STATE', 'a file of the gateway cannot be read', {
+    detail: FILE,
+    fix: 'restore the file from a copy, or enrol the gateway anew in an empty directory',
+  })
+}

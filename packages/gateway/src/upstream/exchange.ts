@@ -1,0 +1,273 @@
+import { createPrivateKey } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { parseJson } from '@sallyport/base'
+import type { Clock, JsonValue } from '@sallyport/base'
+import type { System } from '@sallyport/network'
+import { serviceId } from '@sallyport/spiffe'
+import type { IdentityMaterial } from '@sallyport/transport'
+import { issueCallToken, requestHash } from '@sallyport/wire'
+import type { UpstreamRequest } from '../calls/types.ts'
+import { Refusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { UpstreamPools } from './pools.ts'
+
+export interface ExchangeOptions {
+  readonly pools: UpstreamPools
+  /** SPIFFE id of this gateway. */
+  readonly gateway: string
+  /** Secret name → value: credentials that only the gateway holds. */
+  readonly secrets: Readonly<Record<string, string>>
+  readonly settings: GatewaySettings
+  readonly clock: Clock
+}
+
+/** One request on behalf of a caller. */
+export interface ExchangeRequest {
+  /** SPIFFE id of the caller. */
+  readonly caller: string
+  readonly system: System
+  readonly decision: string
+  /** `SYSTEM.OPERATION`. */
+  readonly operation: string
+  readonly request: UpstreamRequest
+  readonly accept: string
+  readonly headers?: Readonly<Record<string, string>>
+  /** Sent again, once, where the connection turned out to be closed: only for what changes nothing. */
+  readonly repeatable: boolean
+  /** Silence after which an answer is given up (default: the timeout of a whole answer). */
+  readonly idleMs?: number
+  readonly signal: AbortSignal
+}
+
+export interface UpstreamAnswer {
+  readonly status: number
+  /** Lower case, without parameters. */
+  readonly contentType: string
+  /** Of an upstream that asks for patience. */
+  readonly retryAfter: number | undefined
+  readonly mcpSession: string | undefined
+  /** Unread: read it or destroy it. */
+  readonly body: Readable
+}
+
+/** Largest nesting of an upstream's JSON. */
+const MAX_DEPTH = 64
+const MAX_ATTEMPTS = 2
+
+/** Speaks HTTP to upstreams: only what was authorised, with the credential of the gateway, never following anywhere. */
+export class Exchange {
+  readonly #options: ExchangeOptions
+  #key: { readonly pem: string; readonly key: KeyObject } | undefined
+
+  constructor(options: ExchangeOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Sends a request and waits for the head of the answer.
+   *
+   * @throws Refusal `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`, `SP_CREDENTIAL_MISSING`
+   */
+  async send(exchange: ExchangeRequest): Promise<UpstreamAnswer> {
+    const { settings, pools } = this.#options
+    const { caller, system, request, signal } = exchange
+    for (let attempt = 1; ; attempt++) {
+      const { pool, tag } = pools.for(caller, system).lease()
+      const headers = {
+        accept: exchange.accept,
+        'accept-encoding': 'identity',
+        ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...exchange.headers,
+        ...(await this.#credential(exchange, tag)),
+      }
+      try {
+        const answer = await pool.request({
+          method: request.method,
+          path: request.path,
+          headers,
+          body: request.body ?? null,
+          signal,
+          headersTimeout: settings.upstreamTimeoutMs,
+          bodyTimeout: exchange.idleMs ?? settings.upstreamTimeoutMs,
+        })
+        return readHead(answer)
+      } catch (error) {
+        if (error instanceof Refusal) throw error
+        // The pool was retired before it took the request: nothing was sent.
+        const unsent = codeOf(error) === 'UND_ERR_CLOSED'
+        const again = unsent || (exchange.repeatable && wasClosed(error))
+        if (!again || attempt >= MAX_ATTEMPTS || signal.aborted) throw failed(error)
+      }
+    }
+  }
+
+  /**
+   * Reads an answer's JSON, whole and bounded; undefined where it is empty.
+   *
+   * @throws Refusal `SP_UPSTREAM_RESPONSE`, `SP_UPSTREAM_FAILED`
+   */
+  async json(answer: UpstreamAnswer): Promise<JsonValue | undefined> {
+    const bytes = await readBounded(answer.body, this.#options.settings)
+    if (bytes.length === 0) return undefined
+    if (!isJsonType(answer.contentType)) throw unusable('its content type is not JSON')
+    return parseUpstream(bytes)
+  }
+
+  async #credential(
+    exchange: ExchangeRequest,
+    identity: IdentityMaterial,
+  ): Promise<Record<string, string>> {
+    const { upstream } = exchange.system
+    if (upstream.kind === 'service') {
+      return { 'sallyport-call-token': await this.#callToken(exchange, upstream.service, identity) }
+    }
+    const { credential } = upstream
+    if (!credential) return {}
+    const { secrets } = this.#options
+    const secret = Object.hasOwn(secrets, credential.secret)
+      ? secrets[credential.secret]
+      : undefined
+    if (secret === undefined || secret === '') {
+      throw new Refusal('SP_CREDENTIAL_MISSING', 'the system cannot be reached', {
+        status: 503,
+        detail: `no secret \`${credential.secret}\``,
+      })
+    }
+    const value = credential.scheme === undefined ? secret : `${credential.scheme} ${secret}`
+    return { [credential.header]: value }
+  }
+
+  #callToken(
+    exchange: ExchangeRequest,
+    service: string,
+    { keyPem, trustDomain }: IdentityMaterial,
+  ): Promise<string> {
+    const { gateway, clock } = this.#options
+    if (this.#key?.pem !== keyPem) this.#key = { pem: keyPem, key: createPrivateKey(keyPem) }
+    const { method, path, body } = exchange.request
+    return issueCallToken(
+      {
+        iss: gateway,
+        sub: exchange.caller,
+        aud: serviceId(trustDomain, service),
+        decision: exchange.decision,
+        operation: exchange.operation,
+        request: requestHash(method, path, body ?? new Uint8Array()),
+      },
+      this.#key.key,
+      clock.now(),
+    )
+  }
+}
+
+interface UndiciAnswer {
+  readonly statusCode: number
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly body: Readable
+}
+
+function readHead({ statusCode, headers, body }: UndiciAnswer): UpstreamAnswer {
+  // Whoever destroys it unread must not meet an error that nobody listens to.
+  body.on('error', () => undefined)
+  const single = (name: string): string | undefined => {
+    const value = headers[name]
+    return typeof value === 'string' ? value : undefined
+  }
+  if ((single('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
+    body.destroy()
+    throw unusable('it is encoded, which was not asked for')
+  }
+  const retryAfter = single('retry-after')
+  const session = single('mcp-session-id')
+  return {
+    status: statusCode,
+    contentType: (single('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '',
+    retryAfter:
+      retryAfter !== undefined && /^\d{1,5}$/.test(retryAfter) ? Number(retryAfter) : undefined,
+    mcpSession: session !== undefined && /^[\x21-\x7e]{1,256}$/.test(session) ? session : undefined,
+    body,
+  }
+}
+
+export const isJsonType = (type: string): boolean =>
+  type === 'application/json' || /^application\/[a-z0-9.-]+\+json$/.test(type)
+
+async function readBounded(body: Readable, settings: GatewaySettings): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  // The idle timeout alone would let a slow upstream hold a call for ever.
+  const timer = setTimeout(() => {
+    body.destroy(new Error('the answer took too long'))
+  }, settings.upstreamTimeoutMs)
+  try {
+    for await (const chunk of body) {
+      // Without an encoding set, a body yields buffers.
+      const bytes = chunk as Buffer
+      size += bytes.length
+      if (size > settings.maxResponseBytes) throw unusable('it is too large')
+      chunks.push(bytes)
+    }
+  } catch (error) {
+    if (error instanceof Refusal) throw error
+    throw failed(error)
+  } finally {
+    clearTimeout(timer)
+  }
+  return Buffer.concat(chunks)
+}
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error ? String(error.code) : ''
+
+/** The connection ended before an answer: the other side had closed it while the request was on its way. */
+const wasClosed = (error: unknown): boolean =>
+  ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes(codeOf(error))
+
+function failed(cause: unknown): Refusal {
+  const detail = cause instanceof Error ? `${codeOf(cause)} ${cause.message}`.trim() : String(cause)
+  return /TIMEOUT/.test(codeOf(cause))
+    ? new Refusal('SP_UPSTREAM_TIMEOUT', 'the system did not answer in time', {
+        status: 504,
+        detail,
+        cause,
+      })
+    : new Refusal('SP_UPSTREAM_FAILED', 'the system could not be reached', {
+        status: 502,
+        detail,
+        cause,
+      })
+}
+
+/** Strict JSON of an upstream; its size was bounded when it was read. @throws Refusal `SP_UPSTREAM_RESPONSE` */
+export function parseUpstream(text: string | Uint8Array): JsonValue {
+  try {
+    return parseJson(text, { maxBytes: Number.MAX_SAFE_INTEGER, maxDepth: MAX_DEPTH })
+  } catch (cause) {
+    throw unusable('it is not strict JSON', cause)
+  }
+}
+
+export function unusable(detail: string, cause?: unknown): Refusal {
+  return new Refusal('SP_UPSTREAM_RESPONSE', 'the system gave an answer that cannot be used', {
+    status: 502,
+    detail,
+    cause,
+  })
+}
+
+/** Statuses of an upstream's refusal that its caller may learn, and nothing else of it. */
+const TOLD: ReadonlySet<number> = new Set([400, 404, 405, 409, 410, 412, 415, 422, 429])
+
+/** An answer that is not a success, as its caller is told. */
+export function upstreamRefusal({ status, retryAfter }: UpstreamAnswer): Refusal {
+  return TOLD.has(status)
+    ? new Refusal('SP_UPSTREAM_REFUSED', 'the system refused the request', {
+        status,
+        ...(retryAfter === undefined ? {} : { retryAfterSeconds: retryAfter }),
+      })
+    : new Refusal('SP_UPSTREAM_FAILED', 'the system could not handle the request', {
+        status: 502,
+        detail: `status ${status}`,
+      })
+}
