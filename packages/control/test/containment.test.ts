@@ -201,6 +201,13 @@ test('the feed takes each item once, in order, from its own gateway only', async
   assert.equal(foreign.body['code'], 'SP_FEED_INVALID')
   const forged = await other.call('POST', '/v1/feed', { shard: 'gw2', items: [lost] })
   assert.equal(forged.body['code'], 'SP_FEED_INVALID')
+  // The same place with another record: the log was rewritten.
+  const rewritten = new Log(gateway.spiffeId).decision(peer.spiffeId, { id: 'dec_other' })
+  assert.equal((await feed([rewritten])).body['code'], 'SP_FEED_FORKED')
+  const incident = (await plane.control.context.incidents.list()).find(
+    ({ subject }) => subject === gateway.spiffeId,
+  )
+  assert.equal(incident?.status, 'open')
   const broken = { index: log.size, record: { kind: 'decision' } }
   assert.equal((await feed([broken])).body['code'], 'SP_RECORD_INVALID')
 })

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { canonicalJson, newId, parseJson, sha256Hex, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { ApprovalStatement, OperatorSet, Signed } from '@sallyport/wire'
@@ -156,7 +157,10 @@ async function ask(
       used_by: null,
     })
     .onConflict((conflict) =>
-      conflict.column('asked').where('status', 'in', ['pending', 'approved']).doNothing(),
+      conflict
+        .column('asked')
+        .where('status', 'in', [sql.lit('pending' as const), sql.lit('approved' as const)])
+        .doNothing(),
     )
     .returning('id')
     .executeTakeFirst()

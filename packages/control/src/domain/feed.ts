@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import { parseJson, SallyportError } from '@sallyport/base'
+import { errorCode, parseJson, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import { encodeRecord } from '@sallyport/wire'
@@ -36,7 +36,12 @@ export function createDecisions(deps: FeedDeps): Decisions {
   return {
     async ingest(gateway, shard, items) {
       check(gateway, shard, items)
-      const taken = await store.transaction((tx) => take(tx, deps, gateway, shard, items))
+      const taken = await store
+        .transaction((tx) => take(tx, deps, gateway, shard, items))
+        .catch(async (error: unknown) => {
+          if (errorCode(error) === 'SP_FEED_FORKED') await alarm(deps, gateway)
+          throw error
+        })
       if (taken.items.length > 0) {
         for (const { record } of taken.items) {
           if (record.kind === 'decision') events.publish('decision', record)
@@ -55,9 +60,23 @@ export function createDecisions(deps: FeedDeps): Decisions {
   }
 }
 
+async function alarm({ store, incidents, clock }: FeedDeps, gateway: string): Promise<void> {
+  const text = 'its audit log differs from what it sent before'
+  await store.transaction((tx) =>
+    incidents.raise(tx, {
+      subject: gateway,
+      status: 'open',
+      risk: 100,
+      entry: { at: clock.now(), kind: 'signal', text },
+    }),
+  )
+}
+
 function check(gateway: string, shard: string, items: readonly FeedItem[]): void {
   const name = kindOf(parseSpiffeId(gateway))?.name ?? ''
-  if (shard !== name && !shard.startsWith(`${name}/`) && shard !== gateway) {
+  // A log is named by its origin, `TRUST-DOMAIN/gateway/NAME`, or shorter by the gateway alone.
+  const own = [name, gateway.slice('spiffe://'.length)]
+  if (!own.some((prefix) => shard === prefix || shard.startsWith(`${prefix}/`))) {
     throw invalid('the shard is not of this gateway')
   }
   if (items.length > MAX_ITEMS) throw invalid(`more than ${MAX_ITEMS} items`)
@@ -95,6 +114,11 @@ async function take(
     .forUpdate()
     .executeTakeFirstOrThrow()
   if (head.gateway !== gateway) throw invalid('the shard belongs to another gateway')
+  await checkKnown(
+    tx,
+    shard,
+    items.filter(({ index }) => index < head.next),
+  )
   const fresh: FeedItem[] = []
   let { next } = head
   for (const item of items) {
@@ -119,6 +143,33 @@ async function take(
   return { next, items: fresh, seq: rows.at(-1)?.seq ?? 0 }
 }
 
+/** One place in a log holds one record: another one there means that the log was replaced or rewritten. */
+async function checkKnown(tx: Tx, shard: string, items: readonly FeedItem[]): Promise<void> {
+  if (items.length === 0) return
+  const rows = await tx
+    .selectFrom('feed')
+    .select(['index', 'record'])
+    .where('shard', '=', shard)
+    .where(
+      'index',
+      'in',
+      items.map(({ index }) => index),
+    )
+    .execute()
+  const known = new Map(rows.map(({ index, record }) => [index, record]))
+  const forked = items.find(({ index, record }) => known.get(index) !== textOf(record))
+  if (!forked) return
+  throw new SallyportError('SP_FEED_FORKED', 'the log differs from what was sent before', {
+    detail: `shard ${shard}, index ${forked.index}`,
+    fix: 'verify the log of this gateway with `sallyport audit verify`; a gateway that lost its log comes back under another id',
+  })
+}
+
+/** The record as the log itself holds it. */
+function textOf(record: AuditRecord): string {
+  return Buffer.from(encodeRecord(record)).toString()
+}
+
 function feedRow(shard: string, { index, record, explanation }: FeedItem) {
   const decision = record.kind === 'decision' ? record : undefined
   return {
@@ -132,7 +183,7 @@ function feedRow(shard: string, { index, record, explanation }: FeedItem) {
     system: decision ? storable(decision.system) : null,
     operation: decision ? storable(decision.operation) : null,
     decision: decision?.decision ?? null,
-    record: JSON.stringify(record),
+    record: textOf(record),
     explanation: explanation === undefined ? null : JSON.stringify(explanation),
   }
 }

@@ -31,30 +31,24 @@ export function createIncidents(deps: {
   const { store, clock, events } = deps
   return {
     async raise(tx, { subject, status, risk, entry }) {
-      const open = await tx
-        .selectFrom('incidents')
-        .select(['id', 'status', 'risk'])
-        .where('subject', '=', subject)
-        .where('status', '!=', 'closed')
-        .forUpdate()
-        .executeTakeFirst()
-      const id = open?.id ?? newId('inc', clock.now())
-      if (open) {
-        await tx
-          .updateTable('incidents')
-          .set({
-            status: open.status === 'contained' ? 'contained' : status,
-            risk: Math.max(open.risk, risk),
-          })
-          .where('id', '=', id)
-          .execute()
-      } else {
-        await tx
-          .insertInto('incidents')
-          .values({ id, subject, status, opened_at: clock.now(), closed_at: null, risk })
-          .execute()
-        await backfill(tx, id, subject, clock.now() - BACKFILL_MS)
-      }
+      const now = clock.now()
+      const row = await tx
+        .insertInto('incidents')
+        .values({ id: newId('inc', now), subject, status, opened_at: now, closed_at: null, risk })
+        .onConflict((conflict) =>
+          conflict
+            .column('subject')
+            .where('status', '!=', sql.lit('closed'))
+            .doUpdateSet({
+              // What is contained stays so.
+              status: sql`least(incidents.status, excluded.status)`,
+              risk: sql`greatest(incidents.risk, excluded.risk)`,
+            }),
+        )
+        .returning(['id', sql<boolean>`xmax = 0`.as('fresh')])
+        .executeTakeFirstOrThrow()
+      const { id } = row
+      if (row.fresh) await backfill(tx, id, subject, now - BACKFILL_MS)
       await append(tx, id, [entry])
       events.publish('incident', { id, subject, status })
       return id

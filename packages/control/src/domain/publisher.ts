@@ -101,17 +101,11 @@ export async function createPublisher(deps: {
           const signed = signBundle(bundle, trust.bundleKey)
           const state = accepted(seen, signed, deps)
           const { declaration: _carriedApart, ...rest } = bundle
-          await tx
-            .updateTable('bundle_head')
-            .set({
-              epoch: revision.epoch,
-              n: revision.n,
-              declaration_digest: digest,
-              state: canonicalJson(rest),
-              signature: signed.signature,
-            })
-            .execute()
-          await sql`SELECT pg_notify(${REVISION_CHANNEL}, '')`.execute(tx)
+          await sql`WITH head AS (
+            UPDATE bundle_head SET epoch = ${revision.epoch}, n = ${revision.n},
+              declaration_digest = ${digest}, state = ${canonicalJson(rest)},
+              signature = ${signed.signature}
+          ) SELECT pg_notify(${REVISION_CHANNEL}, '')`.execute(tx)
           return { result: change.result, revision, signed, state }
         })
         if (done.signed) {
@@ -263,32 +257,28 @@ async function assemble(
   declaration: Declaration,
 ): Promise<Bundle<Declaration>> {
   const now = clock.now()
-  const signatures = await tx
-    .selectFrom('declaration_signatures')
-    .select('signature')
-    .where('digest', '=', digest)
-    .where('epoch', '=', revision.epoch)
-    .orderBy('operator')
-    .execute()
-  const operators = await loadOperatorLinks(tx)
-  const quarantined = await tx
-    .selectFrom('quarantines')
-    .select(['id', 'subject', 'reason', 'by', 'at'])
-    .where('released_at', 'is', null)
-    .orderBy('id')
-    .execute()
-  const revokedSerials = await tx
-    .selectFrom('revoked_serials')
-    .select(['serial', 'not_after as notAfter'])
-    .where('not_after', '>', now)
-    .orderBy('serial')
-    .execute()
-  const risk = await tx
-    .selectFrom('instances')
-    .select(['spiffe_id', 'risk', 'risk_at'])
-    .where('kind', '=', 'agent')
-    .where('not_after', '>', now)
-    .execute()
+  // One round trip: this stands between a quarantine and the gateways.
+  const { rows } = await sql<State>`SELECT
+    (SELECT coalesce(json_agg(signature ORDER BY operator), '[]') FROM declaration_signatures
+      WHERE digest = ${digest} AND epoch = ${revision.epoch}) AS signatures,
+    (SELECT coalesce(json_agg(link ORDER BY version), '[]') FROM operator_sets) AS links,
+    (SELECT coalesce(json_agg(json_build_object(
+        'id', id, 'subject', subject, 'reason', reason, 'by', by, 'at', at) ORDER BY id), '[]')
+       FROM quarantines WHERE released_at IS NULL) AS quarantined,
+    (SELECT coalesce(json_agg(json_build_object(
+        'statement', release_statement, 'signatures', (
+          SELECT json_agg(signature ORDER BY operator) FROM release_signatures
+           WHERE quarantine_id = quarantines.id)) ORDER BY id), '[]')
+       FROM quarantines WHERE released_epoch = ${revision.epoch}) AS releases,
+    (SELECT coalesce(json_agg(json_build_object(
+        'serial', serial, 'notAfter', not_after) ORDER BY serial), '[]')
+       FROM revoked_serials WHERE not_after > ${now}) AS revoked,
+    (SELECT coalesce(json_object_agg(spiffe_id, json_build_object(
+        'score', risk, 'at', risk_at)), '{}')
+       FROM instances WHERE kind = 'agent' AND not_after > ${now}) AS risk`.execute(tx)
+  const [state] = rows
+  if (!state) throw new SallyportError('SP_INTERNAL', 'the state could not be read')
+  const operators = state.links.map(readLink)
   const latest = operators.at(-1)
   const history = operators.slice(0, -1)
   return {
@@ -298,43 +288,36 @@ async function assemble(
     issuedAt: now,
     declaration,
     declarationDigest: digest,
-    declarationSignatures: signatures.map(({ signature }) => signature as PasskeySignature),
+    declarationSignatures: state.signatures,
     ...(latest ? { operators: { ...latest, ...(history.length > 0 ? { history } : {}) } } : {}),
-    quarantined,
-    releases: await loadReleases(tx, revision.epoch),
-    revokedSerials,
-    risk: Object.fromEntries(
-      risk.map((row) => [row.spiffe_id, { score: row.risk, at: row.risk_at }]),
-    ),
+    quarantined: state.quarantined,
+    releases: state.releases.map(({ statement, signatures }) => ({
+      // Kept as the canonical text of the statement that was signed.
+      statement: parseJson(statement) as unknown as Bundle['releases'][number]['statement'],
+      signatures,
+    })),
+    revokedSerials: state.revoked,
+    risk: state.risk,
   }
+}
+
+/** As the one query above builds it: signatures are what was verified before it was written. */
+interface State {
+  readonly signatures: readonly PasskeySignature[]
+  readonly links: readonly string[]
+  readonly quarantined: Bundle['quarantined']
+  readonly releases: readonly { statement: string; signatures: readonly PasskeySignature[] }[]
+  readonly revoked: Bundle['revokedSerials']
+  readonly risk: Bundle['risk']
+}
+
+function readLink(text: string): OperatorLink {
+  // Written by `people.ts`, after the chain rule allowed it.
+  return parseJson(text) as unknown as OperatorLink
 }
 
 /** Every operator set, oldest first. */
 export async function loadOperatorLinks(tx: Tx): Promise<OperatorLink[]> {
   const rows = await tx.selectFrom('operator_sets').select('link').orderBy('version').execute()
-  // Written by `operators.ts`, and verified by the chain rule before it was.
-  return rows.map(({ link }) => parseJson(link) as unknown as OperatorLink)
-}
-
-async function loadReleases(tx: Tx, epoch: number): Promise<Bundle['releases']> {
-  const rows = await tx
-    .selectFrom('quarantines as q')
-    .innerJoin('release_signatures as s', 's.quarantine_id', 'q.id')
-    .select(['q.id', 'q.release_statement', 's.signature'])
-    .where('q.released_epoch', '=', epoch)
-    .orderBy('q.id')
-    .orderBy('s.operator')
-    .execute()
-  const releases = new Map<string, Bundle['releases'][number]>()
-  for (const row of rows) {
-    const signatures = releases.get(row.id)?.signatures ?? []
-    releases.set(row.id, {
-      // Kept as the canonical text of the statement that was signed.
-      statement: parseJson(
-        row.release_statement ?? 'null',
-      ) as unknown as Bundle['releases'][number]['statement'],
-      signatures: [...signatures, row.signature as PasskeySignature],
-    })
-  }
-  return [...releases.values()]
+  return rows.map(({ link }) => readLink(link))
 }

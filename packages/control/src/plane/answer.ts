@@ -86,6 +86,7 @@ const STATUS: Readonly<Record<string, number>> = {
   SP_PLANE_METHOD: 405,
   SP_PLANE_BODY: 400,
   SP_FEED_INVALID: 400,
+  SP_FEED_FORKED: 409,
   SP_CSR_INVALID: 400,
   SP_RECORD_INVALID: 400,
   SP_RECORD_TOO_LARGE: 400,
@@ -114,8 +115,7 @@ const STATUS: Readonly<Record<string, number>> = {
 export function sendProblem(response: ServerResponse, error: unknown): void {
   const known = error instanceof SallyportError ? error : undefined
   const code = known?.code ?? 'SP_INTERNAL'
-  const status =
-    STATUS[code] ?? (code.startsWith('SP_JSON_') || code.startsWith('SP_CSR_') ? 400 : 500)
+  const status = STATUS[code] ?? (/^SP_(JSON|CSR)_/.test(code) ? 400 : 500)
   if (response.headersSent) {
     response.destroy()
     return

@@ -39,7 +39,10 @@ export interface EmbeddedOptions {
 const OWNER = 'sallyport'
 /** `sun_path` holds 107 bytes, and PostgreSQL appends `/.s.PGSQL.5432`. */
 const MAX_SOCKET_DIR = 90
-const START_MS = 20_000
+/** Recovery after a crash replays the log, which may take a while. */
+const START_MS = 120_000
+/** How long a server that is going down may hold on: one whose parent was killed, or backends of one that was. */
+const LOCKED_MS = 6000
 
 /**
  * Runs the real PostgreSQL server on `dir`, made there the first time: checksums, scram, no network, one Unix socket. It
@@ -152,12 +155,12 @@ class Server {
 
   /** Tries until it is up: after a kill, the backends of the one before need a moment to notice. */
   async start(): Promise<void> {
-    const until = Date.now() + START_MS
+    const until = performance.now() + LOCKED_MS
     for (;;) {
-      const failure = await this.#once(Math.max(1, until - Date.now()))
+      const failure = await this.#once()
       if (failure === undefined) return
       const locked = /lock file .* already exists|pre-existing shared memory/.test(failure)
-      if (this.#stopping || !locked || Date.now() + 200 > until) {
+      if (this.#stopping || !locked || performance.now() > until) {
         throw new SallyportError(
           locked ? 'SP_DB_LOCKED' : 'SP_DB_START',
           locked
@@ -171,12 +174,12 @@ class Server {
           },
         )
       }
-      await delay(200)
+      await delay(100)
     }
   }
 
   /** @returns undefined when it is ready, what it said when it ended instead */
-  async #once(timeoutMs: number): Promise<string | undefined> {
+  async #once(): Promise<string | undefined> {
     const settings = {
       listen_addresses: '',
       unix_socket_directories: this.#socket,
@@ -208,7 +211,7 @@ class Server {
     const tail = tailOf(child)
     const { promise, resolve: settle } = Promise.withResolvers<string | undefined>()
     let ready = false
-    const timer = setTimeout(() => child.kill('SIGQUIT'), timeoutMs)
+    const timer = setTimeout(() => child.kill('SIGQUIT'), START_MS)
     child.stderr?.on('data', () => {
       if (!ready && tail().includes('ready to accept connections')) {
         ready = true

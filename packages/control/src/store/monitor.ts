@@ -42,12 +42,12 @@ export function watchStore(store: Store, channel: string, onNews: () => Promise<
 
   async function session(client: pg.Client): Promise<void> {
     let broken: Error | undefined
-    client.on('error', (error) => {
-      broken = error
-    })
-    client.on('end', () => {
-      broken ??= new Error('the connection ended')
-    })
+    const gone = (error: Error): void => {
+      broken ??= error
+      wake?.()
+    }
+    client.on('error', gone)
+    client.on('end', () => gone(new Error('the connection ended')))
     let news = true
     client.on('notification', () => {
       news = true
