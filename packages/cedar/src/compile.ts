@@ -1,46 +1,26 @@
 import { SallyportError } from '@sallyport/base'
+import { BINARY } from './binary.ts'
+import { allOf, asBool, boolean } from './code.ts'
+import type { BoolCode, Code, Compiled } from './code.ts'
 import { restoreInteger } from './est.ts'
 import type { ExprEst, UidEst } from './est.ts'
 import { EXTENSIONS } from './extensions.ts'
-import { add, isLong, multiply, subtract } from './long.ts'
-import type { Long } from './long.ts'
+import { subtract } from './long.ts'
 import {
   attribute,
   find,
   isIn,
   matches,
-  missing,
-  noEntity,
   noOverflow,
   segments,
   toEntity,
   toLong,
   toSet,
-  toText,
 } from './operators.ts'
-import type { Env, PatternElement } from './operators.ts'
-import {
-  DatetimeValue,
-  DurationValue,
-  EntityRef,
-  equal,
-  EvaluationError,
-  RecordValue,
-  SetValue,
-  typeError,
-} from './value.ts'
+import type { PatternElement } from './operators.ts'
+import { pathOf } from './path.ts'
+import { EntityRef, EvaluationError, RecordValue, SetValue, typeError } from './value.ts'
 import type { Value } from './value.ts'
-
-export type Code = (env: Env) => Value
-export type BoolCode = (env: Env) => boolean
-
-interface Compiled {
-  readonly run: Code
-  /** Present where the expression can only give a bool. */
-  readonly bool?: BoolCode
-  /** Present where the value does not depend on the request. */
-  readonly constant?: Value
-}
 
 type Integers = ReadonlyMap<number, bigint>
 
@@ -63,18 +43,6 @@ const constant = (value: Value): Compiled => ({
   constant: value,
   ...(typeof value === 'boolean' ? { bool: () => value } : {}),
 })
-
-/** A bool-typed expression: one closure serves both uses. */
-const boolean = (bool: BoolCode): Compiled => ({ run: bool, bool })
-
-function asBool({ run, bool }: Compiled): BoolCode {
-  if (bool) return bool
-  return (env) => {
-    const value = run(env)
-    if (typeof value !== 'boolean') throw typeError('bool', value)
-    return value
-  }
-}
 
 class Compiler {
   readonly #integers: Integers
@@ -153,15 +121,8 @@ class Compiler {
   }
 
   #attribute({ left, attr }: { left: ExprEst; attr: string }): Compiled {
-    if (left['Var'] === 'context') {
-      return {
-        run: (env) => {
-          const value = env.context.fields.get(attr)
-          if (value === undefined) throw missing('record', attr)
-          return value
-        },
-      }
-    }
+    const path = variablePath(left, [attr])
+    if (path !== undefined) return { run: path }
     const { run } = this.compile(left)
     return { run: (env) => attribute(env, run(env), attr) }
   }
@@ -222,10 +183,31 @@ class Compiler {
   }
 
   #binary(operator: string, operands: { left: ExprEst; right: ExprEst }): Compiled {
+    if (operator === '&&') {
+      return boolean(allOf(conjuncts(operands).map((operand) => asBool(this.compile(operand)))))
+    }
     const make = BINARY.get(operator)
     if (!make) throw unsupported(operator)
     return make(this.compile(operands.left), this.compile(operands.right))
   }
+}
+
+function variablePath(expr: ExprEst, names: readonly string[]): Code | undefined {
+  const { Var: root, '.': inner } = expr
+  if (typeof root === 'string') return pathOf(root, names)
+  if (inner === undefined) return undefined
+  // The operands of `.` in the parser's own output.
+  const { left, attr } = inner as { left: ExprEst; attr: string }
+  return variablePath(left, [attr, ...names])
+}
+
+/** The operands of nested `&&`, left to right. */
+function conjuncts(operands: { left: ExprEst; right: ExprEst }): ExprEst[] {
+  return [operands.left, operands.right].flatMap((expr) => {
+    const inner = expr['&&']
+    // The operands of `&&` in the parser's own output.
+    return inner === undefined ? [expr] : conjuncts(inner as typeof operands)
+  })
 }
 
 /** The parser lets these pass without a schema; Cedar fails when it evaluates them. */
@@ -261,112 +243,4 @@ function variable(name: string): Compiled {
     default:
       throw unsupported(name)
   }
-}
-
-const BINARY: ReadonlyMap<string, (left: Compiled, right: Compiled) => Compiled> = new Map<
-  string,
-  (left: Compiled, right: Compiled) => Compiled
->([
-  [
-    '&&',
-    (left, right) => {
-      const [a, b] = [asBool(left), asBool(right)]
-      return boolean((env) => a(env) && b(env))
-    },
-  ],
-  [
-    '||',
-    (left, right) => {
-      const [a, b] = [asBool(left), asBool(right)]
-      return boolean((env) => a(env) || b(env))
-    },
-  ],
-  ['==', (left, right) => boolean(equality(left, right))],
-  [
-    '!=',
-    (left, right) => {
-      const same = equality(left, right)
-      return boolean((env) => !same(env))
-    },
-  ],
-  ['<', ordering((a, b) => a < b)],
-  ['<=', ordering((a, b) => a <= b)],
-  ['>', ordering((a, b) => a > b)],
-  ['>=', ordering((a, b) => a >= b)],
-  ['+', arithmetic(add, '+')],
-  ['-', arithmetic(subtract, '-')],
-  ['*', arithmetic(multiply, '*')],
-  [
-    'in',
-    ({ run: left }, { run: right }) => boolean((env) => isIn(env, toEntity(left(env)), right(env))),
-  ],
-  [
-    'contains',
-    ({ run: left }, { run: right }) =>
-      boolean((env) => {
-        const set = toSet(left(env))
-        return set.has(right(env))
-      }),
-  ],
-  [
-    'containsAll',
-    ({ run: left }, { run: right }) =>
-      boolean((env) => toSet(left(env)).containsAll(toSet(right(env)))),
-  ],
-  [
-    'containsAny',
-    ({ run: left }, { run: right }) =>
-      boolean((env) => toSet(left(env)).containsAny(toSet(right(env)))),
-  ],
-  [
-    'hasTag',
-    ({ run: left }, { run: right }) =>
-      boolean((env) => {
-        const entity = toEntity(left(env))
-        const tag = toText(right(env))
-        return env.store.find(entity)?.tags.has(tag) ?? false
-      }),
-  ],
-  [
-    'getTag',
-    ({ run: left }, { run: right }) => ({
-      run: (env) => {
-        const entity = toEntity(left(env))
-        const tag = toText(right(env))
-        const record = env.store.find(entity)
-        if (!record) throw noEntity(entity)
-        const value = record.tags.get(tag)
-        if (value === undefined) throw missing(`entity of type \`${entity.type}\``, tag)
-        return value
-      },
-    }),
-  ],
-])
-
-function equality(left: Compiled, right: Compiled): BoolCode {
-  const [a, b] = [left.run, right.run]
-  const known = right.constant
-  if (known !== undefined && typeof known !== 'object') return (env) => a(env) === known
-  return (env) => equal(a(env), b(env))
-}
-
-function ordering(compare: (a: Long, b: Long) => boolean) {
-  return ({ run: left }: Compiled, { run: right }: Compiled): Compiled =>
-    boolean((env) => {
-      const a = left(env)
-      const b = right(env)
-      if (isLong(a) && isLong(b)) return compare(a, b)
-      if (a instanceof DatetimeValue && b instanceof DatetimeValue) return compare(a.ms, b.ms)
-      if (a instanceof DurationValue && b instanceof DurationValue) return compare(a.ms, b.ms)
-      throw typeError('two of long, datetime or duration', isLong(a) ? b : a)
-    })
-}
-
-function arithmetic(operate: (a: Long, b: Long) => Long | undefined, sign: string) {
-  return ({ run: left }: Compiled, { run: right }: Compiled): Compiled => ({
-    run: (env) => {
-      const a = toLong(left(env))
-      return noOverflow(operate(a, toLong(right(env))), sign)
-    },
-  })
 }

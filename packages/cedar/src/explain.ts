@@ -1,5 +1,5 @@
 import { compileBool, compileValue } from './compile.ts'
-import type { BoolCode } from './compile.ts'
+import type { BoolCode } from './code.ts'
 import type { Env } from './operators.ts'
 import type { ExprEst } from './est.ts'
 import { admits } from './policy.ts'

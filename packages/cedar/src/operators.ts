@@ -1,4 +1,4 @@
-import type { EntityStore } from './entities.ts'
+import type { EntityRecord, EntityStore } from './entities.ts'
 import { isLong } from './long.ts'
 import type { Long } from './long.ts'
 import { EntityRef, EvaluationError, RecordValue, SetValue, typeError } from './value.ts'
@@ -10,7 +10,17 @@ export interface Env {
   readonly action: EntityRef
   readonly resource: EntityRef
   readonly context: RecordValue
+  /** What the store has of the three, looked up once. */
+  readonly principalRecord: EntityRecord | undefined
+  readonly actionRecord: EntityRecord | undefined
+  readonly resourceRecord: EntityRecord | undefined
   readonly store: EntityStore
+}
+
+export function recordOf(env: Env, entity: EntityRef): EntityRecord | undefined {
+  if (entity === env.principal) return env.principalRecord
+  if (entity === env.resource) return env.resourceRecord
+  return entity === env.action ? env.actionRecord : env.store.find(entity)
 }
 
 export function noOverflow(result: Long | undefined, sign: string): Long {
@@ -48,13 +58,13 @@ export function isIn(env: Env, entity: EntityRef, target: Value): boolean {
 
 function descends(env: Env, entity: EntityRef, ancestor: EntityRef): boolean {
   if (entity.id === ancestor.id && entity.type === ancestor.type) return true
-  return env.store.find(entity)?.ancestorIds.get(ancestor.type)?.has(ancestor.id) ?? false
+  return recordOf(env, entity)?.ancestorIds.get(ancestor.type)?.has(ancestor.id) ?? false
 }
 
 /** An attribute that may be absent. A missing entity has none. */
 export function find(env: Env, value: Value, name: string): Value | undefined {
   if (value instanceof RecordValue) return value.fields.get(name)
-  if (value instanceof EntityRef) return env.store.find(value)?.attrs.get(name)
+  if (value instanceof EntityRef) return recordOf(env, value)?.attrs.get(name)
   throw typeError('record or entity', value)
 }
 
@@ -62,7 +72,7 @@ export function attribute(env: Env, value: Value, name: string): Value {
   const found = find(env, value, name)
   if (found !== undefined) return found
   if (value instanceof EntityRef) {
-    if (!env.store.find(value)) throw noEntity(value)
+    if (!recordOf(env, value)) throw noEntity(value)
     throw missing(`entity of type \`${value.type}\``, name)
   }
   throw missing('record', name)

@@ -12,6 +12,8 @@ import { compilePolicy } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { PolicyIndex } from './policy-index.ts'
 import type { CedarDecision, CedarExplanation, EntityUid, Request } from './types.ts'
+import { SliceMemo } from './slice-memo.ts'
+import type { Slice } from './slice-memo.ts'
 import { EvaluationError, RecordValue } from './value.ts'
 
 interface PolicyText {
@@ -34,7 +36,14 @@ export interface PolicyInput {
   readonly links?: readonly TemplateLink[]
   /** Cedar schema, human syntax; with it, policies that do not type-check are refused. */
   readonly schema?: string
+  /**
+   * For how many (principal, action, resource) the set remembers which policies can apply, at most (16,384 where
+   * unsaid; 0 turns it off). What they decide is never remembered.
+   */
+  readonly sliceMemo?: number
 }
+
+const SLICE_MEMO = 16_384
 
 /** A context converted once, for many decisions. */
 export type PreparedContext = RecordValue
@@ -94,6 +103,7 @@ export async function loadPolicySet(input: PolicyInput): Promise<PolicySet> {
     [...parsed, ...linked].map(({ id, est, integers }, order) =>
       compilePolicy(id, order, est, integers),
     ),
+    input.sliceMemo ?? SLICE_MEMO,
   )
 }
 
@@ -148,12 +158,17 @@ class Policies implements PolicySet {
   readonly #policies: readonly CompiledPolicy[]
   readonly #byId: ReadonlyMap<string, CompiledPolicy>
   readonly #index: PolicyIndex
+  readonly #memo: SliceMemo
+  // Reused between decisions, which are synchronous and do not nest.
+  readonly #permits: CompiledPolicy[] = []
+  readonly #forbids: CompiledPolicy[] = []
 
-  constructor(policies: readonly CompiledPolicy[]) {
+  constructor(policies: readonly CompiledPolicy[], sliceMemo: number) {
     this.size = policies.length
     this.#policies = policies
     this.#byId = new Map(policies.map((policy) => [policy.id, policy]))
     this.#index = new PolicyIndex(policies)
+    this.#memo = new SliceMemo(sliceMemo)
   }
 
   effect(id: string): 'permit' | 'forbid' | undefined {
@@ -174,24 +189,40 @@ class Policies implements PolicySet {
   }
 
   #decide(env: Env): CedarDecision {
-    const permits: CompiledPolicy[] = []
-    const forbids: CompiledPolicy[] = []
+    const [permits, forbids] = [this.#permits, this.#forbids]
+    let permitted = 0
+    let forbidden = 0
     let failed: Failure[] | undefined
-    for (const policy of this.#index.candidates(env)) {
+    for (const policy of this.#slice(env)) {
       try {
-        if (policy.holds(env)) (policy.effect === 'permit' ? permits : forbids).push(policy)
+        if (!policy.holds(env)) continue
+        if (policy.effect === 'permit') permits[permitted++] = policy
+        else forbids[forbidden++] = policy
       } catch (error) {
         if (!(error instanceof EvaluationError)) throw error
         failed ??= []
         failed.push({ policy, message: error.message })
       }
     }
-    const allow = forbids.length === 0 && permits.length > 0
+    const allow = forbidden === 0 && permitted > 0
     return {
       decision: allow ? 'allow' : 'deny',
-      reasons: idsInOrder(allow ? permits : forbids),
+      reasons: allow ? idsInOrder(permits, permitted) : idsInOrder(forbids, forbidden),
       errors: failed === undefined ? NO_ERRORS : inOrder(failed),
     }
+  }
+
+  #slice(env: Env): Slice {
+    const [index, memo] = [this.#index, this.#memo]
+    if (!memo.on) return index.candidates(env)
+    const principal = index.key(env.principal, env.principalRecord)
+    const action = index.key(env.action, env.actionRecord)
+    const resource = index.key(env.resource, env.resourceRecord)
+    const known = memo.get(principal, action, resource)
+    if (known !== undefined) return known
+    const found = index.candidates(env)
+    memo.put(principal, action, resource, found)
+    return found
   }
 }
 
@@ -203,10 +234,16 @@ interface Failure {
 const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
 const NO_REASONS: CedarDecision['reasons'] = Object.freeze([])
 
-function idsInOrder(policies: CompiledPolicy[]): readonly string[] {
+/** The ids of the first `count` policies. */
+function idsInOrder(policies: readonly CompiledPolicy[], count: number): readonly string[] {
   const [only] = policies
-  if (only === undefined) return NO_REASONS
-  return policies.length === 1 ? [only.id] : policies.sort(byOrder).map(({ id }) => id)
+  if (count === 0 || only === undefined) return NO_REASONS
+  if (count === 1) return only.alone
+  const found = policies.slice(0, count)
+  let sorted = true
+  for (let i = 1; i < count; i++) sorted &&= byOrder(found[i - 1] ?? only, found[i] ?? only) < 0
+  if (!sorted) found.sort(byOrder)
+  return found.map(({ id }) => id)
 }
 
 function inOrder(failed: Failure[]): CedarDecision['errors'] {
@@ -218,12 +255,19 @@ function inOrder(failed: Failure[]): CedarDecision['errors'] {
 const byOrder = (a: CompiledPolicy, b: CompiledPolicy): number => a.order - b.order
 
 function environment(request: DecisionRequest, store: EntityStore): Env {
-  const { context } = request
+  const { principal, action, resource, context } = request
+  const principalRecord = store.find(principal)
+  const actionRecord = store.find(action)
+  const resourceRecord = store.find(resource)
   return {
-    principal: refOf(request.principal),
-    action: refOf(request.action),
-    resource: refOf(request.resource),
+    // What a store holds has been looked at already.
+    principal: principalRecord === undefined ? refOf(principal) : principalRecord.uid,
+    action: actionRecord === undefined ? refOf(action) : actionRecord.uid,
+    resource: resourceRecord === undefined ? refOf(resource) : resourceRecord.uid,
     context: context instanceof RecordValue ? context : recordFromJson(context),
+    principalRecord,
+    actionRecord,
+    resourceRecord,
     store,
   }
 }

@@ -1,6 +1,8 @@
 import { SallyportError } from '@sallyport/base'
 import { compileBool } from './compile.ts'
-import type { BoolCode } from './compile.ts'
+import { allOf } from './code.ts'
+import type { BoolCode } from './code.ts'
+import { recordOf } from './operators.ts'
 import type { Env } from './operators.ts'
 import type { ConditionEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
 import { EntityRef } from './value.ts'
@@ -27,6 +29,8 @@ export interface CompiledPolicy {
   readonly conditions: readonly ConditionEst[]
   readonly integers: ReadonlyMap<number, bigint>
   readonly annotations: Readonly<Record<string, string>>
+  /** Its id as the only reason of a decision. */
+  readonly alone: readonly string[]
 }
 
 /** @throws SallyportError `SP_CEDAR_UNSUPPORTED` */
@@ -47,6 +51,7 @@ export function compilePolicy(
     conditions: est.conditions,
     integers,
     annotations: annotationsOf(est),
+    alone: Object.freeze([id]),
   }
 }
 
@@ -85,18 +90,12 @@ function conjunction(
   conditions: readonly ConditionEst[],
   integers: ReadonlyMap<number, bigint>,
 ): BoolCode {
-  const codes = conditions.map(({ kind, body }) => {
-    const code = compileBool(body, integers)
-    return kind === 'when' ? code : (env: Env) => !code(env)
-  })
-  const [first, second] = codes
-  if (first === undefined) return () => true
-  if (second === undefined) return first
-  if (codes.length === 2) return (env) => first(env) && second(env)
-  return (env) => {
-    for (const code of codes) if (!code(env)) return false
-    return true
-  }
+  return allOf(
+    conditions.map(({ kind, body }) => {
+      const code = compileBool(body, integers)
+      return kind === 'when' ? code : (env: Env) => !code(env)
+    }),
+  )
 }
 
 /** Whether one side of the scope admits an entity; scopes cannot fail. */
@@ -110,7 +109,7 @@ export function admits(scope: Scope, entity: EntityRef, env: Env): boolean {
       return scope.entity.type === entity.type && scope.entity.id === entity.id
     default: {
       if (scope.type !== undefined && scope.type !== entity.type) return false
-      const ids = env.store.find(entity)?.ancestorIds
+      const ids = recordOf(env, entity)?.ancestorIds
       return scope.entities.some(
         ({ type, id }) =>
           (type === entity.type && id === entity.id) || ids?.get(type)?.has(id) === true,
