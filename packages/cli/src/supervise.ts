@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -42,7 +42,8 @@ export function jsonLine(text: string): Line | undefined {
 }
 
 export function supervise(options: SupervisedOptions): Supervised {
-  const child = spawn(options.command, options.args, {
+  const [command = options.command, ...args] = [...orphanGuard(), options.command, ...options.args]
+  const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...options.env },
   })
@@ -113,6 +114,14 @@ export function supervise(options: SupervisedOptions): Supervised {
     },
   }
 }
+
+/** Where the system can: a child is asked to stop when this process dies, however it dies. */
+function orphanGuard(): readonly string[] {
+  const guard = ['setpriv', '--pdeathsig', 'TERM', '--']
+  guarded ??= spawnSync('setpriv', ['--pdeathsig', 'TERM', '--', 'true']).status === 0
+  return guarded ? guard : []
+}
+let guarded: boolean | undefined
 
 /** Resolves when this process is asked to stop. */
 export function stopSignal(): Promise<NodeJS.Signals> {

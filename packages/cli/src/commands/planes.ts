@@ -73,12 +73,6 @@ export function addPlanes(program: Command): void {
     .option('--token-file <file>', 'join token, for the first start')
     .option('--secrets <file>', 'JSON file: secret name → value')
     .option('--upstream <system=address>', 'where a system is, if not as declared', collect, [])
-    .option(
-      '--upstream-ca <system=file>',
-      'the only CA accepted for an external system',
-      collect,
-      [],
-    )
     .addOption(dataOption())
     .action(
       async (
@@ -89,7 +83,6 @@ export function addPlanes(program: Command): void {
           tokenFile?: string
           secrets?: string
           upstream: string[]
-          upstreamCa: string[]
         },
       ) => {
         const data = dataDir(options)
@@ -105,12 +98,6 @@ export function addPlanes(program: Command): void {
             options.upstream.map((text) => {
               const [system = '', address = ''] = text.split('=')
               return [system, target(address)]
-            }),
-          ),
-          upstreamCas: Object.fromEntries(
-            options.upstreamCa.map((text) => {
-              const [system = '', file = ''] = text.split('=')
-              return [system, readFileSync(file, 'utf8')]
             }),
           ),
         })
@@ -175,8 +162,6 @@ export interface PlanesOptions {
   readonly listen: string
   readonly secrets?: string
   readonly upstreams: readonly string[]
-  /** `SYSTEM=FILE`: the only CA accepted for an external system. */
-  readonly upstreamCas?: readonly string[]
   readonly onError: (process: string, text: string) => void
   /** Runs once the control plane answers and before the gateway starts: brings services up. */
   readonly beforeGateway?: (control: Line) => Promise<void>
@@ -225,7 +210,6 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
         options.listen,
         ...(options.secrets ? ['--secrets', options.secrets] : []),
         ...options.upstreams.flatMap((upstream) => ['--upstream', upstream]),
-        ...(options.upstreamCas ?? []).flatMap((ca) => ['--upstream-ca', ca]),
       ),
       // The environment of a process is readable by its own user only, and the token works once.
       env: { SALLYPORT_JOIN_TOKEN: textOf(token.token) },

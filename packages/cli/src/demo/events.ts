@@ -26,7 +26,10 @@ export function followEvents(
       },
       (res) => {
         let event = 'message'
-        createInterface({ input: res }).on('line', (line) => {
+        const lines = createInterface({ input: res })
+        // The end of the connection, however it ends, is met below.
+        lines.on('error', () => undefined)
+        lines.on('line', (line) => {
           if (line.startsWith('id:')) lastId = line.slice(3).trim()
           else if (line.startsWith('event:')) event = line.slice(6).trim()
           else if (line.startsWith('data:')) {

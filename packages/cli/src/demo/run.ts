@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { launchAgent } from '@sallyport/agent'
@@ -44,7 +44,23 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
     ...(options.transactions === undefined ? {} : { transactionsFile: options.transactions }),
     ...(options.seed === undefined ? {} : { seed: options.seed }),
   })
-  const networkFile = join(plan.declarationDir, 'network.yaml')
+  const lines = new RunReport(plan.rings)
+  const services: Supervised[] = []
+  const start = async (process_: DemoProcess, env: Record<string, string>): Promise<void> => {
+    const service = supervise({
+      name: process_.name,
+      command: process_.command,
+      args: process_.args,
+      env: { ...process_.env, ...env },
+      onLine: (line) => lines.addLine(JSON.stringify(line)),
+      onError: (text) => note(`${process_.name}: ${text}`),
+    })
+    services.push(service)
+    await service.line(({ event }) => event === 'listening', READY_MS)
+  }
+  // The outside system first: its CA is part of what is declared, and so of what operators sign.
+  for (const process_ of plan.processes) if (process_.kind === 'external') await start(process_, {})
+  const networkFile = declarationWith(plan, join(data, 'declaration'))
   const declaration = await loadDeclaration({ networkFile })
   const { trustDomain, quorum } = declaration.network
   await initTrust({
@@ -56,8 +72,6 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
   const secrets = join(data, 'secrets.json')
   writeFileSync(secrets, JSON.stringify(plan.secrets), { mode: 0o600 })
 
-  const lines = new RunReport(plan.rings)
-  const services: Supervised[] = []
   const agents: { process: DemoProcess; launched: Launched; instance: string }[] = []
   const stops: (() => Promise<void>)[] = []
   const stopAll = async (): Promise<void> => {
@@ -72,27 +86,14 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
       listen: GATEWAY,
       secrets,
       upstreams: upstreamsOf(plan),
-      upstreamCas: [`watchlist=${plan.watchlist.caFile}`],
       onError: (name, text) => note(`${name}: ${text}`),
       beforeGateway: async () => {
         const admin = adminClient(data)
-        for (const process_ of plan.processes.filter(({ kind }) => kind !== 'agent')) {
-          const service = supervise({
-            name: process_.name,
-            command: process_.command,
-            args: process_.args,
-            env: {
-              ...process_.env,
-              ...(process_.kind === 'service'
-                ? await joinEnv(admin, data, trustDomain, process_.kind, process_.name)
-                : {}),
-              SALLYPORT_PLANE: PLANE,
-            },
-            onLine: (line) => lines.addLine(JSON.stringify(line)),
-            onError: (text) => note(`${process_.name}: ${text}`),
+        for (const process_ of plan.processes.filter(({ kind }) => kind === 'service')) {
+          await start(process_, {
+            ...(await joinEnv(admin, data, trustDomain, 'service', process_.name)),
+            SALLYPORT_PLANE: PLANE,
           })
-          services.push(service)
-          await service.line(({ event }) => event === 'listening', READY_MS)
         }
       },
     })
@@ -185,6 +186,19 @@ export async function runHeadless(options: DemoOptions): Promise<DemoReport> {
   const result = await demo.finish()
   await work
   return result
+}
+
+/** The declaration as it is for this run: the example's, with the CA that the outside system made. */
+function declarationWith(plan: DemoPlan, dir: string): string {
+  for (const part of ['network.yaml', 'policies', 'openapi', 'mcp']) {
+    cpSync(join(plan.declarationDir, part), join(dir, part), { recursive: true })
+  }
+  cpSync(plan.watchlist.caFile, join(dir, 'watchlist-ca.pem'))
+  const file = join(dir, 'network.yaml')
+  const server = `serverName: ${plan.watchlist.serverName}`
+  const text = readFileSync(file, 'utf8')
+  writeFileSync(file, text.replace(server, `${server}\n      caFile: watchlist-ca.pem`))
+  return file
 }
 
 const upstreamsOf = (plan: DemoPlan): string[] =>
