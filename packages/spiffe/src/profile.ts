@@ -22,7 +22,6 @@ function uris(certificate: Certificate): string[] {
 function checkCommon(certificate: Certificate): void {
   const [unknown] = certificate.unknownCritical
   if (unknown !== undefined) throw breaks(`critical extension ${unknown} is not understood`)
-  if (certificate.notAfter < certificate.notBefore) throw breaks('it ends before it begins')
 }
 
 /**

@@ -189,6 +189,7 @@ export function badLeaves(
       { extra: [extension('1.3.6.1.4.1.99999.1', true, octets(Buffer.from([1])))] },
       /critical extension/,
     ),
+    profile('name constraints', { permitted: ['bank.test'] }, /name constraints on a leaf/),
     profile(
       'empty subject without critical names',
       { name: '', sanCritical: false },
@@ -226,6 +227,11 @@ export function badLeaves(
     },
     { name: 'a broken signature', leaf: leaf({ tamper: true }), code: 'SP_SVID_UNTRUSTED' },
     { name: 'self-signed', leaf: forge({}), code: 'SP_SVID_UNTRUSTED' },
+    {
+      name: 'signed by the root, but naming another issuer',
+      leaf: leaf({ signer: { ...root, subject: forge({ name: 'other' }).subject } }),
+      code: 'SP_SVID_UNTRUSTED',
+    },
     {
       name: 'forged under the same root name',
       leaf: forge({ signer: forgeRoot() }),

@@ -5,7 +5,8 @@ import { SallyportError } from '@sallyport/base'
 import fc from 'fast-check'
 
 import { certificatesFromPem, TrustBundle, verifySvid } from '../src/index.ts'
-import { badLeaves, forge, forgeRoot } from './forge.ts'
+import { der, octets, sequence } from '../src/der-write.ts'
+import { badLeaves, extension, forge, forgeRoot } from './forge.ts'
 import type { Forged } from './forge.ts'
 
 const now = Date.now()
@@ -106,6 +107,8 @@ describe('verifySvid', () => {
       ['no keyCertSign', { usage: [6] }, /keyCertSign/],
       ['no key usage', { usage: null }, /key usage/],
       ['a path in its id', { uris: ['spiffe://bank.test/ca'] }, /path/],
+      ['two ids', { uris: ['spiffe://bank.test', 'spiffe://bank.test'] }, /more than one URI/],
+      ['an extended key usage without TLS', { extended: ['1.3.6.1.5.5.7.3.1'] }, /leaves out TLS/],
       ['another domain in its id', { uris: ['spiffe://evil.test'] }, /another trust domain/],
     ]
     for (const [name, recipe, detail] of wrong) {
@@ -156,6 +159,18 @@ describe('verifySvid', () => {
       if (accepted) assert.equal(run().id.trustDomain, 'bank.test')
       else assert.equal(refusal(run).code, 'SP_SVID_PROFILE', JSON.stringify(recipe))
     }
+  })
+
+  it('demands that key ids agree where both sides name one', () => {
+    const id = (byte: number) => Buffer.alloc(20, byte)
+    const named = forgeRoot('bank.test', { extra: [extension('2.5.29.14', false, octets(id(1)))] })
+    const below = (byte: number) =>
+      forge({
+        signer: named,
+        extra: [extension('2.5.29.35', false, sequence(der(0x80, id(byte))))],
+      })
+    assert.equal(verify([below(1)], trust(named)).id.path, '/agent/monitor/1')
+    assert.equal(refusal(() => verify([below(2)], trust(named))).code, 'SP_SVID_UNTRUSTED')
   })
 
   it('refuses an expired root', () => {
