@@ -22,7 +22,7 @@ import { declarationDigest } from '@sallyport/wire'
 import type { TrustPins } from '@sallyport/wire'
 
 /** Where operators' passkeys belong: fixed at `init`, because every key is bound to it. */
-export interface RelyingParty {
+interface RelyingParty {
   readonly rpId: string
   readonly origin: string
 }

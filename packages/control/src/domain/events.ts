@@ -1,6 +1,6 @@
 import type { JsonValue } from '@sallyport/base'
 
-export type EventType =
+type EventType =
   'decision' | 'approval' | 'agent' | 'quarantine' | 'incident' | 'revision' | 'risk'
 
 /** What the console is told live, and can catch up on. */

@@ -11,7 +11,7 @@ export interface GatewayHealth {
   readonly lagMs: number | null
 }
 
-export interface HealthView {
+interface HealthView {
   readonly control: 'ok'
   readonly database: 'ok' | 'unreachable'
   readonly gateways: readonly GatewayHealth[]

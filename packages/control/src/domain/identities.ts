@@ -16,7 +16,7 @@ const TOKEN_MS = 10 * 60_000
 const NAME = /^[A-Za-z0-9._-]{1,64}$/
 
 /** What an enrolment or a renewal answers. */
-export interface Enrolled {
+interface Enrolled {
   readonly spiffeId: string
   readonly chain: string
   readonly roots: string

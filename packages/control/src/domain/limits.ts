@@ -1,4 +1,4 @@
-export interface Reservation {
+interface Reservation {
   readonly granted: boolean
   readonly reservationId?: string
   /** Of a refusal: when asking again could succeed. */

@@ -17,7 +17,7 @@ const CALL = 524_288
 const FEED = 16 << 20
 const LONG_POLL_MS = 25_000
 
-export interface PlaneCall {
+interface PlaneCall {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly url: URL

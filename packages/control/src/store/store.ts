@@ -6,7 +6,7 @@ import { migrate } from './migrate.ts'
 import type { Database } from './schema.ts'
 
 export type Tx = Transaction<Database>
-export type Db = Kysely<Database>
+type Db = Kysely<Database>
 
 /** The database. Whatever fails because it is away fails as `SP_STORE_UNAVAILABLE`, and nothing is half done. */
 export interface Store {
@@ -126,9 +126,4 @@ function isAway(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some((inner) => isAway(inner))
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   return ERRNO.test(code) || SQLSTATE.test(code) || MESSAGE.test(error.message)
-}
-
-/** Whether a statement failed because a row with that key exists already. */
-export function isConflict(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === '23505'
 }
