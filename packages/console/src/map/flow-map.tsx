@@ -200,7 +200,7 @@ function Canvas(props: FlowMapProps): ReactNode {
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions
     <div
       ref={wrapper}
-      className="map"
+      className={graph.links.length > 80 ? 'map dense' : 'map'}
       role="application"
       aria-label="Network map. Arrow keys move between agents, gateway and systems, Enter opens one, Escape closes. The table view holds the same."
       // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex

@@ -16,7 +16,7 @@ import { buildGraph, countDecision } from '../map/graph.ts'
 import type { MapGraph } from '../map/graph.ts'
 import { Inspector } from '../map/inspector.tsx'
 import { MapTable } from '../map/map-table.tsx'
-import { DecisionBadge } from '../ui/badge.tsx'
+import { Badge, DecisionBadge } from '../ui/badge.tsx'
 import { Page } from '../ui/page.tsx'
 import { Empty, Failure, Skeleton, Time } from '../ui/parts.tsx'
 
@@ -54,7 +54,10 @@ export function Overview(): ReactNode {
         <Counters edges={edges} />
         <section className="panel map-panel" aria-label="Live map">
           <header className="panel-head">
-            <h2>Last 15 minutes</h2>
+            <h2>
+              Last 15 minutes{' '}
+              {graph?.aggregated && <Badge tone="needs">by segment: filter to see each</Badge>}
+            </h2>
             <div className="panel-aside">
               <input
                 className="filter-input"
@@ -89,9 +92,6 @@ export function Overview(): ReactNode {
             )}
             {graph && table && (
               <MapTable graph={graph} selected={selected} onSelect={(id) => change('sel', id)} />
-            )}
-            {graph?.aggregated && (
-              <p className="map-note">Too many to draw: shown by segment. Filter to see each.</p>
             )}
           </div>
           <Legend />
