@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
 import { declarationWith } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import type { Answer, Peer } from './support/network.ts'
@@ -64,6 +68,36 @@ test('sixty at once: exactly the limit is granted, in flight included', async ()
   const refused = answers.find((answer) => !granted(answer))
   const retry = Number(refused?.body['retryAfterSeconds'])
   assert.ok(retry > 0 && retry <= 611, String(retry))
+})
+
+test('forty transactions that truly overlap are granted no more than the limit', async () => {
+  const password = readFileSync(join(plane.dataDir, 'pg', 'password'), 'utf8').trim()
+  const host = encodeURIComponent(join(plane.dataDir, 'pg', 'socket'))
+  const connectionString = `postgres://sallyport:${password}@localhost/postgres?host=${host}`
+  const pool = new pg.Pool({ connectionString, max: 10 })
+  try {
+    const now = Date.now()
+    const one = async (i: number): Promise<boolean> => {
+      const client = await pool.connect()
+      try {
+        await client.query('BEGIN')
+        const { rows } = await client.query<{ granted: boolean }>(
+          `SELECT granted FROM reserve_limit($1, 'overlap', 'flagger', 'i', $1, 0, 7, NULL, 60000, 1000, $2)`,
+          [`res_overlap_${i}`, now],
+        )
+        // Held open, so that the others decide before this is committed.
+        await delay(5)
+        await client.query('COMMIT')
+        return rows[0]?.granted === true
+      } finally {
+        client.release()
+      }
+    }
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => one(i)))
+    assert.equal(answers.filter(Boolean).length, 7)
+  } finally {
+    await pool.end()
+  }
 })
 
 test('sums never exceed the limit, whatever the amounts and their order', async () => {

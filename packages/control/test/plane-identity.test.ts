@@ -164,3 +164,15 @@ test('hostile bodies are refused with their code', async () => {
   const noCsr = await new Peer(plane).call('POST', '/v1/enroll', { token, csr: 'y' })
   assert.equal(noCsr.status, 400)
 })
+
+test('who opens a request and does not finish it is cut off', async () => {
+  const socket = await new Peer(plane).connect()
+  const closed = Promise.withResolvers<void>()
+  socket.on('close', () => closed.resolve())
+  socket.on('error', () => undefined)
+  socket.resume()
+  socket.write('POST /v1/enroll HTTP/1.1\r\nhost: plane\r\nx-slow: ')
+  const late = setTimeout(() => closed.reject(new Error('still open after 10 s')), 10_000)
+  await closed.promise
+  clearTimeout(late)
+})
