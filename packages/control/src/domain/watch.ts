@@ -86,7 +86,13 @@ class DetectionLoop implements Watch {
       db.selectFrom('detector_state').selectAll().executeTakeFirst(),
     )
     if (saved) {
-      this.#detector.restore(parseJson(saved.snapshot, { maxBytes: 256 << 20 }))
+      try {
+        this.#detector.restore(parseJson(saved.snapshot, { maxBytes: 256 << 20 }))
+      } catch (error) {
+        // Of another version: baselines are learnt anew, which is no reason to stand still.
+        this.#deps.onError(error)
+        this.#detector = this.#fresh()
+      }
       this.#seq = saved.seq
     }
     await this.#catchUp()
