@@ -19,6 +19,7 @@ import {
 } from './operators.ts'
 import type { PatternElement } from './operators.ts'
 import { pathOf } from './path.ts'
+import type { Pool } from './pool.ts'
 import { EntityRef, EvaluationError, RecordValue, SetValue, typeError } from './value.ts'
 import type { Value } from './value.ts'
 
@@ -27,6 +28,13 @@ type Integers = ReadonlyMap<number, bigint>
 /** An expression of the JSON policy format as a closure. @throws SallyportError `SP_CEDAR_UNSUPPORTED` */
 export function compileBool(expr: ExprEst, integers: Integers): BoolCode {
   return asBool(new Compiler(integers).compile(expr))
+}
+
+/** Several of them joined by `&&`, sharing what other policies of the pool have compiled already. */
+export function compileAll(exprs: readonly ExprEst[], integers: Integers, pool: Pool): BoolCode {
+  const compiler = new Compiler(integers, pool)
+  const clauses = exprs.flatMap(conjuncts)
+  return pool.conjunction(clauses.map((clause) => asBool(compiler.compile(clause))))
 }
 
 /** As `compileBool`, for any type of value. */
@@ -46,12 +54,20 @@ const constant = (value: Value): Compiled => ({
 
 class Compiler {
   readonly #integers: Integers
+  readonly #pool: Pool | undefined
 
-  constructor(integers: Integers) {
+  constructor(integers: Integers, pool?: Pool) {
     this.#integers = integers
+    // Stand-ins of integers mean something in their own policy only.
+    this.#pool = integers.size === 0 ? pool : undefined
   }
 
   compile(expr: ExprEst): Compiled {
+    const make = (): Compiled => this.#compile(expr)
+    return this.#pool === undefined ? make() : this.#pool.expression(expr, make)
+  }
+
+  #compile(expr: ExprEst): Compiled {
     const [operator, operands] = Object.entries(expr)[0] ?? ['', undefined]
     switch (operator) {
       case 'Value':
@@ -78,6 +94,7 @@ class Compiler {
         return this.#is(operands as { left: ExprEst; entity_type: string; in?: ExprEst })
       default:
         if (EXTENSIONS.has(operator)) return this.#extension(operator, operands as ExprEst[])
+        if (operator === '&&') return this.#all(expr)
         return this.#binary(operator, operands as { left: ExprEst; right: ExprEst })
     }
   }
@@ -182,10 +199,11 @@ class Compiler {
     return extension.bool ? { run, bool: run as BoolCode } : { run }
   }
 
+  #all(expr: ExprEst): Compiled {
+    return boolean(allOf(conjuncts(expr).map((operand) => asBool(this.compile(operand)))))
+  }
+
   #binary(operator: string, operands: { left: ExprEst; right: ExprEst }): Compiled {
-    if (operator === '&&') {
-      return boolean(allOf(conjuncts(operands).map((operand) => asBool(this.compile(operand)))))
-    }
     const make = BINARY.get(operator)
     if (!make) throw unsupported(operator)
     return make(this.compile(operands.left), this.compile(operands.right))
@@ -202,12 +220,10 @@ function variablePath(expr: ExprEst, names: readonly string[]): Code | undefined
 }
 
 /** The operands of nested `&&`, left to right. */
-function conjuncts(operands: { left: ExprEst; right: ExprEst }): ExprEst[] {
-  return [operands.left, operands.right].flatMap((expr) => {
-    const inner = expr['&&']
-    // The operands of `&&` in the parser's own output.
-    return inner === undefined ? [expr] : conjuncts(inner as typeof operands)
-  })
+export function conjuncts(expr: ExprEst): ExprEst[] {
+  // The operands of `&&` in the parser's own output.
+  const operands = expr['&&'] as { left: ExprEst; right: ExprEst } | undefined
+  return operands ? [...conjuncts(operands.left), ...conjuncts(operands.right)] : [expr]
 }
 
 /** The parser lets these pass without a schema; Cedar fails when it evaluates them. */

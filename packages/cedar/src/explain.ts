@@ -1,4 +1,4 @@
-import { compileBool, compileValue } from './compile.ts'
+import { compileBool, compileValue, conjuncts } from './compile.ts'
 import type { BoolCode } from './code.ts'
 import type { Env } from './operators.ts'
 import type { ExprEst } from './est.ts'
@@ -87,12 +87,6 @@ function scopeText(name: string, scope: Scope): string {
       return `${name}${type} in ${list}`
     }
   }
-}
-
-/** `a && b && c` as its clauses, left to right. */
-function conjuncts(expr: ExprEst): ExprEst[] {
-  const both = expr['&&'] as { left: ExprEst; right: ExprEst } | undefined
-  return both ? [...conjuncts(both.left), ...conjuncts(both.right)] : [expr]
 }
 
 function clauseTrace(

@@ -10,6 +10,7 @@ import type { Token } from './lex.ts'
 import { parsePolicies } from './parser.ts'
 import { compilePolicy } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
+import { Pool } from './pool.ts'
 import { PolicyIndex } from './policy-index.ts'
 import type { CedarDecision, CedarExplanation, EntityUid, Request } from './types.ts'
 import { SliceMemo } from './slice-memo.ts'
@@ -99,9 +100,10 @@ export async function loadPolicySet(input: PolicyInput): Promise<PolicySet> {
     (await parseTexts(templates, tokens.slice(policies.length), true)).map((t) => [t.id, t]),
   )
   const linked = links.map((link) => fillSlots(link, byTemplate.get(link.templateId)))
+  const pool = new Pool()
   return new Policies(
     [...parsed, ...linked].map(({ id, est, integers }, order) =>
-      compilePolicy(id, order, est, integers),
+      compilePolicy(id, order, est, integers, pool),
     ),
     input.sliceMemo ?? SLICE_MEMO,
   )

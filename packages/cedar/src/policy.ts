@@ -1,10 +1,10 @@
 import { SallyportError } from '@sallyport/base'
-import { compileBool } from './compile.ts'
-import { allOf } from './code.ts'
+import { compileAll } from './compile.ts'
 import type { BoolCode } from './code.ts'
 import { recordOf } from './operators.ts'
 import type { Env } from './operators.ts'
-import type { ConditionEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
+import type { ConditionEst, ExprEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
+import type { Pool } from './pool.ts'
 import { EntityRef } from './value.ts'
 
 /** One side of a policy's scope. */
@@ -17,20 +17,21 @@ export type Scope =
 
 /** A policy ready to be decided. */
 export interface CompiledPolicy {
-  readonly id: string
+  // What a decision reads stands first, and so close together.
+  /** All conditions, `unless` negated; throws `EvaluationError`. */
+  readonly holds: BoolCode
+  readonly effect: 'permit' | 'forbid'
+  /** Its id as the only reason of a decision. */
+  readonly alone: readonly string[]
   /** Its place in the set: answers list policies in this order. */
   readonly order: number
-  readonly effect: 'permit' | 'forbid'
+  readonly id: string
   readonly principal: Scope
   readonly action: Scope
   readonly resource: Scope
-  /** All conditions, `unless` negated; throws `EvaluationError`. */
-  readonly holds: BoolCode
   readonly conditions: readonly ConditionEst[]
   readonly integers: ReadonlyMap<number, bigint>
   readonly annotations: Readonly<Record<string, string>>
-  /** Its id as the only reason of a decision. */
-  readonly alone: readonly string[]
 }
 
 /** @throws SallyportError `SP_CEDAR_UNSUPPORTED` */
@@ -39,21 +40,25 @@ export function compilePolicy(
   order: number,
   est: PolicyEst,
   integers: ReadonlyMap<number, bigint>,
+  pool: Pool,
 ): CompiledPolicy {
   return {
-    id,
-    order,
+    holds: compileAll(est.conditions.map(asWhen), integers, pool),
     effect: est.effect,
+    alone: Object.freeze([id]),
+    order,
+    id,
     principal: scopeOf(est.principal),
     action: scopeOf(est.action),
     resource: scopeOf(est.resource),
-    holds: conjunction(est.conditions, integers),
     conditions: est.conditions,
     integers,
     annotations: annotationsOf(est),
-    alone: Object.freeze([id]),
   }
 }
+
+const asWhen = ({ kind, body }: ConditionEst): ExprEst =>
+  kind === 'when' ? body : { '!': { arg: body } }
 
 function annotationsOf(est: PolicyEst): Readonly<Record<string, string>> {
   const entries = Object.entries(est.annotations ?? {})
@@ -85,18 +90,6 @@ function scopeOf(est: ScopeEst): Scope {
 }
 
 const refOf = ({ type, id }: UidEst): EntityRef => new EntityRef(type, id)
-
-function conjunction(
-  conditions: readonly ConditionEst[],
-  integers: ReadonlyMap<number, bigint>,
-): BoolCode {
-  return allOf(
-    conditions.map(({ kind, body }) => {
-      const code = compileBool(body, integers)
-      return kind === 'when' ? code : (env: Env) => !code(env)
-    }),
-  )
-}
 
 /** Whether one side of the scope admits an entity; scopes cannot fail. */
 export function admits(scope: Scope, entity: EntityRef, env: Env): boolean {

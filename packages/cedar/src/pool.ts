@@ -1,0 +1,50 @@
+import { allOf } from './code.ts'
+import type { BoolCode, Compiled } from './code.ts'
+
+/** Parts of an expression that are looked at to find its like: longer ones are rarely written twice. */
+const MAX_PARTS = 48
+
+/**
+ * Compiled expressions that the policies of one set share. Sets repeat themselves (`context.input.amount`, the links of
+ * a template), and what is shared stays in the processor's caches.
+ */
+export class Pool {
+  readonly #expressions = new Map<string, Compiled>()
+  readonly #numbers = new Map<BoolCode, number>()
+  readonly #conjunctions = new Map<string, BoolCode>()
+
+  /** The compiled form of an expression that means the same wherever it stands. */
+  expression(expr: object, compile: () => Compiled): Compiled {
+    const key = textOf(expr, { parts: MAX_PARTS })
+    if (key === undefined) return compile()
+    let compiled = this.#expressions.get(key)
+    if (compiled === undefined) this.#expressions.set(key, (compiled = compile()))
+    return compiled
+  }
+
+  conjunction(codes: readonly BoolCode[]): BoolCode {
+    const key = codes.map((code) => this.#number(code)).join()
+    let code = this.#conjunctions.get(key)
+    if (code === undefined) this.#conjunctions.set(key, (code = allOf(codes)))
+    return code
+  }
+
+  #number(code: BoolCode): number {
+    let number = this.#numbers.get(code)
+    if (number === undefined) this.#numbers.set(code, (number = this.#numbers.size))
+    return number
+  }
+}
+
+/** JSON, or undefined where there are more parts than are left. */
+function textOf(value: unknown, left: { parts: number }): string | undefined {
+  if (--left.parts < 0) return undefined
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  let text = Array.isArray(value) ? '[' : '{'
+  for (const [key, member] of Object.entries(value)) {
+    const inner = textOf(member, left)
+    if (inner === undefined) return undefined
+    text += `${JSON.stringify(key)}:${inner},`
+  }
+  return `${text}${Array.isArray(value) ? ']' : '}'}`
+}
