@@ -33,7 +33,7 @@ export interface ExchangeRequest {
   readonly request: UpstreamRequest
   readonly accept: string
   readonly headers?: Readonly<Record<string, string>>
-  /** Sent again, once, where the connection turned out to be closed: only for what changes nothing. */
+  /** Sent again where the connection turned out to be closed: only for what changes nothing. */
   readonly repeatable: boolean
   /** Silence after which an answer is given up (default: the timeout of a whole answer). */
   readonly idleMs?: number
@@ -53,7 +53,7 @@ export interface UpstreamAnswer {
 
 /** Largest nesting of an upstream's JSON. */
 const MAX_DEPTH = 64
-const MAX_ATTEMPTS = 2
+const MAX_ATTEMPTS = 3
 
 /** Speaks HTTP to upstreams: only what was authorised, with the credential of the gateway, never following anywhere. */
 export class Exchange {
@@ -74,12 +74,15 @@ export class Exchange {
     const { caller, system, request, signal } = exchange
     for (let attempt = 1; ; attempt++) {
       const { pool, tag } = pools.for(caller, system).lease()
+      const credential = await this.#credential(exchange, tag)
+      // Certificates rotated meanwhile: the credential belongs to connections that take no more requests.
+      if ((pool.closed || pool.destroyed) && attempt < MAX_ATTEMPTS) continue
       const headers = {
         accept: exchange.accept,
         'accept-encoding': 'identity',
         ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
         ...exchange.headers,
-        ...(await this.#credential(exchange, tag)),
+        ...credential,
       }
       try {
         const answer = await pool.request({
@@ -94,9 +97,7 @@ export class Exchange {
         return readHead(answer)
       } catch (error) {
         if (error instanceof Refusal) throw error
-        // The pool was retired before it took the request: nothing was sent.
-        const unsent = codeOf(error) === 'UND_ERR_CLOSED'
-        const again = unsent || (exchange.repeatable && wasClosed(error))
+        const again = exchange.repeatable && wasClosed(error)
         if (!again || attempt >= MAX_ATTEMPTS || signal.aborted) throw failed(error)
       }
     }

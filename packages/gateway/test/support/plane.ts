@@ -60,6 +60,7 @@ export class TestPlane {
   #mtls: MtlsServer | undefined
   #timer: NodeJS.Timeout | undefined
   #n = 1
+  #current: SignedBundle<Declaration> | undefined
   #port = 0
   port = 0
   quarantined: Quarantine[] = []
@@ -175,7 +176,8 @@ export class TestPlane {
 
   publish(over: Partial<Bundle<Declaration>> = {}): void {
     this.#n++
-    this.#push({ type: 'bundle', ...this.bundle(over) })
+    this.#current = this.bundle(over)
+    this.#push({ type: 'bundle', ...this.#current })
   }
 
   /** Sends whatever it is given, as a hostile plane would. */
@@ -250,12 +252,13 @@ export class TestPlane {
         ttlSeconds: this.gatewayTtl,
       })
       send(200, { spiffeId, chain: chainPem, roots: this.#root.certificatePem, notAfter })
-    } else if (path === '/v1/bundle') send(200, this.bundle())
+    } else if (path === '/v1/bundle') send(200, (this.#current ??= this.bundle()))
     else if (path === '/v1/stream') {
       res.writeHead(200, { 'content-type': 'application/x-ndjson' })
       this.#streams.add(res)
       res.once('close', () => this.#streams.delete(res))
-      res.write(`${JSON.stringify({ type: 'bundle', ...this.bundle() })}\n`)
+      this.#current ??= this.bundle()
+      res.write(`${JSON.stringify({ type: 'bundle', ...this.#current })}\n`)
     } else if (path === '/v1/feed') {
       if (this.feedDown) {
         send(503, { code: 'SP_DOWN' })

@@ -1,0 +1,379 @@
+import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { createIssuer, createRoot } from '@sallyport/spiffe'
+import { requestHash } from '@sallyport/wire'
+import { json } from './support/service.ts'
+import type { Answer } from './support/service.ts'
+import { ACCOUNT, startWorld, until } from './support/world.ts'
+import type { Json, Reply, TestAgent, World } from './support/world.ts'
+
+const TOKEN = /^tok_account_[A-Za-z0-9_-]{43,}$/
+
+/** A refusal in its frozen form: these members and no others. */
+function refusedAs(reply: Reply, status: number, code: string, outcome: string): void {
+  assert.equal(reply.status, status, JSON.stringify(reply.body))
+  assert.equal(reply.headers['content-type'], 'application/problem+json')
+  const { title, decision, needs: _needs, ...rest } = reply.body
+  assert.deepEqual(rest, { type: `https://sallyport.dev/errors/${code}`, status, code, outcome })
+  assert.equal(typeof title, 'string')
+  assert.match(String(decision), /^dec_[0-9a-z]{26}$/)
+}
+
+describe('HTTP calls through a gateway', () => {
+  let world: World
+  let reader: TestAgent
+  let teller: TestAgent
+  let usual: Answer
+  let server: ReturnType<typeof createServer>
+  const outside: { headers: Record<string, unknown>; url: string | undefined }[] = []
+
+  before(async () => {
+    const root = createRoot({ trustDomain: 'rates.example', ttlSeconds: 3600 })
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const leaf = createIssuer({
+      certificatePem: root.certificatePem,
+      privateKey: root.privateKeyPem,
+    }).issue({
+      spiffeId: 'spiffe://rates.example/server',
+      publicKeySpki: pair.publicKey.export({ type: 'spki', format: 'der' }),
+      ttlSeconds: 600,
+      dnsNames: ['rates.example'],
+    })
+    const key = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+    server = createServer({ cert: leaf.chainPem, key }, (req, res) => {
+      outside.push({ headers: req.headers, url: req.url })
+      json(res, { rate: 42, echoed: req.headers['x-api-key'] })
+    })
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve)
+    })
+    // Port of a TCP listener.
+    const { port } = server.address() as AddressInfo
+    world = await startWorld({}, undefined, (declaration) => ({
+      ...declaration,
+      network: {
+        ...declaration.network,
+        systems: declaration.network.systems.map((system) =>
+          system.upstream.kind === 'external'
+            ? {
+                ...system,
+                upstream: {
+                  ...system.upstream,
+                  url: `https://127.0.0.1:${port}/base`,
+                  caFile: root.certificatePem,
+                },
+              }
+            : system,
+        ),
+      },
+    }))
+    usual = world.bank.answer
+    reader = world.agent('reader')
+    teller = world.agent('teller')
+  })
+  after(async () => {
+    await world.close()
+    server.closeAllConnections()
+    server.close()
+  })
+  beforeEach(() => {
+    world.bank.answer = usual
+    world.plane.limit = 'grant'
+  })
+
+  it('shows each caller the fields its policies grant, and drops what nobody declared', async () => {
+    const seen = await reader.ask({ path: '/bank/v1/accounts/ACC-1' })
+    assert.equal(seen.status, 200)
+    const { id, ...account } = seen.body['account'] as Json
+    assert.match(String(id), TOKEN)
+    assert.deepEqual(account, {
+      owner: 'A***',
+      balance: 1200,
+      memo: ACCOUNT.memo,
+      status: 'open',
+    })
+    assert.deepEqual(Object.keys(seen.body), ['account'])
+    const other = await teller.ask({ path: '/bank/v1/accounts/ACC-1' })
+    assert.equal((other.body['account'] as Json)['id'], 'ACC-1')
+  })
+
+  it('restores a token before the decision, and forwards what was decided', async () => {
+    const first = await reader.ask({ path: '/bank/v1/accounts/ACC-1' })
+    const token = String((first.body['account'] as Json)['id'])
+    const again = await reader.ask({ path: `/bank/v1/accounts/${token}` })
+    assert.equal(again.status, 200)
+    assert.equal(world.bank.seen.at(-1)?.url, '/v1/accounts/ACC-1')
+    const forged = `${token.slice(0, -2)}${token.endsWith('AA') ? 'BB' : 'AA'}`
+    refusedAs(
+      await reader.ask({ path: `/bank/v1/accounts/${forged}` }),
+      400,
+      'SP_TOKEN_INVALID',
+      'refused',
+    )
+  })
+
+  it('forwards one canonical request with a token for exactly that, and no header of the caller', async () => {
+    const path = '/bank/v1/accounts?open=true&limit=5&owner=Ann+L%C3%A9e%26x'
+    const headers = {
+      cookie: 'a=b',
+      authorization: 'Bearer x',
+      'x-forwarded-for': '10.0.0.1',
+      'sallyport-call-token': 'forged',
+      'x-spiffe-id': 'spiffe://test.example/agent/teller/i1',
+      'user-agent': 'x',
+    }
+    assert.equal((await reader.ask({ path, headers })).status, 200)
+    const seen = world.bank.seen.at(-1)
+    const canonical = '/v1/accounts?limit=5&open=true&owner=Ann%20L%C3%A9e%26x'
+    assert.equal(seen?.url, canonical)
+    const names = Object.keys(seen.headers).toSorted()
+    assert.deepEqual(names, [
+      'accept',
+      'accept-encoding',
+      'connection',
+      'host',
+      'sallyport-call-token',
+    ])
+    assert.equal(seen.token.sub, 'spiffe://test.example/agent/reader/i1')
+    assert.equal(seen.token.operation, 'bank.findAccounts')
+    await until(() =>
+      world.plane.records().some((r) => r.kind === 'decision' && r.id === seen.token.decision),
+    )
+    const record = world.plane
+      .records()
+      .find((r) => r.kind === 'decision' && r.id === seen.token.decision)
+    assert.equal(
+      record?.kind === 'decision' && record.requestHash,
+      requestHash('GET', canonical, new Uint8Array()),
+    )
+  })
+
+  it('re-serialises a body from the typed input', async () => {
+    const body = { to: 'bob', amount: 5, memo: 'é' }
+    const reply = await teller.ask({ path: '/bank/v1/accounts/A%20B/transfers', body })
+    assert.deepEqual([reply.status, reply.body], [200, { id: 'T-1' }])
+    const seen = world.bank.seen.at(-1)
+    assert.equal(seen?.url, '/v1/accounts/A%20B/transfers')
+    assert.equal(seen.body, '{"amount":5,"memo":"é","to":"bob"}')
+    assert.equal(seen.headers['content-type'], 'application/json')
+  })
+
+  it('has the decision durable before the upstream sees the request', async () => {
+    let sizeThen = 0
+    const before = world.gateway.stats().logSize
+    world.bank.answer = (_seen, res) => {
+      sizeThen = world.gateway.stats().logSize
+      json(res, {})
+    }
+    await reader.ask({ path: '/bank/v1/accounts/ACC-9' })
+    assert.ok(sizeThen > before)
+  })
+
+  it('refuses, with nothing told but the outcome', async () => {
+    const before = world.bank.seen.length
+    const move = (body: unknown, agent = teller) =>
+      agent.ask({ path: '/bank/v1/accounts/A/transfers', body })
+    const stranger = world.agent('stranger')
+    const get = (path: string, agent = reader) => agent.ask({ path })
+    refusedAs(await get('/bank/v1/accounts/A', stranger), 403, 'SP_NO_FLOW', 'not-permitted')
+    refusedAs(await move({ nonsense: 1 }, reader), 403, 'SP_NO_FLOW', 'not-permitted')
+    refusedAs(await move({ to: 'mallory', amount: 1 }), 403, 'SP_DENIED_FORBIDDEN', 'forbidden')
+    refusedAs(await get('/bank/v1/nothing'), 403, 'SP_NO_OPERATION', 'not-permitted')
+    refusedAs(await get('/vault/v1/secrets'), 403, 'SP_NO_OPERATION', 'not-permitted')
+    refusedAs(await get('/bank/v1/accounts?owner=a&other=b'), 400, 'SP_INPUT_UNKNOWN', 'refused')
+    refusedAs(await get('/bank/v1/accounts?limit=05'), 400, 'SP_INPUT_TYPE', 'refused')
+    refusedAs(await get('/bank/v1/accounts?limit=101'), 400, 'SP_INPUT_VALUE', 'refused')
+    refusedAs(await get('/bank/v1/accounts?open=1'), 400, 'SP_INPUT_TYPE', 'refused')
+    refusedAs(await get('/bank/v1/accounts/A?accountId=B'), 400, 'SP_INPUT_UNKNOWN', 'refused')
+    refusedAs(await move({ to: 'bob' }), 400, 'SP_INPUT_MISSING', 'refused')
+    refusedAs(await move({ to: 'bob', amount: 1.5 }), 400, 'SP_INPUT_TYPE', 'refused')
+    refusedAs(
+      await move({ to: 'bob', amount: 1, accountId: 'B' }),
+      400,
+      'SP_INPUT_UNKNOWN',
+      'refused',
+    )
+    refusedAs(await move([1]), 400, 'SP_REQUEST_BODY', 'refused')
+    refusedAs(
+      await move({ to: 'x'.repeat(300_000), amount: 1 }),
+      413,
+      'SP_REQUEST_TOO_LARGE',
+      'refused',
+    )
+    assert.equal(world.bank.seen.length, before)
+  })
+
+  it('refuses other bodies than strict JSON', async () => {
+    const send = async (body: string, type = 'application/json'): Promise<string> => {
+      const answer = await teller.pool.request({
+        ...{ method: 'POST', path: '/bank/v1/accounts/A/transfers', body },
+        headers: { 'content-type': type },
+      })
+      return String((JSON.parse(await answer.body.text()) as Json)['code'])
+    }
+    assert.equal(await send('{"to":"bob","amount":1,"amount":2}'), 'SP_JSON_DUPLICATE_KEY')
+    assert.equal(await send('{"__proto__":{},"to":"bob","amount":1}'), 'SP_JSON_FORBIDDEN_KEY')
+    assert.equal(await send('{"to":"bob","amount":1'), 'SP_JSON_SYNTAX')
+    assert.equal(await send('['.repeat(100)), 'SP_JSON_TOO_DEEP')
+    assert.equal(await send('{"to":"bob","amount":1}', 'text/plain'), 'SP_REQUEST_BODY')
+    assert.equal(await send('to=bob', 'application/x-www-form-urlencoded'), 'SP_REQUEST_BODY')
+  })
+
+  it('records every refusal with its why sealed, and explains it in the feed', async () => {
+    const reply = await teller.ask({
+      path: '/bank/v1/accounts/A/transfers',
+      body: { to: 'mallory', amount: 1 },
+    })
+    const id = reply.body['decision']
+    const find = () =>
+      [...world.plane.feed.values()].find(
+        ({ record }) => record.kind === 'decision' && record.id === id,
+      )
+    await until(() => find() !== undefined)
+    const item = find()
+    assert.ok(item?.record.kind === 'decision')
+    assert.deepEqual(item.record.reasons, ['no-transfers-to-mallory'])
+    assert.ok(item.record.why && item.record.input)
+    assert.match(JSON.stringify(item.explanation), /no-transfers-to-mallory/)
+    assert.equal(/"amount"|"to":/.test(JSON.stringify(item.record)), false)
+  })
+
+  it('counts against limits at the control plane, and fails closed', async () => {
+    const move = () =>
+      teller.ask({ path: '/bank/v1/accounts/A/transfers', body: { to: 'bob', amount: 7 } })
+    const calls = world.bank.seen.length
+    assert.equal((await move()).status, 200)
+    assert.equal(world.plane.reserved.at(-1)?.['amount'], 7)
+    await until(() => world.plane.settled.at(-1)?.commit === true)
+    world.plane.limit = 'refuse'
+    const limited = await move()
+    refusedAs(limited, 429, 'SP_LIMIT_REACHED', 'limited')
+    assert.equal(limited.headers['retry-after'], '7')
+    world.plane.limit = 'fail'
+    refusedAs(await move(), 503, 'SP_LIMIT_UNAVAILABLE', 'refused')
+    assert.equal(world.bank.seen.length, calls + 1)
+  })
+
+  it('never carries two callers on one upstream connection', async () => {
+    const from = world.bank.seen.length
+    const other = world.agent('reader', 'i2')
+    await Promise.all(
+      Array.from({ length: 20 }, (_, i) =>
+        [reader, teller, other][i % 3]?.ask({ path: '/bank/v1/accounts/A' }),
+      ),
+    )
+    const callers = new Map<number, Set<string>>()
+    for (const { connection, token } of world.bank.seen.slice(from)) {
+      callers.set(connection, (callers.get(connection) ?? new Set()).add(token.sub))
+    }
+    assert.ok(callers.size >= 3)
+    for (const subjects of callers.values()) assert.equal(subjects.size, 1)
+  })
+
+  it('lets nothing of an upstream through but projected JSON', async () => {
+    const ask = () => reader.ask({ path: '/bank/v1/accounts/A' })
+    const answers: Readonly<Record<string, readonly [Answer, number, string]>> = {
+      'a redirect': [
+        (_s, res) => res.writeHead(302, { location: 'https://evil.example' }).end(),
+        502,
+        'SP_UPSTREAM_FAILED',
+      ],
+      'an error page': [
+        (_s, res) => json(res, { stack: 'at secret' }, 500),
+        502,
+        'SP_UPSTREAM_FAILED',
+      ],
+      'a login challenge': [
+        (_s, res) => json(res, {}, 401, { 'www-authenticate': 'x' }),
+        502,
+        'SP_UPSTREAM_FAILED',
+      ],
+      'its own refusal': [
+        (_s, res) => json(res, { reason: 'secret' }, 404),
+        404,
+        'SP_UPSTREAM_REFUSED',
+      ],
+      'a web page': [
+        (_s, res) => res.writeHead(200, { 'content-type': 'text/html' }).end('<p>'),
+        502,
+        'SP_UPSTREAM_RESPONSE',
+      ],
+      'JSON that is none': [
+        (_s, res) =>
+          res.writeHead(200, { 'content-type': 'application/json' }).end('{"a":1,"a":2}'),
+        502,
+        'SP_UPSTREAM_RESPONSE',
+      ],
+      'an encoded answer': [
+        (_s, res) => json(res, {}, 200, { 'content-encoding': 'gzip' }),
+        502,
+        'SP_UPSTREAM_RESPONSE',
+      ],
+      'too much': [
+        (_s, res) => json(res, { account: { memo: 'x'.repeat(5_000_000) } }),
+        502,
+        'SP_UPSTREAM_RESPONSE',
+      ],
+      'an answer that breaks off': [
+        (_s, res) => {
+          res.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' })
+          res.write('{')
+          setTimeout(() => res.destroy(), 10)
+        },
+        502,
+        'SP_UPSTREAM_FAILED',
+      ],
+    }
+    for (const [what, [answer, status, code]] of Object.entries(answers)) {
+      world.bank.answer = answer
+      const reply = await ask()
+      assert.equal(reply.body['code'], code, what)
+      refusedAs(reply, status, code, 'refused')
+      assert.doesNotMatch(JSON.stringify([reply.headers, reply.body]), /secret|evil|www-auth/, what)
+    }
+    world.bank.answer = (_s, res) =>
+      json(res, { account: {} }, 200, { 'set-cookie': 'a=b', 'x-internal': 'y', etag: 'z' })
+    const fine = await ask()
+    assert.equal(fine.status, 200)
+    for (const name of ['set-cookie', 'x-internal', 'etag', 'server'])
+      assert.equal(fine.headers[name], undefined)
+  })
+
+  it('brings the credential of an external system itself, and shows it to nobody', async () => {
+    const reply = await reader.ask({ path: '/rates/v1/rate', headers: { 'x-api-key': 'mine' } })
+    assert.deepEqual([reply.status, reply.body], [200, { rate: 42 }])
+    assert.equal(outside.at(-1)?.headers['x-api-key'], 'brokered-secret')
+    assert.equal(outside.at(-1)?.headers['sallyport-call-token'], undefined)
+    assert.equal(outside.at(-1)?.url, '/base/v1/rate')
+  })
+
+  it('tells a caller who it is, and nobody another’s approvals', async () => {
+    const { body } = await reader.ask({ path: '/.sallyport/whoami' })
+    assert.equal(body['instance'], 'spiffe://test.example/agent/reader/i1')
+    const needs = await teller.ask({
+      path: '/bank/v1/accounts/A/transfers',
+      body: { to: 'bob', amount: 5000 },
+    })
+    refusedAs(needs, 403, 'SP_NEEDS_APPROVAL', 'needs')
+    const [need] = needs.body['needs'] as Json[]
+    assert.deepEqual({ ...need, approval: '?' }, { kind: 'approval', count: 1, approval: '?' })
+    const path = `/.sallyport/approvals/${String(need?.['approval'])}`
+    assert.deepEqual((await teller.ask({ path })).body, { status: 'pending' })
+    refusedAs(await reader.ask({ path }), 404, 'SP_APPROVAL_UNKNOWN', 'refused')
+    refusedAs(
+      await reader.ask({ path: '/.sallyport/approvals/apr_none' }),
+      404,
+      'SP_APPROVAL_UNKNOWN',
+      'refused',
+    )
+    refusedAs(
+      await reader.ask({ path: '/.sallyport/stats' }),
+      403,
+      'SP_NO_OPERATION',
+      'not-permitted',
+    )
+  })
+})
