@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -234,4 +236,33 @@ test('a database of another trust root is refused', async () => {
   await assert.rejects(TestPlane.start(declarationWith(), { databaseUrl: database.url }), {
     code: 'SP_STORE_FOREIGN',
   })
+})
+
+test('it dies with a process that is killed, and its data opens again', async (t) => {
+  if (spawnSync('setpriv', ['--version']).status !== 0) {
+    t.skip('setpriv is not on this machine')
+    return
+  }
+  const data = join(dir, 'orphan')
+  const source = `
+    import { startEmbeddedPostgres } from ${JSON.stringify(import.meta.resolve('../src/index.ts'))}
+    const { pid } = await startEmbeddedPostgres({ dir: ${JSON.stringify(data)} })
+    console.log(pid)
+    setInterval(() => {}, 1000)`
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', source])
+  const [line] = (await once(child.stdout, 'data')) as [Buffer]
+  const pid = Number(line.toString())
+  process.kill(pid, 0)
+  child.kill('SIGKILL')
+  for (let i = 0; i < 100; i++) {
+    await delay(50)
+    try {
+      process.kill(pid, 0)
+    } catch {
+      const again = await startEmbeddedPostgres({ dir: data })
+      await again.stop()
+      return
+    }
+  }
+  assert.fail('the server outlived its parent')
 })

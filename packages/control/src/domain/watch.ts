@@ -66,6 +66,7 @@ class DetectionLoop implements Watch {
   #seq = 0
   #lastPublish = -Infinity
   #scheduled: NodeJS.Timeout | undefined
+  #waiting: Promise<void> | undefined
   #stopped = false
 
   constructor(deps: WatchDeps) {
@@ -224,18 +225,27 @@ class DetectionLoop implements Watch {
     this.#scheduled.unref()
   }
 
-  async #publish(): Promise<void> {
+  /** Callers that come while one publication waits for its turn share it. */
+  #publish(): Promise<void> {
+    this.#waiting ??= this.#publishNow()
+    return this.#waiting
+  }
+
+  async #publishNow(): Promise<void> {
     const { publisher, clock } = this.#deps
-    this.#lastPublish = clock.monotonic()
-    const dirty = [...this.#dirty]
-    this.#dirty.clear()
+    let taken: readonly string[] = []
     try {
       await publisher.publish(async (tx) => {
-        const changed = await this.#write(tx, dirty)
+        this.#waiting = undefined
+        this.#lastPublish = clock.monotonic()
+        taken = [...this.#dirty]
+        this.#dirty.clear()
+        const changed = await this.#write(tx, taken)
         return { result: undefined, changed }
       })
     } catch (error) {
-      for (const instance of dirty) this.#dirty.add(instance)
+      this.#waiting = undefined
+      for (const instance of taken) this.#dirty.add(instance)
       throw error
     }
   }

@@ -204,6 +204,8 @@ class Server {
     const child = spawn(command, rest, {
       ...this.#account.ids,
       cwd: '/',
+      // Not in our process group: what a terminal sends on Ctrl-C is ours, and we stop the server when we are done.
+      detached: true,
       env: { PATH: process.env['PATH'], LC_ALL: 'C', TZ: 'UTC' },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
