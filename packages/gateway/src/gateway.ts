@@ -130,7 +130,13 @@ class RunningGateway implements Gateway {
     const timeoutMs = this.#settings.controlTimeoutMs
     const { joinToken } = this.#options
     const holder = await establishIdentity({
-      ...{ id, dataDir, control, pins, joinToken, clock, timeoutMs },
+      id,
+      dataDir,
+      control,
+      pins,
+      joinToken,
+      clock,
+      timeoutMs,
     })
     const { trustDomain } = pins
     this.spiffeId = gatewayId(trustDomain, id)
@@ -141,7 +147,10 @@ class RunningGateway implements Gateway {
     const client = new PlaneClient({ target: control, identity: holder, clock, timeoutMs })
     this.#undo.push(() => client.close())
     const feed = await Feed.open({
-      ...{ dataDir, shard: audit.log.origin, log: audit.log, client },
+      dataDir,
+      shard: audit.log.origin,
+      log: audit.log,
+      client,
       onFailure: () => undefined,
     })
     audit.onRecord((logged) => {
@@ -161,7 +170,9 @@ class RunningGateway implements Gateway {
     })
     this.#undo.push(() => pools.close())
     const exchange = new Exchange({
-      ...{ pools, clock, settings: this.#settings },
+      pools,
+      clock,
+      settings: this.#settings,
       gateway: this.spiffeId,
       secrets: this.#options.secrets,
     })
@@ -184,7 +195,9 @@ class RunningGateway implements Gateway {
       streams?.recheck()
     }
     const bundles = await Bundles.open({
-      ...{ dataDir, pins, clock },
+      dataDir,
+      pins,
+      clock,
       onNarrowing: narrow,
       onRevision: () => {
         streams?.recheck()
@@ -202,11 +215,19 @@ class RunningGateway implements Gateway {
     const approvals = new Approvals(client)
     const key = await secretFile(join(dataDir, 'token.key'))
     const shared = {
-      ...{ settings: this.#settings, stats: this.#stats, clock, audit, bundles, liveness },
+      settings: this.#settings,
+      stats: this.#stats,
+      clock,
+      audit,
+      bundles,
+      liveness,
       tokeniser: createTokeniser(key.export()),
     }
     const pipeline = new Pipeline({
-      ...{ ...shared, sessions, standing, approvals },
+      ...shared,
+      sessions,
+      standing,
+      approvals,
       limits: new Limits(client),
     })
     const open = new EventStreams({ ...shared, pipeline })
@@ -215,7 +236,9 @@ class RunningGateway implements Gateway {
       open.close()
     })
     const requests = new Requests({
-      ...{ ...shared, standing, pipeline },
+      ...shared,
+      standing,
+      pipeline,
       http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
       mcp: new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions }),
       own: new OwnCalls(approvals, sessions, this.spiffeId),
@@ -225,7 +248,12 @@ class RunningGateway implements Gateway {
     this.#undo.push(() => feed.close())
     this.#undo.push(
       startRenewal({
-        ...{ id, dataDir, pins, holder, client, clock },
+        id,
+        dataDir,
+        pins,
+        holder,
+        client,
+        clock,
         onFailure: (code) => {
           audit.event('renewal-failed', { code })
         },
@@ -233,7 +261,9 @@ class RunningGateway implements Gateway {
     )
     this.#undo.push(
       followPlane({
-        ...{ client, holder, clock },
+        client,
+        holder,
+        clock,
         onBundle: (signed) => bundles.take(signed),
         onHeartbeat: () => {
           bundles.heartbeat()
@@ -246,7 +276,9 @@ class RunningGateway implements Gateway {
     await this.#firstBundle(bundles)
 
     const edge = new Listener({
-      ...{ identity: holder, settings: this.#settings, clock },
+      identity: holder,
+      settings: this.#settings,
+      clock,
       admits: (svid) => standing.admits(svid),
       onConnected: (svid) => {
         this.#stats.connections++

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { TestOperator } from './support/passkey.ts'
-import { startWorld, until } from './support/world.ts'
+import { startWorld, until, word } from './support/world.ts'
 import type { Json, Reply, TestAgent, World } from './support/world.ts'
 
 describe('approvals', () => {
@@ -22,7 +22,7 @@ describe('approvals', () => {
   const needed = async (amount: number): Promise<string> => {
     const { body } = await move(amount)
     assert.equal(body['code'], 'SP_NEEDS_APPROVAL')
-    return String((body['needs'] as Json[])[0]?.['approval'])
+    return word((body['needs'] as Json[])[0]?.['approval'])
   }
 
   it('lets the approved call through, once', async () => {

@@ -177,8 +177,18 @@ describe('request headers', () => {
     const { headers } = canonicalise(
       raw(
         withHeaders(
-          ...['Accept', 'application/json', 'Sallyport-Approval', 'apr_1', 'Cookie', 'a=b'],
-          ...['X-Forwarded-For', '10.0.0.1', 'Connection', 'keep-alive', 'User-Agent', 'x'],
+          'Accept',
+          'application/json',
+          'Sallyport-Approval',
+          'apr_1',
+          'Cookie',
+          'a=b',
+          'X-Forwarded-For',
+          '10.0.0.1',
+          'Connection',
+          'keep-alive',
+          'User-Agent',
+          'x',
         ),
       ),
     )

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -312,6 +312,59 @@ describe('the log', () => {
       .map(({ kind }) => kind)
       .filter((kind) => kind !== 'event')
     assert.deepEqual(kinds, ['decision', 'labels', 'outcome'])
+  })
+
+  /** Lets every sync of a file fail from now on, as a dying disk does. */
+  const breakDisk = async (): Promise<() => void> => {
+    const handle = await open(join(world.dataDir, 'log.pub'))
+    // The class of file handles is not exported; every handle has it as its prototype.
+    const proto = Object.getPrototypeOf(handle) as { datasync: () => Promise<void> }
+    await handle.close()
+    const { datasync } = proto
+    proto.datasync = () => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }))
+    return () => {
+      proto.datasync = datasync
+    }
+  }
+
+  it('stops every call when it cannot be written, for good', async () => {
+    world = await startWorld()
+    const reader = world.agent('reader')
+    const teller = world.agent('teller')
+    assert.equal((await reader.ask({ path: A })).status, 200)
+    const calls = world.bank.seen.length
+    const mend = await breakDisk()
+    try {
+      assert.equal(await code(reader), 'SP_AUDIT_UNAVAILABLE')
+    } finally {
+      mend()
+    }
+    assert.equal(await code(reader), 'SP_AUDIT_UNAVAILABLE')
+    const body = { to: 'bob', amount: 1 }
+    const reply = await teller.ask({ path: '/bank/v1/accounts/A/transfers', body })
+    assert.deepEqual([reply.status, reply.body['code']], [503, 'SP_AUDIT_UNAVAILABLE'])
+    assert.equal(world.bank.seen.length, calls)
+  })
+
+  it('may be set to spare reads of what is not restricted, and nothing else', async () => {
+    world = await startWorld({ settings: { refuseReadsWithoutAudit: false } })
+    const reader = world.agent('reader')
+    const teller = world.agent('teller')
+    for (const agent of [reader, teller]) await agent.ask({ path: A })
+    const calls = world.bank.seen.length
+    const mend = await breakDisk()
+    try {
+      assert.equal((await reader.ask({ path: A })).status, 200)
+      const body = { to: 'bob', amount: 1 }
+      const path = '/bank/v1/accounts/A/transfers'
+      assert.equal((await teller.ask({ path, body })).body['code'], 'SP_AUDIT_UNAVAILABLE')
+      // Labels that cannot be made durable do not leave.
+      assert.equal(await code(world.agent('reader', 'new')), 'SP_AUDIT_UNAVAILABLE')
+    } finally {
+      mend()
+    }
+    assert.equal(world.bank.seen.filter(({ method }) => method === 'POST').length, 0)
+    assert.ok(world.bank.seen.length > calls)
   })
 
   it('has no plaintext of an input in it', async () => {

@@ -7,7 +7,7 @@ import { createIssuer, createRoot } from '@sallyport/spiffe'
 import { requestHash } from '@sallyport/wire'
 import { json } from './support/service.ts'
 import type { Answer } from './support/service.ts'
-import { ACCOUNT, startWorld, until } from './support/world.ts'
+import { ACCOUNT, startWorld, until, word } from './support/world.ts'
 import type { Json, Reply, TestAgent, World } from './support/world.ts'
 
 const TOKEN = /^tok_account_[A-Za-z0-9_-]{43,}$/
@@ -19,7 +19,7 @@ function refusedAs(reply: Reply, status: number, code: string, outcome: string):
   const { title, decision, needs: _needs, ...rest } = reply.body
   assert.deepEqual(rest, { type: `https://sallyport.dev/errors/${code}`, status, code, outcome })
   assert.equal(typeof title, 'string')
-  assert.match(String(decision), /^dec_[0-9a-z]{26}$/)
+  assert.match(word(decision), /^dec_[0-9a-z]{26}$/)
 }
 
 describe('HTTP calls through a gateway', () => {
@@ -88,7 +88,7 @@ describe('HTTP calls through a gateway', () => {
     const seen = await reader.ask({ path: '/bank/v1/accounts/ACC-1' })
     assert.equal(seen.status, 200)
     const { id, ...account } = seen.body['account'] as Json
-    assert.match(String(id), TOKEN)
+    assert.match(word(id), TOKEN)
     assert.deepEqual(account, {
       owner: 'A***',
       balance: 1200,
@@ -102,7 +102,7 @@ describe('HTTP calls through a gateway', () => {
 
   it('restores a token before the decision, and forwards what was decided', async () => {
     const first = await reader.ask({ path: '/bank/v1/accounts/ACC-1' })
-    const token = String((first.body['account'] as Json)['id'])
+    const token = word((first.body['account'] as Json)['id'])
     const again = await reader.ask({ path: `/bank/v1/accounts/${token}` })
     assert.equal(again.status, 200)
     assert.equal(world.bank.seen.at(-1)?.url, '/v1/accounts/ACC-1')
@@ -209,10 +209,12 @@ describe('HTTP calls through a gateway', () => {
   it('refuses other bodies than strict JSON', async () => {
     const send = async (body: string, type = 'application/json'): Promise<string> => {
       const answer = await teller.pool.request({
-        ...{ method: 'POST', path: '/bank/v1/accounts/A/transfers', body },
+        method: 'POST',
+        path: '/bank/v1/accounts/A/transfers',
+        body,
         headers: { 'content-type': type },
       })
-      return String((JSON.parse(await answer.body.text()) as Json)['code'])
+      return word((JSON.parse(await answer.body.text()) as Json)['code'])
     }
     assert.equal(await send('{"to":"bob","amount":1,"amount":2}'), 'SP_JSON_DUPLICATE_KEY')
     assert.equal(await send('{"__proto__":{},"to":"bob","amount":1}'), 'SP_JSON_FORBIDDEN_KEY')
@@ -262,7 +264,7 @@ describe('HTTP calls through a gateway', () => {
     const other = world.agent('reader', 'i2')
     await Promise.all(
       Array.from({ length: 20 }, (_, i) =>
-        [reader, teller, other][i % 3]?.ask({ path: '/bank/v1/accounts/A' }),
+        ([reader, teller, other][i % 3] ?? other).ask({ path: '/bank/v1/accounts/A' }),
       ),
     )
     const callers = new Map<number, Set<string>>()
@@ -360,7 +362,7 @@ describe('HTTP calls through a gateway', () => {
     refusedAs(needs, 403, 'SP_NEEDS_APPROVAL', 'needs')
     const [need] = needs.body['needs'] as Json[]
     assert.deepEqual({ ...need, approval: '?' }, { kind: 'approval', count: 1, approval: '?' })
-    const path = `/.sallyport/approvals/${String(need?.['approval'])}`
+    const path = `/.sallyport/approvals/${word(need?.['approval'])}`
     assert.deepEqual((await teller.ask({ path })).body, { status: 'pending' })
     refusedAs(await reader.ask({ path }), 404, 'SP_APPROVAL_UNKNOWN', 'refused')
     refusedAs(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { parseJson } from '@sallyport/base'
 import { json } from './support/service.ts'
-import { deskAnswer, startWorld } from './support/world.ts'
+import { deskAnswer, startWorld, word } from './support/world.ts'
 import type { Json, Reply, TestAgent, World } from './support/world.ts'
 
 const ACCEPT = 'application/json, text/event-stream'
@@ -129,7 +129,7 @@ describe('MCP calls through a gateway', () => {
     const { code, data } = errorOf(await reader.call('write_note', { id: 'a', text: 'b' }))
     assert.equal(code, -32001)
     const { decision, title: _title, ...rest } = data
-    assert.match(String(decision), /^dec_/)
+    assert.match(word(decision), /^dec_/)
     assert.deepEqual(rest, {
       type: 'https://sallyport.dev/errors/SP_NO_FLOW',
       status: 403,

@@ -75,7 +75,7 @@ export class McpSessions {
 
   /** Ends every session of an instance, or of all instances below a subject. */
   cut(subject: string): void {
-    for (const { id, instance } of [...this.#sessions.values()]) {
+    for (const { id, instance } of this.#sessions.values()) {
       if (instance === subject || instance.startsWith(`${subject}/`)) this.#sessions.delete(id)
     }
   }

@@ -43,8 +43,14 @@ export class Approvals {
       method: 'POST',
       path: '/v1/approvals',
       body: {
-        ...{ decisionId, instance, agent, system, operation, input },
-        ...{ count: need.count, declarationDigest },
+        decisionId,
+        instance,
+        agent,
+        system,
+        operation,
+        input,
+        count: need.count,
+        declarationDigest,
       },
     })
     const { approvalId } = answer.body
@@ -71,7 +77,12 @@ export class Approvals {
     const { instance, system, operation, input } = call
     try {
       const approvers = verifyApprovals(signed, operators, {
-        ...{ approvalId: id, instance, system, operation, input, declarationDigest },
+        approvalId: id,
+        instance,
+        system,
+        operation,
+        input,
+        declarationDigest,
         now: call.time,
       })
       const statements = signed

@@ -98,7 +98,12 @@ export class Pipeline {
     const call = this.#call(caller, typed, [])
     const session = this.#session(caller.instance, enforced)
     const draft: Draft = {
-      ...{ id, caller, typed, enforced, call, session },
+      id,
+      caller,
+      typed,
+      enforced,
+      call,
+      session,
       upstream: typed.upstream(id),
       outcome: enforced.decider.decide(call, session),
       approval: undefined,
@@ -216,8 +221,16 @@ export class Pipeline {
     await audit.append({
       ...audit.base(),
       kind: 'decision',
-      ...{ id, instance: caller.instance, agent: caller.agent, system, operation: '?' },
-      ...{ decision: 'deny', code: refusal.code, reasons: [], errors: [], needs: [] },
+      id,
+      instance: caller.instance,
+      agent: caller.agent,
+      system,
+      operation: '?',
+      decision: 'deny',
+      code: refusal.code,
+      reasons: [],
+      errors: [],
+      needs: [],
       revision: enforced.revision,
       declarationDigest: enforced.decider.digest,
       stateDigest: sha256Hex(''),
@@ -304,8 +317,12 @@ export class Pipeline {
         const { id: used, approvers, statements } = approval
         records.push(
           audit.append({
-            ...{ ...audit.base(), kind: 'approval-used', decisionId: id },
-            ...{ approvalId: used, approvers, statements },
+            ...audit.base(),
+            kind: 'approval-used',
+            decisionId: id,
+            approvalId: used,
+            approvers,
+            statements,
           }),
         )
       }
@@ -360,7 +377,13 @@ export class Pipeline {
     return {
       ...this.#parts.audit.base(),
       kind: 'decision',
-      ...{ id, instance, agent, system, operation, decision, code },
+      id,
+      instance,
+      agent,
+      system,
+      operation,
+      decision,
+      code,
       reasons: outcome.reasons,
       errors: outcome.errors.map(({ policyId, message }) => ({ policyId, message: clip(message) })),
       needs: outcome.needs,

@@ -98,7 +98,10 @@ export class Listener {
   }
 
   #createHttp(): Server {
-    const { settings, onRequest } = this.#options
+    const { settings } = this.#options
+    const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
+      this.#options.onRequest(req, res)
+    }
     const http = createServer({
       insecureHTTPParser: false,
       requireHostHeader: true,

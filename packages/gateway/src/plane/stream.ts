@@ -54,9 +54,10 @@ async function run(options: StreamOptions, stop: AbortSignal): Promise<void> {
   }
 }
 
-async function ask({ client, onBundle }: StreamOptions): Promise<void> {
+async function ask(options: StreamOptions): Promise<void> {
+  const { client } = options
   const { body } = await client.request({ method: 'GET', path: '/v1/bundle' })
-  await onBundle(body)
+  await options.onBundle(body)
 }
 
 async function follow(options: StreamOptions, stop: AbortSignal): Promise<void> {

@@ -173,7 +173,9 @@ export class McpCalls {
       enforced,
       caller,
       {
-        ...{ system, operation, input },
+        system,
+        operation,
+        input,
         upstream: (id) => {
           const params = { name: tool, arguments: input }
           const message = { jsonrpc: '2.0', id, method: 'tools/call', params }

@@ -110,7 +110,9 @@ export class Requests {
     const { group } = tlsFacts(socket as TLSSocket)
     const source = realAddress(socket.remoteAddress)
     return {
-      ...{ instance, agent, svid },
+      instance,
+      agent,
+      svid,
       ...(group === undefined ? {} : { group }),
       ...(source === undefined ? {} : { source }),
     }

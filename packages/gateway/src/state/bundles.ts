@@ -190,7 +190,7 @@ export class Bundles {
     }
   }
 
-  #enforce(bundle: Bundle<Declaration>, decider: Decider | undefined = undefined): void {
+  #enforce(bundle: Bundle<Declaration>, decider?: Decider): void {
     const next = decider ?? this.#enforced?.decider
     if (!next) return
     const { network } = next.index

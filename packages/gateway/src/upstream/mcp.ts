@@ -145,7 +145,7 @@ export class McpUpstream {
     if (isObject(error)) {
       throw new Refusal('SP_UPSTREAM_REFUSED', 'the system refused the request', {
         status: 422,
-        detail: `JSON-RPC error ${String(error['code'])}`,
+        detail: `JSON-RPC error ${JSON.stringify(error['code'])}`,
       })
     }
     if (!isObject(result)) throw unusable('it has no result')

@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
@@ -208,11 +208,11 @@ export class TestPlane {
       approvalId: id,
       decision: 'approve',
       approver: signer.name,
-      instance: String(instance),
-      system: String(system),
-      operation: String(operation),
+      instance: text(instance),
+      system: text(system),
+      operation: text(operation),
       input,
-      declarationDigest: String(digest),
+      declarationDigest: text(digest),
       nonce: newId('non'),
       expiresAt: Date.now() + 60_000,
       ...over,
@@ -240,7 +240,7 @@ export class TestPlane {
     }
     const path = req.url ?? ''
     if (path === '/v1/enroll' || path === '/v1/renew') {
-      const spki = await publicKeyFromCsr(String(body['csr']))
+      const spki = await publicKeyFromCsr(text(body['csr']))
       if (path === '/v1/enroll' && body['token'] !== 'join') {
         send(403, { code: 'SP_JOIN_TOKEN' })
         return
@@ -299,7 +299,7 @@ export class TestPlane {
       else send(200, { granted: true, reservationId: newId('res') })
     } else if (path === '/v1/limits/settle') {
       this.settled.push({
-        reservationId: String(body['reservationId']),
+        reservationId: text(body['reservationId']),
         commit: body['commit'] === true,
       })
       send(200, {})
@@ -307,6 +307,4 @@ export class TestPlane {
   }
 }
 
-export function publicKeyOf(pem: string): KeyObject {
-  return createPublicKey(createPrivateKey(pem))
-}
+const text = (value: unknown): string => (typeof value === 'string' ? value : '')

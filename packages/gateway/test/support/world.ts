@@ -20,6 +20,12 @@ import type { Answer } from './service.ts'
 
 export type Json = { readonly [key: string]: JsonValue }
 
+/** A JSON value that must be a text. */
+export function word(value: unknown): string {
+  if (typeof value === 'string') return value
+  throw new TypeError(`not a text: ${JSON.stringify(value)}`)
+}
+
 export interface Reply {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
