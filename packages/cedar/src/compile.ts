@@ -30,11 +30,10 @@ export function compileBool(expr: ExprEst, integers: Integers): BoolCode {
   return asBool(new Compiler(integers).compile(expr))
 }
 
-/** Several of them joined by `&&`, sharing what other policies of the pool have compiled already. */
-export function compileAll(exprs: readonly ExprEst[], integers: Integers, pool: Pool): BoolCode {
+/** The clauses of several joined by `&&`, sharing what other policies of the pool have compiled already. */
+export function compileAll(exprs: readonly ExprEst[], integers: Integers, pool: Pool): BoolCode[] {
   const compiler = new Compiler(integers, pool)
-  const clauses = exprs.flatMap(conjuncts)
-  return pool.conjunction(clauses.map((clause) => asBool(compiler.compile(clause))))
+  return exprs.flatMap(conjuncts).map((clause) => asBool(compiler.compile(clause)))
 }
 
 /** As `compileBool`, for any type of value. */

@@ -1,3 +1,4 @@
+import { Anchors } from './anchors.ts'
 import type { EntityRecord } from './entities.ts'
 import type { Env } from './operators.ts'
 import type { CompiledPolicy, Scope } from './policy.ts'
@@ -5,18 +6,15 @@ import type { Slice } from './slice-memo.ts'
 import type { EntityUid } from './types.ts'
 import type { EntityRef } from './value.ts'
 
-type ByUid<T> = Map<string, Map<string, T>>
-
 /**
  * One level of the index: the ways in which a scope may name its entity, each leading to the next level.
  * A request meets only the nodes its own entity, its type and its ancestors lead to.
  */
 class Level<T> {
-  all: T | undefined
-  readonly is = new Map<string, T>()
-  readonly eq: ByUid<T> = new Map()
-  readonly in: ByUid<T> = new Map()
-  inCount = 0
+  all: T | undefined = undefined
+  types: Map<string, T> | undefined = undefined
+  exactly: Anchors<T> | undefined = undefined
+  within: Anchors<T> | undefined = undefined
 
   /** The nodes a scope is filed under, made where there are none. */
   under(scope: Scope, make: () => T): T[] {
@@ -24,59 +22,64 @@ class Level<T> {
       case 'all':
         return [(this.all ??= make())]
       case 'is':
-        return [getOrMake(this.is, scope.type, make)]
-      case 'eq':
-        return [at(this.eq, scope.entity, make)]
+        return [getOrMake((this.types ??= new Map<string, T>()), scope.type, make)]
+      case 'eq': {
+        const { entity } = scope
+        if (this.exactly !== undefined) return [this.exactly.getOrMake(entity, make)]
+        const node = make()
+        this.exactly = new Anchors(entity, node)
+        return [node]
+      }
       default:
-        return scope.entities.map((entity) =>
-          at(this.in, entity, () => {
-            this.inCount++
-            return make()
-          }),
-        )
+        return scope.entities.map((entity) => {
+          if (this.within !== undefined) return this.within.getOrMake(entity, make)
+          const node = make()
+          this.within = new Anchors(entity, node)
+          return node
+        })
     }
   }
 
   /** Adds to `found` the nodes that admit an entity (`is T in E` only as far as E). */
   collect(entity: EntityRef, record: EntityRecord | undefined, found: T[]): void {
+    const { type, id } = entity
     if (this.all !== undefined) found.push(this.all)
-    if (this.is.size > 0) push(this.is.get(entity.type), found)
-    if (this.eq.size > 0) push(this.eq.get(entity.type)?.get(entity.id), found)
-    if (this.inCount === 0) return
-    push(this.in.get(entity.type)?.get(entity.id), found)
-    if (record === undefined) return
-    if (record.ancestors.length <= this.inCount) {
-      // An entity that names itself as its ancestor cannot be in a store, so nothing is met twice.
-      let last: string | undefined
-      let ids: Map<string, T> | undefined
-      for (const { type, id } of record.ancestors) {
-        if (type !== last) ids = this.in.get((last = type))
-        if (ids !== undefined) push(ids.get(id), found)
-      }
-      return
-    }
-    for (const [type, ids] of this.in) {
-      const ancestors = record.ancestorIds.get(type)
-      if (ancestors) for (const [id, node] of ids) if (ancestors.has(id)) found.push(node)
-    }
+    if (this.types !== undefined) push(this.types.get(type), found)
+    if (this.exactly !== undefined) push(this.exactly.get(type, id), found)
+    if (this.within === undefined) return
+    push(this.within.get(type, id), found)
+    // An entity that is its own ancestor cannot be in a store, so nothing is met twice.
+    if (record !== undefined) this.within.ofAncestors(record, found)
   }
 }
 
-interface Leaf {
-  readonly policies: CompiledPolicy[]
+/** Where policies are filed; a slice itself where it is the only one of a request. */
+class Leaf implements Slice {
+  only: CompiledPolicy | undefined = undefined
+  policies: CompiledPolicy[] | undefined = undefined
   /** Whether the place alone says that the policies apply, and no other place holds any of them. */
-  exact: boolean
+  exact = true
+
+  add(policy: CompiledPolicy): void {
+    this.exact &&= isExact(policy)
+    if (this.policies !== undefined) this.policies.push(policy)
+    else if (this.only === undefined) this.only = policy
+    else {
+      this.policies = [this.only, policy]
+      this.only = undefined
+    }
+  }
 }
 type ResourceLevel = Level<Leaf>
 type PrincipalLevel = Level<ResourceLevel>
 
-const NOTHING: Slice = Object.freeze([])
+const NOTHING: Slice = Object.freeze({ only: undefined, policies: undefined })
 
 /** Policies by action, then principal, then resource. */
 export class PolicyIndex {
   readonly #root = new Level<PrincipalLevel>()
   /** Every entity and type that a scope names, with a negative number of its own. */
-  readonly #named: ByUid<number> = new Map()
+  readonly #named = new Map<string, Map<string, number>>()
   readonly #types = new Map<string, number>()
   #lastName = 0
   /** Policies that several nodes lead to (`action in [A, B]`) must be met once. */
@@ -93,13 +96,7 @@ export class PolicyIndex {
       for (const scope of [policy.action, policy.principal, policy.resource]) this.#name(scope)
       for (const byPrincipal of this.#root.under(policy.action, () => new Level<ResourceLevel>())) {
         for (const byResource of byPrincipal.under(policy.principal, () => new Level<Leaf>())) {
-          for (const leaf of byResource.under(policy.resource, () => ({
-            policies: [],
-            exact: true,
-          }))) {
-            leaf.policies.push(policy)
-            leaf.exact &&= isExact(policy)
-          }
+          for (const leaf of byResource.under(policy.resource, () => new Leaf())) leaf.add(policy)
         }
       }
     }
@@ -124,7 +121,7 @@ export class PolicyIndex {
     const [only] = leaves
     if (only === undefined) return NOTHING
     // The commonest case shares the index's own list, which does not change once the index is made.
-    return leaves.length === 1 && only.exact ? only.policies : this.#distinct(leaves, env)
+    return leaves.length === 1 && only.exact ? only : this.#distinct(leaves, env)
   }
 
   #distinct(leaves: readonly Leaf[], env: Env): Slice {
@@ -133,27 +130,33 @@ export class PolicyIndex {
       this.#round = 1
     }
     const found: CompiledPolicy[] = []
-    for (const { policies, exact } of leaves) {
-      if (exact) {
-        for (const policy of policies) found.push(policy)
-        continue
-      }
-      for (const policy of policies) {
-        if (this.#seen[policy.order] === this.#round) continue
-        this.#seen[policy.order] = this.#round
-        if (typed(policy.principal, env.principal) && typed(policy.resource, env.resource)) {
-          found.push(policy)
-        }
-      }
+    for (const leaf of leaves) {
+      if (leaf.only !== undefined) this.#meet(leaf.only, leaf.exact, env, found)
+      for (const policy of leaf.policies ?? []) this.#meet(policy, leaf.exact, env, found)
     }
-    return found
+    return { only: undefined, policies: found }
+  }
+
+  #meet(policy: CompiledPolicy, exact: boolean, env: Env, found: CompiledPolicy[]): void {
+    if (!exact) {
+      if (this.#seen[policy.order] === this.#round) return
+      this.#seen[policy.order] = this.#round
+      if (!typed(policy.principal, env.principal) || !typed(policy.resource, env.resource)) return
+    }
+    found.push(policy)
   }
 
   #name(scope: Scope): void {
     const number = (): number => --this.#lastName
-    if (scope.kind === 'eq') at(this.#named, scope.entity, number)
-    if (scope.kind === 'in') for (const entity of scope.entities) at(this.#named, entity, number)
     if (scope.kind === 'is') getOrMake(this.#types, scope.type, number)
+    const named = scope.kind === 'eq' ? [scope.entity] : scope.kind === 'in' ? scope.entities : []
+    for (const { type, id } of named) {
+      getOrMake(
+        getOrMake(this.#named, type, () => new Map<string, number>()),
+        id,
+        number,
+      )
+    }
   }
 }
 
@@ -179,12 +182,4 @@ function getOrMake<T>(map: Map<string, T>, key: string, make: () => T): T {
   const made = make()
   map.set(key, made)
   return made
-}
-
-function at<T>(map: ByUid<T>, { type, id }: EntityRef, make: () => T): T {
-  return getOrMake(
-    getOrMake(map, type, () => new Map<string, T>()),
-    id,
-    make,
-  )
 }

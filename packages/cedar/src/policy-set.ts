@@ -8,7 +8,7 @@ import type { PolicyEst, ScopeEst } from './est.ts'
 import { explainPolicies } from './explain.ts'
 import type { Token } from './lex.ts'
 import { parsePolicies } from './parser.ts'
-import { compilePolicy } from './policy.ts'
+import { compilePolicy, holds } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { Pool } from './pool.ts'
 import { PolicyIndex } from './policy-index.ts'
@@ -191,19 +191,23 @@ class Policies implements PolicySet {
   }
 
   #decide(env: Env): CedarDecision {
+    const { only, policies } = this.#slice(env)
+    return only === undefined ? this.#all(policies ?? [], env) : decideOne(only, env)
+  }
+
+  #all(slice: readonly CompiledPolicy[], env: Env): CedarDecision {
     const [permits, forbids] = [this.#permits, this.#forbids]
     let permitted = 0
     let forbidden = 0
     let failed: Failure[] | undefined
-    for (const policy of this.#slice(env)) {
+    for (const policy of slice) {
       try {
-        if (!policy.holds(env)) continue
+        if (!holds(policy, env)) continue
         if (policy.effect === 'permit') permits[permitted++] = policy
         else forbids[forbidden++] = policy
       } catch (error) {
-        if (!(error instanceof EvaluationError)) throw error
         failed ??= []
-        failed.push({ policy, message: error.message })
+        failed.push(failure(policy, error))
       }
     }
     const allow = forbidden === 0 && permitted > 0
@@ -228,9 +232,25 @@ class Policies implements PolicySet {
   }
 }
 
+function decideOne(policy: CompiledPolicy, env: Env): CedarDecision {
+  try {
+    if (!holds(policy, env)) return { decision: 'deny', reasons: NO_REASONS, errors: NO_ERRORS }
+    const decision = policy.effect === 'permit' ? 'allow' : 'deny'
+    return { decision, reasons: policy.alone, errors: NO_ERRORS }
+  } catch (error) {
+    return { decision: 'deny', reasons: NO_REASONS, errors: inOrder([failure(policy, error)]) }
+  }
+}
+
 interface Failure {
   readonly policy: CompiledPolicy
   readonly message: string
+}
+
+/** What a policy failed with; anything but an evaluation error is a fault of ours, and thrown. */
+function failure(policy: CompiledPolicy, error: unknown): Failure {
+  if (!(error instanceof EvaluationError)) throw error
+  return { policy, message: error.message }
 }
 
 const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
@@ -258,9 +278,9 @@ const byOrder = (a: CompiledPolicy, b: CompiledPolicy): number => a.order - b.or
 
 function environment(request: DecisionRequest, store: EntityStore): Env {
   const { principal, action, resource, context } = request
-  const principalRecord = store.find(principal)
-  const actionRecord = store.find(action)
-  const resourceRecord = store.find(resource)
+  const principalRecord = store.findAs(0, principal)
+  const actionRecord = store.findAs(1, action)
+  const resourceRecord = store.findAs(2, resource)
   return {
     // What a store holds has been looked at already.
     principal: principalRecord === undefined ? refOf(principal) : principalRecord.uid,

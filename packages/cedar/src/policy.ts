@@ -1,4 +1,5 @@
 import { SallyportError } from '@sallyport/base'
+import { allOf } from './code.ts'
 import { compileAll } from './compile.ts'
 import type { BoolCode } from './code.ts'
 import { recordOf } from './operators.ts'
@@ -18,8 +19,11 @@ export type Scope =
 /** A policy ready to be decided. */
 export interface CompiledPolicy {
   // What a decision reads stands first, and so close together.
-  /** All conditions, `unless` negated; throws `EvaluationError`. */
-  readonly holds: BoolCode
+  /** All conditions, `unless` negated, in order; each throws `EvaluationError`. */
+  readonly first: BoolCode | undefined
+  readonly second: BoolCode | undefined
+  readonly third: BoolCode | undefined
+  readonly rest: BoolCode | undefined
   readonly effect: 'permit' | 'forbid'
   /** Its id as the only reason of a decision. */
   readonly alone: readonly string[]
@@ -42,8 +46,12 @@ export function compilePolicy(
   integers: ReadonlyMap<number, bigint>,
   pool: Pool,
 ): CompiledPolicy {
+  const [first, second, third, ...rest] = compileAll(est.conditions.map(asWhen), integers, pool)
   return {
-    holds: compileAll(est.conditions.map(asWhen), integers, pool),
+    first,
+    second,
+    third,
+    rest: rest.length === 0 ? undefined : allOf(rest),
     effect: est.effect,
     alone: Object.freeze([id]),
     order,
@@ -55,6 +63,15 @@ export function compilePolicy(
     integers,
     annotations: annotationsOf(est),
   }
+}
+
+/** Whether all conditions of a policy hold. @throws EvaluationError */
+export function holds(policy: CompiledPolicy, env: Env): boolean {
+  const { first, second, third, rest } = policy
+  if (first !== undefined && !first(env)) return false
+  if (second !== undefined && !second(env)) return false
+  if (third !== undefined && !third(env)) return false
+  return rest === undefined || rest(env)
 }
 
 const asWhen = ({ kind, body }: ConditionEst): ExprEst =>

@@ -1,5 +1,4 @@
-import { allOf } from './code.ts'
-import type { BoolCode, Compiled } from './code.ts'
+import type { Compiled } from './code.ts'
 
 /** Parts of an expression that are looked at to find its like: longer ones are rarely written twice. */
 const MAX_PARTS = 48
@@ -10,8 +9,6 @@ const MAX_PARTS = 48
  */
 export class Pool {
   readonly #expressions = new Map<string, Compiled>()
-  readonly #numbers = new Map<BoolCode, number>()
-  readonly #conjunctions = new Map<string, BoolCode>()
 
   /** The compiled form of an expression that means the same wherever it stands. */
   expression(expr: object, compile: () => Compiled): Compiled {
@@ -20,19 +17,6 @@ export class Pool {
     let compiled = this.#expressions.get(key)
     if (compiled === undefined) this.#expressions.set(key, (compiled = compile()))
     return compiled
-  }
-
-  conjunction(codes: readonly BoolCode[]): BoolCode {
-    const key = codes.map((code) => this.#number(code)).join()
-    let code = this.#conjunctions.get(key)
-    if (code === undefined) this.#conjunctions.set(key, (code = allOf(codes)))
-    return code
-  }
-
-  #number(code: BoolCode): number {
-    let number = this.#numbers.get(code)
-    if (number === undefined) this.#numbers.set(code, (number = this.#numbers.size))
-    return number
   }
 }
 

@@ -1,7 +1,11 @@
 import type { CompiledPolicy } from './policy.ts'
 
 /** The policies whose scope admits a request: which of them hold is not known here. */
-export type Slice = readonly CompiledPolicy[]
+export interface Slice {
+  /** Its one policy, which then stands in no list: a list costs two more reads of cold memory. */
+  readonly only: CompiledPolicy | undefined
+  readonly policies: readonly CompiledPolicy[] | undefined
+}
 
 /** Places that one hash leads to. */
 const WAYS = 4
@@ -48,9 +52,9 @@ export class SliceMemo {
     return undefined
   }
 
-  /** Keeps a slice that `get` did not find. The array must not change from here on. */
+  /** Keeps a slice that `get` did not find. The slice must not change from here on. */
   put(principal: number, action: number, resource: number, slice: Slice): void {
-    if (slice.length > MAX_SLICE) return
+    if (slice.policies !== undefined && slice.policies.length > MAX_SLICE) return
     if (this.#mask < 0 && !this.#grow()) return
     let entry = this.#free(principal, action, resource)
     if (entry === undefined && this.#grow()) entry = this.#free(principal, action, resource)
