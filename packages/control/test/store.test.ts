@@ -245,12 +245,15 @@ test('it dies with a process that is killed, and its data opens again', async (t
   }
   const data = join(dir, 'orphan')
   const source = `
-    import { startEmbeddedPostgres } from ${JSON.stringify(import.meta.resolve('../src/index.ts'))}
+    import { startEmbeddedPostgres } from ${JSON.stringify(import.meta.resolve('../src/postgres/embedded.ts'))}
     const { pid } = await startEmbeddedPostgres({ dir: ${JSON.stringify(data)} })
     console.log(pid)
     setInterval(() => {}, 1000)`
   const child = spawn(process.execPath, ['--input-type=module', '--eval', source])
-  const [line] = (await once(child.stdout, 'data')) as [Buffer]
+  child.stderr.pipe(process.stderr)
+  const ended = once(child, 'exit').then(() => assert.fail('it did not start'))
+  const [line] = (await Promise.race([once(child.stdout, 'data'), ended])) as [Buffer]
+  ended.catch(() => undefined)
   const pid = Number(line.toString())
   process.kill(pid, 0)
   child.kill('SIGKILL')
