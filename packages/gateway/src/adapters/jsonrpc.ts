@@ -53,7 +53,7 @@ export function readRpc(message: JsonValue | undefined): RpcRequest | RpcNotific
   return { kind: 'request', id, method, params: params ?? {} }
 }
 
-export function isRpcId(id: unknown): id is RpcId {
+function isRpcId(id: unknown): id is RpcId {
   return typeof id === 'string' ? id.length <= MAX_ID : Number.isSafeInteger(id)
 }
 

@@ -1,18 +1,19 @@
-import { errorCode, newId, sha256Hex } from '@sallyport/base'
+import { newId, sha256Hex } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
 import { project } from '@sallyport/decide'
 import type { Call, Outcome, Projected, SessionState } from '@sallyport/decide'
 import type { Tokeniser } from '@sallyport/redact'
-import { requestHash } from '@sallyport/wire'
-import type { DecisionRecord, OutcomeRecord, SealedValue } from '@sallyport/wire'
+import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { Sessions } from '../state/sessions.ts'
 import type { Stats } from '../stats.ts'
-import type { Approvals, VerifiedApproval } from './approvals.ts'
+import type { Approvals } from './approvals.ts'
 import type { Limits, Reserved } from './limits.ts'
+import { isSensitive, peerFacts, Recorder } from './recorder.ts'
+import type { Draft } from './recorder.ts'
 import type { Standing } from './standing.ts'
 import type { Caller, TypedCall, UpstreamRequest } from './types.ts'
 
@@ -53,30 +54,16 @@ export interface Finish {
   readonly forwarded: boolean
 }
 
-/** The state of one decision on its way. */
-interface Draft {
-  readonly id: string
-  readonly caller: Caller
-  readonly typed: TypedCall
-  readonly upstream: UpstreamRequest
-  readonly enforced: Enforced
-  call: Call
-  session: SessionState
-  outcome: Outcome
-  approval: VerifiedApproval | undefined
-  approvalId: string | undefined
-  /** Its record stands in the log: from here on only an outcome can follow. */
-  recorded: boolean
-}
-
 const NOTHING_RESERVED: Reserved = { settle: () => undefined }
 
 /** What every call goes through, whatever its protocol: decide, count, record, then let go; and what comes back. */
 export class Pipeline {
   readonly #parts: PipelineParts
+  readonly #recorder: Recorder
 
   constructor(parts: PipelineParts) {
     this.#parts = parts
+    this.#recorder = new Recorder(parts)
   }
 
   /**
@@ -129,7 +116,7 @@ export class Pipeline {
       const refusal = toRefusal(error)
       refusal.decision = id
       if (draft.recorded) this.#recordCut(draft, refusal, startedAt)
-      else await this.#recordRefusal(draft, refusal)
+      else await this.#recorder.refusal(draft, refusal)
       stats.refused++
       throw refusal
     }
@@ -209,11 +196,12 @@ export class Pipeline {
     const id = newId('dec', this.#parts.clock.now())
     stats.refused++
     const { enforced } = bundles
+    const { detail } = refusal
     if (refusal.code !== 'SP_NO_OPERATION' || !enforced) {
       audit.boundedEvent('request-refused', {
         code: refusal.code,
         subject: caller.instance,
-        facts: { id, ...(refusal.detail === undefined ? {} : { detail: clip(refusal.detail) }) },
+        facts: { id, ...(detail === undefined ? {} : { detail: detail.slice(0, 1000) }) },
       })
       return id
     }
@@ -270,7 +258,7 @@ export class Pipeline {
         await this.#demandAllow(draft)
       }
       standing.enforced(isSensitive(draft))
-      await this.#recordAllow(draft)
+      await this.#recorder.allow(draft)
       // It may have changed while the record was being written; the record of a narrowing then stands after it.
       standing.check(caller.svid)
       return reserved
@@ -305,102 +293,12 @@ export class Pipeline {
     throw denied(outcome)
   }
 
-  async #recordAllow(draft: Draft): Promise<void> {
-    const { audit, settings, standing } = this.#parts
-    const { id, approval, caller } = draft
-    try {
-      const input = await this.#sealInput(draft)
-      // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
-      standing.check(caller.svid)
-      const records = [audit.append(this.#record(draft, draft.outcome.code, { input }))]
-      if (approval) {
-        const { id: used, approvers, statements } = approval
-        records.push(
-          audit.append({
-            ...audit.base(),
-            kind: 'approval-used',
-            decisionId: id,
-            approvalId: used,
-            approvers,
-            statements,
-          }),
-        )
-      }
-      draft.recorded = true
-      await Promise.all(records)
-    } catch (error) {
-      const spared = !settings.refuseReadsWithoutAudit && !isSensitive(draft)
-      if (spared && error instanceof Refusal && error.code === 'SP_AUDIT_UNAVAILABLE') return
-      throw error
-    }
-  }
-
-  async #recordRefusal(draft: Draft, refusal: Refusal): Promise<void> {
-    const { audit } = this.#parts
-    try {
-      const { decision } = draft.outcome
-      const explanation =
-        decision === 'allow'
-          ? { summary: refusal.message, detail: refusal.detail, code: refusal.code }
-          : draft.enforced.decider.explain(draft.call, draft.session)
-      const input = await this.#sealInput(draft)
-      const why = await audit.seal(subjectOf(draft), explanation, `${draft.id}/why`)
-      await audit.append(this.#record(draft, refusal.code, { input, why }), explanation)
-    } catch (error) {
-      this.#parts.audit.event('refusal-unrecorded', {
-        code: errorCode(error),
-        subject: draft.caller.instance,
-        facts: { id: draft.id, refusal: refusal.code },
-      })
-      // It is refused either way; that the log failed shows at the next call and in the gateway's health.
-    }
-  }
-
   /** A call that was allowed, recorded, and then stopped before it went out. */
   #recordCut(draft: Draft, refusal: Refusal, startedAt: number): void {
     this.finish(
       { id: draft.id, reserved: NOTHING_RESERVED, startedAt },
       { status: refusal.status, result: 'cut', bytesOut: 0, released: {}, forwarded: false },
     )
-  }
-
-  #record(
-    draft: Draft,
-    code: string,
-    sealed: { readonly input: SealedValue; readonly why?: SealedValue },
-  ): DecisionRecord {
-    const { id, call, session, outcome, enforced, caller, approvalId, upstream } = draft
-    const { instance, agent, system, operation } = call
-    // An allowing policy whose call was stopped by something else, e.g. a limit, is a refusal all the same.
-    const decision =
-      outcome.decision === 'allow' && code !== outcome.code ? 'deny' : outcome.decision
-    return {
-      ...this.#parts.audit.base(),
-      kind: 'decision',
-      id,
-      instance,
-      agent,
-      system,
-      operation,
-      decision,
-      code,
-      reasons: outcome.reasons,
-      errors: outcome.errors.map(({ policyId, message }) => ({ policyId, message: clip(message) })),
-      needs: outcome.needs,
-      ...(approvalId === undefined ? {} : { approvalId }),
-      revision: enforced.revision,
-      declarationDigest: enforced.decider.digest,
-      stateDigest: enforced.decider.stateDigest(call, session),
-      labels: session.labels,
-      risk: session.risk,
-      requestHash: requestHash(upstream.method, upstream.path, upstream.body ?? new Uint8Array()),
-      ...sealed,
-      peer: peerFacts(caller),
-    }
-  }
-
-  #sealInput(draft: Draft): Promise<SealedValue> {
-    return this.#parts.audit.seal(subjectOf(draft), draft.call.input, `${draft.id}/input`)
   }
 
   #call(
@@ -426,29 +324,6 @@ export class Pipeline {
       labels: sessions.labelsOf(instance, decider.index.network),
       risk: bundles.riskOf(instance, settings),
     }
-  }
-}
-
-/** Writes, and whatever may return restricted data whole. */
-const isSensitive = ({ typed, outcome }: Pick<Draft, 'typed' | 'outcome'>): boolean =>
-  typed.operation.kind === 'write' || outcome.maxClass === 'restricted'
-
-/** Whose key seals the input: the person or account that the operation names, else the agent's. */
-function subjectOf({ typed, call }: Draft): string {
-  const { subject } = typed.operation
-  const value = subject === undefined ? undefined : call.input[subject]
-  return typeof value === 'string' || typeof value === 'number'
-    ? `${subject ?? ''}:${String(value)}`
-    : `agent:${call.agent}`
-}
-
-const clip = (text: string): string => text.slice(0, 1000).toWellFormed()
-
-function peerFacts({ svid, group, source }: Caller): DecisionRecord['peer'] {
-  return {
-    serial: svid.serial,
-    ...(group === undefined ? {} : { group }),
-    ...(source === undefined ? {} : { source }),
   }
 }
 

@@ -4,7 +4,7 @@ import type { RequestHeaders } from './headers.ts'
 import { readTarget } from './target.ts'
 import type { RequestTarget } from './target.ts'
 
-export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /** A request as received, before anything was concluded from it. */
 export interface RawRequest {

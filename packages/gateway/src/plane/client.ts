@@ -39,7 +39,7 @@ export interface PlaneResponse {
 const MAX_ANSWER = 32 * 1024 * 1024
 
 /** Whether a peer is the control plane of this trust domain. */
-export function isControl(peer: VerifiedSvid, trustDomain: string): boolean {
+function isControl(peer: VerifiedSvid, trustDomain: string): boolean {
   return peer.id.trustDomain === trustDomain && kindOf(peer.id)?.kind === 'control'
 }
 

@@ -191,7 +191,7 @@ function readHead({ statusCode, headers, body }: UndiciAnswer): UpstreamAnswer {
   }
 }
 
-export const isJsonType = (type: string): boolean =>
+const isJsonType = (type: string): boolean =>
   type === 'application/json' || /^application\/[a-z0-9.-]+\+json$/.test(type)
 
 async function readBounded(body: Readable, settings: GatewaySettings): Promise<Buffer> {

@@ -7,7 +7,7 @@ import type { Connector, IdentityMaterial } from '@sallyport/transport'
 import type { GatewaySettings } from '../settings.ts'
 import { RotatingPool, retireAt } from './rotating-pool.ts'
 
-export interface Address {
+interface Address {
   readonly host: string
   readonly port: number
 }
@@ -134,7 +134,7 @@ export class UpstreamPools {
 }
 
 /** For `Host`; where a connection goes is the connector's to say. */
-export function originOf({ upstream }: System): string {
+function originOf({ upstream }: System): string {
   return upstream.kind === 'external'
     ? new URL(upstream.url).origin
     : `https://${upstream.service}.invalid`

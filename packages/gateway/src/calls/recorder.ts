@@ -1,0 +1,161 @@
+import { errorCode } from '@sallyport/base'
+import type { Call, Outcome, SessionState } from '@sallyport/decide'
+import { requestHash } from '@sallyport/wire'
+import type { DecisionRecord, SealedValue } from '@sallyport/wire'
+import type { Audit } from '../audit/audit.ts'
+import { Refusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { Enforced } from '../state/bundles.ts'
+import type { VerifiedApproval } from './approvals.ts'
+import type { Standing } from './standing.ts'
+import type { Caller, TypedCall, UpstreamRequest } from './types.ts'
+
+export interface RecorderParts {
+  readonly audit: Audit
+  readonly settings: GatewaySettings
+  readonly standing: Standing
+}
+
+/** The state of one decision on its way. */
+export interface Draft {
+  readonly id: string
+  readonly caller: Caller
+  readonly typed: TypedCall
+  readonly upstream: UpstreamRequest
+  readonly enforced: Enforced
+  call: Call
+  session: SessionState
+  outcome: Outcome
+  approval: VerifiedApproval | undefined
+  approvalId: string | undefined
+  /** Its record stands in the log: from here on only an outcome can follow. */
+  recorded: boolean
+}
+
+/** Writes decisions into the log. */
+export class Recorder {
+  readonly #parts: RecorderParts
+
+  constructor(parts: RecorderParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Records an allow and, with it, the approval it rests on; durable when this resolves.
+   *
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, or what the caller's standing has become meanwhile
+   */
+  async allow(draft: Draft): Promise<void> {
+    const { audit, settings, standing } = this.#parts
+    const { id, approval, caller } = draft
+    try {
+      const input = await this.#sealInput(draft)
+      // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
+      standing.check(caller.svid)
+      const records = [audit.append(this.#record(draft, draft.outcome.code, { input }))]
+      if (approval) {
+        const { id: used, approvers, statements } = approval
+        records.push(
+          audit.append({
+            ...audit.base(),
+            kind: 'approval-used',
+            decisionId: id,
+            approvalId: used,
+            approvers,
+            statements,
+          }),
+        )
+      }
+      draft.recorded = true
+      await Promise.all(records)
+    } catch (error) {
+      const spared = !settings.refuseReadsWithoutAudit && !isSensitive(draft)
+      if (spared && error instanceof Refusal && error.code === 'SP_AUDIT_UNAVAILABLE') return
+      throw error
+    }
+  }
+
+  /** Records a refusal with its sealed why. Never throws. */
+  async refusal(draft: Draft, refusal: Refusal): Promise<void> {
+    const { audit } = this.#parts
+    try {
+      const { decision } = draft.outcome
+      const explanation =
+        decision === 'allow'
+          ? { summary: refusal.message, detail: refusal.detail, code: refusal.code }
+          : draft.enforced.decider.explain(draft.call, draft.session)
+      const input = await this.#sealInput(draft)
+      const why = await audit.seal(subjectOf(draft), explanation, `${draft.id}/why`)
+      await audit.append(this.#record(draft, refusal.code, { input, why }), explanation)
+    } catch (error) {
+      // It is refused either way.
+      audit.event('refusal-unrecorded', {
+        code: errorCode(error),
+        subject: draft.caller.instance,
+        facts: { id: draft.id, refusal: refusal.code },
+      })
+    }
+  }
+
+  #record(
+    draft: Draft,
+    code: string,
+    sealed: { readonly input: SealedValue; readonly why?: SealedValue },
+  ): DecisionRecord {
+    const { id, call, session, outcome, enforced, caller, approvalId, upstream } = draft
+    const { instance, agent, system, operation } = call
+    // What policy would have allowed or let be approved, and something else stopped, e.g. a limit, is a refusal.
+    const decision = code === outcome.code ? outcome.decision : 'deny'
+    return {
+      ...this.#parts.audit.base(),
+      kind: 'decision',
+      id,
+      instance,
+      agent,
+      system,
+      operation,
+      decision,
+      code,
+      reasons: outcome.reasons,
+      errors: outcome.errors.map(({ policyId, message }) => ({ policyId, message: clip(message) })),
+      needs: outcome.needs,
+      ...(approvalId === undefined ? {} : { approvalId }),
+      revision: enforced.revision,
+      declarationDigest: enforced.decider.digest,
+      stateDigest: enforced.decider.stateDigest(call, session),
+      labels: session.labels,
+      risk: session.risk,
+      requestHash: requestHash(upstream.method, upstream.path, upstream.body ?? new Uint8Array()),
+      ...sealed,
+      peer: peerFacts(caller),
+    }
+  }
+
+  #sealInput(draft: Draft): Promise<SealedValue> {
+    return this.#parts.audit.seal(subjectOf(draft), draft.call.input, `${draft.id}/input`)
+  }
+}
+
+/** Writes, and whatever may return restricted data whole. */
+export const isSensitive = ({ typed, outcome }: Pick<Draft, 'typed' | 'outcome'>): boolean =>
+  typed.operation.kind === 'write' || outcome.maxClass === 'restricted'
+
+/** Whose key seals the input: the person or account that the operation names, else the agent's. */
+function subjectOf({ typed, call }: Draft): string {
+  const { subject } = typed.operation
+  const value = subject === undefined ? undefined : call.input[subject]
+  return typeof value === 'string' || typeof value === 'number'
+    ? `subject:${String(value)}`
+    : `agent:${call.agent}`
+}
+
+const clip = (text: string): string => text.slice(0, 1000).toWellFormed()
+
+/** What the log keeps of a caller's connection. */
+export function peerFacts({ svid, group, source }: Caller): DecisionRecord['peer'] {
+  return {
+    serial: svid.serial,
+    ...(group === undefined ? {} : { group }),
+    ...(source === undefined ? {} : { source }),
+  }
+}
