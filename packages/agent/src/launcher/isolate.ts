@@ -1,13 +1,18 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { readlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
+
+import { coverWords } from './cover.ts'
+import type { Covers } from './cover.ts'
 
 /** How to start a program so that it has no network but Unix sockets. */
 export interface Isolation {
-  /** Words that go before the program. */
-  readonly prefix: readonly string[]
+  /** Words that go before the program; what `covers` says is hidden from it. */
+  prefix(covers?: Covers): readonly string[]
 }
 
 const PROBE_TIMEOUT_MS = 10_000
@@ -44,8 +49,15 @@ async function search(): Promise<Isolation | { readonly reason: string }> {
     '--',
   ]
   const root = process.getuid?.() === 0
-  const prefix = ['unshare', root ? '-n' : '-Urn', '--', ...drop]
-  const [command = '', ...args] = prefix
+  // A mount namespace too: sockets and keys in files are a way out for a program of the same user.
+  const prefix = (covers?: Covers): readonly string[] => [
+    'unshare',
+    root ? '-nm' : '-Urnm',
+    '--',
+    ...(covers === undefined ? [] : coverWords(covers)),
+    ...drop,
+  ]
+  const [command = '', ...args] = prefix()
   if (!works(command, [...args, 'true'])) {
     return { reason: 'network namespaces are not available to this user' }
   }
@@ -68,6 +80,8 @@ const facts = {
   routes: read('/proc/net/route').trim().split('\\n').length - 1,
   gateways: read('/proc/net/ipv6_route').trim().split('\\n').filter((line) => line && !/\\slo$/.test(line)).length,
   addresses: Object.values(require('node:os').networkInterfaces()).flat().filter((one) => !one.internal).length,
+  hidden: read(process.argv[2] + '/hidden'),
+  shown: read(process.argv[2] + '/sub/shown'),
 }
 const tell = (dial) => { console.log(JSON.stringify({ ...facts, dial })); process.exit() }
 const socket = net.connect({ host: '127.0.0.1', port: Number(process.argv[1]) })
@@ -77,8 +91,11 @@ setTimeout(() => tell('timeout'), 2000)
 `
 
 /** What the probe found open; undefined where everything is shut. */
-async function probe(prefix: readonly string[]): Promise<string | undefined> {
+async function probe(prefix: Isolation['prefix']): Promise<string | undefined> {
   let arrived = 0
+  const dir = mkdtempSync(join(tmpdir(), 'sp-probe-'))
+  mkdirSync(join(dir, 'sub'))
+  for (const name of ['hidden', 'sub/shown']) writeFileSync(join(dir, name), name)
   const listener = createServer((socket) => {
     arrived++
     socket.destroy()
@@ -86,7 +103,9 @@ async function probe(prefix: readonly string[]): Promise<string | undefined> {
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
   // A TCP listener always has an AddressInfo.
   const { port } = listener.address() as AddressInfo
-  const [command, ...args] = [...prefix, process.execPath, '-e', INSIDE, String(port)]
+  const covers = { hide: [dir], keep: [], show: [join(dir, 'sub', 'shown')] }
+  const program = [process.execPath, '-e', INSIDE, String(port), dir]
+  const [command = '', ...args] = [...prefix(covers), ...program]
   try {
     const { stdout } = await promisify(execFile)(command, args, { timeout: PROBE_TIMEOUT_MS })
     const found: unknown = JSON.parse(stdout)
@@ -96,11 +115,13 @@ async function probe(prefix: readonly string[]): Promise<string | undefined> {
     if (facts['routes'] !== 0 || facts['gateways'] !== 0) return 'a route remains inside'
     if (facts['addresses'] !== 0) return 'an address remains inside'
     if (facts['dial'] === 'connected' || arrived > 0) return 'a listener outside was reached'
+    if (facts['hidden'] !== '' || facts['shown'] !== 'sub/shown') return 'files cannot be hidden'
     return undefined
   } catch (error) {
     return `the probe failed: ${error instanceof Error ? error.message : String(error)}`
   } finally {
     listener.close()
+    rmSync(dir, { recursive: true, force: true })
   }
 }
 

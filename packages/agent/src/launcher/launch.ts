@@ -27,6 +27,13 @@ export interface LaunchOptions {
   readonly control: Target
   /** `require` fails where the machine cannot isolate, `auto` goes on and says so, `off` does not try. */
   readonly isolate: 'auto' | 'require' | 'off'
+  /**
+   * Folders that an isolated program must not see, whatever their modes say: it runs as the launcher's own user. Of what is
+   * below them there stay its sockets, and copies of the files of `show`.
+   */
+  readonly hide?: readonly string[]
+  /** At most six. */
+  readonly show?: readonly string[]
   readonly cwd?: string
   /** `inherit` hands the launcher's own to the program; otherwise its output goes line by line to the two functions. */
   readonly stdio?: 'inherit' | 'lines'
@@ -73,7 +80,11 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
     for (const path of [gatewayPath, planePath]) rmSync(path, { force: true })
     relays.push(await startRelay(gatewayPath, options.gateway))
     relays.push(await startRelay(planePath, options.control))
-    const prefix = 'prefix' in isolation ? isolation.prefix : parentDeath()
+    const { hide = [], show = [] } = options
+    const prefix =
+      'prefix' in isolation
+        ? isolation.prefix(hide.length === 0 ? undefined : { hide, keep: [dir.path], show })
+        : parentDeath()
     const child = await start(options, prefix, {
       SALLYPORT_GATEWAY: `unix:${gatewayPath}`,
       SALLYPORT_PLANE: `unix:${planePath}`,

@@ -52,6 +52,8 @@ export function addRun(program: Command): void {
           gateway: target(options.gateway),
           control: target(options.control),
           isolate: options.isolate,
+          hide: [data],
+          show: [join(data, 'trust', 'ca.pem')],
           stdio: 'inherit',
           onExit: (code) => exited.resolve(code ?? 1),
         })

@@ -106,14 +106,16 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
     const admin = adminClient(data)
     for (const process_ of plan.processes.filter(({ kind }) => kind === 'agent')) {
       const agent = { process: process_, launched: undefined, instance: '' }
+      const env = await joinEnv(admin, data, trustDomain, 'agent', process_.name)
+      const { SALLYPORT_TOKEN_FILE: tokenFile, SALLYPORT_ROOTS: roots } = env
       const launched = await launchAgent({
         name: process_.name,
         command: process_.command,
         args: process_.args,
-        env: {
-          ...process_.env,
-          ...(await joinEnv(admin, data, trustDomain, 'agent', process_.name)),
-        },
+        env: { ...process_.env, ...env },
+        // The trust root, the admin socket and the other agents' tokens lie here, open to this very user.
+        hide: [data],
+        show: [tokenFile, roots],
         runDir: join(data, 'run', process_.name),
         gateway: target(GATEWAY),
         control: target(PLANE),
@@ -212,7 +214,11 @@ async function joinEnv(
   trustDomain: string,
   kind: string,
   name: string,
-): Promise<Record<string, string>> {
+): Promise<{
+  SALLYPORT_TOKEN_FILE: string
+  SALLYPORT_ROOTS: string
+  SALLYPORT_TRUST_DOMAIN: string
+}> {
   const { token } = members(await admin.post('/api/join-tokens', { kind, name }))
   const dir = join(data, 'run', 'tokens')
   mkdirSync(dir, { recursive: true, mode: 0o700 })
