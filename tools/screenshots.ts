@@ -25,7 +25,8 @@ const link = await new Promise<string>((resolve, reject) => {
 })
 
 async function executable(): Promise<string> {
-  for (const path of ['/usr/bin/chromium', '/usr/bin/google-chrome']) if (existsSync(path)) return path
+  for (const path of ['/usr/bin/chromium', '/usr/bin/google-chrome'])
+    if (existsSync(path)) return path
   process.env.AWS_LAMBDA_JS_RUNTIME ??= 'nodejs24.x'
   const { default: bundled } = await import('@sparticuz/chromium')
   return bundled.executablePath()
@@ -56,7 +57,10 @@ try {
   page.on('pageerror', (error) => console.error(`page: ${error.message}`))
   await page.goto(link)
   await shoot(page, 'enrol')
-  await page.getByRole('button', { name: /passkey/i }).first().click()
+  await page
+    .getByRole('button', { name: /passkey/i })
+    .first()
+    .click()
   await page.waitForURL((url) => !url.pathname.startsWith('/enrol'), { timeout: 20_000 })
   await sleep(Number(process.env.SHOT_WAIT_MS ?? 20_000))
   const origin = new URL(link).origin

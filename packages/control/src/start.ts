@@ -203,6 +203,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
         const shards = monitor.alive() ? await decisions.shards().catch(() => []) : []
         return {
           control: 'ok',
+          console: consoleUrl,
           database: monitor.alive() ? 'ok' : 'unreachable',
           gateways: hub.health().map((entry) => ({ ...entry, id: shortName(entry.id) })),
           audit: shards.map((shard) => ({ ...shard, checkpoint: null })),

@@ -1,4 +1,4 @@
-/** Lanczos approximation of ln Γ(x), x > 0; relative error below 1e-9 (Numerical Recipes, 6.1). */
+/** Lanczos approximation of ln Γ(x), x > 0; relative error below 1e-9 (Numerical Recipes, 6.1). @internal */
 export function logGamma(x: number): number {
   const coefficients = [
     76.18009172947146, -86.50532032941678, 24.01409824083091, -1.231739572450155,

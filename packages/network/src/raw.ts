@@ -67,7 +67,7 @@ export interface RawSystem {
   readonly operations: Named<RawOperation>
 }
 
-export interface RawOperation {
+interface RawOperation {
   readonly kind: 'read' | 'write'
   readonly description?: string
   readonly from?: string
@@ -75,7 +75,7 @@ export interface RawOperation {
   readonly returns?: Readonly<Record<string, string>>
 }
 
-export interface RawDataSet {
+interface RawDataSet {
   readonly description?: string
   readonly system: string
   readonly owner: string

@@ -14,7 +14,7 @@ const nodeHash = (left: Uint8Array, right: Uint8Array): Buffer =>
   hash('sha256', Buffer.concat([NODE, left, right]), 'buffer')
 
 /** Root of the empty tree: SHA-256 of nothing. */
-export const EMPTY_ROOT: Buffer = hash('sha256', '', 'buffer')
+const EMPTY_ROOT: Buffer = hash('sha256', '', 'buffer')
 
 /** The roots of the perfect subtrees that make up a tree, largest first: all that appending needs. */
 export class CompactTree {

@@ -1,3 +1,3 @@
 export { RingFinder } from './finder.ts'
 export { AMLSIM_SETTINGS, STREAM_SETTINGS } from './types.ts'
-export type { FoundRing, Payment } from './types.ts'
+export type { FoundRing } from './types.ts'

@@ -13,6 +13,8 @@ export interface GatewayHealth {
 
 interface HealthView {
   readonly control: 'ok'
+  /** Where the console answers. */
+  readonly console: string
   readonly database: 'ok' | 'unreachable'
   readonly gateways: readonly GatewayHealth[]
   readonly audit: readonly {

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createOperatorApi } from '../../src/operator/index.ts'
-import type { OperatorApi } from '../../src/operator/index.ts'
 import { SoftAuthenticator } from './authenticator.ts'
 import type { CreationOptions, RequestOptions } from './authenticator.ts'
 import { Browser } from './browser.ts'
@@ -13,7 +12,7 @@ import type { MemoryControl } from './memory.ts'
 export interface TestConsole {
   readonly origin: string
   readonly control: MemoryControl
-  readonly api: OperatorApi
+  readonly api: ReturnType<typeof createOperatorApi>
   readonly errors: unknown[]
   browser(): Browser
   /** A signed-in browser of a freshly enrolled operator. */

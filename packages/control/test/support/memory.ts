@@ -155,7 +155,13 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       shards: async () => [],
     },
     health: {
-      read: async () => ({ control: 'ok', database: 'ok', gateways: [], audit: [] }),
+      read: async () => ({
+        control: 'ok',
+        console: 'http://localhost:7400',
+        database: 'ok',
+        gateways: [],
+        audit: [],
+      }),
     },
     incidents: { list: async () => [], get: async () => undefined },
     joinTokens: {
