@@ -314,18 +314,52 @@ describe('the log', () => {
     assert.deepEqual(kinds, ['decision', 'labels', 'outcome'])
   })
 
-  /** Lets every sync of a file fail from now on, as a dying disk does. */
-  const breakDisk = async (): Promise<() => void> => {
+  /** Puts something in the place of every sync of a file. @returns what puts it back */
+  const replaceSync = async (
+    next: (sync: () => Promise<void>) => Promise<void>,
+  ): Promise<() => void> => {
     const handle = await open(join(world.dataDir, 'log.pub'))
     // The class of file handles is not exported; every handle has it as its prototype.
-    const proto = Object.getPrototypeOf(handle) as { datasync: () => Promise<void> }
+    const proto = Object.getPrototypeOf(handle) as { datasync: (this: unknown) => Promise<void> }
     await handle.close()
     const { datasync } = proto
-    proto.datasync = () => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }))
+    proto.datasync = function replaced() {
+      return next(() => datasync.call(this))
+    }
     return () => {
       proto.datasync = datasync
     }
   }
+  /** As a dying disk does. */
+  const breakDisk = (): Promise<() => void> =>
+    replaceSync(() => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' })))
+
+  it('has a decision on the disk before the request goes out', async () => {
+    world = await startWorld()
+    const agent = world.agent('reader')
+    assert.equal((await agent.ask({ path: A })).status, 200)
+    let synced = 0
+    let synching = 0
+    let syncedThen = -1
+    const mend = await replaceSync(async (sync) => {
+      synching++
+      await sleep(150)
+      await sync()
+      synced++
+    })
+    const usual = world.bank.answer
+    world.bank.answer = (seen, res) => {
+      syncedThen = synced
+      usual(seen, res)
+    }
+    try {
+      assert.equal((await agent.ask({ path: A })).status, 200)
+    } finally {
+      mend()
+    }
+    assert.ok(synching > 0)
+    assert.ok(syncedThen >= 1, 'forwarded before the record was durable')
+  })
 
   it('stops every call when it cannot be written, for good', async () => {
     world = await startWorld()
