@@ -83,7 +83,10 @@ class GatewayClient implements AgentClient {
   }
 
   async *stream(request: CallRequest): AsyncGenerator<Buffer, void, undefined> {
-    const answer = await dispatch(this.#open(), request)
+    const answer = await dispatch(this.#open(), {
+      ...request,
+      headers: { accept: 'text/event-stream', ...request.headers },
+    })
     const headers = headersOf(answer.headers)
     const status = answer.statusCode
     if (status >= 400) {
