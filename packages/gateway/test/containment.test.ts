@@ -165,6 +165,26 @@ describe('containment', () => {
     assert.equal(renewedStream.ended(), false)
   })
 
+  it('refuses a request on a connection that has outlived its certificate', async () => {
+    world = await startWorld()
+    const socket = await world.agent('reader', 'old', 2).raw()
+    socket.on('error', () => undefined)
+    let heard = ''
+    socket.on('data', (chunk: Buffer) => {
+      heard += chunk.toString()
+    })
+    const get = `GET ${A} HTTP/1.1\r\nHost: g\r\n\r\n`
+    socket.write(get)
+    await until(() => heard.includes('200 OK'))
+    heard = ''
+    await sleep(2500)
+    const from = world.bank.seen.length
+    socket.write(get)
+    await until(() => heard.includes('SP_SVID_EXPIRED') && socket.destroyed)
+    assert.match(heard, /^HTTP\/1.1 401 /)
+    assert.equal(world.bank.seen.length, from)
+  })
+
   it('projects each event of a stream, and cuts it when its decision no longer holds', async () => {
     world = await startWorld()
     const agent = world.agent('reader')
@@ -185,6 +205,9 @@ describe('containment', () => {
       'service/bank/s1',
       'gateway/gw2',
       'control/c1',
+      'service/reader/s1',
+      'gateway/reader',
+      'control/reader',
       'agent/nobody/i1',
       'agent/reader',
     ]) {
