@@ -1,6 +1,6 @@
 /**
- * `node tools/screenshots.ts DIR`: starts the demo, signs in with a virtual authenticator as a person would, and takes
- * pictures of every screen in both themes.
+ * `node tools/screenshots.ts [DIR]`: starts the demo, signs in with a virtual authenticator as a person would, and takes
+ * pictures of every screen in both themes. Without DIR: those of the README, in `docs/screenshots`.
  */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
@@ -10,7 +10,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { chromium } from 'playwright-core'
 import type { Page } from 'playwright-core'
 
+const README = [
+  'overview-dark',
+  'overview-light',
+  'decision-dark',
+  'approval-light',
+  'incident-dark',
+]
 const dir = process.argv[2] ?? 'docs/screenshots'
+const every = process.argv[2] !== undefined
 mkdirSync(dir, { recursive: true })
 
 const demo = spawn(process.execPath, ['packages/cli/bin/sallyport.ts', 'demo'], {
@@ -37,7 +45,7 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-sync'],
 })
 try {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } })
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
   const page = await context.newPage()
   const cdp = await context.newCDPSession(page)
   await cdp.send('WebAuthn.enable')
@@ -79,7 +87,29 @@ try {
   }
   await open(page, `${origin}/approvals`, 'a[href^="/approvals/"]', 'approval')
   await open(page, `${origin}/incidents`, 'a[href^="/incidents/"]', 'incident')
-  await open(page, `${origin}/decisions?decision=deny`, 'a[href^="/decisions/"]', 'decision')
+  // One of each code, and for the README the one with the most to say.
+  const ids = await page.evaluate(async () => {
+    const found: Record<string, string> = {}
+    for (const kind of ['deny', 'needs', 'allow']) {
+      const answer = await fetch(`/api/decisions?decision=${kind}&limit=500`)
+      const records = (await answer.json()) as { id: string; code: string }[]
+      for (const { id, code } of records) found[code] ??= id
+    }
+    return found
+  })
+  const [best] = [
+    'SP_DENIED_FORBIDDEN',
+    'SP_DENIED_NOT_PERMITTED',
+    'SP_NEEDS_APPROVAL',
+    ...Object.keys(ids),
+  ].filter((code) => code in ids)
+  for (const [code, id] of Object.entries(ids)) {
+    await page.goto(`${origin}/decisions/${id}`)
+    await page.locator('.verdict').waitFor()
+    await sleep(500)
+    await shoot(page, `decision-${code}`)
+    if (code === best) await shoot(page, 'decision')
+  }
 } finally {
   await browser.close()
   demo.kill('SIGINT')
@@ -100,6 +130,7 @@ async function open(page: Page, list: string, selector: string, name: string): P
 
 async function shoot(page: Page, name: string): Promise<void> {
   for (const scheme of ['dark', 'light'] as const) {
+    if (!every && !README.includes(`${name}-${scheme}`)) continue
     await page.emulateMedia({ colorScheme: scheme })
     await sleep(250)
     await page.screenshot({ path: join(dir, `${name}-${scheme}.png`) })

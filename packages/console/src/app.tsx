@@ -9,10 +9,12 @@ import { Approvals } from './screens/approvals.tsx'
 import { DecisionPage } from './screens/decision.tsx'
 import { Decisions } from './screens/decisions.tsx'
 import { Enrol } from './screens/enrol.tsx'
-import { IncidentPage, Incidents } from './screens/incidents.tsx'
+import { IncidentPage } from './screens/incident.tsx'
+import { Incidents } from './screens/incidents.tsx'
 import { NetworkPage } from './screens/network.tsx'
 import { Overview } from './screens/overview.tsx'
 import { SignIn } from './screens/sign-in.tsx'
+import { Boundary } from './shell/boundary.tsx'
 import { Door } from './shell/door.tsx'
 import { Shell } from './shell/shell.tsx'
 import { Button } from './ui/button.tsx'
@@ -43,28 +45,30 @@ export function App(): ReactNode {
   if (state.session.operator === null) return <SignIn bootstrap={state.session.bootstrap} />
   return (
     <Shell>
-      <Switch>
-        <Route path="/" component={Overview} />
-        <Route path="/decisions" component={Decisions} />
-        <Route path="/decisions/:id">{({ id }) => <DecisionPage key={id} id={id} />}</Route>
-        <Route path="/approvals" component={Approvals} />
-        <Route path="/approvals/:id">{({ id }) => <ApprovalPage key={id} id={id} />}</Route>
-        <Route path="/agents" component={Agents} />
-        <Route path="/agents/:name">{({ name }) => <AgentPage key={name} name={name} />}</Route>
-        <Route path="/incidents" component={Incidents} />
-        <Route path="/incidents/:id">{({ id }) => <IncidentPage key={id} id={id} />}</Route>
-        <Route path="/network" component={NetworkPage} />
-        <Route path="/sign-in">
-          <Redirect to="/" />
-        </Route>
-        <Route>
-          <Page title="No such page">
-            <Empty title="There is nothing at this address">
-              <p>It may have been copied short. Every screen is in the menu on the left.</p>
-            </Empty>
-          </Page>
-        </Route>
-      </Switch>
+      <Boundary path={path}>
+        <Switch>
+          <Route path="/" component={Overview} />
+          <Route path="/decisions" component={Decisions} />
+          <Route path="/decisions/:id">{({ id }) => <DecisionPage key={id} id={id} />}</Route>
+          <Route path="/approvals" component={Approvals} />
+          <Route path="/approvals/:id">{({ id }) => <ApprovalPage key={id} id={id} />}</Route>
+          <Route path="/agents" component={Agents} />
+          <Route path="/agents/:name">{({ name }) => <AgentPage key={name} name={name} />}</Route>
+          <Route path="/incidents" component={Incidents} />
+          <Route path="/incidents/:id">{({ id }) => <IncidentPage key={id} id={id} />}</Route>
+          <Route path="/network" component={NetworkPage} />
+          <Route path="/sign-in">
+            <Redirect to="/" />
+          </Route>
+          <Route>
+            <Page title="No such page">
+              <Empty title="There is nothing at this address">
+                <p>It may have been copied short. Every screen is in the menu on the left.</p>
+              </Empty>
+            </Page>
+          </Route>
+        </Switch>
+      </Boundary>
     </Shell>
   )
 }

@@ -35,7 +35,7 @@ export interface Instance {
   readonly firstSeen: number
   readonly lastSeen: number
   readonly risk: number
-  readonly riskReasons: readonly RiskReason[]
+  readonly riskReasons?: readonly RiskReason[]
   readonly quarantined: boolean
 }
 
@@ -124,11 +124,13 @@ export interface PolicyTrace {
   readonly annotations: Readonly<Record<string, string>>
 }
 
-/** `@sallyport/decide`'s OutcomeExplanation, without the outcome that the record repeats. */
-interface Explanation {
+/** Why, as far as the gateway said: see `readExplanation`. */
+export interface Explanation {
+  /** Empty where nothing was said, as are the others. */
   readonly summary: string
+  readonly detail: string
   readonly remedies: readonly string[]
-  readonly cedar: { readonly policies: readonly PolicyTrace[] }
+  readonly policies: readonly PolicyTrace[]
 }
 
 /** Where in the log the record stands. */
@@ -140,8 +142,9 @@ interface AuditPosition {
 export interface DecisionDetail {
   readonly record: DecisionRecord
   readonly outcome: OutcomeRecord | null
-  readonly explanation: Explanation | null
-  readonly approvals: readonly Approval[]
+  /** `@sallyport/decide`'s OutcomeExplanation, or less of it, or null: read it with `readExplanation`. */
+  readonly explanation: unknown
+  readonly approvals?: readonly Approval[]
   readonly labels?: readonly { readonly added: readonly string[] }[]
   readonly audit?: AuditPosition
 }
@@ -228,7 +231,7 @@ export interface Incident {
   readonly closedAt?: number
   readonly risk: number
   /** Oldest first; the list leaves it empty. */
-  readonly timeline: readonly {
+  readonly timeline?: readonly {
     readonly at: number
     readonly kind: string
     readonly text: string

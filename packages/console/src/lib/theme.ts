@@ -28,3 +28,18 @@ export function useTheme(): Theme {
     return () => listeners.delete(listener)
   }, read)
 }
+
+/** The scheme that is drawn now: the chosen one, or the system's as it changes. */
+export function useScheme(): 'light' | 'dark' {
+  const theme = useTheme()
+  const dark = useSyncExternalStore(
+    (listener) => {
+      const query = matchMedia('(prefers-color-scheme: dark)')
+      query.addEventListener('change', listener)
+      return () => query.removeEventListener('change', listener)
+    },
+    () => matchMedia('(prefers-color-scheme: dark)').matches,
+  )
+  if (theme !== 'system') return theme
+  return dark ? 'dark' : 'light'
+}

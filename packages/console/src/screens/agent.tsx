@@ -103,7 +103,7 @@ export function AgentPage({ name }: { name: string }): ReactNode {
             instances={data.instances}
             onQuarantine={blocked === '' ? setCutting : undefined}
           />
-          <RiskPanel instances={data.instances} />
+          <RiskPanel agent={name} instances={data.instances} />
           <Flows agent={data} />
         </div>
         <div className="column-side">
@@ -182,9 +182,7 @@ function Instances(props: {
                 <th scope="col">Instance</th>
                 <th scope="col">State</th>
                 <th scope="col">Risk</th>
-                <th scope="col">Certificate</th>
                 <th scope="col">Expires in</th>
-                <th scope="col">First seen</th>
                 <th scope="col">Last seen</th>
                 <th scope="col">
                   <span className="sr-only">Acts</span>
@@ -196,6 +194,10 @@ function Instances(props: {
                 <tr key={instance.spiffeId}>
                   <th scope="row" title={instance.spiffeId}>
                     {instanceName(instance.spiffeId)}
+                    <span className="cell-note" title={`Serial ${instance.serial}`}>
+                      since <Time at={instance.firstSeen} />, certificate{' '}
+                      <span className="mono">{instance.serial.slice(0, 12)}…</span>
+                    </span>
                   </th>
                   <td>
                     {instance.quarantined ? (
@@ -211,16 +213,10 @@ function Instances(props: {
                   <td>
                     <Risk score={instance.risk} />
                   </td>
-                  <td className="mono" title={`Serial ${instance.serial}`}>
-                    {instance.serial.slice(0, 12)}…
-                  </td>
-                  <td>
+                  <td className="nowrap">
                     <Countdown at={instance.notAfter} done="expired" />
                   </td>
-                  <td className="muted">
-                    <Time at={instance.firstSeen} />
-                  </td>
-                  <td className="muted">
+                  <td className="muted nowrap">
                     <Ago at={instance.lastSeen} />
                   </td>
                   <td className="right">
@@ -245,15 +241,16 @@ function Instances(props: {
   )
 }
 
-function RiskPanel({ instances }: { instances: readonly Instance[] }): ReactNode {
+function RiskPanel(props: { agent: string; instances: readonly Instance[] }): ReactNode {
+  const { agent, instances } = props
   if (instances.length === 0) return null
   const reasons = instances.flatMap((instance) =>
-    instance.riskReasons.map((reason) => ({ ...reason, instance: instance.spiffeId })),
+    (instance.riskReasons ?? []).map((reason) => ({ ...reason, instance: instance.spiffeId })),
   )
   return (
-    <Panel title="Risk">
+    <Panel title="Risk" aside={<span className="muted">at the latest calls, and now</span>}>
       <Suspense fallback={<div className="chart-space" />}>
-        <RiskChart instances={instances} />
+        <RiskChart agent={agent} instances={instances} />
       </Suspense>
       {reasons.length === 0 ? (
         <p className="panel-text muted">

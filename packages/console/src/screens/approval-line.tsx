@@ -2,6 +2,8 @@ import type { ReactNode } from 'react'
 import { Link } from 'wouter'
 import type { Approval, ApprovalStatus } from '../api/types.ts'
 import { instanceName } from '../lib/format.ts'
+import { moneyOf } from '../lib/money.ts'
+import { visible } from '../lib/visible.ts'
 import { Badge } from '../ui/badge.tsx'
 import type { Tone } from '../ui/badge.tsx'
 import type { IconName } from '../ui/icon.tsx'
@@ -36,7 +38,8 @@ export function ApprovalLine({ approval }: { approval: Approval }): ReactNode {
         <span className="approval-args">{summary(approval.input)}</span>
       </span>
       <span className="approval-who muted">
-        {approval.agent} <span>{instanceName(approval.instance)}</span>
+        {approval.agent}{' '}
+        <span className="approval-instance">{instanceName(approval.instance)}</span>
       </span>
       <span className="approval-when muted">
         {approval.status === 'pending' ? (
@@ -60,6 +63,10 @@ export function ApprovalLine({ approval }: { approval: Approval }): ReactNode {
 function summary(input: unknown): string {
   if (typeof input !== 'object' || input === null) return String(input)
   return Object.entries(input)
-    .map(([name, value]) => `${name}: ${typeof value === 'object' ? '…' : String(value)}`)
+    .map(([name, value]) => {
+      const amount = moneyOf(name, input)
+      const reading = amount === undefined ? '' : ` (${amount})`
+      return `${name}: ${typeof value === 'object' ? '…' : visible(String(value))}${reading}`
+    })
     .join(' · ')
 }

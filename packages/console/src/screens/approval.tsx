@@ -5,6 +5,7 @@ import { invalidate, useResource } from '../api/resource.ts'
 import { useSession } from '../api/session.ts'
 import type { Approval, ApprovalStatement, DecisionDetail } from '../api/types.ts'
 import { checkApproval } from '../lib/ceremony.ts'
+import { readExplanation } from '../lib/explanation.ts'
 import { whyNotDecide } from '../lib/may.ts'
 import { instanceName, plural } from '../lib/format.ts'
 import { useNow } from '../lib/now.ts'
@@ -117,9 +118,10 @@ function WhyAsked({ decisionId }: { decisionId: string }): ReactNode {
           <>
             <p>
               <Prose>
-                {data.explanation
-                  ? sentence(data.explanation.summary)
-                  : 'Policy allows this call only with approval.'}
+                {sentence(
+                  readExplanation(data.explanation).summary ||
+                    'policy allows this call only with approval',
+                )}
               </Prose>
             </p>
             <p>

@@ -1,5 +1,7 @@
 import type { ReactNode } from 'react'
 import { count } from '../lib/format.ts'
+import { moneyOf } from '../lib/money.ts'
+import { visible } from '../lib/visible.ts'
 
 /**
  * A call's arguments, every one of them and whole, with nothing rendered as anything but text: letters that reorder or hide
@@ -32,9 +34,7 @@ export function Arguments({ input }: { input: unknown }): ReactNode {
                   {visible(String(value))}
                 </span>
               )}
-              {typeof value === 'number' && Math.abs(value) >= 10_000 && (
-                <span className="num argument-grouped"> ({count(value)})</span>
-              )}
+              <Reading name={name} value={value} input={input} />
             </td>
             <td className="muted">{typeOf(value)}</td>
           </tr>
@@ -44,14 +44,23 @@ export function Arguments({ input }: { input: unknown }): ReactNode {
   )
 }
 
+/** A number as people read it, beside the exact one, never in its place. */
+function Reading(props: { name: string; value: unknown; input: object }): ReactNode {
+  const { name, value, input } = props
+  const amount = moneyOf(name, input)
+  if (amount !== undefined) {
+    return (
+      <span className="argument-money">
+        <span className="muted">minor units, that is </span>
+        <strong className="num">{amount}</strong>
+      </span>
+    )
+  }
+  if (typeof value !== 'number' || Math.abs(value) < 10_000) return null
+  return <span className="num argument-grouped"> ({count(value)})</span>
+}
+
 function typeOf(value: unknown): string {
   if (Array.isArray(value)) return 'set'
   return value === null ? 'null' : typeof value
-}
-
-/** Spells out control, bidirectional and invisible characters as `\u{202e}`. */
-function visible(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) =>
-    c === '\n' ? c : `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`,
-  )
 }

@@ -1,7 +1,8 @@
 import type { ReactNode } from 'react'
 import { Link } from 'wouter'
 import { useResource } from '../api/resource.ts'
-import type { DecisionDetail, DecisionRecord, OutcomeRecord } from '../api/types.ts'
+import type { Approval, DecisionDetail, DecisionRecord, OutcomeRecord } from '../api/types.ts'
+import { readExplanation } from '../lib/explanation.ts'
 import { instanceName, plural } from '../lib/format.ts'
 import { outcomeOf } from '../lib/outcome.ts'
 import { ClassChip, Risk } from '../ui/badge.tsx'
@@ -42,7 +43,8 @@ export function DecisionPage({ id }: { id: string }): ReactNode {
 }
 
 function Explained({ detail }: { detail: DecisionDetail }): ReactNode {
-  const { record, explanation, outcome, approvals } = detail
+  const { record, outcome } = detail
+  const explanation = readExplanation(detail.explanation)
   const kind = outcomeOf(record.decision, record.code)
   return (
     <Page
@@ -61,15 +63,22 @@ function Explained({ detail }: { detail: DecisionDetail }): ReactNode {
         <div>
           <p className="verdict-line">
             <strong>{kind.label}.</strong>{' '}
-            <Prose>{explanation ? sentence(explanation.summary) : fallback(record)}</Prose>
+            <Prose>
+              {explanation.summary === '' ? fallback(record) : sentence(explanation.summary)}
+            </Prose>
           </p>
+          {explanation.detail !== '' && (
+            <p className="verdict-meaning">
+              <Prose>{sentence(explanation.detail)}</Prose>
+            </p>
+          )}
           <p className="verdict-meaning">{kind.meaning}</p>
         </div>
         <code className="verdict-code">{record.code}</code>
       </div>
       <div className="columns">
         <div className="column-main">
-          {explanation && explanation.remedies.length > 0 && (
+          {explanation.remedies.length > 0 && (
             <Panel title="What would change it">
               <ul className="remedies">
                 {explanation.remedies.map((remedy) => (
@@ -80,10 +89,12 @@ function Explained({ detail }: { detail: DecisionDetail }): ReactNode {
               </ul>
             </Panel>
           )}
-          {record.needs.length > 0 && <NeedsPanel record={record} approvals={approvals} />}
+          {record.needs.length > 0 && (
+            <NeedsPanel record={record} approvals={detail.approvals ?? []} />
+          )}
           <Panel title="Policies">
-            {explanation ? (
-              <Policies policies={explanation.cedar.policies} determining={record.reasons} />
+            {explanation.policies.length > 0 ? (
+              <Policies policies={explanation.policies} determining={record.reasons} />
             ) : (
               <PlainPolicies record={record} />
             )}
@@ -194,7 +205,10 @@ function CallFacts({
 function NeedsPanel({
   record,
   approvals,
-}: Pick<DecisionDetail, 'record' | 'approvals'>): ReactNode {
+}: {
+  record: DecisionRecord
+  approvals: readonly Approval[]
+}): ReactNode {
   return (
     <Panel title="What it needs">
       <ul className="remedies">
@@ -222,24 +236,36 @@ function PlainPolicies({ record }: { record: DecisionRecord }): ReactNode {
         <p>
           {record.code === 'SP_NO_FLOW'
             ? 'It runs along no declared flow, so policies were not asked. If it should, declare the flow in network.yaml.'
-            : 'A clause-by-clause explanation is kept for refusals.'}
+            : 'None has a scope that comes near it. Whatever should permit it has yet to be written.'}
         </p>
       </Empty>
     )
   }
   return (
-    <ul className="policy-list">
-      {record.reasons.map((id) => (
-        <li key={id}>
-          <Link href={`/network?section=policies#policy-${id}`}>{id}</Link>
-        </li>
-      ))}
-      {record.errors.map(({ policyId, message }) => (
-        <li key={policyId} className="tone-deny">
-          <Link href={`/network?section=policies#policy-${policyId}`}>{policyId}</Link>: {message}
-        </li>
-      ))}
-    </ul>
+    <>
+      {!record.code.startsWith('SP_DENIED') && record.decision === 'deny' && (
+        <p className="panel-text muted">
+          Policy permitted it, by what is named here. Something else stopped it: see above.
+        </p>
+      )}
+      <ul className="policy-list">
+        {record.reasons.map((id) => (
+          <li key={id}>
+            <Link className="policy-link" href={`/network?section=policies#policy-${id}`}>
+              {id}
+            </Link>
+          </li>
+        ))}
+        {record.errors.map(({ policyId, message }) => (
+          <li key={policyId} className="tone-deny">
+            <Link className="policy-link" href={`/network?section=policies#policy-${policyId}`}>
+              {policyId}
+            </Link>{' '}
+            {message}
+          </li>
+        ))}
+      </ul>
+    </>
   )
 }
 

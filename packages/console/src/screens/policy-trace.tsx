@@ -4,7 +4,6 @@ import type { ClauseTrace, PolicyTrace } from '../api/types.ts'
 import { plural } from '../lib/format.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Icon } from '../ui/icon.tsx'
-import { Empty } from '../ui/parts.tsx'
 
 const failing = (policy: PolicyTrace): readonly ClauseTrace[] =>
   [...policy.scope, ...policy.conditions].filter(({ result }) => result !== 'true')
@@ -18,13 +17,6 @@ export function Policies(props: {
     ({ policyId, outcome }) => outcome !== 'unsatisfied' || props.determining.includes(policyId),
   )
   const near = props.policies.filter((policy) => !decided.includes(policy))
-  if (props.policies.length === 0) {
-    return (
-      <Empty title="No policy speaks of this call">
-        <p>None has a scope that comes near it. Whatever should permit it has yet to be written.</p>
-      </Empty>
-    )
-  }
   return (
     <div className="traces">
       {decided.map((policy) => (

@@ -1,25 +1,45 @@
-import { useEffect, useMemo, useRef, useState } from 'react'
+import { useEffect, useMemo, useRef } from 'react'
 import type { ReactNode } from 'react'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { useLive } from '../api/live.ts'
-import type { Instance } from '../api/types.ts'
+import { useResource } from '../api/resource.ts'
+import type { DecisionRecord, Instance } from '../api/types.ts'
 import { instanceName } from '../lib/format.ts'
-import { useTheme } from '../lib/theme.ts'
+import { useNow } from '../lib/now.ts'
+import { useScheme } from '../lib/theme.ts'
 
 const HEIGHT = 132
 /** Of lines, in turn: none is the colour of an outcome. Classes `line-0` … draw the legend. */
 const LINES = ['--accent', '--line-a', '--line-b', '--muted']
 
-/** Risk of each instance since this page connected: one stepped line an instance. */
-export function RiskChart({ instances }: { instances: readonly Instance[] }): ReactNode {
+/** The least that the time axis spans, milliseconds. */
+const SPAN = 60_000
+
+interface Point {
+  readonly at: number
+  readonly score: number
+}
+
+/**
+ * Risk of each instance, one stepped line each: as it stood at the agent's latest calls, as it changed since the page is
+ * connected, and as it is now.
+ */
+export function RiskChart(props: { agent: string; instances: readonly Instance[] }): ReactNode {
+  const { agent, instances } = props
   const box = useRef<HTMLDivElement>(null)
-  const history = useLive((state) => state.risk)
-  const [opened] = useState(() => Date.now())
-  const theme = useTheme()
+  const changes = useLive((state) => state.risk)
+  const calls = useResource<readonly DecisionRecord[]>(
+    `/decisions?agent=${encodeURIComponent(agent)}&limit=200`,
+  ).data
+  const scheme = useScheme()
+  const now = useNow()
 
   const names = useMemo(() => instances.map(({ spiffeId }) => spiffeId), [instances])
-  const data = useMemo(() => table(instances, history, opened), [instances, history, opened])
+  const data = useMemo(
+    () => table(instances, calls ?? [], changes, now),
+    [instances, calls, changes, now],
+  )
   const series = names.join(' ')
 
   useEffect(() => {
@@ -29,7 +49,7 @@ export function RiskChart({ instances }: { instances: readonly Instance[] }): Re
     const color = (name: string): string => css.getPropertyValue(name).trim()
     const axis = {
       stroke: resolve(element, color('--muted')),
-      grid: { stroke: resolve(element, color('--line')), width: 1 },
+      grid: { stroke: resolve(element, color('--line')), width: 1 / devicePixelRatio },
       ticks: { show: false },
       font: '11px sans-serif',
     }
@@ -42,7 +62,10 @@ export function RiskChart({ instances }: { instances: readonly Instance[] }): Re
         legend: { show: false },
         cursor: { show: false },
         padding: [8, 24, 0, 0],
-        scales: { y: { range: [0, 100] } },
+        scales: {
+          x: { range: (_, min, max) => [Math.min(min, max - SPAN / 1000), max] },
+          y: { range: [0, 100] },
+        },
         axes: [
           {
             ...axis,
@@ -76,18 +99,18 @@ export function RiskChart({ instances }: { instances: readonly Instance[] }): Re
       chartOf.delete(element)
       chart.destroy()
     }
-  }, [series, theme])
+  }, [series, scheme])
 
   useEffect(() => {
     if (box.current) chartOf.get(box.current)?.setData(data)
-  }, [data, series, theme])
+  }, [data, series, scheme])
 
-  const now = instances.map(
+  const scores = instances.map(
     ({ spiffeId, risk }) => `${instanceName(spiffeId)} ${Math.round(risk)} of 100`,
   )
   return (
     <>
-      <div ref={box} className="chart" role="img" aria-label={`Risk: ${now.join(', ')}`} />
+      <div ref={box} className="chart" role="img" aria-label={`Risk: ${scores.join(', ')}`} />
       {instances.length > 1 && (
         <ul className="chart-legend" aria-hidden="true">
           {instances.map(({ spiffeId }, i) => (
@@ -115,21 +138,24 @@ function resolve(element: HTMLElement, value: string): string {
 /** uPlot's columns: seconds, then one column of scores an instance, `null` where it said nothing. */
 function table(
   instances: readonly Instance[],
-  history: Readonly<Record<string, readonly { at: number; score: number }[]>>,
-  opened: number,
+  calls: readonly DecisionRecord[],
+  changes: Readonly<Record<string, readonly Point[]>>,
+  now: number,
 ): uPlot.AlignedData {
-  const now = Date.now()
-  const points = instances.flatMap(({ spiffeId, risk }, column) => {
-    const known = history[spiffeId] ?? []
-    return [
-      { at: opened - 60_000, score: known[0]?.score ?? risk, column },
-      ...known.map(({ at, score }) => ({ at, score, column })),
-      { at: now, score: risk, column },
-    ]
-  })
+  const points = instances.flatMap(({ spiffeId, risk }, column) =>
+    [
+      ...calls.filter(({ instance }) => instance === spiffeId).map(ofCall),
+      ...(changes[spiffeId] ?? []),
+      { at: now, score: risk },
+    ].map((point) => ({ ...point, column })),
+  )
   points.sort((a, b) => a.at - b.at)
   return [
     points.map(({ at }) => at / 1000),
     ...instances.map((_, column) => points.map((p) => (p.column === column ? p.score : null))),
   ]
+}
+
+function ofCall({ at, risk }: DecisionRecord): Point {
+  return { at, score: risk }
 }

@@ -48,7 +48,9 @@ export function Risk({ score }: { score: number }): ReactNode {
     <span className={`risk tone-${tone}`}>
       <svg className="risk-bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
         <rect className="risk-track" width="100" height="6" />
-        <rect className="risk-fill" width={Math.max(3, Math.min(100, score))} height="6" />
+        {score >= 0.5 && (
+          <rect className="risk-fill" width={Math.max(3, Math.min(100, score))} height="6" />
+        )}
       </svg>
       <span className="num">{Math.round(score)}</span>
     </span>

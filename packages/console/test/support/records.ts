@@ -106,7 +106,7 @@ function astray(
     labels: ['untrusted'],
     risk: 74,
   } as const
-  switch (i % 4) {
+  switch (i % 5) {
     case 0:
       return {
         ...base,
@@ -130,6 +130,14 @@ function astray(
         operation: 'openCase',
         code: 'SP_DENIED_NOT_PERMITTED',
         reasons: [],
+      }
+    case 3:
+      return {
+        ...base,
+        system: 'core-banking',
+        operation: 'listTransactions',
+        code: 'SP_LIMIT_REACHED',
+        reasons: ['reads-on-flows'],
       }
     default:
       return {
@@ -249,6 +257,13 @@ function explain(item: DecisionRecord): DecisionDetail['explanation'] {
             },
           ],
         },
+      }
+    case 'SP_LIMIT_REACHED':
+      // What a gateway says of a call that policy allowed and something else stopped: no remedies, no trace.
+      return {
+        summary: 'a limit is reached',
+        detail: 'limit analyst-reads',
+        code: 'SP_LIMIT_REACHED',
       }
     case 'SP_NO_FLOW':
       return {

@@ -74,7 +74,11 @@ export class World {
         amount: 1_500_000,
         reason: 'ring of 5 accounts, cycle closed within 6 h',
       }),
-      this.#approval(asked, 'apr_2', 'pending', { accountId: 'ACC-9041-552', amount: 2_250_000 }),
+      this.#approval(asked, 'apr_2', 'pending', {
+        accountId: 'ACC-9041-552',
+        amount: 2_250_000,
+        currency: 'EUR',
+      }),
       this.#approval(asked, 'apr_0', 'used', { accountId: 'ACC-1180-004', amount: 1_100_000 }),
     ]
     const subject = instanceOf(network, 'pattern-analyst')

@@ -1,0 +1,210 @@
+import type { ReactNode } from 'react'
+import { Link } from 'wouter'
+import { useResource } from '../api/resource.ts'
+import type { AgentInfo, Incident } from '../api/types.ts'
+import { agentName, clockTime, count, instanceName, plural } from '../lib/format.ts'
+import { elapsed, milestonesOf, stepsOf } from '../lib/timeline.ts'
+import type { Entry, Step } from '../lib/timeline.ts'
+import { Risk } from '../ui/badge.tsx'
+import { Icon } from '../ui/icon.tsx'
+import type { IconName } from '../ui/icon.tsx'
+import { Page } from '../ui/page.tsx'
+import { Prose } from '../ui/prose.tsx'
+import { Empty, Facts, Failure, Panel, sentence, Skeleton, Time } from '../ui/parts.tsx'
+import { IncidentStatus, Lasted } from './incidents.tsx'
+
+interface Look {
+  readonly word: string
+  readonly tone: string
+  readonly icon: IconName
+}
+
+const LOOKS: Readonly<Record<string, Look>> = {
+  signal: { word: 'Signal', tone: 'deny', icon: 'incident' },
+  risk: { word: 'Risk', tone: 'deny', icon: 'incident' },
+  decision: { word: 'Refused', tone: 'deny', icon: 'deny' },
+  approval: { word: 'Approval', tone: 'needs', icon: 'stamp' },
+  quarantine: { word: 'Quarantine', tone: 'needs', icon: 'lock' },
+  release: { word: 'Release', tone: 'allow', icon: 'allow' },
+}
+
+const lookOf = (kind: string): Look =>
+  LOOKS[kind] ?? { word: kind, tone: 'neutral', icon: 'absent' }
+
+/** One incident: its milestones first, then every event, oldest first, counted from the first sign. */
+export function IncidentPage({ id }: { id: string }): ReactNode {
+  const { data, error, reload } = useResource<Incident>(`/incidents/${encodeURIComponent(id)}`)
+  const agents = useResource<readonly AgentInfo[]>('/agents').data
+  if (!data) {
+    return (
+      <Page title="Incident">
+        {error ? (
+          <Failure error={error} retry={reload} />
+        ) : (
+          <Skeleton lines={10} what="Loading the incident" />
+        )}
+      </Page>
+    )
+  }
+  const name = agentName(data.subject)
+  const events = data.timeline ?? []
+  const steps = stepsOf([...events, ...signalsOf(data, agents ?? [])])
+  const contained = steps.find(({ kind }) => kind === 'quarantine')
+  return (
+    <Page
+      title={`Incident: ${name}`}
+      heading={
+        <>
+          {name} <IncidentStatus status={data.status} />
+        </>
+      }
+      lead={
+        <>
+          Opened <Time at={data.openedAt} full /> UTC. {plural(events.length, 'event')}.
+        </>
+      }
+    >
+      <div className="columns">
+        <div className="column-main">
+          {steps.length > 0 && (
+            <Panel title="Milestones">
+              <Steps steps={milestonesOf(steps)} />
+            </Panel>
+          )}
+          <Panel title="Timeline">
+            {steps.length === 0 ? (
+              <Empty title="Nothing is on the timeline yet">
+                <p>What the subject is refused, and what is done about it, appears here at once.</p>
+              </Empty>
+            ) : (
+              <Steps steps={steps} />
+            )}
+          </Panel>
+        </div>
+        <div className="column-side">
+          <Panel title="Subject">
+            <Facts
+              rows={[
+                [
+                  'Agent',
+                  <Link key="a" href={`/agents/${name}`}>
+                    {name}
+                  </Link>,
+                ],
+                [
+                  'Instance',
+                  instanceName(data.subject) === data.subject ? 'all' : instanceName(data.subject),
+                ],
+                ['Highest risk', <Risk key="r" score={data.risk} />],
+                ['Lasted', <Lasted key="l" incident={data} />],
+                [
+                  'Contained after',
+                  contained ? (
+                    <span key="c" className="num">
+                      {elapsed(contained.after)}
+                    </span>
+                  ) : (
+                    'not contained'
+                  ),
+                ],
+              ]}
+            />
+            <p className="panel-text small panel-foot">
+              <Link href={`/decisions?agent=${encodeURIComponent(name)}`}>
+                Every decision of this agent
+              </Link>
+            </p>
+          </Panel>
+        </div>
+      </div>
+    </Page>
+  )
+}
+
+/**
+ * The signals that make up the subject's risk now: those from before the incident opened are not on its timeline, and they
+ * are what opened it.
+ */
+function signalsOf(incident: Incident, agents: readonly AgentInfo[]): readonly Entry[] {
+  const known = new Set(incident.timeline?.map(({ text }) => text))
+  return agents
+    .flatMap(({ instances }) => instances)
+    .filter(({ spiffeId }) => spiffeId === incident.subject)
+    .flatMap(({ riskReasons }) => riskReasons ?? [])
+    .flatMap(({ signal, text, points, at }) => {
+      if (at === undefined || known.has(`${signal}: ${text}`) || known.has(text)) return []
+      if (at > (incident.closedAt ?? Infinity)) return []
+      const weight = points === undefined ? '' : ` (risk +${Math.round(points)})`
+      return [{ at, kind: 'signal', text: `${text}${weight}` }]
+    })
+}
+
+function Steps({ steps }: { steps: readonly Step[] }): ReactNode {
+  return (
+    <ol className="timeline">
+      {steps.map((step) => {
+        const { word, tone, icon } = lookOf(step.kind)
+        return (
+          <li
+            key={`${step.at} ${step.kind} ${step.text} ${step.decisions[0] ?? ''}`}
+            className={`tone-${tone} ${step.milestone ? 'milestone' : ''}`}
+          >
+            <span className="timeline-at">
+              <Time at={step.at} />
+              <span className="muted num">+{elapsed(step.after)}</span>
+            </span>
+            <span className="timeline-dot" aria-hidden="true">
+              {step.milestone && <Icon name={icon} size={12} />}
+            </span>
+            <span className="timeline-text">
+              <span className="timeline-kind">{word}</span>
+              <Told step={step} />
+            </span>
+          </li>
+        )
+      })}
+    </ol>
+  )
+}
+
+function span({ at, until }: Step): string {
+  const [from, to] = [clockTime(at), clockTime(until)]
+  return from === to ? from : `${from}–${to}`
+}
+
+function Told({ step }: { step: Step }): ReactNode {
+  const [first, ...rest] = step.decisions
+  const last = rest.at(-1)
+  const call = /^(deny|needs) (\S+)$/.exec(step.text)
+  return (
+    <>
+      {call ? (
+        <>
+          {call[1] === 'needs' ? 'Needs approval: ' : 'Deny '}
+          <b>{call[2]}</b>
+        </>
+      ) : (
+        <Prose>{sentence(step.text)}</Prose>
+      )}
+      {step.count > 1 && (
+        <>
+          {' '}
+          <span className="timeline-count num">× {count(step.count)}</span>
+          <span className="muted num">, {span(step)}</span>
+        </>
+      )}
+      {first !== undefined && (
+        <>
+          {' '}
+          <Link href={`/decisions/${first}`}>{last === undefined ? 'Why' : 'First'}</Link>
+        </>
+      )}
+      {last !== undefined && (
+        <>
+          {' · '}
+          <Link href={`/decisions/${last}`}>Last</Link>
+        </>
+      )}
+    </>
+  )
+}
