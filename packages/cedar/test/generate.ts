@@ -32,6 +32,13 @@ export interface Trial {
   readonly input: PolicyInput & { readonly policies: readonly { id: string; source: string }[] }
   readonly entities: readonly EntityJson[]
   readonly requests: readonly Request[]
+  /** What happens to the entities, one after the other. */
+  readonly changes: readonly Change[]
+}
+
+export interface Change {
+  readonly put: readonly EntityJson[]
+  readonly remove: readonly EntityUid[]
 }
 
 const TYPES = ['User', 'Group', 'N::Doc'] as const
@@ -93,10 +100,20 @@ export function generateTrial(seed: number): Trial {
       })),
   )
   const requests = Array.from({ length: 4 }, () => g.request())
+  // Drawn last, so that the rest of a seed's trial stays what it was.
+  const changes = random.list(3, () => g.change())
+  // A memo of four triples evicts all the time, the usual one never does here, and then there is none.
+  const sliceMemo = random.pick([16_384, 16_384, 4, 0])
   return {
-    input: { policies, templates: templates.map(({ id, source }) => ({ id, source })), links },
+    input: {
+      policies,
+      templates: templates.map(({ id, source }) => ({ id, source })),
+      links,
+      sliceMemo,
+    },
     entities,
     requests,
+    changes,
   }
 }
 
@@ -119,14 +136,7 @@ class Generator {
   entities(): EntityJson[] {
     const all = TYPES.flatMap((type) => IDS.map((id) => ({ type, id })))
     const kept = all.filter(() => this.#random.chance(0.7))
-    const entities = kept.map((uid): EntityJson => {
-      const before = all.slice(
-        0,
-        all.findIndex((o) => o.type === uid.type && o.id === uid.id),
-      )
-      const parents = before.filter(() => this.#random.chance(0.15))
-      return { uid, parents, attrs: this.attributes(2), tags: this.attributes(1) }
-    })
+    const entities = kept.map((uid) => this.#entity(uid, all))
     const to = (...ids: string[]) => ids.map((id) => ({ type: 'Action', id }))
     return [
       ...entities,
@@ -135,6 +145,26 @@ class Generator {
       { uid: { type: 'Action', id: 'rw' }, attrs: {}, parents: to('all') },
       { uid: { type: 'Action', id: 'all' }, attrs: {}, parents: [] },
     ]
+  }
+
+  #entity(uid: EntityUid, all: readonly EntityUid[]): EntityJson {
+    const at = all.findIndex(({ type, id }) => type === uid.type && id === uid.id)
+    const parents = all.slice(0, at).filter(() => this.#random.chance(0.15))
+    return { uid, parents, attrs: this.attributes(2), tags: this.attributes(1) }
+  }
+
+  /** Some entities replaced or added, some removed, now and then an action moved to other groups. */
+  change(): Change {
+    const all = TYPES.flatMap((type) => IDS.map((id) => ({ type, id })))
+    const touched = all.filter(() => this.#random.chance(0.15))
+    const remove = touched.filter(() => this.#random.chance(0.4))
+    const put = touched.filter((uid) => !remove.includes(uid)).map((uid) => this.#entity(uid, all))
+    if (this.#random.chance(0.3)) {
+      const parents = this.#random.list(1, () => ({ type: 'Action', id: 'all' }))
+      const id = this.#random.pick(['read', 'write', 'rw'])
+      put.push({ uid: { type: 'Action', id }, attrs: {}, parents })
+    }
+    return { put, remove }
   }
 
   attributes(depth: number): Record<string, CedarJson> {
