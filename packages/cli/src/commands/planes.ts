@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { parseJson, SallyportError } from '@sallyport/base'
@@ -38,17 +38,20 @@ export function addPlanes(program: Command): void {
     .command('control')
     .description('run the control plane')
     .option('--network <file>', 'the declaration', 'network.yaml')
-    .option('--console-port <port>', 'console and operator API on localhost', '7400')
+    .option('--console-port <port>', 'console and operator API on localhost; as `init` fixed it')
     .option('--plane <address>', 'where gateways and agents reach it', '127.0.0.1:7401')
     .addOption(dataOption())
     .action(
-      async (options: CommonOptions & { network: string; consolePort: string; plane: string }) => {
+      async (options: CommonOptions & { network: string; consolePort?: string; plane: string }) => {
         const declaration = await loadDeclaration({ networkFile: options.network })
         const staticDir = consoleDir()
         const control = await startControl({
           dataDir: dataDir(options),
           declaration,
-          console: { port: Number(options.consolePort), ...(staticDir ? { staticDir } : {}) },
+          console: {
+            port: consolePort(dataDir(options), options.consolePort),
+            ...(staticDir ? { staticDir } : {}),
+          },
           plane: target(options.plane),
           ...(process.env.DATABASE_URL ? { databaseUrl: process.env.DATABASE_URL } : {}),
         })
@@ -116,7 +119,7 @@ export function addPlanes(program: Command): void {
     .command('up')
     .description('run the control plane (with its database) and one gateway on this machine')
     .option('--network <file>', 'the declaration', 'network.yaml')
-    .option('--console-port <port>', 'console and operator API on localhost', '7400')
+    .option('--console-port <port>', 'console and operator API on localhost; as `init` fixed it')
     .option('--plane <address>', 'control plane', '127.0.0.1:7401')
     .option('--listen <address>', 'gateway', '127.0.0.1:7402')
     .option('--secrets <file>', 'JSON file: secret name → value')
@@ -126,7 +129,7 @@ export function addPlanes(program: Command): void {
       async (
         options: CommonOptions & {
           network: string
-          consolePort: string
+          consolePort?: string
           plane: string
           listen: string
           secrets?: string
@@ -137,11 +140,11 @@ export function addPlanes(program: Command): void {
         const planes = await startPlanes({
           data: dataDir(options),
           network: resolve(options.network),
-          consolePort: Number(options.consolePort),
+          consolePort: consolePort(dataDir(options), options.consolePort),
           plane: options.plane,
           listen: options.listen,
           ...(options.secrets ? { secrets: resolve(options.secrets) } : {}),
-          upstreams: options.upstream,
+          upstreams: await onThisMachine(resolve(options.network), options.upstream),
           onError: (name, text) => out.note(`${name}: ${text}`),
         })
         out.note(`console  ${textOf(planes.control.console)}`)
@@ -249,4 +252,37 @@ function joinToken(file: string | undefined): { joinToken?: string } {
     file === undefined ? process.env.SALLYPORT_JOIN_TOKEN : readFileSync(file, 'utf8').trim()
   delete process.env.SALLYPORT_JOIN_TOKEN
   return token ? { joinToken: token } : {}
+}
+
+/**
+ * The console's port. Passkeys are bound to the origin that `init` fixed, so it cannot move afterwards.
+ *
+ * @throws SallyportError `SP_CONFIG_CONSOLE_PORT`
+ */
+function consolePort(data: string, asked: string | undefined): number {
+  const file = join(data, 'trust', 'relying-party.json')
+  // Without a trust root the control plane itself says what is missing.
+  if (!existsSync(file)) return Number(asked ?? 7400)
+  const origin = textOf(members(parseJson(readFileSync(file, 'utf8'))).origin)
+  const fixed = Number(new URL(origin).port)
+  if (asked === undefined || Number(asked) === fixed) return fixed
+  throw new SallyportError(
+    'SP_CONFIG_CONSOLE_PORT',
+    `the console cannot move to port \`${asked}\``,
+    {
+      detail: `\`init\` fixed ${origin}, and passkeys are bound to it`,
+      fix: `leave --console-port out, or make a new trust root with \`sallyport init --console-port ${asked}\``,
+    },
+  )
+}
+
+/** `up` is one machine: a service that no `--upstream` places is on loopback, at its declared port. */
+async function onThisMachine(networkFile: string, given: readonly string[]): Promise<string[]> {
+  const { network } = await loadDeclaration({ networkFile })
+  const local = network.systems.flatMap(({ name, upstream }) =>
+    upstream.kind === 'service' && !given.some((text) => text.startsWith(`${name}=`))
+      ? [`${name}=127.0.0.1:${upstream.port}`]
+      : [],
+  )
+  return [...given, ...local]
 }
