@@ -167,6 +167,7 @@ class RunningGateway implements Gateway {
       clock,
       overrides: this.#options.upstreams ?? {},
       settings: this.#settings,
+      refuses: ({ id, serial }) => bundles.isQuarantined(id.uri) || bundles.isRevoked(serial),
     })
     this.#undo.push(() => pools.close())
     const exchange = new Exchange({
@@ -186,12 +187,14 @@ class RunningGateway implements Gateway {
         const sockets = listener?.cut(subject) ?? 0
         this.#stats.socketsCut += sockets
         pools.cut(subject)
+        pools.cutPeers(({ id: peer }) => peer.uri === subject)
         mcpSessions.cut(subject)
         mcpUpstream.cut(subject)
         audit.event('quarantine-applied', { subject, facts: { sockets } })
       }
       for (const subject of released) audit.event('quarantine-released', { subject })
       this.#stats.socketsCut += listener?.cutSerials(revoked) ?? 0
+      pools.cutPeers(({ serial }) => revoked.includes(serial))
       streams?.recheck()
     }
     const bundles = await Bundles.open({
@@ -212,7 +215,7 @@ class RunningGateway implements Gateway {
       },
     })
     const standing = new Standing(bundles, clock, trustDomain)
-    const approvals = new Approvals(client)
+    const approvals = new Approvals(client, sessions.used)
     const key = await secretFile(join(dataDir, 'token.key'))
     const shared = {
       settings: this.#settings,

@@ -22,9 +22,12 @@ const MAX_STATEMENTS = 64
 /** Approvals: asked for and used up at the control plane, verified here against the operators' own keys. */
 export class Approvals {
   readonly #client: PlaneClient
+  readonly #used: Set<string>
 
-  constructor(client: PlaneClient) {
+  /** @param used approvals that this gateway has used up: the control plane's word for it is not enough */
+  constructor(client: PlaneClient, used: Set<string>) {
     this.#client = client
+    this.#used = used
   }
 
   /**
@@ -101,13 +104,21 @@ export class Approvals {
    * @throws Refusal `SP_APPROVAL_USED`, `SP_APPROVAL_UNAVAILABLE`
    */
   async use(id: string, decisionId: string): Promise<void> {
-    const answer = await this.#ask({
-      method: 'POST',
-      path: `/v1/approvals/${id}/use`,
-      body: { decisionId },
-      also: [404, 409],
-    })
-    if (answer.status !== 200) throw used()
+    if (this.#used.has(id)) throw used()
+    this.#used.add(id)
+    try {
+      const answer = await this.#ask({
+        method: 'POST',
+        path: `/v1/approvals/${id}/use`,
+        body: { decisionId },
+        also: [404, 409],
+      })
+      if (answer.status !== 200) throw used()
+    } catch (error) {
+      // Nothing went out on the strength of it.
+      this.#used.delete(id)
+      throw error
+    }
   }
 
   /** `{status}` and whose it is, where the control plane says so. @throws Refusal as `verify` */

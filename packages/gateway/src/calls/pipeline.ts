@@ -231,7 +231,7 @@ export class Pipeline {
   }
 
   async #grant(draft: Draft, approvalId: string | undefined): Promise<Reserved> {
-    const { approvals, bundles, limits, standing } = this.#parts
+    const { approvals, limits, standing } = this.#parts
     const { id, enforced, typed, caller } = draft
     standing.enforced(isSensitive(draft))
     if (draft.outcome.decision === 'needs' && approvalId !== undefined) {
@@ -246,14 +246,10 @@ export class Pipeline {
       reserved = await limits.reserve(draft.outcome.limits, caller, typed, id)
     }
     try {
-      if (draft.approval) {
-        await approvals.use(draft.approval.id, id)
-        // Time has passed, labels and risk may have changed, and the declaration must be the one that was signed for.
-        if (bundles.enforced?.decider.digest !== enforced.decider.digest) {
-          throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
-            status: 503,
-          })
-        }
+      if (draft.approval) await approvals.use(draft.approval.id, id)
+      this.#demandCurrent(enforced)
+      if (draft.approval !== undefined || draft.outcome.limits.length > 0) {
+        // Time has passed: labels and risk may have changed.
         this.#decideAgain(draft)
         await this.#demandAllow(draft)
       }
@@ -261,11 +257,23 @@ export class Pipeline {
       await this.#recorder.allow(draft)
       // It may have changed while the record was being written; the record of a narrowing then stands after it.
       standing.check(caller.svid)
+      this.#demandCurrent(enforced)
       return reserved
     } catch (error) {
       reserved.settle(false)
       throw error
     }
+  }
+
+  /**
+   * The declaration that a call was typed and decided by must still be the one in force: between a request's first byte and
+   * here its caller may have taken all the time it liked.
+   */
+  #demandCurrent({ decider }: Enforced): void {
+    if (this.#parts.bundles.enforced?.decider.digest === decider.digest) return
+    throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
+      status: 503,
+    })
   }
 
   #decideAgain(draft: Draft): void {

@@ -74,7 +74,8 @@ export class Standing {
       throw new Refusal('SP_GATEWAY_NOT_READY', 'the gateway is not ready', { status: 503 })
     }
     const { stalenessSeconds, strictStalenessSeconds } = enforced.settings
-    if (ageMs > 1000 * (strict ? strictStalenessSeconds : stalenessSeconds)) {
+    // Written so that a budget that is no number is none.
+    if (!(ageMs <= 1000 * (strict ? strictStalenessSeconds : stalenessSeconds))) {
       throw new Refusal('SP_STALE', 'the gateway has been cut off for too long', { status: 503 })
     }
     return enforced

@@ -59,7 +59,8 @@ export class Bundles {
   #quarantined: ReadonlySet<string> = new Set()
   #revoked: ReadonlySet<string> = new Set()
   #risk: Readonly<Record<string, RiskEntry>> = {}
-  #syncedAt = Number.NEGATIVE_INFINITY
+  /** By the clock that never goes back, and by the wall clock, which goes on while the machine sleeps. */
+  #synced = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY }
   /** The newest bundle that arrived could not be taken: what is enforced is then known to be out of date. */
   #behind = false
   #turn: Promise<void> = Promise.resolve()
@@ -83,9 +84,10 @@ export class Bundles {
     return this.#enforced
   }
 
-  /** Milliseconds, by the clock that never goes back, since the control plane last confirmed what is enforced. */
+  /** Milliseconds, by the clock that makes it more, since the control plane last confirmed what is enforced. */
   get ageMs(): number {
-    return this.#options.clock.monotonic() - this.#syncedAt
+    const { clock } = this.#options
+    return Math.max(clock.monotonic() - this.#synced.monotonic, clock.now() - this.#synced.wall)
   }
 
   isQuarantined(instance: string): boolean {
@@ -111,7 +113,11 @@ export class Bundles {
   }
 
   heartbeat(): void {
-    if (this.#enforced && !this.#behind) this.#syncedAt = this.#options.clock.monotonic()
+    // A declaration that is accepted but not yet, or never, in force is not confirmed by anything.
+    const current = this.#enforced?.decider.digest === this.#seen?.declarationDigest
+    if (!this.#enforced || this.#behind || !current) return
+    const { clock } = this.#options
+    this.#synced = { monotonic: clock.monotonic(), wall: clock.now() }
   }
 
   /** Takes a bundle, or refuses it and says so; bundles are taken in the order given. Never rejects. */

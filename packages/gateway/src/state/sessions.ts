@@ -5,6 +5,8 @@ import { decodeRecord } from '@sallyport/wire'
 /** How many log records are read at a time. */
 const PAGE = 65_536
 const UNTRUSTED = 'untrusted'
+/** Approvals whose requester is remembered; the control plane knows the older ones. */
+const MAX_APPROVALS = 100_000
 
 /**
  * What each instance has touched, and which approvals it asked for. Labels stay with the instance: reconnecting clears
@@ -13,6 +15,8 @@ const UNTRUSTED = 'untrusted'
 export class Sessions {
   readonly #labels = new Map<string, Set<string>>()
   readonly #approvals = new Map<string, string>()
+  /** Approvals that were used up here. */
+  readonly used: Set<string> = new Set()
   /** A record that could not be read may have been any label of anyone. */
   #incomplete = false
 
@@ -31,6 +35,7 @@ export class Sessions {
     try {
       const record = decodeRecord(bytes)
       if (record.kind === 'labels') this.add(record.instance, record.added)
+      else if (record.kind === 'approval-used') this.used.add(record.approvalId)
       else if (record.kind === 'decision' && record.approvalId !== undefined) {
         this.askedFor(record.approvalId, record.instance)
       }
@@ -58,6 +63,10 @@ export class Sessions {
   }
 
   askedFor(approvalId: string, instance: string): void {
+    const oldest = this.#approvals.keys().next().value
+    if (this.#approvals.size >= MAX_APPROVALS && oldest !== undefined) {
+      this.#approvals.delete(oldest)
+    }
     this.#approvals.set(approvalId, instance)
   }
 

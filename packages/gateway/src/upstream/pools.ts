@@ -1,7 +1,9 @@
 import { connect } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import type { System } from '@sallyport/network'
 import { kindOf } from '@sallyport/spiffe'
+import type { VerifiedSvid } from '@sallyport/spiffe'
 import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { Connector, IdentityMaterial } from '@sallyport/transport'
 import type { GatewaySettings } from '../settings.ts'
@@ -18,6 +20,8 @@ export interface UpstreamPoolsOptions {
   readonly overrides: Readonly<Record<string, Address>>
   readonly settings: GatewaySettings
   readonly clock: Clock
+  /** Whether a service is quarantined or its certificate revoked. */
+  refuses(service: VerifiedSvid): boolean
 }
 
 /**
@@ -28,6 +32,8 @@ export class UpstreamPools {
   readonly #options: UpstreamPoolsOptions
   /** Caller → system and destination → pool. */
   readonly #pools = new Map<string, Map<string, RotatingPool<IdentityMaterial>>>()
+  /** Open connections to services of the network. */
+  readonly #peers = new Map<TLSSocket, VerifiedSvid>()
   readonly #timer: NodeJS.Timeout
   readonly #unsubscribe: () => void
 
@@ -64,6 +70,11 @@ export class UpstreamPools {
       this.#pools.delete(caller)
       for (const pool of pools.values()) void pool.destroy()
     }
+  }
+
+  /** Breaks off the connections to services that a narrowing cuts off, whoever's calls are on them. */
+  cutPeers(isCut: (service: VerifiedSvid) => boolean): void {
+    for (const [socket, peer] of this.#peers) if (isCut(peer)) socket.destroy()
   }
 
   async close(): Promise<void> {
@@ -103,15 +114,18 @@ export class UpstreamPools {
       identity: new IdentityHolder(material),
       target: override ?? { host: upstream.service, port: upstream.port },
       timeoutMs: settings.upstreamConnectTimeoutMs,
-      expect: ({ id }) => {
-        const kind = kindOf(id)
+      expect: (peer) => {
+        const kind = kindOf(peer.id)
         return (
-          id.trustDomain === trustDomain &&
+          peer.id.trustDomain === trustDomain &&
           kind?.kind === 'service' &&
-          kind.name === upstream.service
+          kind.name === upstream.service &&
+          !this.#options.refuses(peer)
         )
       },
-      onConnected: (_socket, peer) => {
+      onConnected: (socket, peer) => {
+        this.#peers.set(socket, peer)
+        socket.once('close', () => this.#peers.delete(socket))
         goodUntil(retireAt(peer))
       },
       // No new request went onto it for a while already; what is still in flight may end.
