@@ -194,7 +194,7 @@ function Instances(props: {
                 <tr key={instance.spiffeId}>
                   <th scope="row" title={instance.spiffeId}>
                     {instanceName(instance.spiffeId)}
-                    <span className="cell-note" title={`Serial ${instance.serial}`}>
+                    <span className="cell-note nowrap" title={`Serial ${instance.serial}`}>
                       since <Time at={instance.firstSeen} />, certificate{' '}
                       <span className="mono">{instance.serial.slice(0, 12)}…</span>
                     </span>

@@ -30,8 +30,12 @@ export function Agents(): ReactNode {
               <thead>
                 <tr>
                   <th scope="col">Agent</th>
-                  <th scope="col">Segment</th>
-                  <th scope="col">Criticality</th>
+                  <th scope="col" className="spare">
+                    Segment
+                  </th>
+                  <th scope="col" className="spare">
+                    Criticality
+                  </th>
                   <th scope="col">State</th>
                   <th scope="col">Risk</th>
                   <th scope="col" className="right">
@@ -73,8 +77,8 @@ function Row({ agent }: { agent: AgentInfo }): ReactNode {
         </Link>
         <span className="cell-note">{agent.description}</span>
       </th>
-      <td>{agent.segment}</td>
-      <td>
+      <td className="spare">{agent.segment}</td>
+      <td className="spare">
         <Criticality level={agent.criticality} />
       </td>
       <td>
@@ -88,7 +92,7 @@ function Row({ agent }: { agent: AgentInfo }): ReactNode {
         {count(agent.counts.deny)}
       </td>
       <td className="right num">{count(agent.counts.needs)}</td>
-      <td className="muted">{last > 0 ? <Ago at={last} /> : 'never'}</td>
+      <td className="muted nowrap">{last > 0 ? <Ago at={last} /> : 'never'}</td>
     </tr>
   )
 }

@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef } from 'react'
+import { useEffect, useMemo, useRef, useState } from 'react'
 import type { ReactNode } from 'react'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
@@ -28,6 +28,7 @@ interface Point {
 export function RiskChart(props: { agent: string; instances: readonly Instance[] }): ReactNode {
   const { agent, instances } = props
   const box = useRef<HTMLDivElement>(null)
+  const [opened] = useState(() => ({ at: Date.now(), instances }))
   const changes = useLive((state) => state.risk)
   const calls = useResource<readonly DecisionRecord[]>(
     `/decisions?agent=${encodeURIComponent(agent)}&limit=200`,
@@ -37,8 +38,8 @@ export function RiskChart(props: { agent: string; instances: readonly Instance[]
 
   const names = useMemo(() => instances.map(({ spiffeId }) => spiffeId), [instances])
   const data = useMemo(
-    () => table(instances, calls ?? [], changes, now),
-    [instances, calls, changes, now],
+    () => table(instances, calls ?? [], changes, opened, now),
+    [instances, calls, changes, opened, now],
   )
   const series = names.join(' ')
 
@@ -140,11 +141,15 @@ function table(
   instances: readonly Instance[],
   calls: readonly DecisionRecord[],
   changes: Readonly<Record<string, readonly Point[]>>,
+  opened: { readonly at: number; readonly instances: readonly Instance[] },
   now: number,
 ): uPlot.AlignedData {
   const points = instances.flatMap(({ spiffeId, risk }, column) =>
     [
       ...calls.filter(({ instance }) => instance === spiffeId).map(ofCall),
+      ...opened.instances
+        .filter((instance) => instance.spiffeId === spiffeId)
+        .map((instance) => ({ at: opened.at, score: instance.risk })),
       ...(changes[spiffeId] ?? []),
       { at: now, score: risk },
     ].map((point) => ({ ...point, column })),
