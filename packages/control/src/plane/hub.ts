@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { compareRevision } from '@sallyport/wire'
 import type { FeedItem, Revision } from '@sallyport/wire'
@@ -14,7 +15,14 @@ const REMEMBERED = 200
 
 /** The live side of the plane: streams to gateways, and what they said they have applied. */
 export interface Hub {
-  /** Takes over the response as an NDJSON stream, beginning with the current bundle. */
+  /**
+   * Checks that the current bundle may be handed out: a gateway takes one as a sign that nothing newer is known, which
+   * nobody here can say while the store is away.
+   *
+   * @throws SallyportError `SP_STORE_UNAVAILABLE`
+   */
+  vouch(): void
+  /** Takes over the response as an NDJSON stream, beginning with the current bundle. @throws as `vouch` */
   open(gateway: string, response: ServerResponse): void
   pushApproval(approval: ApprovalView): void
   /** Notes a sign of life, and the revision it names. */
@@ -43,7 +51,7 @@ interface Known {
   lagMs: number | null
 }
 
-/** @param alive whether the store answers: without it there are no heartbeats, so that gateways count staleness from then */
+/** @param alive whether the store answers: without it there are neither heartbeats nor bundles, so that gateways count staleness from then */
 export function createHub(deps: {
   readonly publisher: Publisher
   readonly clock: Clock
@@ -112,8 +120,17 @@ export function createHub(deps: {
   const reporting = (): Known[] =>
     [...gateways.values()].filter((g) => g.streams.size > 0 && g.revision !== undefined)
 
+  const vouch = (): void => {
+    if (alive()) return
+    throw new SallyportError('SP_STORE_UNAVAILABLE', 'the database cannot be reached', {
+      fix: 'wait until the database is back',
+    })
+  }
+
   return {
+    vouch,
     open(gateway, response) {
+      vouch()
       const entry = known(gateway)
       entry.streams.add(response)
       response.once('close', () => entry.streams.delete(response))

@@ -95,6 +95,7 @@ export function planeRoutes(deps: RouteDeps): PlaneRoute[] {
             await hub.nextRevision(until - performance.now(), gone.signal)
           }
         }
+        hub.vouch()
         sendJson(response, publisher.current())
       },
     },
