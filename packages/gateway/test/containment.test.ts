@@ -459,6 +459,18 @@ describe('a gateway’s identity', () => {
     assert.equal(world.bank.refusals, 0)
   })
 
+  it('asks again under the same key when an answer got lost, and takes a new one after', async () => {
+    world = await startWorld({}, (plane) => {
+      plane.gatewayTtl = 4
+      plane.answersToLose = 2
+    })
+    await until(() => world.plane.renewals.length >= 4, 15_000)
+    const [first, second, third, fourth] = world.plane.renewals
+    assert.equal(second, first)
+    assert.equal(third, first)
+    assert.notEqual(fourth, first)
+  })
+
   it('is refused without a token, with a wrong one, or with other pins', async () => {
     world = await startWorld()
     const fresh = { ...world.options, dataDir: join(world.dataDir, 'fresh') }

@@ -1,8 +1,12 @@
 import { createHash, X509Certificate } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { errorCode } from '@sallyport/base'
-import type { Clock } from '@sallyport/base'
+import type { Clock, JsonValue } from '@sallyport/base'
 import type { IdentityHolder } from '@sallyport/transport'
 import type { TrustPins } from '@sallyport/wire'
+import { isObject } from '../adapters/jsonrpc.ts'
+import { readJsonFile, writeDurably } from '../state/files.ts'
 import type { PlaneClient } from './client.ts'
 import { checked, keepIdentity, newKey } from './enrol.ts'
 
@@ -16,6 +20,7 @@ export interface RenewalOptions {
   onFailure(code: string): void
 }
 
+const PENDING = 'renewal.json'
 const MIN_DELAY_MS = 500
 const MAX_DELAY_MS = 6 * 3_600_000
 
@@ -53,8 +58,16 @@ function halfLife({ holder, clock }: RenewalOptions): number {
   return from + (notAfter - from) * (0.5 - spread) - clock.now()
 }
 
+/**
+ * One renewal. The key is durable before it is asked for and kept until its certificate is: an answer that got lost, or a
+ * crash before it was kept, is asked for again under the same key, which control answers with the same certificate. With
+ * another key it would look like the reuse of a superseded certificate, and quarantine this gateway.
+ */
 async function renew(options: RenewalOptions): Promise<void> {
-  const { keyPem, csr } = newKey()
+  const pending = join(options.dataDir, PENDING)
+  const kept = await readJsonFile(pending)
+  const { keyPem, csr } = pendingKey(kept) ?? newKey()
+  await writeDurably(pending, JSON.stringify({ keyPem, csr }))
   const { body } = await options.client.request({
     method: 'POST',
     path: '/v1/renew',
@@ -62,5 +75,12 @@ async function renew(options: RenewalOptions): Promise<void> {
   })
   const material = checked({ chainPem: body['chain'] ?? null }, keyPem, options)
   await keepIdentity(options.dataDir, material)
+  await rm(pending, { force: true })
   options.holder.replace(material)
+}
+
+function pendingKey(kept: JsonValue | undefined): { keyPem: string; csr: string } | undefined {
+  if (!isObject(kept)) return undefined
+  const { keyPem, csr } = kept
+  return typeof keyPem === 'string' && typeof csr === 'string' ? { keyPem, csr } : undefined
 }

@@ -51,6 +51,12 @@ export interface BundlesOptions {
 
 const FILE = 'seen.json'
 
+const subjectsOf = (state: BundleState): ReadonlySet<string> =>
+  new Set(state.quarantined.map(({ subject }) => subject))
+
+const serialsOf = (state: BundleState): ReadonlySet<string> =>
+  new Set(state.revokedSerials.map(({ serial }) => serial))
+
 /** The signed state that is enforced, and how old it is. */
 export class Bundles {
   readonly #options: BundlesOptions
@@ -70,7 +76,7 @@ export class Bundles {
   private constructor(options: BundlesOptions, seen: BundleState | undefined) {
     this.#options = options
     this.#seen = seen
-    if (seen) this.#narrow(seen)
+    if (seen) this.#narrow(subjectsOf(seen), serialsOf(seen))
   }
 
   /** @throws SallyportError `SP_GATEWAY_STATE` where what was seen before cannot be read */
@@ -138,6 +144,11 @@ export class Bundles {
       // Of unknown shape still: `acceptBundle` checks all of it before anything is read.
       const signed = message as unknown as SignedBundle<Declaration>
       const state = acceptBundle(this.#seen, signed, pins, { now: clock.now() })
+      // What only takes away does not wait for the disk: a restart that forgot it serves nobody before its first bundle.
+      this.#narrow(
+        this.#quarantined.union(subjectsOf(state)),
+        this.#revoked.union(serialsOf(state)),
+      )
       if (state !== this.#seen) {
         // INVARIANT: durable before it is enforced, so that no restart forgets a revision that was in force.
         await writeDurably(join(dataDir, FILE), JSON.stringify(state))
@@ -145,7 +156,7 @@ export class Bundles {
         this.#options.onAccepted(state.revision)
       }
       this.#risk = signed.bundle.risk
-      this.#narrow(state)
+      this.#narrow(subjectsOf(state), serialsOf(state))
       this.#wanted = signed.bundle
       this.#behind = false
       if (this.#enforced?.decider.digest === state.declarationDigest) this.#enforce(signed.bundle)
@@ -162,9 +173,7 @@ export class Bundles {
     this.#options.onRefused(errorCode(error), detail)
   }
 
-  #narrow(state: BundleState): void {
-    const quarantined = new Set(state.quarantined.map(({ subject }) => subject))
-    const revoked = new Set(state.revokedSerials.map(({ serial }) => serial))
+  #narrow(quarantined: ReadonlySet<string>, revoked: ReadonlySet<string>): void {
     const narrowing = {
       quarantined: [...quarantined].filter((subject) => !this.#quarantined.has(subject)),
       released: [...this.#quarantined].filter((subject) => !quarantined.has(subject)),

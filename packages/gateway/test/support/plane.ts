@@ -50,6 +50,9 @@ export class TestPlane {
   readonly approvals: Map<string, Approval> = new Map()
   readonly settled: { reservationId: string; commit: boolean }[] = []
   readonly reserved: Body[] = []
+  /** The key of each renewal asked for; the first `answersToLose` of them are not answered. */
+  readonly renewals: string[] = []
+  answersToLose = 0
   readonly pins: TrustPins
   readonly #root: { certificatePem: string; privateKeyPem: string }
   readonly #issuer: Issuer
@@ -244,6 +247,13 @@ export class TestPlane {
       if (path === '/v1/enroll' && body['token'] !== 'join') {
         send(403, { code: 'SP_JOIN_TOKEN' })
         return
+      }
+      if (path === '/v1/renew') {
+        this.renewals.push(spki.toString('base64'))
+        if (this.renewals.length <= this.answersToLose) {
+          req.socket.destroy()
+          return
+        }
       }
       const spiffeId = gatewayId(this.trustDomain, 'gw1')
       const { chainPem, notAfter } = this.#issuer.issue({
