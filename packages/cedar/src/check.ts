@@ -1,4 +1,4 @@
-import type { DetailedError } from '@cedar-policy/cedar-wasm/nodejs'
+import type { DetailedError, PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
 import { boundPolicy, boundSchema, POLICY_LIMITS } from './lex.ts'
 import type { Token } from './lex.ts'
@@ -18,11 +18,24 @@ export async function checkPolicies(
   input: PolicyInput,
 ): Promise<{ ok: boolean; diagnostics: Diagnostic[] }> {
   boundAll(input)
+  const { diagnostics } = await parseAndCheck(input)
+  return {
+    ok: diagnostics.every(({ severity }) => severity !== 'error'),
+    diagnostics: [...diagnostics],
+  }
+}
+
+/** As `checkPolicies` once the bounds are kept, with what the parser made of each policy and each template. */
+export async function parseAndCheck(input: PolicyInput): Promise<{
+  readonly diagnostics: readonly Diagnostic[]
+  readonly policies: readonly PolicyToJsonAnswer[]
+  readonly templates: readonly PolicyToJsonAnswer[]
+}> {
   const diagnostics: Diagnostic[] = []
-  for (const [texts, asTemplates] of [
-    [input.policies, false],
-    [input.templates ?? [], true],
-  ] as const) {
+  const parse = async (
+    texts: PolicyInput['policies'],
+    asTemplates: boolean,
+  ): Promise<readonly PolicyToJsonAnswer[]> => {
     const answers = await parsePolicies(
       texts.map(({ source }) => source),
       asTemplates,
@@ -33,11 +46,14 @@ export async function checkPolicies(
         diagnostics.push(...answer.errors.map((error) => toDiagnostic(error, 'error', policy)))
       }
     }
+    return answers
   }
+  const policies = await parse(input.policies, false)
+  const templates = await parse(input.templates ?? [], true)
   if (input.schema !== undefined && diagnostics.length === 0) {
     diagnostics.push(...(await validate(input, input.schema)))
   }
-  return { ok: diagnostics.every(({ severity }) => severity !== 'error'), diagnostics }
+  return { diagnostics, policies, templates }
 }
 
 async function validate(input: PolicyInput, schema: string): Promise<Diagnostic[]> {

@@ -1,5 +1,6 @@
+import type { PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
-import { boundAll, checkPolicies } from './check.ts'
+import { boundAll, parseAndCheck } from './check.ts'
 import type { Env } from './operators.ts'
 import { recordFromJson, refOf } from './data.ts'
 import type { EntityStore } from './entities.ts'
@@ -84,20 +85,22 @@ export function prepareContext(context: Request['context']): PreparedContext {
  */
 export async function loadPolicySet(input: PolicyInput): Promise<PolicySet> {
   const tokens = boundAll(input)
-  const { ok, diagnostics } = await checkPolicies(input)
-  if (!ok) {
-    const first = diagnostics.find(({ severity }) => severity === 'error')
-    const which = first?.policyId === undefined ? 'the schema' : `policy \`${first.policyId}\``
+  const checked = await parseAndCheck(input)
+  const first = checked.diagnostics.find(({ severity }) => severity === 'error')
+  if (first !== undefined) {
+    const which = first.policyId === undefined ? 'the schema' : `policy \`${first.policyId}\``
     throw new SallyportError(
       input.schema === undefined ? 'SP_CEDAR_SYNTAX' : 'SP_CEDAR_INVALID',
-      `${which}: ${first?.message ?? 'not valid'}`,
-      first?.help === undefined ? {} : { fix: first.help },
+      `${which}: ${first.message}`,
+      first.help === undefined ? {} : { fix: first.help },
     )
   }
   const { policies, templates = [], links = [] } = input
-  const parsed = await parseTexts(policies, tokens, false)
+  const parsed = await compilable(policies, tokens, checked.policies, false)
   const byTemplate = new Map(
-    (await parseTexts(templates, tokens.slice(policies.length), true)).map((t) => [t.id, t]),
+    (await compilable(templates, tokens.slice(policies.length), checked.templates, true)).map(
+      (template) => [template.id, template],
+    ),
   )
   const linked = links.map((link) => fillSlots(link, byTemplate.get(link.templateId)))
   const pool = new Pool()
@@ -115,24 +118,28 @@ interface ParsedPolicy {
   readonly integers: ReadonlyMap<number, bigint>
 }
 
-async function parseTexts(
+/** What the parser answered; asked again, with stand-ins, only where a policy has integers that it would corrupt. */
+async function compilable(
   texts: readonly PolicyText[],
   tokens: readonly Token[][],
+  answers: readonly PolicyToJsonAnswer[],
   asTemplates: boolean,
 ): Promise<ParsedPolicy[]> {
   const lifted = texts.map(({ source }, i) => liftIntegers(source, tokens[i] ?? []))
-  const answers = await parsePolicies(
-    lifted.map(({ source }) => source),
+  const large = lifted.filter(({ integers }) => integers.size > 0)
+  const again = await parsePolicies(
+    large.map(({ source }) => source),
     asTemplates,
   )
+  const byLifted = new Map(large.map((each, i) => [each, again[i]]))
   return texts.map(({ id }, i) => {
-    const answer = answers[i]
-    const integers = lifted[i]?.integers
-    if (answer?.type !== 'success' || !integers) {
+    const each = lifted[i]
+    const answer = each !== undefined && byLifted.has(each) ? byLifted.get(each) : answers[i]
+    if (answer?.type !== 'success' || each === undefined) {
       throw new SallyportError('SP_CEDAR_SYNTAX', `policy \`${id}\` cannot be read`)
     }
     // The binding's PolicyJson is the same format in looser types; the compiler refuses what it does not know.
-    return { id, est: answer.json as unknown as PolicyEst, integers }
+    return { id, est: answer.json as unknown as PolicyEst, integers: each.integers }
   })
 }
 
