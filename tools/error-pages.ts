@@ -3,7 +3,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs'
 
 const CODE = /['"`](SP_[A-Z0-9_]+[A-Z0-9])['"`]/g
 const codes = new Map<string, string>()
-for (const file of globSync('packages/*/src/**/*.{ts,tsx}')) {
+for (const file of globSync(['packages/*/src/**/*.{ts,tsx}', 'examples/*/src/**/*.ts'])) {
   for (const [, code = ''] of readFileSync(file, 'utf8').matchAll(CODE)) codes.set(code, file)
 }
 // Prefixes that the command line maps to exit codes are not codes themselves.

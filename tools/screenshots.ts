@@ -70,7 +70,7 @@ try {
     .first()
     .click()
   await page.waitForURL((url) => !url.pathname.startsWith('/enrol'), { timeout: 20_000 })
-  await sleep(Number(process.env.SHOT_WAIT_MS ?? 20_000))
+  await sleep(Number(process.env.SHOT_WAIT_MS ?? 90_000))
   const origin = new URL(link).origin
   for (const [name, path] of [
     ['overview', '/'],

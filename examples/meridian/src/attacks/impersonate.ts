@@ -17,7 +17,7 @@ export async function reuseToken(): Promise<Attempt[]> {
       trustDomain: required('SALLYPORT_TRUST_DOMAIN'),
     })
     identity.stop()
-    return [{ attempt, layer: 'none', refused: false, code: 'SP_ENROLLED' }]
+    return [{ attempt, layer: 'none', refused: false, code: 'ENROLLED' }]
   } catch (error) {
     return [{ attempt, layer: 'identity', refused: true, code: failureCode(error) }]
   }
