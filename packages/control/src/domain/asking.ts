@@ -12,6 +12,8 @@ import { checkSignature, hasRole, noOperators } from './signers.ts'
 const ROLES = ['approver', 'admin']
 const MAX_COUNT = 10
 const MAX_INPUT = 262_144
+/** Questions that one instance has open at once: more would bury everybody else's, and wear people out. */
+const MAX_OPEN = 50
 const OPEN: readonly ApprovalStatus[] = ['pending', 'approved']
 
 export interface ApprovalDeps {
@@ -135,6 +137,15 @@ async function ask(
     .where('status', 'in', OPEN)
     .where('expires_at', '<=', now)
     .execute()
+  // A denial stays one for as long as the question would have stood: asking again is no way around it.
+  const denied = await tx
+    .selectFrom('approvals')
+    .select('id')
+    .where('asked', '=', asked)
+    .where('status', '=', 'denied')
+    .where('expires_at', '>', now)
+    .executeTakeFirst()
+  if (denied) return { approval: (await find(tx, now, denied.id)).approval, fresh: false }
   const id = newId('apr', now)
   const inserted = await tx
     .insertInto('approvals')
@@ -167,12 +178,32 @@ async function ask(
   const [approval] = await load(tx, now, inserted ? { id } : { asked })
   if (!approval) throw unknown()
   if (inserted) {
+    await checkFlood(tx, now, request.instance)
     const text = `asked for approval of ${request.system}.${request.operation}`
     await deps.incidents.note(tx, request.instance, [
       { at: now, kind: 'approval', text, decisionId },
     ])
   }
   return { approval, fresh: inserted !== undefined }
+}
+
+/** @throws SallyportError `SP_APPROVAL_FLOOD`, which takes the question just asked back */
+async function checkFlood(tx: Tx, now: number, instance: string): Promise<void> {
+  const { open } = await tx
+    .selectFrom('approvals')
+    .select(sql<number>`count(*)::int`.as('open'))
+    .where('instance', '=', instance)
+    .where('status', '=', 'pending')
+    .where('expires_at', '>', now)
+    .executeTakeFirstOrThrow()
+  if (open <= MAX_OPEN) return
+  throw new SallyportError(
+    'SP_APPROVAL_FLOOD',
+    'too many approvals are waiting for this instance',
+    {
+      fix: 'decide those that wait; an instance that asks this much may be hijacked',
+    },
+  )
 }
 
 async function decide(
