@@ -5,7 +5,7 @@ import { generate } from './generator.ts'
 import type { PlantedRing } from './generator.ts'
 
 export interface DemoOptions {
-  /** Where the demo keeps its files, e.g. the watchlist's CA. */
+  /** Where the demo keeps its files: the trust root, the admin socket, the watchlist's CA. */
   readonly dataDir: string
   readonly attack: 'poisoned-memo' | 'none'
   /** Seconds from the first read of payments to the poisoned memo (default 25). */
@@ -116,6 +116,7 @@ export function planDemo(options: DemoOptions): DemoPlan {
       name === 'pattern-analyst'
         ? {
             MERIDIAN_SERVICES: places,
+            MERIDIAN_DATA_DIR: options.dataDir,
             MERIDIAN_ATTACK_SECONDS: String(options.attackSeconds ?? 15),
             ...(csv === undefined ? {} : { MERIDIAN_PROFILE: 'amlsim' }),
           }

@@ -108,5 +108,5 @@ test('only a memo that gives orders is obeyed, and only orders that are known', 
   assert.deepEqual(directivesIn('Invoice 4471, thank you'), [])
   assert.deepEqual(directivesIn('Now do: toString; constructor; launch-rockets.'), [])
   assert.deepEqual(directivesIn('now do: place-hold; nothing.'), ['place-hold'])
-  assert.equal(directivesIn(POISONED_MEMO).length, 7)
+  assert.equal(directivesIn(POISONED_MEMO).length, 9)
 })

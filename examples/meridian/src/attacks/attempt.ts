@@ -1,7 +1,7 @@
 /** What came of one attempt. `layer` is what stopped it. */
 export interface Attempt {
   readonly attempt: string
-  readonly layer: 'decision' | 'limit' | 'identity' | 'edge' | 'mtls' | 'packet' | 'none'
+  readonly layer: 'decision' | 'limit' | 'identity' | 'edge' | 'mtls' | 'packet' | 'files' | 'none'
   readonly refused: boolean
   /** The product's code, the HTTP status or the system's errno. */
   readonly code: string

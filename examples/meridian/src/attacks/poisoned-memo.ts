@@ -10,6 +10,7 @@ import { count } from '../env.ts'
 import { failureCode } from '../events.ts'
 import type { Attempt } from './attempt.ts'
 import { dialServices } from './dial.ts'
+import { openAdminSocket, readCaKey } from './files.ts'
 import { reuseToken, spoofIdentity } from './impersonate.ts'
 
 type Act = (bank: Bank) => Promise<Attempt[]>
@@ -33,6 +34,8 @@ const ACTS: Readonly<Record<string, Act>> = {
   'dial-services': dialServices,
   'reuse-token': reuseToken,
   'spoof-identity': spoofIdentity,
+  'read-ca-key': () => Promise.resolve(readCaKey()),
+  'open-admin-socket': openAdminSocket,
   'flood-reads': async (bank) => [await flood(bank)],
   'place-hold': async (bank) => [
     await call('place a hold', () =>

@@ -10,7 +10,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { SallyportError } from '@sallyport/base'
 import type { Target } from '@sallyport/transport'
 
+import { withoutStrays } from './descriptors.ts'
+import { enclosed } from './enclose.ts'
+import type { Way } from './enclose.ts'
 import { elsewhere, findIsolation, parentDeath } from './isolate.ts'
+import type { Found, Isolation } from './isolate.ts'
 import { startRelay } from './relay.ts'
 import type { Relay } from './relay.ts'
 
@@ -28,25 +32,29 @@ export interface LaunchOptions {
   /** `require` fails where the machine cannot isolate, `auto` goes on and says so, `off` does not try. */
   readonly isolate: 'auto' | 'require' | 'off'
   /**
-   * Folders that an isolated program must not see, whatever their modes say: it runs as the launcher's own user. Of what is
-   * below them there stay its sockets, and copies of the files of `show`.
+   * Folders that an isolated program must not see, whatever their modes say: it runs as the launcher's own user. `/run`,
+   * `/tmp`, `/var/tmp` and `/dev` are always its own.
    */
   readonly hide?: readonly string[]
-  /** At most six. */
-  readonly show?: readonly string[]
+  /** Files and folders below hidden ones (or `/tmp`, …) that it sees nevertheless, read-only; its sockets always. */
+  readonly expose?: readonly string[]
   readonly cwd?: string
   /** `inherit` hands the launcher's own to the program; otherwise its output goes line by line to the two functions. */
   readonly stdio?: 'inherit' | 'lines'
   onStdout?(line: string): void
   onStderr?(line: string): void
+  /** A program in a process namespace of its own that signal n ended has the code 128 + n, as in a shell. */
   onExit(code: number | null, signal: NodeJS.Signals | null): void
 }
 
 export interface Launched {
+  /** The process that everything else of this agent ends with. */
   readonly pid: number
   /** `enforced` only where a probe and the running process itself showed that there is no other way out. */
   readonly network: 'enforced' | 'not enforced'
-  /** Why not, where it is not. */
+  /** The same of the network, and of files and processes. Only where all three hold are the doors the only way. */
+  readonly isolation: Isolation
+  /** Why not, where one of them does not hold. */
   readonly reason?: string
   /** The segment layer of a quarantine: both relays closed and their connections reset, at once and for good. */
   cut(): void
@@ -61,13 +69,15 @@ const GRACE_MS = 3000
 const NAMESPACE_WAIT_MS = 3000
 
 /**
- * Starts an agent with two Unix sockets as its only ways out: one relayed to the gateway, one to the control plane.
+ * Starts an agent with two Unix sockets as its only ways out: one relayed to the gateway, one to the control plane. Where
+ * the machine permits it, the agent sees neither hidden files nor other processes.
  *
  * @throws SallyportError `SP_LAUNCH_FAILED`, `SP_LAUNCH_NOT_ISOLATED`
  */
 export async function launchAgent(options: LaunchOptions): Promise<Launched> {
-  const isolation = options.isolate === 'off' ? { reason: 'not asked for' } : await findIsolation()
-  if (options.isolate === 'require' && 'reason' in isolation) throw notIsolated(isolation.reason)
+  const { hide = [], expose = [] } = options
+  const found = options.isolate === 'off' ? NOT_ASKED : await findIsolation(hide[0])
+  if (options.isolate === 'require' && found.reason !== undefined) throw notIsolated(found.reason)
   const dir = socketDir(options.runDir)
   const relays: Relay[] = []
   const cut = (): void => {
@@ -80,27 +90,33 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
     for (const path of [gatewayPath, planePath]) rmSync(path, { force: true })
     relays.push(await startRelay(gatewayPath, options.gateway))
     relays.push(await startRelay(planePath, options.control))
-    const { hide = [], show = [] } = options
-    const prefix =
-      'prefix' in isolation
-        ? isolation.prefix(hide.length === 0 ? undefined : { hide, keep: [dir.path], show })
-        : parentDeath()
-    const child = await start(options, prefix, {
-      SALLYPORT_GATEWAY: `unix:${gatewayPath}`,
-      SALLYPORT_PLANE: `unix:${planePath}`,
-    })
+    const { way } = found
+    const program = [options.command, ...options.args]
+    const view = { hide, expose: [dir.path, ...expose], cwd: options.cwd ?? process.cwd() }
+    const child = await start(
+      options,
+      way ? enclosed(way, view, program) : [...parentDeath(), ...program],
+      {
+        ...(way?.full ? { TMPDIR: '/tmp' } : {}),
+        ...options.env,
+        SALLYPORT_GATEWAY: `unix:${gatewayPath}`,
+        SALLYPORT_PLANE: `unix:${planePath}`,
+      },
+      way,
+    )
     // Nobody else is to use the sockets of a program that is gone.
     child.once('exit', cut)
     const stop = stopper(child, cut)
-    const left = 'prefix' in isolation ? await shown(child) : isolation.reason
-    if (left !== undefined && options.isolate === 'require') {
+    const left = await shown(child, found)
+    if (options.isolate === 'require' && left.reason !== undefined) {
       await stop()
-      throw notIsolated(left)
+      throw notIsolated(left.reason)
     }
     return {
       pid: child.pid ?? 0,
-      network: left === undefined ? 'enforced' : 'not enforced',
-      ...(left === undefined ? {} : { reason: left }),
+      network: left.isolation.network ? 'enforced' : 'not enforced',
+      isolation: left.isolation,
+      ...(left.reason === undefined ? {} : { reason: left.reason }),
       cut,
       stop,
     }
@@ -108,6 +124,11 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
     cut()
     throw error
   }
+}
+
+const NOT_ASKED: Found = {
+  isolation: { network: false, files: false, processes: false },
+  reason: 'not asked for',
 }
 
 function socketDir(runDir: string): { path: string; temporary: boolean } {
@@ -122,38 +143,69 @@ function socketDir(runDir: string): { path: string; temporary: boolean } {
 
 async function start(
   options: LaunchOptions,
-  prefix: readonly string[],
-  sockets: Readonly<Record<string, string>>,
+  words: readonly string[],
+  env: Readonly<Record<string, string>>,
+  way: Way | undefined,
 ): Promise<ChildProcess> {
   const inherited = HARMLESS.flatMap((name) => {
     const value = process.env[name]
     return value === undefined ? [] : [[name, value] as const]
   })
-  const [command = options.command, ...args] = [...prefix, options.command, ...options.args]
-  const child = spawn(command, args, {
-    env: { ...Object.fromEntries(inherited), ...options.env, ...sockets },
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    // A process group of its own, so that `stop` reaches what the program starts.
-    detached: true,
-    stdio: options.stdio === 'inherit' ? 'inherit' : ['ignore', 'pipe', 'pipe'],
-  })
+  const [command = options.command, ...args] = words
+  const usual =
+    options.stdio === 'inherit'
+      ? (['inherit', 'inherit', 'inherit'] as const)
+      : (['ignore', 'pipe', 'pipe'] as const)
+  const child = withoutStrays([...usual, ...(way?.full ? (['pipe'] as const) : [])], (stdio) =>
+    spawn(command, args, {
+      env: { ...Object.fromEntries(inherited), ...env },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      // A process group of its own, so that `stop` reaches what the program starts.
+      detached: true,
+      stdio,
+    }),
+  )
   lines(child.stdout, options.onStdout?.bind(options))
   lines(child.stderr, options.onStderr?.bind(options))
-  child.once('exit', (code, signal) => {
-    options.onExit(code, signal)
-  })
+  const ready = way?.full ? set(child) : undefined
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve)
     child.once('error', (cause) => {
-      reject(
-        new SallyportError('SP_LAUNCH_FAILED', `the agent \`${options.name}\` cannot be started`, {
-          detail: cause.message,
-          cause,
-        }),
-      )
+      reject(failed(options.name, cause.message, cause))
     })
   })
+  const problem = await ready
+  if (problem !== undefined) throw failed(options.name, problem)
+  const tell = (): void => {
+    options.onExit(child.exitCode, child.signalCode)
+  }
+  if (child.exitCode === null && child.signalCode === null) child.once('exit', tell)
+  else tell()
   return child
+}
+
+/** What went wrong before the program was started, said on descriptor 3; undefined once everything is in place. */
+async function set(child: ChildProcess): Promise<string | undefined> {
+  const pipe = child.stdio[3]
+  let said = ''
+  await new Promise<void>((resolve) => {
+    pipe?.on('data', (chunk: Buffer) => {
+      said += String(chunk)
+      // The process that stays outside holds the pipe open for as long as the program runs.
+      if (said.includes('\n')) resolve()
+    })
+    pipe?.once('close', resolve).once('error', resolve)
+    child.once('error', resolve)
+  })
+  pipe?.destroy()
+  return said === 'ready\n' ? undefined : said.trim() || 'it ended while it was enclosed'
+}
+
+function failed(name: string, detail: string, cause?: Error): SallyportError {
+  return new SallyportError('SP_LAUNCH_FAILED', `the agent \`${name}\` cannot be started`, {
+    detail,
+    ...(cause === undefined ? {} : { cause }),
+  })
 }
 
 function lines(stream: Readable | null, tell: ((line: string) => void) | undefined): void {
@@ -162,16 +214,32 @@ function lines(stream: Readable | null, tell: ((line: string) => void) | undefin
   reader.on('line', (line) => tell?.(line))
 }
 
-/** Waits until the running process itself is seen in a namespace of its own; what is wrong where it never is. */
-async function shown(child: ChildProcess): Promise<string | undefined> {
+/** What holds of the running process: of what the probe found, that which it is itself seen to be in. */
+async function shown(
+  child: ChildProcess,
+  found: Found,
+): Promise<Pick<Found, 'isolation' | 'reason'>> {
+  const parts = (['network', 'files', 'processes'] as const).filter((part) => found.isolation[part])
   const until = Date.now() + NAMESPACE_WAIT_MS
-  while (Date.now() < until) {
+  let left: readonly (keyof Isolation)[] = parts
+  while (left.length > 0) {
     // The prefix only ever runs the program inside, so one that ended already was inside too.
-    if (child.exitCode !== null || child.signalCode !== null) return undefined
-    if (child.pid !== undefined && elsewhere(child.pid)) return undefined
+    if (child.exitCode !== null || child.signalCode !== null) left = []
+    const { pid } = child
+    if (pid !== undefined) left = left.filter((part) => !elsewhere(pid, part))
+    if (left.length === 0 || Date.now() > until) break
     await sleep(10)
   }
-  return 'the process was not seen in a namespace of its own'
+  if (left.length === 0) return found
+  const { network, files, processes } = found.isolation
+  return {
+    isolation: {
+      network: network && !left.includes('network'),
+      files: files && !left.includes('files'),
+      processes: processes && !left.includes('processes'),
+    },
+    reason: `the process was not seen in namespaces of its own: ${left.join(', ')}`,
+  }
 }
 
 function stopper(child: ChildProcess, cut: () => void): () => Promise<void> {
@@ -208,7 +276,7 @@ function notIsolated(detail: string): SallyportError {
     'the agent cannot be isolated on this machine',
     {
       detail,
-      fix: 'permit network namespaces (`unshare -n`) and install `setpriv`, or launch with `isolate: auto`',
+      fix: 'permit user namespaces (`unshare -Ur`) and install util-linux, or launch with `isolate: auto`',
     },
   )
 }

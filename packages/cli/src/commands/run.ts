@@ -13,11 +13,14 @@ import { target } from './planes.ts'
 export function addRun(program: Command): void {
   program
     .command('run')
-    .description('run a command as an agent, in a network namespace where the machine permits it')
+    .description(
+      'run a command as an agent, with no way out but its two doors where the machine permits it',
+    )
     .requiredOption('--as <agent>', 'the declared agent')
     .option('--gateway <address>', 'the gateway', '127.0.0.1:7402')
     .option('--control <address>', 'the control plane', '127.0.0.1:7401')
     .option('--isolate <how>', 'auto, require or off', 'auto')
+    .option('--expose <path...>', 'what of /tmp, /run or the data directory it sees, read-only', [])
     .argument('<command...>', 'command and arguments, after `--`')
     .addOption(dataOption())
     .action(
@@ -28,6 +31,7 @@ export function addRun(program: Command): void {
           gateway: string
           control: string
           isolate: 'auto' | 'require' | 'off'
+          expose: string[]
         },
       ) => {
         const out = createOutput(false)
@@ -53,11 +57,14 @@ export function addRun(program: Command): void {
           control: target(options.control),
           isolate: options.isolate,
           hide: [data],
-          show: [join(data, 'trust', 'ca.pem')],
+          expose: [join(data, 'trust', 'ca.pem'), ...options.expose],
           stdio: 'inherit',
           onExit: (code) => exited.resolve(code ?? 1),
         })
-        out.note(`${options.as}: pid ${launched.pid}, network: ${launched.network}`)
+        const { network: net, files, processes } = launched.isolation
+        const how =
+          net && files && processes ? 'enforced' : `not enforced (${launched.reason ?? 'unknown'})`
+        out.note(`${options.as}: pid ${launched.pid}, network: ${how}`)
         const code = await Promise.race([exited.promise, stopSignal().then(() => undefined)])
         await launched.stop()
         process.exitCode = code ?? 0

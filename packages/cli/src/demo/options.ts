@@ -40,7 +40,7 @@ export interface DemoReport {
     readonly verified: boolean
     readonly statement: string
   }
-  /** Of every agent: in a network namespace without interfaces, or not. */
+  /** Whether every agent had no way but its two sockets: network, files and processes of its own. */
   readonly network: 'enforced' | 'not enforced'
   /** Whether a software authenticator played the operator. */
   readonly simulatedOperator: boolean

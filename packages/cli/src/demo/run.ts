@@ -115,7 +115,7 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
         env: { ...process_.env, ...env },
         // The trust root, the admin socket and the other agents' tokens lie here, open to this very user.
         hide: [data],
-        show: [tokenFile, roots],
+        expose: [tokenFile, roots],
         runDir: join(data, 'run', process_.name),
         gateway: target(GATEWAY),
         control: target(PLANE),
@@ -132,7 +132,13 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
       agents.push({ ...agent, launched })
       stops.push(() => launched.stop())
     }
-    const network = agents.every(({ launched }) => launched.network === 'enforced')
+    for (const { process: process_, launched } of agents) {
+      if (launched.reason !== undefined) note(`${process_.name}: not isolated: ${launched.reason}`)
+    }
+    // A network of its own is no door where the files or processes beside it lead round.
+    const network = agents.every(({ launched: { isolation } }) =>
+      [isolation.network, isolation.files, isolation.processes].every(Boolean),
+    )
       ? 'enforced'
       : 'not enforced'
     const events = followEvents(data, (event, value) => {
