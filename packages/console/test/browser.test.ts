@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import type { Browser } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { launch, virtualPasskey, visit } from './support/browser.ts'
 import { builtConsole, withFixture } from './support/built.ts'
 import type { Built } from './support/built.ts'
@@ -144,6 +144,78 @@ describe('what an operator may do', () => {
       await seen.context.close()
     }))
 })
+
+describe('a screen that fails', () => {
+  it('says so in its place, and leaves every other one as it was', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+      const [first] = fixture.world.records
+      assert.ok(first)
+      // A record that is not one: what no version of the server sends.
+      fixture.world.records.push({ ...first, id: 'dec_broken', peer: undefined as never })
+      await page.goto('/decisions/dec_broken')
+      await page.getByRole('alert').getByText('could not draw this screen').waitFor()
+      assert.match((await page.getByRole('alert').textContent()) ?? '', /serial/)
+      await page.getByRole('button', { name: 'Try again' }).click()
+      await page.getByRole('alert').getByText('could not draw this screen').waitFor()
+      await page.getByRole('link', { name: 'Agents', exact: true }).click()
+      await page.getByRole('link', { name: 'notifier' }).waitFor()
+      await page.goto(`/decisions/${first.id}`)
+      await page.locator('.verdict').waitFor()
+      assert.ok(complaints.length > 0, 'the fault is in the browser’s log too')
+      await context.close()
+    }))
+
+  it('is not one whose explanation lacks its parts', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+      const limited = fixture.world.records.findLast(({ code }) => code === 'SP_LIMIT_REACHED')
+      await page.goto(`/decisions/${limited?.id}`)
+      await page.getByText('Limit analyst-reads.').waitFor()
+      await page.getByText('Something else stopped it').waitFor()
+      assert.deepEqual(complaints, [])
+      await context.close()
+    }))
+})
+
+describe('the risk chart', () => {
+  it('has the grid of the theme, and again when it changes', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context } = await visit(browser, fixture, {
+        operator: 'olivia',
+        theme: 'light',
+      })
+      await page.goto('/agents/pattern-analyst')
+      await page.locator('.chart canvas').waitFor()
+      await page.waitForTimeout(300)
+      const light = await gridBrightness(page)
+      await page.emulateMedia({ colorScheme: 'dark' })
+      await page.waitForTimeout(300)
+      const dark = await gridBrightness(page)
+      assert.ok(light > 200, `the light grid is light: ${light}`)
+      assert.ok(dark < 190, `the dark grid is no brighter than its line: ${dark}`)
+      await context.close()
+    }))
+})
+
+/** The brightness, 0–255, of the colour that covers most of the chart beside nothing at all: the grid's. */
+function gridBrightness(page: Page): Promise<number> {
+  return page.locator('.chart canvas').evaluate((element) => {
+    // The locator names a canvas.
+    const canvas = element as HTMLCanvasElement
+    const { data } = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height) ?? {
+      data: new Uint8ClampedArray(),
+    }
+    const seen = new Map<string, number>()
+    for (let i = 0; i < data.length; i += 4) {
+      if (data[i + 3] !== 255) continue
+      const key = `${data[i]} ${data[i + 1]} ${data[i + 2]}`
+      seen.set(key, (seen.get(key) ?? 0) + 1)
+    }
+    const [most = '0 0 0'] = [...seen].sort((a, b) => b[1] - a[1]).map(([key]) => key)
+    return most.split(' ').reduce((sum, each) => sum + Number(each), 0) / 3
+  })
+}
 
 describe('keyboard', () => {
   it('reaches every screen, every decision and every node', () =>

@@ -47,6 +47,17 @@ const REFUSALS: Readonly<Record<string, OutcomeText>> = {
     icon: 'lock',
     meaning: 'The instance is cut off. Policies are not asked until an operator releases it.',
   },
+  SP_SVID_REVOKED: {
+    label: 'Revoked',
+    icon: 'lock',
+    meaning:
+      'The instance’s certificate was revoked, as quarantine does: it cannot prove who it is.',
+  },
+  SP_SVID_EXPIRED: {
+    label: 'Expired',
+    icon: 'lock',
+    meaning: 'The instance’s certificate had run out, and it had not renewed it.',
+  },
   SP_STALE: {
     label: 'Stale',
     icon: 'broken',

@@ -272,12 +272,13 @@ function LiveFeed(): ReactNode {
           <li key={record.id}>
             <Link href={`/decisions/${record.id}`} className={`live-row row-${record.decision}`}>
               <span className="live-top">
-                <Time at={record.at} />
+                <span className="clip">
+                  <Time at={record.at} /> <span className="live-agent">{record.agent}</span>
+                </span>
                 <DecisionBadge decision={record.decision} code={record.code} />
               </span>
               <span className="live-call">
-                {record.agent} <span className="arrow">→</span> {record.system}.
-                <b>{record.operation}</b>
+                <span className="arrow">→</span> {record.system}.<b>{record.operation}</b>
               </span>
             </Link>
           </li>

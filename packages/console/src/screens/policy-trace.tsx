@@ -8,6 +8,8 @@ import { Icon } from '../ui/icon.tsx'
 const failing = (policy: PolicyTrace): readonly ClauseTrace[] =>
   [...policy.scope, ...policy.conditions].filter(({ result }) => result !== 'true')
 
+const outside = ({ scope }: PolicyTrace): boolean => scope.some(({ result }) => result !== 'true')
+
 /** Policies that decided, then those that nearly did, clause by clause with the values they read. */
 export function Policies(props: {
   policies: readonly PolicyTrace[]
@@ -16,7 +18,10 @@ export function Policies(props: {
   const decided = props.policies.filter(
     ({ policyId, outcome }) => outcome !== 'unsatisfied' || props.determining.includes(policyId),
   )
-  const near = props.policies.filter((policy) => !decided.includes(policy))
+  // The sort keeps the order they came in, nearest first; those made for such a call go before the rest.
+  const near = props.policies
+    .filter((policy) => !decided.includes(policy))
+    .toSorted((a, b) => Number(outside(a)) - Number(outside(b)))
   return (
     <div className="traces">
       {decided.map((policy) => (
@@ -26,7 +31,11 @@ export function Policies(props: {
         <h3 className="traces-near">Near misses, the nearest first: they did not apply</h3>
       )}
       {near.map((policy, i) => (
-        <Trace key={policy.policyId} policy={policy} open={decided.length === 0 && i === 0} />
+        <Trace
+          key={policy.policyId}
+          policy={policy}
+          open={decided.length === 0 && (i === 0 || !outside(policy))}
+        />
       ))}
     </div>
   )

@@ -69,6 +69,7 @@ export function record(
 export function history(network: Network, now: number, count: number): DecisionRecord[] {
   const random = seeded(7)
   const records: DecisionRecord[] = []
+  let strayed = 0
   for (let i = 0; i < count; i++) {
     const at = now - Math.round(((count - i) / count) * 14 * 60_000)
     const flow = network.flows[Math.floor(random() * network.flows.length)]
@@ -76,8 +77,8 @@ export function history(network: Network, now: number, count: number): DecisionR
     const operation = flow.operations[Math.floor(random() * flow.operations.length)] ?? ''
     const call = { agent: flow.from, system: flow.to, operation }
     const dice = random()
-    if (network.name === 'Meridian Bank' && i > count * 0.8 && dice < 0.18) {
-      records.push(record(network, at, astray(i)))
+    if (network.name === 'Meridian Bank' && i > count * 0.75 && dice < 0.3) {
+      records.push(record(network, at, astray(strayed++)))
     } else if (operation === 'placeHold') {
       records.push(
         record(network, at, {
@@ -134,8 +135,8 @@ function astray(
     case 3:
       return {
         ...base,
-        system: 'core-banking',
-        operation: 'listTransactions',
+        system: 'feature-store',
+        operation: 'getFeatures',
         code: 'SP_LIMIT_REACHED',
         reasons: ['reads-on-flows'],
       }
