@@ -39,6 +39,8 @@ export interface LiftedSource {
   readonly integers: ReadonlyMap<number, bigint>
 }
 
+const NO_INTEGERS: ReadonlyMap<number, bigint> = new Map()
+
 /**
  * The parser's JavaScript binding returns integers as doubles. Integers beyond 2⁵³ are therefore replaced
  * in the text by unused small ones before parsing, and put back by `restoreInteger`.
@@ -52,8 +54,8 @@ export function liftIntegers(source: string, tokens: readonly Token[]): LiftedSo
     if (Number.isSafeInteger(value)) written.add(value)
     else large.push(token)
   }
+  if (large.length === 0) return { source, integers: NO_INTEGERS }
   const integers = new Map<number, bigint>()
-  if (large.length === 0) return { source, integers }
   let text = ''
   let at = 0
   let next = Number.MAX_SAFE_INTEGER

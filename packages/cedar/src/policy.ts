@@ -6,7 +6,7 @@ import { recordOf } from './operators.ts'
 import type { Env } from './operators.ts'
 import type { ConditionEst, ExprEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
 import type { Pool } from './pool.ts'
-import { EntityRef } from './value.ts'
+import type { EntityRef } from './value.ts'
 
 /** One side of a policy's scope. */
 export type Scope =
@@ -56,9 +56,9 @@ export function compilePolicy(
     alone: Object.freeze([id]),
     order,
     id,
-    principal: scopeOf(est.principal),
-    action: scopeOf(est.action),
-    resource: scopeOf(est.resource),
+    principal: scopeOf(est.principal, pool),
+    action: scopeOf(est.action, pool),
+    resource: scopeOf(est.resource, pool),
     conditions: est.conditions,
     integers,
     annotations: annotationsOf(est),
@@ -77,12 +77,17 @@ export function holds(policy: CompiledPolicy, env: Env): boolean {
 const asWhen = ({ kind, body }: ConditionEst): ExprEst =>
   kind === 'when' ? body : { '!': { arg: body } }
 
+const NO_ANNOTATIONS: Readonly<Record<string, string>> = Object.freeze({})
+
 function annotationsOf(est: PolicyEst): Readonly<Record<string, string>> {
   const entries = Object.entries(est.annotations ?? {})
+  if (entries.length === 0) return NO_ANNOTATIONS
   return Object.freeze(Object.fromEntries(entries.map(([key, value]) => [key, value ?? ''])))
 }
 
-function scopeOf(est: ScopeEst): Scope {
+function scopeOf(est: ScopeEst, pool: Pool): Scope {
+  const refOf = ({ type, id }: UidEst): EntityRef => pool.entity(type, id)
+
   const inside = (uids: readonly UidEst[], type?: string): Scope => {
     const entities = uids.map(refOf)
     return type === undefined ? { kind: 'in', entities } : { kind: 'in', entities, type }
@@ -105,8 +110,6 @@ function scopeOf(est: ScopeEst): Scope {
   }
   throw new SallyportError('SP_CEDAR_UNSUPPORTED', 'a policy has a scope of an unknown form')
 }
-
-const refOf = ({ type, id }: UidEst): EntityRef => new EntityRef(type, id)
 
 /** Whether one side of the scope admits an entity; scopes cannot fail. */
 export function admits(scope: Scope, entity: EntityRef, env: Env): boolean {

@@ -1,14 +1,25 @@
 import type { Compiled } from './code.ts'
+import { EntityRef } from './value.ts'
 
 /** Parts of an expression that are looked at to find its like: longer ones are rarely written twice. */
 const MAX_PARTS = 48
 
 /**
- * Compiled expressions that the policies of one set share. Sets repeat themselves (`context.input.amount`, the links of
+ * Entities and compiled expressions that the policies of one set share. Sets repeat themselves (`context.input.amount`, the links of
  * a template), and what is shared stays in the processor's caches.
  */
 export class Pool {
+  readonly #entities = new Map<string, { type: string; refs: Map<string, EntityRef> }>()
   readonly #expressions = new Map<string, Compiled>()
+
+  /** One object for all mentions of an entity, and one text for all of its type. */
+  entity(type: string, id: string): EntityRef {
+    let ids = this.#entities.get(type)
+    if (ids === undefined) this.#entities.set(type, (ids = { type, refs: new Map() }))
+    let ref = ids.refs.get(id)
+    if (ref === undefined) ids.refs.set(id, (ref = new EntityRef(ids.type, id)))
+    return ref
+  }
 
   /** The compiled form of an expression that means the same wherever it stands. */
   expression(expr: object, compile: () => Compiled): Compiled {
