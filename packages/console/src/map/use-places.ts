@@ -29,6 +29,7 @@ export function usePlaces(key: string, input: LayoutInput): Places {
       setPlaces(kept)
       worker.terminate()
     })
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- workers have none
     worker.postMessage(input)
     return () => worker.terminate()
     // The signature stands for `input`: links alone move nothing.

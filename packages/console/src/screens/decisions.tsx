@@ -157,6 +157,7 @@ function Rows(props: {
   const [, navigate] = useLocation()
   const box = useRef<HTMLDivElement>(null)
   const cursor = useRef(0)
+  // oxlint-disable-next-line react/incompatible-library -- that is with the React Compiler, which this build does not use
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => box.current,
