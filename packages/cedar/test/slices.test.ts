@@ -64,6 +64,22 @@ describe('the memo of slices', () => {
     assert.ok(found.length > 128, `${found.length} kept`)
   })
 
+  it('looks at each of the three numbers', () => {
+    for (const place of [0, 1, 2]) {
+      const memo = new SliceMemo(4)
+      const at = (n: number): [number, number, number] => {
+        const key: [number, number, number] = [7, 7, 7]
+        key[place] = n
+        return key
+      }
+      // A memo of four entries has one set: every key is compared with every other.
+      const kept = [1, 2, 3, 4].map((n) => ({ n, slice: slice() }))
+      for (const { n, slice: each } of kept) memo.put(...at(n), each)
+      for (const { n, slice: each } of kept) assert.equal(memo.get(...at(n)), each)
+      assert.equal(memo.get(...at(5)), undefined)
+    }
+  })
+
   it('keeps what is used while a flood of others passes', () => {
     const memo = new SliceMemo(256)
     const hot = slice()
