@@ -36,7 +36,7 @@ export interface Trial {
   readonly changes: readonly Change[]
 }
 
-export interface Change {
+interface Change {
   readonly put: readonly EntityJson[]
   readonly remove: readonly EntityUid[]
 }
