@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { declarationWith } from '../../packages/control/test/support/declaration.ts'
-import { TestPlane } from '../../packages/control/test/support/network.ts'
-import type { Answer, Peer } from '../../packages/control/test/support/network.ts'
+import { Peer, TestPlane } from '../../packages/control/test/support/network.ts'
+import type { Answer } from '../../packages/control/test/support/network.ts'
 import type { Signer } from '../../packages/control/test/support/signer.ts'
 
 let plane: TestPlane
@@ -68,5 +68,24 @@ describe('a hijacked agent that wears its approvers out', () => {
     assert.equal((await approvals.list({ status: 'pending' })).length, before)
     // Another call is another question.
     assert.notEqual((await ask(902, other)).body['approvalId'], id)
+  })
+})
+
+describe('a quarantined instance', () => {
+  it('does not come back under a token that was made before its quarantine', async () => {
+    const { quarantine } = plane.control.context
+    const bad = await plane.enrol('agent', 'analyst')
+    const bystander = await plane.enrol('agent', 'flagger')
+    const kept = await plane.token('agent', 'analyst')
+    const others = await plane.token('agent', 'flagger')
+    await quarantine.quarantine({ subject: bad.spiffeId, reason: 'hijacked', by: 'alice' })
+    const answer = await new Peer(plane).enrol(kept)
+    assert.equal(answer.status, 403, JSON.stringify(answer.body))
+    assert.equal(answer.body['code'], 'SP_QUARANTINED')
+    assert.equal((await bad.renew()).status, 403)
+    // Who makes a token now knows of the quarantine; and no other agent is affected.
+    assert.equal((await new Peer(plane).enrol(await plane.token('agent', 'analyst'))).status, 200)
+    assert.equal((await new Peer(plane).enrol(others)).status, 200)
+    assert.equal((await bystander.renew()).status, 200)
   })
 })

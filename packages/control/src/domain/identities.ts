@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { newId, sha256Hex, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { agentId, gatewayId, kindOf, publicKeyFromCsr, serviceId } from '@sallyport/spiffe'
@@ -145,12 +146,23 @@ async function enrol(
     .where('hash', '=', secretHash('join', token))
     .where('used_at', 'is', null)
     .where('expires_at', '>', now)
-    .returning(['hash', 'kind', 'name', 'created_by'])
+    .returning(['hash', 'kind', 'name', 'created_by', 'expires_at'])
     .executeTakeFirst()
   if (!spent) throw badToken()
   const { kind, name } = spent
   checkDeclared(deps, kind, name)
   if (kind === 'agent' && agentIsCut(deps.quarantine, trustDomain, name)) throw quarantined()
+  // Whoever made the token did not know: what is cut off must not come back under a token that it has kept.
+  const siblings = `spiffe://${trustDomain}/${kind}/${name}/`
+  const since = spent.expires_at - TOKEN_MS
+  const cutSince = await tx
+    .selectFrom('quarantines')
+    .select('id')
+    .where('released_at', 'is', null)
+    .where('at', '>=', since)
+    .where(sql<boolean>`starts_with(subject, ${siblings})`)
+    .executeTakeFirst()
+  if (cutSince) throw quarantined()
   const instance = newId('i', now).slice(2)
   const spiffeId =
     kind === 'gateway'
