@@ -10,6 +10,7 @@ export interface Sparse {
   readonly policies: readonly { readonly id: string; readonly source: string }[]
   readonly set: PolicySet
   readonly loadMs: number
+  readonly loadCpuMs: number
 }
 
 /** `count` policies; each is for one team, and reads two members of the context and an attribute. */
@@ -20,8 +21,11 @@ export async function sparseSet(count: number, sliceMemo?: number): Promise<Spar
 when { context.input.amount <= ${100_000 + i} && context.risk < 70 && resource.owner == "o${i % 7}" };`,
   }))
   const started = performance.now()
+  const before = process.cpuUsage()
   const set = await loadPolicySet({ policies, ...(sliceMemo === undefined ? {} : { sliceMemo }) })
-  return { policies, set, loadMs: performance.now() - started }
+  const loadMs = performance.now() - started
+  const { user, system } = process.cpuUsage(before)
+  return { policies, set, loadMs, loadCpuMs: (user + system) / 1000 }
 }
 
 /** 2,000 requests, no two of the same agent, that the policies of `hot` teams decide, one policy each. */
