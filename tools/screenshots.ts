@@ -70,8 +70,11 @@ try {
     .first()
     .click()
   await page.waitForURL((url) => !url.pathname.startsWith('/enrol'), { timeout: 20_000 })
-  await sleep(Number(process.env.SHOT_WAIT_MS ?? 90_000))
+  await sleep(Number(process.env.SHOT_WAIT_MS ?? 60_000))
   const origin = new URL(link).origin
+  // The demo's attack shows on most screens.
+  for (let i = 0; i < 90 && !(await anyIncident(page)); i++) await sleep(1000)
+  await sleep(3000)
   for (const [name, path] of [
     ['overview', '/'],
     ['decisions', '/decisions'],
@@ -113,6 +116,13 @@ try {
 } finally {
   await browser.close()
   demo.kill('SIGINT')
+}
+
+async function anyIncident(page: Page): Promise<boolean> {
+  return page.evaluate(async () => {
+    const answer = await fetch('/api/incidents')
+    return ((await answer.json()) as unknown[]).length > 0
+  })
 }
 
 async function open(page: Page, list: string, selector: string, name: string): Promise<void> {

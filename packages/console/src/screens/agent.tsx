@@ -4,7 +4,7 @@ import { Link } from 'wouter'
 import { useResource } from '../api/resource.ts'
 import { useSession } from '../api/session.ts'
 import type { AgentInfo, Instance, NetworkInfo, Quarantine } from '../api/types.ts'
-import { count, instanceName } from '../lib/format.ts'
+import { count, dateTime, instanceName } from '../lib/format.ts'
 import { whyNotContain } from '../lib/may.ts'
 import { Badge, Criticality, Risk } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
@@ -20,7 +20,6 @@ import {
   sentence,
   Skeleton,
   Tags,
-  Time,
 } from '../ui/parts.tsx'
 import { AgentState } from './agents.tsx'
 import { QuarantineDialog } from './quarantine-dialog.tsx'
@@ -183,7 +182,6 @@ function Instances(props: {
                 <th scope="col">State</th>
                 <th scope="col">Risk</th>
                 <th scope="col">Expires in</th>
-                <th scope="col">Last seen</th>
                 <th scope="col">
                   <span className="sr-only">Acts</span>
                 </th>
@@ -195,8 +193,7 @@ function Instances(props: {
                   <th scope="row" title={instance.spiffeId}>
                     {instanceName(instance.spiffeId)}
                     <span className="cell-note nowrap" title={`Serial ${instance.serial}`}>
-                      since <Time at={instance.firstSeen} />, certificate{' '}
-                      <span className="mono">{instance.serial.slice(0, 12)}…</span>
+                      certificate <span className="mono">{instance.serial.slice(0, 12)}…</span>
                     </span>
                   </th>
                   <td>
@@ -209,15 +206,18 @@ function Instances(props: {
                         Running
                       </Badge>
                     )}
+                    <span
+                      className="cell-note nowrap"
+                      title={`First seen ${dateTime(instance.firstSeen)} UTC`}
+                    >
+                      seen <Ago at={instance.lastSeen} />
+                    </span>
                   </td>
                   <td>
                     <Risk score={instance.risk} />
                   </td>
                   <td className="nowrap">
                     <Countdown at={instance.notAfter} done="expired" />
-                  </td>
-                  <td className="muted nowrap">
-                    <Ago at={instance.lastSeen} />
                   </td>
                   <td className="right">
                     {!instance.quarantined && props.onQuarantine && (

@@ -176,7 +176,7 @@ function CallFacts({
           ],
           [
             'Instance',
-            <span key="i" title={record.instance}>
+            <span key="i" className="instance" title={record.instance}>
               {instanceName(record.instance)}
             </span>,
           ],

@@ -93,7 +93,11 @@ export function IncidentPage({ id }: { id: string }): ReactNode {
                 ],
                 [
                   'Instance',
-                  instanceName(data.subject) === data.subject ? 'all' : instanceName(data.subject),
+                  <span key="i" className="instance" title={data.subject}>
+                    {instanceName(data.subject) === data.subject
+                      ? 'all'
+                      : instanceName(data.subject)}
+                  </span>,
                 ],
                 ['Highest risk', <Risk key="r" score={data.risk} />],
                 ['Lasted', <Lasted key="l" incident={data} />],
