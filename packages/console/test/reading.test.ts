@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { readExplanation } from '../src/lib/explanation.ts'
-import { money, moneyOf } from '../src/lib/money.ts'
+import { moneyOf } from '../src/lib/money.ts'
 import { elapsed, milestonesOf, stepsOf } from '../src/lib/timeline.ts'
 
 describe('explanations as gateways send them', () => {
@@ -73,6 +73,9 @@ describe('explanations as gateways send them', () => {
     )
   })
 })
+
+const money = (amount: unknown, currency: unknown): string | undefined =>
+  moneyOf('amount', { amount, currency })
 
 describe('money', () => {
   it('has the decimal point where ISO 4217 puts it', () => {

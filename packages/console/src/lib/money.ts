@@ -14,7 +14,7 @@ const KNOWN = new Set(Intl.supportedValuesOf('currency'))
  *   what is in daily use, and know currencies of the past) put the decimal point in different places: a reading that may
  *   be wrong a hundredfold is worse than none
  */
-export function money(amount: unknown, currency: unknown): string | undefined {
+function money(amount: unknown, currency: unknown): string | undefined {
   if (typeof amount !== 'number' || !Number.isSafeInteger(amount)) return undefined
   if (typeof currency !== 'string' || !KNOWN.has(currency)) return undefined
   const format = new Intl.NumberFormat('en-GB', { style: 'currency', currency })

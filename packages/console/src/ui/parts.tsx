@@ -4,6 +4,7 @@ import type { ApiError } from '../api/client.ts'
 import { ago, clockTime, dateTime, duration } from '../lib/format.ts'
 import { useNow } from '../lib/now.ts'
 import { Icon } from './icon.tsx'
+import { Prose } from './prose.tsx'
 
 /** A titled box. */
 export function Panel(props: {
@@ -58,7 +59,7 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
   return (
     <div className="failure" role="alert">
       <p>
-        <Icon name="incident" /> {sentence(error.message)} <code>{error.code}</code>
+        <Icon name="incident" /> <Prose>{sentence(error.message)}</Prose> <code>{error.code}</code>
       </p>
       {error.fix !== undefined && <p className="muted">{error.fix}</p>}
       {retry && (
