@@ -15,6 +15,9 @@ export interface GatewaySettings {
   /** Calls being handled. */
   readonly maxInFlight: number
   readonly maxInFlightPerInstance: number
+  /** Of one instance, refused calls included; the burst is what it may make at once. */
+  readonly maxCallsPerSecond: number
+  readonly maxCallBurst: number
   readonly maxMcpSessionsPerInstance: number
   readonly mcpSessionIdleMs: number
   readonly upstreamConnectTimeoutMs: number
@@ -48,6 +51,8 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxRequestsPerConnection: 100_000,
   maxInFlight: 2048,
   maxInFlightPerInstance: 256,
+  maxCallsPerSecond: 500,
+  maxCallBurst: 1000,
   maxMcpSessionsPerInstance: 16,
   mcpSessionIdleMs: 3_600_000,
   upstreamConnectTimeoutMs: 5000,

@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
+import type { Clock } from '@sallyport/base'
 import { peerOf, tlsFacts } from '@sallyport/transport'
 import type { Pipeline } from '../calls/pipeline.ts'
 import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
 import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
+import { Pace } from '../edge/pace.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Liveness } from '../state/liveness.ts'
@@ -25,6 +27,7 @@ export interface RequestParts {
   readonly liveness: Liveness
   readonly settings: GatewaySettings
   readonly stats: Stats
+  readonly clock: Clock
 }
 
 const OWN = '.sallyport'
@@ -33,10 +36,13 @@ const OWN = '.sallyport'
 export class Requests {
   readonly #parts: RequestParts
   readonly #inFlight = new Map<string, number>()
+  readonly #pace: Pace
   #total = 0
 
   constructor(parts: RequestParts) {
     this.#parts = parts
+    const { maxCallsPerSecond, maxCallBurst } = parts.settings
+    this.#pace = new Pace(maxCallsPerSecond, maxCallBurst, parts.clock)
   }
 
   get inFlight(): number {
@@ -124,6 +130,12 @@ export class Requests {
     if (this.#total >= maxInFlight || own >= maxInFlightPerInstance) {
       throw new Refusal('SP_OVERLOADED', 'too many calls are in flight', {
         status: 503,
+        retryAfterSeconds: 1,
+      })
+    }
+    if (!this.#pace.admits(instance)) {
+      throw new Refusal('SP_OVERLOADED', 'calls come too fast', {
+        status: 429,
         retryAfterSeconds: 1,
       })
     }
