@@ -20,6 +20,18 @@ const PRIVATE = ['/tmp', '/var/tmp']
 const SERVICES = ['/run', '/var/run']
 const TOOLS = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
+/** Of the file system, the folders that a program has for itself: whole names, where they are there. */
+export const ownPlaces = (): string[] => [...real(PRIVATE), ...real(services())]
+
+function services(): string[] {
+  const runtime = process.env['XDG_RUNTIME_DIR']
+  return [...SERVICES, ...(runtime === undefined || runtime === '' ? [] : [runtime])]
+}
+
+const real = (paths: readonly string[]): string[] => [
+  ...new Set(paths.filter((path) => existsSync(path)).map((path) => realpathSync(path))),
+]
+
 /** Where an executable is, by the launcher's own `PATH`, never the program's. */
 export function tool(name: string): string | undefined {
   return toolPath()
@@ -46,8 +58,12 @@ const DROP = [
  * itself, which would not be ended by signals that it does not handle. By its last step nothing but stdio is open.
  */
 const INIT = `
+stop=
+# Said before there is a program to hear it. Afterwards the program hears it itself.
+trap 'stop=yes' TERM
 printf 'ready\\n' >&3
 exec 3>&-
+[ -z "$stop" ] || exit 143
 (exec "$@")
 exit $?
 `
@@ -166,15 +182,10 @@ export function enclosed(way: Way, view: View, program: readonly string[]): read
 function steps({ hide, expose }: View): string[] {
   const mounts = ownMounts()
   const places = hide.flatMap((path) => placesOf(whole(path), mounts))
-  const runtime = process.env['XDG_RUNTIME_DIR']
-  const services = [...SERVICES, ...(runtime === undefined || runtime === '' ? [] : [runtime])]
-  const real = (paths: readonly string[]): string[] => [
-    ...new Set(paths.filter((path) => existsSync(path)).map((path) => realpathSync(path))),
-  ]
   // Another `proc` shows processes of outside.
   const processes = mounts.filter(({ type, path }) => type === 'proc' && path !== '/proc')
   const hidden = [
-    ...real(services),
+    ...real(services()),
     ...processes.map(({ path }) => path).filter((path) => !within(path, '/proc')),
     ...places,
   ]

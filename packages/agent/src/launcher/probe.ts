@@ -7,9 +7,10 @@ import type { AddressInfo, Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { enclosed, tool } from './enclose.ts'
+import { enclosed, ownPlaces, tool } from './enclose.ts'
 import type { Way } from './enclose.ts'
-import { parseMounts, uncovered } from './mounts.ts'
+import type { Mount } from './mounts.ts'
+import { parseMounts, uncovered, within } from './mounts.ts'
 
 /** What was shown to hold of a program started in some way; each with why not. */
 export interface Findings {
@@ -46,7 +47,7 @@ const run = async () => console.log(JSON.stringify({
   gateways: read('/proc/net/ipv6_route').trim().split('\\n').filter((line) => line && !/\\slo$/.test(line)).length,
   addresses: Object.values(require('node:os').networkInterfaces()).flat().filter((one) => !one.internal).length,
   listener: await dial({ host: '127.0.0.1', port: Number(port) }),
-  canary: read(dir + '/canary'),
+  canary: read(dir + '/canary') + read('canary'),
   exposed: read(dir + '/exposed'),
   socket: await dial({ path: dir + '/socket' }),
   disks: attempt(() => readdirSync('/dev'), []).filter((name) => attempt(() => statSync('/dev/' + name).isBlockDevice(), false)),
@@ -68,14 +69,14 @@ export async function probe(way: Way, near: string | undefined): Promise<Finding
   const dir = canaryDir(near)
   const marker = randomBytes(12).toString('hex')
   let arrived = 0
-  const servers = [0, 1].map(() =>
+  const server = (seen: () => void): Server =>
     createServer((socket) => {
-      arrived++
+      seen()
       socket.on('error', () => undefined)
       socket.destroy()
-    }),
-  )
-  const [listener, named] = servers
+    })
+  const listener = server(() => undefined)
+  const named = server(() => arrived++)
   try {
     writeFileSync(join(dir, 'canary'), marker, { mode: 0o600 })
     writeFileSync(join(dir, 'exposed'), marker, { mode: 0o600 })
@@ -90,12 +91,13 @@ export async function probe(way: Way, near: string | undefined): Promise<Finding
     const program = [process.execPath, '-e', INSIDE, String(port), dir, marker]
     const view = { hide: [dir], expose: [join(dir, 'exposed')], cwd: dir }
     const words = enclosed(way, view, [...program, tool('unshare') ?? 'unshare'])
-    const facts: unknown = JSON.parse(await output(words))
+    const facts: unknown = JSON.parse(await output(words, dir))
     return judge(Object(facts), { marker, arrived: () => arrived })
   } catch (error) {
     return nothing(`the probe failed: ${error instanceof Error ? error.message : String(error)}`)
   } finally {
-    for (const server of servers) server.close()
+    listener.close()
+    named.close()
     rmSync(dir, { recursive: true, force: true })
   }
 }
@@ -118,10 +120,9 @@ function canaryDir(near: string | undefined): string {
 }
 
 async function listening(
-  server: Server | undefined,
+  server: Server,
   at: { host: string; port: number } | { path: string },
 ): Promise<number> {
-  if (!server) return 0
   server.listen(at)
   await once(server, 'listening')
   // A TCP listener has an AddressInfo, one with a path its path.
@@ -129,9 +130,10 @@ async function listening(
   return typeof address === 'string' ? 0 : address.port
 }
 
-async function output(words: readonly string[]): Promise<string> {
+async function output(words: readonly string[], cwd: string): Promise<string> {
   const [command = '', ...args] = words
   const child = spawn(command, args, {
+    cwd,
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     timeout: TIMEOUT_MS,
     killSignal: 'SIGKILL',
@@ -169,14 +171,20 @@ function judge(
     facts['addresses'] !== 0 && 'an address remains inside',
     facts['listener'] === 'connected' && 'a listener outside was reached',
   )
-  const writable = writableMounts(facts)
+  const seen = uncovered(parseMounts(String(facts['mounts'])))
+  const reached: unknown[] = Array.isArray(facts['reached']) ? facts['reached'] : []
+  const writable = seen.filter((mount) => takesWriting(mount) && reached.includes(mount.path))
+  const common = ownPlaces().filter(
+    (place) => !seen.some(({ path, source }) => source === 'sallyport' && within(place, path)),
+  )
   const files = first(
     shared('mnt'),
     facts['canary'] !== '' && 'a hidden file was read',
     (facts['socket'] === 'connected' || sent.arrived() > 0) && 'a hidden socket was reached',
     facts['exposed'] !== sent.marker && 'an exposed file was not there',
     !(Array.isArray(facts['disks']) && facts['disks'].length === 0) && 'disks can be opened',
-    writable.length > 0 && `${writable.join(', ')} can be written`,
+    writable.length > 0 && `${writable.map(({ path }) => path).join(', ')} can be written`,
+    common.length > 0 && `${common.join(', ')} is shared with others`,
   )
   const processes = first(
     shared('pid'),
@@ -201,18 +209,6 @@ function own(kind: string): string | undefined {
   }
 }
 
-/** File systems that a path leads to and that take writing, but for those made for this program alone. */
-function writableMounts(facts: Partial<Record<string, unknown>>): string[] {
-  const reached: unknown[] = Array.isArray(facts['reached']) ? facts['reached'] : []
-  return uncovered(parseMounts(String(facts['mounts'])))
-    .filter(
-      ({ path, flags, source, type }) =>
-        flags.includes('rw') &&
-        source !== 'sallyport' &&
-        type !== 'devpts' &&
-        // Single harmless devices.
-        !path.startsWith('/dev/') &&
-        reached.includes(path),
-    )
-    .map(({ path }) => path)
-}
+/** Whether a file system takes writing, but for those made for this program alone and single harmless devices. */
+const takesWriting = ({ path, flags, source, type }: Mount): boolean =>
+  flags.includes('rw') && source !== 'sallyport' && type !== 'devpts' && !path.startsWith('/dev/')
