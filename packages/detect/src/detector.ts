@@ -275,10 +275,12 @@ class BaselineDetector implements Detector {
     const why = this.#surface.grave.get(operation)
     if (why === undefined) return
     const recent = instance.grave
-    recent.push({ at, operation })
+    // Where no flow leads, no sound agent has business; what policy refuses it may have misjudged.
+    recent.push({ at, operation, weight: event.code === 'SP_NO_FLOW' ? 2 : 1 })
     while (recent.length > 8 || at - (recent[0]?.at ?? at) > GRAVE_WINDOW_MS) recent.shift()
     const different = new Set(recent.map((attempt) => attempt.operation)).size
-    if (recent.length < 3 && different < 2) return
+    const weight = recent.reduce((sum, attempt) => sum + attempt.weight, 0)
+    if (weight < 3 && different < 2) return
     raise(
       'forbidden-burst',
       'forbidden-burst',

@@ -28,7 +28,7 @@ const INSTANCE: Shape = {
   records: WINDOW,
   sensitive: WINDOW,
   judged: { start: 'number', calls: 'number', denied: 'number', next: 'number' },
-  grave: [{ at: 'number', operation: 'string' }],
+  grave: [{ at: 'number', operation: 'string', weight: 'number' }],
 }
 const EVIDENCE: Shape = { signal: 'string', points: 'number', at: 'number', text: 'string' }
 

@@ -35,7 +35,7 @@ export interface InstanceState {
   /** Calls and denials of the current minute. */
   readonly judged: { start: number; calls: number; denied: number; next: number }
   /** Times and operations of the latest grave attempts that were denied. */
-  readonly grave: { at: number; operation: string }[]
+  readonly grave: { at: number; operation: string; weight: number }[]
   /** Slot → evidence. */
   readonly evidence: Record<string, Evidence>
 }

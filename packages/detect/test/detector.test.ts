@@ -204,6 +204,24 @@ test('forbidden attempts at personal data and holds are hard signals; one stray 
   assert.ok(detector.risk(ANALYST, time.now).score >= 95)
 })
 
+test('the same attempt outside every flow is hard the second time, refused by policy the third', () => {
+  for (const [code, hardAt] of [
+    ['SP_NO_FLOW', 2],
+    ['SP_DENIED_FORBIDDEN', 3],
+  ] as const) {
+    const { see, time } = setup()
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      time.now += 50
+      const signals = see({ system: 'vault', operation: 'customer', decision: 'deny', code })
+      assert.equal(
+        signals.some(({ hard }) => hard),
+        attempt >= hardAt,
+        `${code}, attempt ${attempt}`,
+      )
+    }
+  }
+})
+
 test('attempts that were answered with `needs` are no denials', () => {
   const { detector, time } = setup()
   const instance = 'spiffe://bank.example/agent/flagger/1'
