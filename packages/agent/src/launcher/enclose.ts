@@ -55,16 +55,11 @@ const DROP = [
 
 /**
  * Process 1 of the namespace: reaps, and ends with the program's own code (128 + n for signal n). It is not the program
- * itself, which would not be ended by signals that it does not handle. By its last step nothing but stdio is open.
+ * itself, which would not be ended by signals that it does not handle. `ready` is said by the process that becomes the
+ * program, so that whoever waits for it can end it at once. Nothing but stdio is open in it then.
  */
 const INIT = `
-stop=
-# Said before there is a program to hear it. Afterwards the program hears it itself.
-trap 'stop=yes' TERM
-printf 'ready\\n' >&3
-exec 3>&-
-[ -z "$stop" ] || exit 143
-(exec "$@")
+(printf 'ready\\n' >&3; exec 3>&-; exec "$@")
 exit $?
 `
 
