@@ -6,7 +6,7 @@ const CLOSE_ON_EXEC = 0o2000000
  * Descriptors above stdio that a child of this process would inherit: those it was itself started with. Node marks what
  * it opens, and of the others only the first few.
  */
-export function strayDescriptors(): number[] {
+function strayDescriptors(): number[] {
   const dir = '/proc/self/fdinfo'
   try {
     return readdirSync(dir)
