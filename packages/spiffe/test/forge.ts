@@ -50,8 +50,8 @@ export interface Recipe {
   readonly tamper?: boolean
 }
 
-export const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
-export const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
+const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 const HOUR = 3_600_000
 
 const uri = (text: string): Buffer => der(0x86, Buffer.from(text, 'latin1'))

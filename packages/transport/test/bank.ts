@@ -9,7 +9,7 @@ import type { IdentityMaterial } from '../src/index.ts'
 import { forge } from '../../spiffe/test/forge.ts'
 import type { Forged, Recipe } from '../../spiffe/test/forge.ts'
 
-export const TRUST_DOMAIN = 'bank.test'
+const TRUST_DOMAIN = 'bank.test'
 export const root: RootMaterial = createRoot({ trustDomain: TRUST_DOMAIN, ttlSeconds: 86_400 })
 const issuer = createIssuer({ certificatePem: root.certificatePem, privateKey: root.privateKeyPem })
 
