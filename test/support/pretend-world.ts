@@ -1,12 +1,13 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
 import { createClient, createService } from '@sallyport/agent'
 import type { AgentClient, Service, ServiceHandler } from '@sallyport/agent'
 import { loadDeclaration } from '@sallyport/network'
 import type { Settings } from '@sallyport/network'
-import { agentId, serviceId } from '@sallyport/spiffe'
-import { IdentityHolder } from '@sallyport/transport'
+import { agentId, kindOf, serviceId } from '@sallyport/spiffe'
+import { IdentityHolder, mtlsConnect } from '@sallyport/transport'
 import { target } from '../../packages/cli/src/commands/planes.ts'
 import { textOf } from '../../packages/cli/src/shape.ts'
 import { selfCommand, supervise } from '../../packages/cli/src/supervise.ts'
@@ -93,12 +94,25 @@ export class PretendWorld {
   }
 
   /** An instance of any agent. */
-  caller(agent: string, instance: string, ttlSeconds: number = 600): AgentClient {
-    const id = agentId(this.plane.trustDomain, agent, instance)
-    const holder = new IdentityHolder(this.plane.issue(id, ttlSeconds))
+  caller(agent: string, instance: string, ttlSeconds?: number): AgentClient {
+    const holder = this.identity(agent, instance, ttlSeconds)
     const client = createClient({ identity: { holder }, gateway: target(this.#address) })
     this.#clients.push(client)
     return client
+  }
+
+  /** A socket to the gateway with which to say whatever one likes. */
+  connect(instance: string, ttlSeconds?: number): Promise<TLSSocket> {
+    return mtlsConnect({
+      identity: this.identity('clerk', instance, ttlSeconds),
+      target: target(this.#address),
+      expect: ({ id }) => kindOf(id)?.kind === 'gateway',
+    })
+  }
+
+  identity(agent: string, instance: string, ttlSeconds: number = 600): IdentityHolder {
+    const id = agentId(this.plane.trustDomain, agent, instance)
+    return new IdentityHolder(this.plane.issue(id, ttlSeconds))
   }
 
   async stop(): Promise<void> {

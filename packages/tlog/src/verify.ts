@@ -62,7 +62,15 @@ export async function verifyLog(options: VerifyOptions): Promise<Verification> {
     const notes = files.includes(CHECKPOINT_FILE)
       ? splitNotes(await storage.read(CHECKPOINT_FILE))
       : []
-    checkpoints = notes.map((note) => parseCheckpoint(note.toString(), publicKey, origin))
+    checkpoints = notes.flatMap((note) => {
+      try {
+        return [parseCheckpoint(note.toString(), publicKey, origin)]
+      } catch (error) {
+        // One that a full disk or a kill cut short is a problem, and no reason to leave the records unread.
+        problems.push(problemOf(error))
+        return []
+      }
+    })
     for (const [i, checkpoint] of checkpoints.entries()) {
       if (checkpoint.size <= (checkpoints[i - 1]?.size ?? 0)) {
         problems.push({
@@ -108,10 +116,7 @@ export async function verifyLog(options: VerifyOptions): Promise<Verification> {
       })
     }
   } catch (error) {
-    problems.push({
-      code: errorCode(error),
-      message: error instanceof Error ? error.message : String(error),
-    })
+    problems.push(problemOf(error))
   }
   const ok = problems.length === 0
   const signed = checkpoints.at(-1)?.size ?? 0
@@ -122,6 +127,13 @@ export async function verifyLog(options: VerifyOptions): Promise<Verification> {
     checkpoints: checkpoints.length,
     statement: ok ? statement(tree.size, signed, held) : 'not verified',
     problems,
+  }
+}
+
+function problemOf(error: unknown): Problem {
+  return {
+    code: errorCode(error),
+    message: error instanceof Error ? error.message : String(error),
   }
 }
 

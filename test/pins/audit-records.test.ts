@@ -1,0 +1,93 @@
+/** The members of every kind of audit record, as frozen text: a log outlives the code that wrote it. */
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import test from 'node:test'
+import { RefusedError } from '@sallyport/agent'
+import type { AgentClient } from '@sallyport/agent'
+import type { AuditRecord } from '@sallyport/wire'
+import { readLog } from '../support/audit.ts'
+import { Ledger } from '../support/ledger.ts'
+import { World } from '../support/world.ts'
+
+const NETWORK = join(import.meta.dirname, '../support/declaration/network.yaml')
+const BASE = 'at gateway kind v'
+const DECISION = `${BASE} agent code decision declarationDigest errors id input instance labels needs operation peer reasons requestHash revision risk stateDigest system`
+
+/** What is recorded, by what it is about → its members. */
+const PINNED: Readonly<Record<string, string>> = {
+  'decision allow': DECISION,
+  'decision allow, approved': `${DECISION} approvalId`,
+  'decision deny': `${DECISION} why`,
+  'decision needs': `${DECISION} why approvalId`,
+  outcome: `${BASE} bytesOut decisionId durationMs released result status`,
+  labels: `${BASE} added decisionId instance`,
+  'approval-used': `${BASE} approvalId approvers decisionId statements`,
+  'event gateway-started': `${BASE} event facts`,
+  'event bundle-accepted': `${BASE} event facts`,
+  'event quarantine-applied': `${BASE} event facts subject`,
+  'event request-refused': `${BASE} code event facts subject`,
+}
+
+const sorted = (members: Iterable<string>): string => [...members].toSorted().join(' ')
+
+function aboutOf(record: AuditRecord): string {
+  if (record.kind === 'event') return `event ${record.event}`
+  if (record.kind !== 'decision') return record.kind
+  const approved = record.decision === 'allow' && record.approvalId !== undefined
+  return `decision ${record.decision}${approved ? ', approved' : ''}`
+}
+
+async function refusal(call: Promise<unknown>): Promise<RefusedError> {
+  try {
+    await call
+  } catch (error) {
+    if (error instanceof RefusedError) return error
+    throw error
+  }
+  throw new Error('the call was not refused')
+}
+
+test('the members of every kind of record', async (t) => {
+  const ledger = new Ledger()
+  const world = await World.start({ port: 7540, networkFile: NETWORK, services: ledger.services })
+  t.after(() => world.stop())
+  const operator = await world.operator()
+  const clerk = await world.caller('clerk')
+  t.after(() => clerk.close())
+  const post = (amount: unknown, approval?: string): ReturnType<AgentClient['request']> =>
+    clerk.request({
+      ...{ method: 'POST', path: '/ledger/v1/entries' },
+      // Some of them are no amounts at all.
+      body: { ref: 'r', amount: amount as number },
+      ...(approval === undefined ? {} : { approval }),
+    })
+  await post(1)
+  await clerk.mcp('desk').callTool('read_note', { ref: 'r' })
+  await refusal(post(90_000))
+  await refusal(post('many'))
+  const [need] = (await refusal(post(5000))).needs ?? []
+  assert.ok(need?.approval)
+  await operator.decidePending()
+  await clerk.awaitApproval(need.approval, { timeoutMs: 5000 })
+  await post(5000, need.approval)
+  await world.admin.post('/api/quarantine', { subject: clerk.instance, reason: 'to be recorded' })
+  await world.gateway.stop()
+
+  const { all, ok, statement } = await readLog(world.gatewayDir)
+  assert.ok(ok, statement)
+  const seen = new Set<string>()
+  for (const record of all) {
+    const about = aboutOf(record)
+    const members = PINNED[about]
+    assert.ok(members, `${about} is not pinned: ${sorted(Object.keys(record))}`)
+    assert.equal(sorted(Object.keys(record)), sorted(members.split(' ')), about)
+    seen.add(about)
+    assert.equal(record.v, 1)
+    if (record.kind === 'decision') {
+      assert.equal(sorted(Object.keys(record.peer)), 'serial', about)
+      assert.equal(sorted(Object.keys(record.revision)), 'epoch n')
+      assert.equal(sorted(Object.keys(record.input ?? {})), 'ct iv k')
+    }
+  }
+  assert.equal(sorted(seen), sorted(Object.keys(PINNED)))
+})
