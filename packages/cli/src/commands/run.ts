@@ -2,10 +2,12 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { launchAgent } from '@sallyport/agent'
 import { adminClient } from '../admin.ts'
+import type { AdminClient } from '../admin.ts'
+import { followEvents } from '../events.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption } from '../options.ts'
-import { members, textOf } from '../shape.ts'
+import { list, members, textOf } from '../shape.ts'
 import { stopSignal } from '../supervise.ts'
 import { target } from './planes.ts'
 
@@ -41,6 +43,8 @@ export function addRun(program: Command): void {
           await admin.post('/api/join-tokens', { kind: 'agent', name: options.as }),
         )
         const { network } = members(await admin.get('/api/network'))
+        const trustDomain = textOf(members(network).trustDomain)
+        const before = new Set(await instancesOf(admin, options.as))
         const [program_ = '', ...args] = command
         const exited = Promise.withResolvers<number>()
         const launched = await launchAgent({
@@ -50,7 +54,7 @@ export function addRun(program: Command): void {
           env: {
             SALLYPORT_JOIN_TOKEN: textOf(token.token),
             SALLYPORT_ROOTS: join(data, 'trust', 'ca.pem'),
-            SALLYPORT_TRUST_DOMAIN: textOf(members(network).trustDomain),
+            SALLYPORT_TRUST_DOMAIN: trustDomain,
           },
           runDir: join(data, 'run', `${options.as}-${process.pid}`),
           gateway: target(options.gateway),
@@ -65,9 +69,27 @@ export function addRun(program: Command): void {
         const how =
           net && files && processes ? 'enforced' : `not enforced (${launched.reason ?? 'unknown'})`
         out.note(`${options.as}: pid ${launched.pid}, network: ${how}`)
+        // The segment layer of a quarantine: the gateway and the control plane refuse it anyway, and now nothing reaches them.
+        const whole = `spiffe://${trustDomain}/agent/${options.as}`
+        const events = followEvents(data, (event, value) => {
+          if (event !== 'quarantine') return
+          const subject = textOf(members(value.quarantine).subject ?? value.subject)
+          // Of instances that started at the same moment, the launcher cannot tell its own: it cuts rather than not.
+          const mine = subject.startsWith(`${whole}/`) && !before.has(subject)
+          if (subject !== whole && !mine) return
+          launched.cut()
+          out.note(`${options.as}: quarantined; its ways out are closed`)
+        })
         const code = await Promise.race([exited.promise, stopSignal().then(() => undefined)])
+        events.stop()
         await launched.stop()
         process.exitCode = code ?? 0
       },
     )
+}
+
+/** Instances of an agent that the control plane knows. */
+async function instancesOf(admin: AdminClient, agent: string): Promise<string[]> {
+  const known = members(await admin.get(`/api/agents/${encodeURIComponent(agent)}`))
+  return list(known.instances).map((instance) => textOf(members(instance).spiffeId))
 }

@@ -1,6 +1,9 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { SallyportError } from '@sallyport/base'
 import { launchAgent } from '@sallyport/agent'
 import type { Launched } from '@sallyport/agent'
 import { initTrust } from '@sallyport/control'
@@ -13,7 +16,7 @@ import type { Planes } from '../commands/planes.ts'
 import { list, members, numberOf, textOf } from '../shape.ts'
 import { jsonLine, supervise } from '../supervise.ts'
 import type { Supervised } from '../supervise.ts'
-import { followEvents } from './events.ts'
+import { followEvents } from '../events.ts'
 import type { DemoOptions, DemoReport } from './options.ts'
 import { tally } from './tally.ts'
 
@@ -35,6 +38,10 @@ export interface Demo {
 /** Starts control plane, services, gateway and agents of Meridian Bank as processes of their own. */
 export async function startDemo(options: DemoOptions): Promise<Demo> {
   const { data, note } = options
+  // Before anything is wiped: another demo may be running on these very ports and this very directory.
+  for (const port of [options.consolePort, target(PLANE).port, target(GATEWAY).port]) {
+    await freePort(port)
+  }
   rmSync(data, { recursive: true, force: true })
   mkdirSync(data, { recursive: true, mode: 0o711 })
   const plan = planDemo({
@@ -310,5 +317,22 @@ async function report(run: {
     network: run.network,
     simulatedOperator: options.headless,
     quorum: run.quorum,
+  }
+}
+
+/** @throws SallyportError `SP_CONFIG_PORT_TAKEN` */
+async function freePort(port: number): Promise<void> {
+  const server = createServer()
+  try {
+    server.listen(port, '127.0.0.1')
+    await once(server, 'listening')
+  } catch (cause) {
+    throw new SallyportError('SP_CONFIG_PORT_TAKEN', `port ${port} is taken`, {
+      detail: cause instanceof Error ? cause.message : String(cause),
+      fix: 'end the other demo, or whatever else listens there',
+      cause,
+    })
+  } finally {
+    server.close()
   }
 }

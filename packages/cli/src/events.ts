@@ -1,9 +1,9 @@
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { members } from '../shape.ts'
-import type { Members } from '../shape.ts'
-import { jsonLine } from '../supervise.ts'
+import { members } from './shape.ts'
+import type { Members } from './shape.ts'
+import { jsonLine } from './supervise.ts'
 
 /** Follows the control plane's events over the admin socket (SSE) until `stop` is called; reconnects by itself. */
 export function followEvents(
