@@ -174,7 +174,7 @@ export function enclosed(way: Way, view: View, program: readonly string[]): read
   ]
 }
 
-function steps({ hide, expose }: View): string[] {
+function steps({ hide, expose, cwd }: View): string[] {
   const mounts = ownMounts()
   const places = hide.flatMap((path) => placesOf(whole(path), mounts))
   // Another `proc` shows processes of outside.
@@ -196,14 +196,26 @@ function steps({ hide, expose }: View): string[] {
       !within(path, '/dev') &&
       !(flags.includes('ro') && flags.includes('nodev')),
   )
+  const kept = needed(cwd)
   return [
     ...writable.flatMap((mount) => ['readonly', readOnly(mount), mount.path]),
     ...shown.flatMap(({ from }, i) => ['take', String(i), from]),
+    ...kept.flatMap((path, i) => ['take', `kept${i}`, path]),
     ...real(PRIVATE).flatMap((path) => ['private', path]),
+    // Before anything is hidden: what is hidden below them is covered again.
+    ...kept.flatMap((path, i) => ['put', `kept${i}`, path]),
     ...hidden.flatMap((path) => ['hide', path]),
     ...shown.flatMap(({ to }, i) => ['put', String(i), to]),
     ...hidden.flatMap((path) => ['seal', path]),
   ]
+}
+
+/** What a program cannot start without, where it lies below a folder that becomes private: its folder, and Node's. */
+function needed(cwd: string): string[] {
+  const roots = real(PRIVATE)
+  return [...new Set(real([cwd, dirname(process.execPath)]))].filter((path) =>
+    roots.some((root) => path !== root && within(path, root)),
+  )
 }
 
 function whole(path: string): string {
