@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient, createService, enrol } from '@sallyport/agent'
@@ -14,7 +15,7 @@ import { selfCommand, supervise } from '../../packages/cli/src/supervise.ts'
 import type { Supervised } from '../../packages/cli/src/supervise.ts'
 
 export interface WorldOptions {
-  /** First of three ports on 127.0.0.1: console, plane, gateway. Every test file has its own. */
+  /** First of three ports on 127.0.0.1: console, plane, gateway. Every test has its own, and 50, 100, 150 above it. */
   readonly port: number
   /** A `network.yaml` with quorum 1. */
   readonly networkFile: string
@@ -37,15 +38,16 @@ export class World {
   readonly planeTarget: { readonly host: string; readonly port: number }
   readonly gatewayTarget: { readonly host: string; readonly port: number }
   readonly #options: WorldOptions
+  readonly #port: number
   readonly #services: { readonly service: Service; readonly identity: Identity }[] = []
   readonly #upstreams: string[] = []
   #control: Supervised | undefined
   #gateway: Supervised | undefined
   #link = ''
 
-  private constructor(options: WorldOptions, data: string, trustDomain: string) {
-    const { port } = options
+  private constructor(options: WorldOptions, port: number, data: string, trustDomain: string) {
     this.#options = options
+    this.#port = port
     this.data = data
     this.trustDomain = trustDomain
     this.admin = adminClient(data)
@@ -58,9 +60,10 @@ export class World {
   static async start(options: WorldOptions): Promise<World> {
     const data = mkdtempSync(join(tmpdir(), 'sp-test-'))
     const declaration = await loadDeclaration({ networkFile: options.networkFile })
-    const origin = `http://localhost:${options.port}`
+    const port = await freePorts(options.port)
+    const origin = `http://localhost:${port}`
     await initTrust({ dataDir: data, declaration, rpId: 'localhost', origin })
-    const world = new World(options, data, declaration.network.trustDomain)
+    const world = new World(options, port, data, declaration.network.trustDomain)
     try {
       await world.startControl()
       for (const [name, handler] of Object.entries(options.services)) {
@@ -95,7 +98,8 @@ export class World {
   }
 
   async startControl(): Promise<void> {
-    const { networkFile, port, databaseUrl } = this.#options
+    const { networkFile, databaseUrl } = this.#options
+    const port = this.#port
     const control = supervise({
       name: 'control',
       ...selfCommand(
@@ -176,6 +180,29 @@ export class World {
     if (!('port' in service.address)) throw new Error('no port')
     this.#upstreams.push(`${name}=127.0.0.1:${service.address.port}`)
   }
+}
+
+/** Another run of the same tests may be under way on this machine. A passkey is bound to its port, so it has to be fixed. */
+async function freePorts(first: number): Promise<number> {
+  for (const port of [0, 50, 100, 150].map((above) => first + above)) {
+    const free = await Promise.all([port, port + 1, port + 2].map(isFree))
+    if (free.every(Boolean)) return port
+  }
+  throw new Error(`no free ports from ${first}`)
+}
+
+function isFree(port: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const server = createServer()
+  server.once('error', () => {
+    resolve(false)
+  })
+  server.listen(port, '127.0.0.1', () => {
+    server.close(() => {
+      resolve(true)
+    })
+  })
+  return promise
 }
 
 /** `kill -9`, and waits until it is gone. */
