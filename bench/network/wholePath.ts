@@ -10,6 +10,7 @@ import type { Row } from '../row.ts'
 const TRANSACTIONS = 120_558
 const PAGE = 100
 const WAIT_MS = 300_000
+const QUIET_MS = 10_000
 
 /** The AMLSim sample through the whole path: core banking → gateway → analyst → gateway → case store. */
 export async function benchWholePath(note: (text: string) => void): Promise<Row[]> {
@@ -34,8 +35,14 @@ export async function benchWholePath(note: (text: string) => void): Promise<Row[
     })
     const until = performance.now() + WAIT_MS
     while (demo.lines.count('stream-quiet') === 0 && performance.now() < until) await sleep(500)
-    const seconds = (performance.now() - started) / 1000
-    await sleep(5000)
+    // What is still open is reported once the stream is quiet: done when no more rings come for a while.
+    for (let before = -1, now = demo.lines.count('ring-reported'); now > before;) {
+      await sleep(QUIET_MS)
+      before = now
+      now = demo.lines.count('ring-reported')
+    }
+    const seconds = (performance.now() - started - QUIET_MS) / 1000
+    for (const code of demo.lines.failureCodes()) note(`failed call: ${code}`)
     const report = await demo.finish()
     const read = demo.lines.paymentsRead('pattern-analyst')
     const labels = await readLabels(join(dir, 'nodes.csv'))

@@ -43,6 +43,8 @@ export class RunReport {
   readonly #paymentsRead = new Map<string, number>()
   #approvedHolds = 0
   #failedCalls = 0
+  readonly #failureCodes = new Set<string>()
+  #closing = false
   #attempts = 0
   #refused = 0
   #exposed = 0
@@ -90,6 +92,16 @@ export class RunReport {
   /** How many payments an agent says it has read. */
   paymentsRead(who: string): number {
     return this.#paymentsRead.get(who) ?? 0
+  }
+
+  /** From here on the network is being shut down: what fails now is no failed call. */
+  close(): void {
+    this.#closing = true
+  }
+
+  /** Who failed at what, and how, for each kind of failed call. */
+  failureCodes(): ReadonlySet<string> {
+    return this.#failureCodes
   }
 
   summary(): RunSummary {
@@ -144,7 +156,10 @@ export class RunReport {
         break
       case 'failed-call':
         // Once it is hijacked, being cut off is what is meant to happen to that agent.
-        if (this.#hijack?.who !== fact['who']) this.#failedCalls++
+        if (this.#hijack?.who !== fact['who'] && !this.#closing) {
+          this.#failedCalls++
+          this.#failureCodes.add(`${word(fact['who'])} ${word(fact['what'])} ${word(fact['code'])}`)
+        }
         break
       case 'hijacked':
         this.#hijack ??= { who: word(fact['who']), at: number('at', 0) }

@@ -170,7 +170,8 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
       network,
       async finish() {
         const incidents = await incidentTimes(data).catch(() => [])
-        for (const { launched } of agents) await launched.stop()
+        lines.close()
+        await Promise.all(agents.map(({ launched }) => launched.stop()))
         events.stop()
         await stopAll()
         stops.length = 0

@@ -33,7 +33,7 @@ export class Approvals {
   /**
    * Asks for an approval of exactly this call; the same call asked again has the same open one.
    *
-   * @throws Refusal `SP_APPROVAL_UNAVAILABLE`
+   * @throws Refusal `SP_APPROVAL_UNAVAILABLE`; `SP_APPROVAL_FLOOD` where too many questions of this instance are open
    */
   async request(
     call: Call,
@@ -55,7 +55,9 @@ export class Approvals {
         count: need.count,
         declarationDigest,
       },
+      also: [429],
     })
+    if (answer.status === 429) throw flood()
     const { approvalId } = answer.body
     if (typeof approvalId === 'string' && APPROVAL_ID.test(approvalId)) return approvalId
     throw unavailable(undefined)
@@ -159,6 +161,13 @@ function asSigned(value: JsonValue | undefined): readonly Signed<ApprovalStateme
   if (!shaped) throw unusable(undefined)
   return signed
 }
+
+const flood = (): Refusal =>
+  new Refusal('SP_APPROVAL_FLOOD', 'too many approvals of this agent wait for a person', {
+    status: 429,
+    outcome: 'limited',
+    retryAfterSeconds: 30,
+  })
 
 const unknown = (): Refusal =>
   new Refusal('SP_APPROVAL_UNKNOWN', 'there is no such approval', { status: 404 })
