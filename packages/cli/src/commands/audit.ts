@@ -4,7 +4,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
-import { verifyLog } from '@sallyport/tlog'
+import {
+  inclusionProof,
+  leafHash,
+  parseCheckpoint,
+  verifyInclusion,
+  verifyLog,
+} from '@sallyport/tlog'
 import { decodeRecord } from '@sallyport/wire'
 import type { AuditRecord } from '@sallyport/wire'
 import { EXIT } from '../exit.ts'
@@ -104,6 +110,18 @@ export function addAudit(program: Command): void {
     })
 
   audit
+    .command('prove')
+    .description('prove that a record is under the newest signed checkpoint (RFC 9162)')
+    .argument('<index>')
+    .option('--gateway <id>', 'whose log')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (text: string, options: ShardOptions) => {
+      const out = createOutput(options.json === true)
+      out.data(await prove(findShard(options), text), (value) => JSON.stringify(value, null, 2))
+    })
+
+  audit
     .command('export')
     .description('print every record as NDJSON, verified as it is read')
     .option('--gateway <id>', 'whose log')
@@ -113,6 +131,61 @@ export function addAudit(program: Command): void {
         process.stdout.write(`${JSON.stringify({ index, ...record })}\n`)
       }
     })
+}
+
+interface Proof {
+  readonly origin: string
+  readonly index: number
+  readonly size: number
+  /** The record itself, base64: its leaf is SHA-256(0x00 || record). */
+  readonly record: string
+  /** Sibling hashes from the leaf up, base64. */
+  readonly hashes: readonly string[]
+  /** The signed note that the proof leads to. */
+  readonly checkpoint: string
+}
+
+/** Proves one record offline, from the files, and checks the proof as its reader would before handing it out. */
+async function prove(shard: Shard, text: string): Promise<Proof> {
+  const publicKey = createPublicKey(readFileSync(shard.keyFile))
+  const notes = readFileSync(join(shard.dir, 'checkpoints'), 'utf8').split(
+    /(?<==\n)(?=[^\n]+\n\d+\n)/,
+  )
+  const checkpoint = notes.at(-1) ?? ''
+  const { size, root } = parseCheckpoint(checkpoint, publicKey, shard.origin)
+  const index = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+  const leaves: Buffer[] = []
+  let record: Buffer | undefined
+  await verifyLog({
+    dir: shard.dir,
+    origin: shard.origin,
+    publicKey,
+    onRecord: (at, bytes) => {
+      if (at < size) leaves.push(leafHash(bytes))
+      if (at === index && at < size) record = Buffer.from(bytes)
+    },
+  })
+  if (!record) {
+    throw new SallyportError(
+      'SP_LOG_NO_RECORD',
+      `there is no record \`${text}\` under the checkpoint`,
+      {
+        fix: `give an index from 0 to ${size - 1}`,
+      },
+    )
+  }
+  const hashes = inclusionProof(leaves, index)
+  if (!verifyInclusion(leafHash(record), index, size, hashes, root)) {
+    throw new SallyportError('SP_LOG_TAMPERED', 'the record does not lead to the signed checkpoint')
+  }
+  return {
+    origin: shard.origin,
+    index,
+    size,
+    record: record.toString('base64'),
+    hashes: hashes.map((hash) => hash.toString('base64')),
+    checkpoint,
+  }
 }
 
 /** Reads the log by verifying it: nothing is printed that does not hash to what was written. */
