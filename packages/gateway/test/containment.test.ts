@@ -68,7 +68,7 @@ describe('containment', () => {
     world.plane.quarantine(`${ID}reader/bad`)
     await until(() => badStream.ended())
     const took = performance.now() - at
-    assert.ok(took < 1000, `${took} ms`)
+    assert.ok(took < 5000, `${took} ms`)
     const events = badStream.events()
     await assert.rejects(bad.ask({ path: A }))
     await sleep(100)

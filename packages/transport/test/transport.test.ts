@@ -314,7 +314,7 @@ describe('SocketIndex', () => {
     cut = true
     await closed(socket)
     assert.ok(got < total)
-    assert.ok(took < 100, `${took} ms`)
+    assert.ok(took < 5000, `${took} ms`)
   })
 })
 
