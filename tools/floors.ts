@@ -16,6 +16,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   segments: 4,
   detect: 4,
   gateway: 5,
+  policy: 5,
   control: 5,
   agent: 5,
   console: 6,
