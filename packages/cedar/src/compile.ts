@@ -237,6 +237,8 @@ function wrongArity(name: string): Compiled {
 function literal(json: unknown, integers: Integers): Value {
   if (typeof json === 'boolean' || typeof json === 'string') return json
   if (typeof json === 'number') return restoreInteger(json, integers)
+  // Out of an AST, which writes only those that a double cannot hold in this way.
+  if (typeof json === 'bigint') return json
   if (typeof json === 'object' && json !== null && '__entity' in json) {
     // The parser's own output for an entity literal.
     const { type, id } = json.__entity as UidEst

@@ -1,4 +1,5 @@
 export * from './types.ts'
+export type { BinaryOperator, Expr, PolicyAst, ScopeAst, Variable } from './ast.ts'
 export { checkPolicies } from './check.ts'
 export { EntityStore } from './entities.ts'
 export type { EntityRecord } from './entities.ts'
@@ -11,7 +12,16 @@ export type {
   PreparedContext,
   TemplateLink,
 } from './policy-set.ts'
+export { renderAst } from './render.ts'
 export { loadSchema } from './schema.ts'
 export type { CedarSchema } from './schema.ts'
+export type {
+  ActionModel,
+  AttributeType,
+  CedarType,
+  EntityTypeModel,
+  RecordType,
+  SchemaTypes,
+} from './schema-types.ts'
 export { splitPolicies } from './split.ts'
 export type { SplitPolicy } from './split.ts'

@@ -1,5 +1,7 @@
 import type { PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
+import { policyAst } from './ast.ts'
+import type { PolicyAst } from './ast.ts'
 import { boundAll, parseAndCheck } from './check.ts'
 import type { Env } from './operators.ts'
 import { recordFromJson, refOf } from './data.ts'
@@ -70,6 +72,8 @@ export interface PolicySet {
   decide(request: DecisionRequest, entities: EntityStore): CedarDecision
   /** The same decision with the trace of every policy that bears on it. */
   explain(request: DecisionRequest, entities: EntityStore): CedarExplanation
+  /** Every policy as an AST, in order, links of templates with their slots filled. Made when first asked for. */
+  policies(): readonly PolicyAst[]
 }
 
 /** @throws SallyportError `SP_CEDAR_VALUE` */
@@ -168,6 +172,7 @@ class Policies implements PolicySet {
   readonly #byId: ReadonlyMap<string, CompiledPolicy>
   readonly #index: PolicyIndex
   readonly #memo: SliceMemo
+  #asts: readonly PolicyAst[] | undefined
   // Reused between decisions, which are synchronous and do not nest.
   readonly #permits: CompiledPolicy[] = []
   readonly #forbids: CompiledPolicy[] = []
@@ -195,6 +200,10 @@ class Policies implements PolicySet {
   explain(request: DecisionRequest, entities: EntityStore): CedarExplanation {
     const env = environment(request, entities)
     return explainPolicies(this.#policies, this.#decide(env), env)
+  }
+
+  policies(): readonly PolicyAst[] {
+    return (this.#asts ??= this.#policies.map(policyAst))
   }
 
   #decide(env: Env): CedarDecision {

@@ -1,8 +1,11 @@
+import { estOf } from './ast.ts'
+import type { Expr, Integers } from './ast.ts'
 import { restoreInteger } from './est.ts'
 import type { ExprEst, UidEst } from './est.ts'
 import type { PatternElement } from './operators.ts'
 import { EXTENSIONS, DATA_CONSTRUCTORS } from './extensions.ts'
 import { renderIp } from './ip.ts'
+import { isLong } from './long.ts'
 import {
   DatetimeValue,
   DecimalValue,
@@ -13,8 +16,6 @@ import {
   SetValue,
 } from './value.ts'
 import type { Value } from './value.ts'
-
-type Integers = ReadonlyMap<number, bigint>
 
 /** How tightly each operator binds; operands of looser ones get parentheses. */
 const BINDING: Readonly<Record<string, number>> = {
@@ -41,6 +42,13 @@ const TIGHTEST = 7
 /** What a minus sign stands before: as tight, and no literal. */
 const SIGN = 6.5
 
+/** An expression of an AST as Cedar text, on one line. */
+export function renderAst(expr: Expr): string {
+  return renderExpr(estOf(expr), NO_INTEGERS)
+}
+
+const NO_INTEGERS: Integers = new Map()
+
 /** An expression as Cedar text. */
 export function renderExpr(expr: ExprEst, integers: Integers): string {
   return new Renderer(integers).render(expr)
@@ -59,7 +67,8 @@ class Renderer {
     const [operator = ''] = Object.keys(expr)
     const text = this.render(expr)
     // `-5` binds as `-` does, and `-(0)` is another expression than the literal `-0`.
-    if (typeof expr['Value'] === 'number' && (expr['Value'] < 0 || binding === SIGN)) {
+    const value = expr['Value']
+    if (isLong(value) && (value < 0 || binding === SIGN)) {
       return binding >= SIGN ? `(${text})` : text
     }
     return (BINDING[operator] ?? TIGHTEST) < binding ? `(${text})` : text
@@ -115,13 +124,15 @@ class Renderer {
         return `${target()}.${operator}(${this.render(right)})`
       default:
         if (EXTENSIONS.has(operator)) return this.#extension(operator, operands as ExprEst[])
-        return `${this.#inside(left, binding)} ${operator} ${this.#inside(right, binding + 1)}`
+        // Comparisons do not chain: `a == b == c` is no Cedar.
+        return `${this.#inside(left, binding === 3 ? 4 : binding)} ${operator} ${this.#inside(right, binding + 1)}`
     }
   }
 
   #extension(name: string, operands: readonly ExprEst[]): string {
     const [first, ...rest] = operands
-    if (first === undefined || (DATA_CONSTRUCTORS.has(name) && rest.length === 0)) {
+    // `offset` is the one method among what data may call.
+    if (first === undefined || (DATA_CONSTRUCTORS.has(name) && name !== 'offset')) {
       return `${name}(${operands.map((operand) => this.render(operand)).join(', ')})`
     }
     const args = rest.map((operand) => this.render(operand)).join(', ')
@@ -138,7 +149,9 @@ class Renderer {
   }
 }
 
-const isWord = (text: string): boolean => /^[A-Za-z_][A-Za-z0-9_]*$/.test(text)
+const RESERVED = new Set('true false if then else in is like has __cedar'.split(' '))
+const isWord = (text: string): boolean =>
+  /^[A-Za-z_][A-Za-z0-9_]*$/.test(text) && !RESERVED.has(text)
 const member = (name: string): string => (isWord(name) ? `.${name}` : `[${renderText(name)}]`)
 
 function pattern(elements: readonly PatternElement[]): string {

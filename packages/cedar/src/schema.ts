@@ -1,31 +1,9 @@
 import { SallyportError } from '@sallyport/base'
 import { boundSchema } from './lex.ts'
 import { parseSchema } from './parser.ts'
+import { qualified, schemaTypes } from './schema-types.ts'
+import type { NamespaceJson, SchemaTypes, TypeJson } from './schema-types.ts'
 import type { EntityJson, EntityUid } from './types.ts'
-
-/** A type of Cedar's JSON schema format, names resolved. */
-interface TypeJson {
-  readonly type: string
-  readonly name?: string
-  readonly element?: TypeJson
-  readonly attributes?: Readonly<Record<string, TypeJson>>
-}
-
-interface NamespaceJson {
-  readonly commonTypes?: Readonly<Record<string, TypeJson>>
-  readonly entityTypes: Readonly<
-    Record<string, { readonly shape?: TypeJson; readonly tags?: TypeJson }>
-  >
-  readonly actions: Readonly<
-    Record<
-      string,
-      {
-        readonly memberOf?: readonly { readonly id: string; readonly type?: string }[]
-        readonly appliesTo?: { readonly context?: TypeJson }
-      }
-    >
-  >
-}
 
 /** Reads data as a schema types it. */
 export interface CedarSchema {
@@ -36,6 +14,8 @@ export interface CedarSchema {
   entities(entities: readonly EntityJson[]): EntityJson[]
   /** The context of a request, made explicit in the same way. */
   context(action: EntityUid, context: Readonly<Record<string, unknown>>): EntityJson['attrs']
+  /** Its entity types and actions, for analysis. @throws SallyportError `SP_CEDAR_UNSUPPORTED` */
+  types(): SchemaTypes
 }
 
 /** @throws SallyportError `SP_CEDAR_INVALID` for a schema that is not one, `SP_CEDAR_LIMIT`, `SP_CEDAR_PARSER` */
@@ -45,12 +25,8 @@ export async function loadSchema(text: string): Promise<CedarSchema> {
   if (answer.type === 'failure') {
     throw new SallyportError('SP_CEDAR_INVALID', `the schema: ${answer.errors[0]?.message ?? ''}`)
   }
-  // The binding's SchemaJson is the same format in looser types.
-  return new Schema(answer.json as unknown as Readonly<Record<string, NamespaceJson>>)
+  return new Schema(answer.json)
 }
-
-const qualified = (namespace: string, name: string): string =>
-  namespace === '' ? name : `${namespace}::${name}`
 
 /** Extension type → the constructor that a bare text stands for. */
 const CONSTRUCTORS: ReadonlyMap<string, string> = new Map([
@@ -65,8 +41,11 @@ class Schema implements CedarSchema {
   readonly #shapes = new Map<string, { shape?: TypeJson; tags?: TypeJson }>()
   readonly #contexts = new Map<string, TypeJson | undefined>()
   readonly #actions: EntityJson[] = []
+  readonly #namespaces: Readonly<Record<string, NamespaceJson>>
+  #types: SchemaTypes | undefined
 
   constructor(namespaces: Readonly<Record<string, NamespaceJson>>) {
+    this.#namespaces = namespaces
     for (const [namespace, body] of Object.entries(namespaces)) {
       for (const [name, type] of Object.entries(body.commonTypes ?? {})) {
         this.#common.set(qualified(namespace, name), type)
@@ -84,6 +63,10 @@ class Schema implements CedarSchema {
         this.#contexts.set(key({ type, id }), action.appliesTo?.context)
       }
     }
+  }
+
+  types(): SchemaTypes {
+    return (this.#types ??= schemaTypes(this.#namespaces))
   }
 
   entities(entities: readonly EntityJson[]): EntityJson[] {
