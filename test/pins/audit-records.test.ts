@@ -11,12 +11,12 @@ import { World } from '../support/world.ts'
 
 const NETWORK = join(import.meta.dirname, '../support/declaration/network.yaml')
 const BASE = 'at gateway kind v'
-const DECISION = `${BASE} agent code decision declarationDigest errors id input instance labels needs operation peer reasons requestHash revision risk stateDigest system`
+const DECISION = `${BASE} agent code decision decidedAt declarationDigest errors id input instance labels needs operation peer reasons requestHash revision risk stateDigest system`
 
 /** What is recorded, by what it is about → its members. */
 const PINNED: Readonly<Record<string, string>> = {
   'decision allow': DECISION,
-  'decision allow, approved': `${DECISION} approvalId`,
+  'decision allow, approved': `${DECISION} approvalId approvers`,
   'decision deny': `${DECISION} why`,
   'decision needs': `${DECISION} why approvalId`,
   outcome: `${BASE} bytesOut decisionId durationMs released result status`,

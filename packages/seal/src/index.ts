@@ -1,2 +1,2 @@
-export { openKeyring } from './keyring.ts'
-export type { Keyring, KeyringOptions, Sealed } from './keyring.ts'
+export { openKeyring, readKeyring } from './keyring.ts'
+export type { Keyring, KeyringOptions, KeyringReader, Sealed } from './keyring.ts'

@@ -49,6 +49,20 @@ export class Journal {
     }
   }
 
+  /** As `open`, and changes nothing: another process may be writing. What it appends meanwhile is not seen. */
+  static async openForReading(dir: string): Promise<{ journal: Journal; entries: Entry[] }> {
+    const path = join(dir, FILE)
+    const file = await open(path, constants.O_RDONLY)
+    try {
+      // A torn tail is a line that is being written.
+      const { entries } = readLines(await file.readFile('utf8'))
+      return { journal: new Journal(path, file), entries }
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
   /**
    * Appends entries as one line and syncs it. After a failure the journal stays failed: what the disk holds is unknown,
    * and a second fsync would report success for pages the first one lost.

@@ -108,6 +108,11 @@ export class Keyring {
    * @throws SallyportError `SP_SEAL_ERASED`, `SP_SEAL_UNKNOWN_KEY`, `SP_SEAL_INVALID`
    */
   async open(sealed: Sealed, aad: string): Promise<Buffer> {
+    return this.openNow(sealed, aad)
+  }
+
+  /** As `open`, at once: opening waits for nothing. */
+  openNow(sealed: Sealed, aad: string): Buffer {
     // Keys stand in this map only once they are durable.
     const entry = this.#keys.get(sealed.k)
     if (!entry) {
@@ -311,6 +316,44 @@ export async function openKeyring(options: KeyringOptions): Promise<Keyring> {
     const naming = first ? unwrapNaming(kek, first) : createSecretKey(randomBytes(32))
     if (!first) await journal.append([wrapNaming(kek, naming)])
     return new Keyring({ kek, clock, maxUses, leaseUses }, journal, naming, entries)
+  } catch (error) {
+    await journal.close()
+    throw error
+  }
+}
+
+/** A keyring that another process owns: it opens values, and changes nothing. */
+export type KeyringReader = Pick<Keyring, 'openNow' | 'close'>
+
+/**
+ * Opens the keyring in `dir` as it is on disk now, to read what was sealed: for auditors and replays, beside a gateway that runs.
+ *
+ * @throws SallyportError `SP_SEAL_KEK`, `SP_SEAL_CORRUPT`, `SP_SEAL_STORAGE` (there is none)
+ */
+export async function readKeyring(
+  options: Pick<KeyringOptions, 'dir' | 'kek'>,
+): Promise<KeyringReader> {
+  const { dir, kek } = options
+  let opened: Awaited<ReturnType<typeof Journal.openForReading>>
+  try {
+    opened = await Journal.openForReading(dir)
+  } catch (cause) {
+    if (cause instanceof SallyportError) throw cause
+    throw new SallyportError('SP_SEAL_STORAGE', 'the keyring cannot be read', {
+      cause,
+      detail: cause instanceof Error ? cause.message : String(cause),
+      fix: 'name the data directory of the gateway that sealed the values',
+    })
+  }
+  const { journal, entries } = opened
+  try {
+    const [first] = entries
+    if (first?.t !== 'naming') {
+      throw new SallyportError('SP_SEAL_CORRUPT', 'the keyring file lacks its beginning')
+    }
+    const lease = { maxUses: MAX_USES, leaseUses: LEASE_USES }
+    const naming = unwrapNaming(kek, first)
+    return new Keyring({ kek, clock: systemClock, ...lease }, journal, naming, entries)
   } catch (error) {
     await journal.close()
     throw error

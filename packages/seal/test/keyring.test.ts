@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
-import { openKeyring } from '../src/index.ts'
+import { openKeyring, readKeyring } from '../src/index.ts'
 import type { Keyring } from '../src/index.ts'
 
 const dirs: string[] = []
@@ -264,4 +264,28 @@ test('a keyring that cannot write refuses, and stays refusing', async () => {
   await assert.rejects(ring.seal('b', text('2'), 'x'), code('SP_SEAL_STORAGE'))
   await assert.rejects(ring.erase('a'), code('SP_SEAL_STORAGE'))
   await assert.rejects(ring.open(sealed, 'x'), code('SP_SEAL_ERASED'))
+})
+
+test('a reader opens what another process sealed, and changes nothing, not even a torn line', async () => {
+  const dir = await freshDir()
+  await withKeyring(dir, async (ring) => {
+    const sealed = await ring.seal('acct-1', text('memo'), 'r1/input')
+    const gone = await ring.seal('acct-2', text('memo'), 'r2/input')
+    await ring.erase('acct-2')
+    const file = join(dir, 'keyring.jsonl')
+    await appendFile(file, '0123456789abcdef [{"t":"ke')
+    const before = await readFile(file)
+    const reader = await readKeyring({ dir, kek })
+    assert.equal(reader.openNow(sealed, 'r1/input').toString(), 'memo')
+    assert.throws(() => reader.openNow(sealed, 'r2/input'), code('SP_SEAL_INVALID'))
+    assert.throws(() => reader.openNow(gone, 'r2/input'), code('SP_SEAL_ERASED'))
+    await reader.close()
+    assert.deepEqual(await readFile(file), before)
+    await assert.rejects(
+      readKeyring({ dir, kek: createSecretKey(randomBytes(32)) }),
+      code('SP_SEAL_KEK'),
+    )
+  })
+  await assert.rejects(readKeyring({ dir: `${dir}-none`, kek }), code('SP_SEAL_STORAGE'))
+  await assert.rejects(readdir(`${dir}-none`))
 })

@@ -66,7 +66,7 @@ const decision = members<DecisionRecord>(
       { group: text(128), source: text(128) },
     ),
   },
-  { approvalId: id, input: sealed, why: sealed },
+  { approvalId: id, decidedAt: integer(), approvers: list(id, 64), input: sealed, why: sealed },
 )
 
 const outcome = members<OutcomeRecord>(

@@ -200,6 +200,10 @@ export interface DecisionRecord extends RecordBase {
   readonly errors: readonly { readonly policyId: string; readonly message: string }[]
   readonly needs: readonly { readonly kind: 'approval'; readonly count: number }[]
   readonly approvalId?: string
+  /** The time that policies read, milliseconds since the epoch; `at` is when it was recorded. Absent in older records. */
+  readonly decidedAt?: number
+  /** Operators whose verified approvals policies read, sorted; absent means none. */
+  readonly approvers?: readonly string[]
   readonly revision: Revision
   readonly declarationDigest: string
   /** SHA-256 hex of the entity state and session state that the decision read. */

@@ -30,7 +30,7 @@ interface Shard {
 }
 
 /** The one shard under the data directory, or the one that `--gateway` names. */
-function findShard(options: ShardOptions): Shard {
+export function findShard(options: Pick<ShardOptions, 'data' | 'gateway'>): Shard {
   const root = join(dataDir(options), 'gateway')
   const ids = existsSync(root)
     ? readdirSync(root).filter((id) => existsSync(join(root, id, 'log')))

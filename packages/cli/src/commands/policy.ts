@@ -4,9 +4,11 @@ import { explainText } from '../explain.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption, jsonOption } from '../options.ts'
+import { addReplay } from './policy/replay.ts'
 
 export function addPolicy(program: Command): void {
   const policy = program.command('policy').description('understand policy decisions')
+  addReplay(policy)
 
   policy
     .command('explain')

@@ -120,6 +120,8 @@ export class Recorder {
       errors: outcome.errors.map(({ policyId, message }) => ({ policyId, message: clip(message) })),
       needs: outcome.needs,
       ...(approvalId === undefined ? {} : { approvalId }),
+      decidedAt: call.time,
+      ...(call.evidence.approvals.length === 0 ? {} : { approvers: call.evidence.approvals }),
       revision: enforced.revision,
       declarationDigest: enforced.decider.digest,
       stateDigest: enforced.decider.stateDigest(call, session),

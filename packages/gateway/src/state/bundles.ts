@@ -16,6 +16,7 @@ import type {
 } from '@sallyport/wire'
 import { routesOf } from '../adapters/http.ts'
 import type { Route } from '../adapters/http.ts'
+import { keepDeclaration } from './declarations.ts'
 import { readJsonFile, writeDurably } from './files.ts'
 
 /** What calls are decided by, all of one revision. */
@@ -193,6 +194,8 @@ export class Bundles {
         const wanted = this.#wanted
         if (!wanted || this.#enforced?.decider.digest === wanted.declarationDigest) return
         const decider = await createDecider({ declaration: wanted.declaration })
+        // INVARIANT: kept before anything is decided by it, so that every recorded decision can be decided again.
+        await keepDeclaration(this.#options.dataDir, decider.digest, wanted.declaration)
         if (this.#wanted?.declarationDigest !== wanted.declarationDigest) continue
         this.#enforce(this.#wanted, decider)
         this.heartbeat()
