@@ -4,6 +4,7 @@ import { sharing } from './policy/shared.ts'
 import { hotRequests, sparseSet } from './policy/sparse.ts'
 import type { Sparse } from './policy/sparse.ts'
 import { percentileOf, timeDecisions } from './policy/timing.ts'
+import { whole } from './policy/whole.ts'
 import { statefulOracle } from '../packages/cedar/test/oracle.ts'
 import { bounded, median, stated } from './row.ts'
 import type { Row } from './row.ts'
@@ -13,12 +14,23 @@ import type { Row } from './row.ts'
  * runs (see `timeDecisions`); how figures grow with the policies is told in processor time, which neighbours on the
  * machine cannot inflate on one side only. CASL and casbin would be new dependencies and are not measured.
  */
-export async function run(): Promise<readonly Row[]> {
+export async function run(args: readonly string[]): Promise<readonly Row[]> {
+  const rows: Row[] = []
   try {
-    return [...(await sparseRows()), ...(await denseRows()), ...(await sharingRows())]
+    for (const [name, part] of Object.entries(PARTS)) {
+      if (args.length === 0 || args.includes(name)) rows.push(...(await part()))
+    }
+    return rows
   } finally {
     await closeCedar()
   }
+}
+
+const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  sparse: sparseRows,
+  dense: denseRows,
+  sharing: sharingRows,
+  whole,
 }
 
 async function sparseRows(): Promise<Row[]> {

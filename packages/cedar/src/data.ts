@@ -16,7 +16,7 @@ const bad = (message: string): SallyportError => new SallyportError('SP_CEDAR_VA
  *
  * @throws SallyportError `SP_CEDAR_VALUE`
  */
-function valueFromJson(json: unknown, depth = 0): Value {
+export function valueFromJson(json: unknown, depth = 0): Value {
   switch (typeof json) {
     case 'boolean':
       return json
@@ -48,13 +48,22 @@ function valueFromJson(json: unknown, depth = 0): Value {
   return recordFromJson(json, depth)
 }
 
-/** @throws SallyportError `SP_CEDAR_VALUE` */
-export function recordFromJson(json: object, depth = 0): RecordValue {
+/**
+ * @param isValue says of a member that it is a value already
+ * @throws SallyportError `SP_CEDAR_VALUE`
+ */
+export function recordFromJson(
+  json: object,
+  depth = 0,
+  isValue?: (member: unknown) => member is Value,
+): RecordValue {
   const fields = new Map<string, Value>()
   // Own enumerable members of a plain object are all that a record has.
-  for (const [key, value] of Object.entries(json) as [string, unknown][]) {
+  for (const key of Object.keys(json)) {
     if (!key.isWellFormed()) throw bad('an attribute name has an unpaired surrogate')
-    fields.set(key, valueFromJson(value, depth + 1))
+    // A key of its own.
+    const member = (json as Readonly<Record<string, unknown>>)[key]
+    fields.set(key, isValue?.(member) === true ? member : valueFromJson(member, depth + 1))
   }
   return new RecordValue(fields)
 }

@@ -4,15 +4,12 @@ export { checkPolicies } from './check.ts'
 export { EntityStore } from './entities.ts'
 export type { EntityRecord } from './entities.ts'
 export { closeCedar } from './parser.ts'
-export { loadPolicySet, prepareContext } from './policy-set.ts'
-export type {
-  DecisionRequest,
-  PolicyInput,
-  PolicySet,
-  PreparedContext,
-  TemplateLink,
-} from './policy-set.ts'
+export { loadPolicySet } from './policy-set.ts'
+export type { DecisionRequest, PolicyInput, PolicySet, TemplateLink } from './policy-set.ts'
+export { prepareContext, prepareValue } from './prepare.ts'
+export type { PreparedContext, PreparedValue } from './prepare.ts'
 export { renderAst } from './render.ts'
+export type { GroupDecider, ResourcePlan } from './resource-plan.ts'
 export { loadSchema } from './schema.ts'
 export type { CedarSchema } from './schema.ts'
 export type {

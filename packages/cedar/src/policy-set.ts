@@ -1,24 +1,27 @@
 import type { PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
+import { answer, sorted } from './answer.ts'
 import { policyAst } from './ast.ts'
 import type { PolicyAst } from './ast.ts'
 import { boundAll, parseAndCheck } from './check.ts'
 import type { Env } from './operators.ts'
 import { recordFromJson, refOf } from './data.ts'
-import type { EntityStore } from './entities.ts'
+import type { EntityRecord, EntityStore } from './entities.ts'
 import { liftIntegers } from './est.ts'
 import type { PolicyEst, ScopeEst } from './est.ts'
 import { explainPolicies } from './explain.ts'
 import type { Token } from './lex.ts'
 import { parsePolicies } from './parser.ts'
-import { compilePolicy, holds } from './policy.ts'
+import { compilePolicy } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { Pool } from './pool.ts'
+import type { PreparedContext } from './prepare.ts'
+import { ResourcePlan } from './resource-plan.ts'
 import { PolicyIndex } from './policy-index.ts'
 import type { CedarDecision, CedarExplanation, EntityUid, Request } from './types.ts'
 import { SliceMemo } from './slice-memo.ts'
 import type { Slice } from './slice-memo.ts'
-import { EvaluationError, RecordValue } from './value.ts'
+import { RecordValue } from './value.ts'
 
 interface PolicyText {
   readonly id: string
@@ -49,9 +52,6 @@ export interface PolicyInput {
 
 const SLICE_MEMO = 16_384
 
-/** A context converted once, for many decisions. */
-export type PreparedContext = RecordValue
-
 /** A request, or one whose context `prepareContext` has already converted. */
 export type DecisionRequest = Omit<Request, 'context'> & {
   readonly context: Request['context'] | PreparedContext
@@ -70,15 +70,16 @@ export interface PolicySet {
    * @throws SallyportError `SP_CEDAR_VALUE` for a request that holds no Cedar values
    */
   decide(request: DecisionRequest, entities: EntityStore): CedarDecision
+  /**
+   * Prepares one action on certain resources, to be decided for many principals and contexts.
+   *
+   * @param resources records of the store that decisions will be given, or of one that it extends
+   */
+  plan(action: EntityUid, resources: readonly EntityRecord[], entities: EntityStore): ResourcePlan
   /** The same decision with the trace of every policy that bears on it. */
   explain(request: DecisionRequest, entities: EntityStore): CedarExplanation
   /** Every policy as an AST, in order, links of templates with their slots filled. Made when first asked for. */
   policies(): readonly PolicyAst[]
-}
-
-/** @throws SallyportError `SP_CEDAR_VALUE` */
-export function prepareContext(context: Request['context']): PreparedContext {
-  return recordFromJson(context)
 }
 
 /**
@@ -173,9 +174,6 @@ class Policies implements PolicySet {
   readonly #index: PolicyIndex
   readonly #memo: SliceMemo
   #asts: readonly PolicyAst[] | undefined
-  // Reused between decisions, which are synchronous and do not nest.
-  readonly #permits: CompiledPolicy[] = []
-  readonly #forbids: CompiledPolicy[] = []
 
   constructor(policies: readonly CompiledPolicy[], sliceMemo: number) {
     this.size = policies.length
@@ -197,6 +195,10 @@ class Policies implements PolicySet {
     return this.#decide(environment(request, entities))
   }
 
+  plan(action: EntityUid, resources: readonly EntityRecord[], entities: EntityStore): ResourcePlan {
+    return new ResourcePlan(this.#policies, action, resources, entities)
+  }
+
   explain(request: DecisionRequest, entities: EntityStore): CedarExplanation {
     const env = environment(request, entities)
     return explainPolicies(this.#policies, this.#decide(env), env)
@@ -207,31 +209,7 @@ class Policies implements PolicySet {
   }
 
   #decide(env: Env): CedarDecision {
-    const { only, policies } = this.#slice(env)
-    return only === undefined ? this.#all(policies ?? [], env) : decideOne(only, env)
-  }
-
-  #all(slice: readonly CompiledPolicy[], env: Env): CedarDecision {
-    const [permits, forbids] = [this.#permits, this.#forbids]
-    let permitted = 0
-    let forbidden = 0
-    let failed: Failure[] | undefined
-    for (const policy of slice) {
-      try {
-        if (!holds(policy, env)) continue
-        if (policy.effect === 'permit') permits[permitted++] = policy
-        else forbids[forbidden++] = policy
-      } catch (error) {
-        failed ??= []
-        failed.push(failure(policy, error))
-      }
-    }
-    const allow = forbidden === 0 && permitted > 0
-    return {
-      decision: allow ? 'allow' : 'deny',
-      reasons: allow ? idsInOrder(permits, permitted) : idsInOrder(forbids, forbidden),
-      errors: failed === undefined ? NO_ERRORS : inOrder(failed),
-    }
+    return answer(this.#slice(env), env)
   }
 
   #slice(env: Env): Slice {
@@ -247,63 +225,6 @@ class Policies implements PolicySet {
     return found
   }
 }
-
-function decideOne(policy: CompiledPolicy, env: Env): CedarDecision {
-  try {
-    if (!holds(policy, env)) return { decision: 'deny', reasons: NO_REASONS, errors: NO_ERRORS }
-    const decision = policy.effect === 'permit' ? 'allow' : 'deny'
-    return { decision, reasons: policy.alone, errors: NO_ERRORS }
-  } catch (error) {
-    return { decision: 'deny', reasons: NO_REASONS, errors: inOrder([failure(policy, error)]) }
-  }
-}
-
-interface Failure {
-  readonly policy: CompiledPolicy
-  readonly message: string
-}
-
-/** What a policy failed with; anything but an evaluation error is a fault of ours, and thrown. */
-function failure(policy: CompiledPolicy, error: unknown): Failure {
-  if (!(error instanceof EvaluationError)) throw error
-  return { policy, message: error.message }
-}
-
-const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
-const NO_REASONS: CedarDecision['reasons'] = Object.freeze([])
-
-/** The ids of the first `count` policies. */
-function idsInOrder(policies: readonly CompiledPolicy[], count: number): readonly string[] {
-  const [only] = policies
-  if (count === 0 || only === undefined) return NO_REASONS
-  if (count === 1) return only.alone
-  const found = policies.slice(0, count)
-  if (!isSorted(found)) found.sort(byOrder)
-  return found.map(({ id }) => id)
-}
-
-/** A slice that is used again is put in order once, which spares each decision to sort its reasons. */
-function sorted(slice: Slice): Slice {
-  if (slice.policies === undefined || isSorted(slice.policies)) return slice
-  return { only: undefined, policies: slice.policies.toSorted(byOrder) }
-}
-
-function isSorted(policies: readonly CompiledPolicy[]): boolean {
-  let last = -1
-  for (const { order } of policies) {
-    if (order < last) return false
-    last = order
-  }
-  return true
-}
-
-function inOrder(failed: Failure[]): CedarDecision['errors'] {
-  return failed
-    .sort((a, b) => byOrder(a.policy, b.policy))
-    .map(({ policy, message }) => ({ policyId: policy.id, message }))
-}
-
-const byOrder = (a: CompiledPolicy, b: CompiledPolicy): number => a.order - b.order
 
 function environment(request: DecisionRequest, store: EntityStore): Env {
   const { principal, action, resource, context } = request

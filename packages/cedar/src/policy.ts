@@ -74,7 +74,8 @@ export function holds(policy: CompiledPolicy, env: Env): boolean {
   return rest === undefined || rest(env)
 }
 
-const asWhen = ({ kind, body }: ConditionEst): ExprEst =>
+/** A condition that must hold. */
+export const asWhen = ({ kind, body }: ConditionEst): ExprEst =>
   kind === 'when' ? body : { '!': { arg: body } }
 
 const NO_ANNOTATIONS: Readonly<Record<string, string>> = Object.freeze({})

@@ -1,18 +1,25 @@
 import { canonicalJson, errorCode, sha256Hex } from '@sallyport/base'
 import { EntityStore, loadPolicySet } from '@sallyport/cedar'
-import type { CedarDecision, EntityUid, PolicySet, PreparedContext } from '@sallyport/cedar'
+import type {
+  CedarDecision,
+  DecisionRequest,
+  EntityUid,
+  GroupDecider,
+  PolicySet,
+  PreparedContext,
+  ResourcePlan,
+} from '@sallyport/cedar'
 import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sallyport/network'
 import type { Declaration, Flow, NetworkIndex, Operation } from '@sallyport/network'
-import { callContext, fieldContext } from './context.ts'
-import type { ContextFacts } from './context.ts'
+import { callContext, fieldContext, sharedContext } from './context.ts'
+import type { ContextFacts, SharedContext } from './context.ts'
 import { explainOutcome } from './explain.ts'
-import { projectFields, stricter } from './fields.ts'
+import { Fields } from './fields.ts'
 import type { FieldsSummary } from './fields.ts'
 import { parseObligation } from './obligations.ts'
 import type {
   Call,
   DecisionCode,
-  FieldTreatment,
   Need,
   Outcome,
   OutcomeExplanation,
@@ -70,6 +77,14 @@ interface Subject {
   readonly principal: EntityUid
   readonly store: EntityStore
   readonly facts: ContextFacts
+  readonly shared: SharedContext
+  readonly names: OperationNames
+}
+
+/** The entities that calls of one operation name. */
+interface OperationNames {
+  readonly action: EntityUid
+  readonly resource: EntityUid
 }
 
 type Verdict =
@@ -82,7 +97,9 @@ class NetworkDecider implements Decider {
   readonly #policies: PolicySet
   readonly #store: EntityStore
   readonly #entitiesDigest: string
-  readonly #stores = new Map<string, EntityStore>()
+  readonly #fields: Fields
+  readonly #stores = new Map<string, { readonly agent: string; readonly store: EntityStore }>()
+  readonly #names = new WeakMap<Operation, OperationNames>()
 
   constructor(parts: DeciderParts) {
     this.digest = parts.digest
@@ -90,6 +107,7 @@ class NetworkDecider implements Decider {
     this.#policies = parts.policies
     this.#store = parts.store
     this.#entitiesDigest = parts.entitiesDigest
+    this.#fields = new Fields(parts.index.network, parts.policies, parts.store)
   }
 
   decide(call: Call, session: SessionState): Outcome {
@@ -106,11 +124,11 @@ class NetworkDecider implements Decider {
     if (outcome.code === 'SP_NO_FLOW') return explainOutcome(call, outcome, nothing)
     try {
       const flow = this.index.findFlow(call.agent, call.system, call.operation)
-      const subject = this.#subject(call, session, flow?.purpose ?? '')
-      const cedar = this.#policies.explain(
-        callRequest(subject, callContext(subject.facts)),
-        subject.store,
-      )
+      const operation = this.index.findOperation(call.system, call.operation)
+      if (operation === undefined) return explainOutcome(call, outcome, nothing)
+      const subject = this.#subject(call, session, flow?.purpose ?? '', operation)
+      const context = callContext(subject.shared, call)
+      const cedar = this.#policies.explain(callRequest(subject, context), subject.store)
       return explainOutcome(call, outcome, cedar)
     } catch {
       return explainOutcome(call, outcome, nothing)
@@ -129,8 +147,8 @@ class NetworkDecider implements Decider {
     const operation = index.findOperation(call.system, call.operation)
     const flow = index.findFlow(call.agent, call.system, call.operation)
     if (operation === undefined || flow === undefined) return denied('SP_NO_FLOW', NOTHING)
-    const subject = this.#subject(call, session, flow.purpose)
-    const verdict = this.#judge(subject, callContext(subject.facts))
+    const subject = this.#subject(call, session, flow.purpose, operation)
+    const verdict = this.#judge(subject, callContext(subject.shared, call))
     if (!verdict.allow) {
       const needs = this.#needs(subject, verdict.code)
       return needs.length > 0
@@ -148,23 +166,41 @@ class NetworkDecider implements Decider {
     }
   }
 
-  #subject(call: Call, session: SessionState, purpose: Flow['purpose']): Subject {
+  #subject(
+    call: Call,
+    session: SessionState,
+    purpose: Flow['purpose'],
+    operation: Operation,
+  ): Subject {
+    const facts = { call, session, purpose, approvers: call.evidence.approvals }
     return {
       principal: { type: 'Instance', id: call.instance },
       store: this.#storeWith(call.agent, call.instance),
-      facts: { call, session, purpose, approvers: call.evidence.approvals },
+      facts,
+      shared: sharedContext(facts),
+      names: this.#namesOf(call, operation),
     }
+  }
+
+  #namesOf({ system }: Call, operation: Operation): OperationNames {
+    let names = this.#names.get(operation)
+    if (names === undefined) {
+      names = {
+        action: { type: 'Action', id: `${system}.${operation.name}` },
+        resource: { type: 'System', id: system },
+      }
+      this.#names.set(operation, names)
+    }
+    return names
   }
 
   /** The resident entities and the calling instance. Entities are kept, never decisions. */
   #storeWith(agent: string, instance: string): EntityStore {
-    const key = `${agent} ${instance}`
-    let store = this.#stores.get(key)
-    if (store === undefined) {
-      store = this.#store.with([instanceEntity(this.index.network, agent, instance)])
-      if (this.#stores.size >= MAX_STORES) this.#stores.clear()
-      this.#stores.set(key, store)
-    }
+    const known = this.#stores.get(instance)
+    if (known?.agent === agent) return known.store
+    const store = this.#store.with([instanceEntity(this.index.network, agent, instance)])
+    if (this.#stores.size >= MAX_STORES) this.#stores.clear()
+    this.#stores.set(instance, { agent, store })
     return store
   }
 
@@ -181,11 +217,9 @@ class NetworkDecider implements Decider {
       return { allow: false, cedar, code }
     }
     if (this.#forbidFailed(cedar)) return { allow: false, cedar, code: 'SP_DENIED_POLICY_ERROR' }
-    const obligations = cedar.reasons.flatMap(
-      (id) => this.#policies.annotations(id)['obligation'] ?? [],
-    )
+    const obligations = cedar.reasons.flatMap((id) => this.#obligation(id) ?? [])
     const unknown = cedar.reasons.find((id) => {
-      const text = this.#policies.annotations(id)['obligation']
+      const text = this.#obligation(id)
       return text !== undefined && parseObligation(text) === undefined
     })
     if (unknown !== undefined) {
@@ -194,6 +228,11 @@ class NetworkDecider implements Decider {
       return { allow: false, cedar: { ...cedar, errors }, code: 'SP_DENIED_POLICY_ERROR' }
     }
     return { allow: true, cedar, obligations }
+  }
+
+  #obligation(id: string): string | undefined {
+    const annotations = this.#policies.annotations(id)
+    return Object.hasOwn(annotations, 'obligation') ? annotations['obligation'] : undefined
   }
 
   #forbidFailed(cedar: CedarDecision): boolean {
@@ -208,7 +247,7 @@ class NetworkDecider implements Decider {
       // No operator can have such a name: a policy that asks for a certain person is not met by it.
       approvers.add(`?${approvers.size + 1}`)
       const facts = { ...subject.facts, approvers: [...approvers] }
-      const verdict = this.#judge(subject, callContext(facts))
+      const verdict = this.#judge(subject, callContext(sharedContext(facts), facts.call))
       if (verdict.allow && verdict.cedar.errors.length === 0) {
         return [{ kind: 'approval', count: approvers.size }]
       }
@@ -217,51 +256,32 @@ class NetworkDecider implements Decider {
   }
 
   #project(subject: Subject, operation: Operation, obligations: readonly string[]): FieldsSummary {
+    const { principal, store, shared, names } = subject
     const owed = obligations.flatMap((text) => parseObligation(text) ?? [])
-    const context = fieldContext(subject.facts)
-    return projectFields(this.index, operation.returns, (dataset, field) => {
-      const name = `${dataset}.${field.name}`
-      return owed
-        .filter(([about]) => about === name)
-        .reduce<FieldTreatment>(
-          (treatment, [, least]) => stricter(treatment, least),
-          this.#treatment(subject, name, context),
-        )
-    })
+    const context = fieldContext(shared, names.action.id)
+    const deciders = new Map<ResourcePlan, GroupDecider>()
+    const ask = (plan: ResourcePlan, group: number): boolean => {
+      let decider = deciders.get(plan)
+      if (decider === undefined) {
+        deciders.set(plan, (decider = plan.decider(principal, context, store)))
+      }
+      return this.#grants(decider(group))
+    }
+    return this.#fields.project(operation.returns, ask, owed)
   }
 
-  #treatment(subject: Subject, field: string, context: PreparedContext): FieldTreatment {
-    for (const [action, treatment] of TREATMENTS) {
-      const { principal, store } = subject
-      const request = { principal, action, resource: { type: 'Field', id: field }, context }
-      const answer = this.#policies.decide(request, store)
-      if (answer.decision === 'deny' || this.#forbidFailed(answer)) continue
-      // Obligations are owed on calls; on a field none is understood.
-      const owes = answer.reasons.some((id) =>
-        Object.hasOwn(this.#policies.annotations(id), 'obligation'),
-      )
-      if (!owes) return treatment
-    }
-    return 'drop'
+  #grants(answer: CedarDecision): boolean {
+    if (answer.decision === 'deny' || this.#forbidFailed(answer)) return false
+    // Obligations are owed on calls; on a field none is understood.
+    return !answer.reasons.some((id) => this.#obligation(id) !== undefined)
   }
 }
 
-const TREATMENTS: readonly (readonly [EntityUid, FieldTreatment])[] = [
-  [{ type: 'Action', id: 'field.read' }, 'whole'],
-  [{ type: 'Action', id: 'field.mask' }, 'mask'],
-  [{ type: 'Action', id: 'field.tokenise' }, 'tokenise'],
-]
-
 const NOTHING: CedarDecision = { decision: 'deny', reasons: [], errors: [] }
 
-function callRequest({ principal, facts }: Subject, context: PreparedContext) {
-  const { system, operation } = facts.call
-  return {
-    principal,
-    action: { type: 'Action', id: `${system}.${operation}` },
-    resource: { type: 'System', id: system },
-    context,
-  }
+function callRequest({ principal, names }: Subject, context: PreparedContext): DecisionRequest {
+  const { action, resource } = names
+  return { principal, action, resource, context }
 }
 
 function denied(code: DecisionCode, { reasons, errors }: CedarDecision): Outcome {

@@ -20,28 +20,35 @@ export function indexNetwork(network: Network): NetworkIndex {
   const agents = new Map(network.agents.map((agent) => [agent.name, agent]))
   const systems = new Map(network.systems.map((system) => [system.name, system]))
   const datasets = new Map(network.datasets.map((dataset) => [dataset.name, dataset]))
-  // System and data set names hold no dot and agent names no blank, so the joined keys are unambiguous.
+  // Nested, since a joined key would be a new text, hashed anew, for every look-up.
   const operations = new Map(
-    network.systems.flatMap((system) =>
-      system.operations.map((operation) => [`${system.name}.${operation.name}`, operation]),
-    ),
+    network.systems.map((system) => [
+      system.name,
+      new Map(system.operations.map((operation) => [operation.name, operation])),
+    ]),
   )
   const fields = new Map(
+    network.datasets.map((dataset) => [
+      dataset.name,
+      new Map(dataset.fields.map((field) => [field.name, field])),
+    ]),
+  )
+  const tokenKinds = new Map<string, string | undefined>(
     network.datasets.flatMap((dataset) =>
-      dataset.fields.map((field) => [`${dataset.name}.${field.name}`, field]),
+      dataset.fields.map((field) => [`${dataset.name}.${field.name}`, field.tokenKind] as const),
     ),
   )
-  const flows = new Map(
-    network.flows.flatMap((flow) =>
-      flow.operations.map((operation) => [`${flow.from} ${flow.to}.${operation}`, flow]),
-    ),
-  )
-  const limits = new Map<string, Limit[]>()
+  const flows = new Map<string, Map<string, Map<string, Flow>>>()
+  for (const flow of network.flows) {
+    const byOperation = inner(inner(flows, flow.from), flow.to)
+    for (const operation of flow.operations) byOperation.set(operation, flow)
+  }
+  const limits = new Map<string, Map<string, Limit[]>>()
   for (const limit of network.limits) {
     for (const agent of limit.agents) {
+      const byOperation = inner(limits, agent)
       for (const operation of limit.operations) {
-        const key = `${agent} ${operation}`
-        limits.set(key, [...(limits.get(key) ?? []), limit])
+        byOperation.set(operation, [...(byOperation.get(operation) ?? []), limit])
       }
     }
   }
@@ -49,11 +56,20 @@ export function indexNetwork(network: Network): NetworkIndex {
     network,
     findAgent: (name) => agents.get(name),
     findSystem: (name) => systems.get(name),
-    findOperation: (system, operation) => operations.get(`${system}.${operation}`),
+    findOperation: (system, operation) => operations.get(system)?.get(operation),
     findDataset: (name) => datasets.get(name),
-    findField: (dataset, field) => fields.get(`${dataset}.${field}`),
-    findFlow: (agent, system, operation) => flows.get(`${agent} ${system}.${operation}`),
-    limitsFor: (agent, system, operation) => limits.get(`${agent} ${system}.${operation}`) ?? [],
-    tokenKind: (field) => fields.get(field)?.tokenKind ?? field,
+    findField: (dataset, field) => fields.get(dataset)?.get(field),
+    findFlow: (agent, system, operation) => flows.get(agent)?.get(system)?.get(operation),
+    limitsFor: (agent, system, operation) =>
+      limits.get(agent)?.get(`${system}.${operation}`) ?? NO_LIMITS,
+    tokenKind: (field) => tokenKinds.get(field) ?? field,
   }
+}
+
+const NO_LIMITS: readonly Limit[] = Object.freeze([])
+
+function inner<T>(maps: Map<string, Map<string, T>>, key: string): Map<string, T> {
+  let map = maps.get(key)
+  if (map === undefined) maps.set(key, (map = new Map<string, T>()))
+  return map
 }

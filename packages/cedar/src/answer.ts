@@ -1,0 +1,94 @@
+import type { Env } from './operators.ts'
+import { holds } from './policy.ts'
+import type { CompiledPolicy } from './policy.ts'
+import type { Slice } from './slice-memo.ts'
+import type { CedarDecision } from './types.ts'
+import { EvaluationError } from './value.ts'
+
+/** What the policies of a slice come to: Cedar's rule, no more. */
+export function answer({ only, policies }: Slice, env: Env): CedarDecision {
+  return only === undefined ? ofSeveral(policies ?? [], env) : ofOne(only, env)
+}
+
+// Reused between decisions, which are synchronous and do not nest.
+const permits: CompiledPolicy[] = []
+const forbids: CompiledPolicy[] = []
+
+function ofSeveral(slice: readonly CompiledPolicy[], env: Env): CedarDecision {
+  let permitted = 0
+  let forbidden = 0
+  let failed: Failure[] | undefined
+  for (const policy of slice) {
+    try {
+      if (!holds(policy, env)) continue
+      if (policy.effect === 'permit') permits[permitted++] = policy
+      else forbids[forbidden++] = policy
+    } catch (error) {
+      failed ??= []
+      failed.push(failure(policy, error))
+    }
+  }
+  const allow = forbidden === 0 && permitted > 0
+  return {
+    decision: allow ? 'allow' : 'deny',
+    reasons: allow ? idsInOrder(permits, permitted) : idsInOrder(forbids, forbidden),
+    errors: failed === undefined ? NO_ERRORS : inOrder(failed),
+  }
+}
+
+function ofOne(policy: CompiledPolicy, env: Env): CedarDecision {
+  try {
+    if (!holds(policy, env)) return { decision: 'deny', reasons: NO_REASONS, errors: NO_ERRORS }
+    const decision = policy.effect === 'permit' ? 'allow' : 'deny'
+    return { decision, reasons: policy.alone, errors: NO_ERRORS }
+  } catch (error) {
+    return { decision: 'deny', reasons: NO_REASONS, errors: inOrder([failure(policy, error)]) }
+  }
+}
+
+interface Failure {
+  readonly policy: CompiledPolicy
+  readonly message: string
+}
+
+/** What a policy failed with; anything but an evaluation error is a fault of ours, and thrown. */
+function failure(policy: CompiledPolicy, error: unknown): Failure {
+  if (!(error instanceof EvaluationError)) throw error
+  return { policy, message: error.message }
+}
+
+const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
+const NO_REASONS: CedarDecision['reasons'] = Object.freeze([])
+
+/** The ids of the first `count` policies. */
+function idsInOrder(policies: readonly CompiledPolicy[], count: number): readonly string[] {
+  const [only] = policies
+  if (count === 0 || only === undefined) return NO_REASONS
+  if (count === 1) return only.alone
+  const found = policies.slice(0, count)
+  if (!isSorted(found)) found.sort(byOrder)
+  return found.map(({ id }) => id)
+}
+
+/** A slice that is used again is put in order once, which spares each decision to sort its reasons. */
+export function sorted(slice: Slice): Slice {
+  if (slice.policies === undefined || isSorted(slice.policies)) return slice
+  return { only: undefined, policies: slice.policies.toSorted(byOrder) }
+}
+
+function isSorted(policies: readonly CompiledPolicy[]): boolean {
+  let last = -1
+  for (const { order } of policies) {
+    if (order < last) return false
+    last = order
+  }
+  return true
+}
+
+function inOrder(failed: Failure[]): CedarDecision['errors'] {
+  return failed
+    .sort((a, b) => byOrder(a.policy, b.policy))
+    .map(({ policy, message }) => ({ policyId: policy.id, message }))
+}
+
+const byOrder = (a: CompiledPolicy, b: CompiledPolicy): number => a.order - b.order

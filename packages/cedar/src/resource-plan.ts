@@ -1,0 +1,214 @@
+import { answer } from './answer.ts'
+import type { BoolCode } from './code.ts'
+import { allOf } from './code.ts'
+import { compileBool, conjuncts } from './compile.ts'
+import { refOf } from './data.ts'
+import type { EntityRecord, EntityStore } from './entities.ts'
+import type { ExprEst } from './est.ts'
+import type { Env } from './operators.ts'
+import { admits, asWhen } from './policy.ts'
+import type { CompiledPolicy } from './policy.ts'
+import { PolicyIndex } from './policy-index.ts'
+import type { PreparedContext } from './prepare.ts'
+import type { Slice } from './slice-memo.ts'
+import type { CedarDecision, EntityUid } from './types.ts'
+import { EvaluationError, RecordValue } from './value.ts'
+
+/** Decides a group of a plan. */
+export type GroupDecider = (group: number) => CedarDecision
+
+/** What every decision about a group shares. */
+interface Group {
+  /** Indices of its resources, ascending. */
+  readonly members: readonly number[]
+  readonly resource: EntityRecord
+  /** Set where every policy applies to every principal. */
+  readonly slice: Slice | undefined
+  readonly index: PolicyIndex
+}
+
+/**
+ * One action on certain resources, prepared: clauses that read nothing but the resource are evaluated once, and resources
+ * that what remains cannot tell apart are decided together. Answers are exactly those of deciding each resource for itself.
+ */
+export class ResourcePlan {
+  readonly #groups: readonly Group[]
+  readonly #action: EntityUid
+
+  constructor(
+    policies: readonly CompiledPolicy[],
+    action: EntityUid,
+    resources: readonly EntityRecord[],
+    store: EntityStore,
+  ) {
+    this.#action = action
+    const env = { action: refOf(action), actionRecord: store.find(action) }
+    const acting = policies
+      .filter((policy) => admits(policy.action, env.action, { ...NOTHING, ...env }))
+      .map(clausesOf)
+    const groups = new Map<string, { members: number[]; left: readonly CompiledPolicy[] }>()
+    for (const [i, record] of resources.entries()) {
+      const left = acting.flatMap((policy) => specialise(policy, record) ?? [])
+      const key = left
+        .map(({ policy, kept, own }) => `${policy.order}:${kept.join()}${own ? `@${i}` : ''}`)
+        .join(';')
+      const known = groups.get(key)
+      if (known) known.members.push(i)
+      else groups.set(key, { members: [i], left: left.map(reduced) })
+    }
+    this.#groups = [...groups.values()].flatMap(({ members, left }) => {
+      const resource = resources[members[0] ?? 0]
+      return resource === undefined ? [] : [{ members, resource, ...indexed(left) }]
+    })
+  }
+
+  /** Which resources are decided together: their places in the list that the plan was made of. */
+  get groups(): readonly (readonly number[])[] {
+    return this.#groups.map(({ members }) => members)
+  }
+
+  /**
+   * Decides for one principal and context.
+   *
+   * @param entities the store that the plan was made with, or one that extends it by what no resource descends from
+   */
+  decider(principal: EntityUid, context: PreparedContext, entities: EntityStore): GroupDecider {
+    const principalRecord = entities.findAs(0, principal)
+    const actionRecord = entities.findAs(1, this.#action)
+    const shared = {
+      principal: principalRecord === undefined ? refOf(principal) : principalRecord.uid,
+      action: actionRecord === undefined ? refOf(this.#action) : actionRecord.uid,
+      context,
+      principalRecord,
+      actionRecord,
+      store: entities,
+    }
+    return (group) => {
+      const of = this.#groups[group]
+      if (of === undefined) return answer(NO_POLICIES, { ...NOTHING, ...shared })
+      const env: Env = { ...shared, resource: of.resource.uid, resourceRecord: of.resource }
+      return answer(of.slice ?? of.index.candidates(env), env)
+    }
+  }
+}
+
+const NO_POLICIES: Slice = Object.freeze({ only: undefined, policies: [] })
+
+interface Clauses {
+  readonly policy: CompiledPolicy
+  readonly clauses: readonly { readonly code: BoolCode; readonly reads: ReadonlySet<string> }[]
+}
+
+function clausesOf(policy: CompiledPolicy): Clauses {
+  const clauses = policy.conditions.map(asWhen).flatMap(conjuncts)
+  return {
+    policy,
+    clauses: clauses.map((clause) => ({
+      code: compileBool(clause, policy.integers),
+      reads: variablesOf(clause, new Set()),
+    })),
+  }
+}
+
+function variablesOf(expr: unknown, found: Set<string>): Set<string> {
+  if (Array.isArray(expr)) for (const item of expr) variablesOf(item, found)
+  else if (typeof expr === 'object' && expr !== null) {
+    const { Var: name } = expr as ExprEst
+    if (typeof name === 'string') found.add(name)
+    for (const inner of Object.values(expr)) variablesOf(inner, found)
+  }
+  return found
+}
+
+interface Specialised {
+  readonly policy: CompiledPolicy
+  /** Indices of the clauses that a decision still has to evaluate. */
+  readonly kept: readonly number[]
+  /** Whether one of them reads the resource, so that no other resource can share the answer. */
+  readonly own: boolean
+  readonly codes: readonly BoolCode[]
+}
+
+/**
+ * What a policy still asks about a resource; undefined where it cannot hold, whatever else is asked. A clause that is true is
+ * left out wherever it stands. One that is false ends the policy only if nothing before it is left, since a clause that
+ * fails comes before one that is false.
+ */
+function specialise({ policy, clauses }: Clauses, record: EntityRecord): Specialised | undefined {
+  const env: Env = { ...NOTHING, resource: record.uid, resourceRecord: record }
+  if (!admits(policy.resource, record.uid, env)) return undefined
+  const kept: number[] = []
+  for (const [i, { code, reads }] of clauses.entries()) {
+    const known = onlyResource(reads) ? valueOf(code, env) : undefined
+    if (known === false && kept.length === 0) return undefined
+    if (known !== true) kept.push(i)
+  }
+  const left = kept.flatMap((i) => clauses[i] ?? [])
+  return {
+    policy,
+    kept,
+    own: left.some(({ reads }) => reads.has('resource')),
+    codes: left.map(({ code }) => code),
+  }
+}
+
+const onlyResource = (reads: ReadonlySet<string>): boolean =>
+  reads.size === 0 || (reads.size === 1 && reads.has('resource'))
+
+/** Undefined where a clause fails, or reads an entity besides the resource, which another store may hold. */
+function valueOf(code: BoolCode, env: Env): boolean | undefined {
+  try {
+    return code(env)
+  } catch (error) {
+    if (error instanceof EvaluationError || error === OTHER_ENTITY) return undefined
+    throw error
+  }
+}
+
+const OTHER_ENTITY: unique symbol = Symbol('an entity besides the resource')
+
+const NOWHERE = {
+  find(): never {
+    throw OTHER_ENTITY
+  },
+}
+
+/** An environment of which only what is put into it can be read. */
+const NOTHING: Env = {
+  principal: refOf({ type: '', id: '' }),
+  action: refOf({ type: '', id: '' }),
+  resource: refOf({ type: '', id: '' }),
+  context: new RecordValue(new Map()),
+  principalRecord: undefined,
+  actionRecord: undefined,
+  resourceRecord: undefined,
+  // Evaluation asks a store for nothing but `find`.
+  store: NOWHERE as unknown as EntityStore,
+}
+
+function reduced({ policy, codes }: Specialised): CompiledPolicy {
+  const [first, second, third, ...rest] = codes
+  const all = { kind: 'all' } as const
+  return {
+    ...policy,
+    first,
+    second,
+    third,
+    rest: rest.length === 0 ? undefined : allOf(rest),
+    action: all,
+    resource: all,
+  }
+}
+
+function indexed(left: readonly CompiledPolicy[]): {
+  slice: Slice | undefined
+  index: PolicyIndex
+} {
+  // The index counts policies by their order.
+  const policies = left.map((policy, order) => ({ ...policy, order }))
+  const everyone = policies.every(({ principal }) => principal.kind === 'all')
+  const [only] = policies
+  const slice =
+    policies.length === 1 ? { only, policies: undefined } : { only: undefined, policies }
+  return { slice: everyone ? slice : undefined, index: new PolicyIndex(policies) }
+}
