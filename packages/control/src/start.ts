@@ -6,6 +6,9 @@ import type { Clock } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
 import { createIssuer, parseSpiffeId } from '@sallyport/spiffe'
 import { declarationDigest } from '@sallyport/wire'
+import { Access } from './access/access.ts'
+import { auditShard } from './access/audit.ts'
+import { Searches } from './access/search.ts'
 import { createApprovals } from './domain/asking.ts'
 import type { ControlContext } from './domain/context.ts'
 import { createLimits } from './domain/counting.ts'
@@ -18,10 +21,12 @@ import { createIncidents } from './domain/incident-log.ts'
 import { createOperators } from './domain/people.ts'
 import { createPublisher, REVISION_CHANNEL } from './domain/publisher.ts'
 import { createAgents } from './domain/roster.ts'
+import { isControl } from './domain/text.ts'
 import { createWatch } from './domain/watch.ts'
 import { ownIdentity } from './identity.ts'
 import { boundedServer, closed, listenOnLoopback } from './listen.ts'
 import { createOperatorApi, listenPrivately } from './operator/index.ts'
+import { authzenRoutes } from './plane/authzen.ts'
 import { createHub } from './plane/hub.ts'
 import { planeRoutes } from './plane/routes.ts'
 import { createPlane } from './plane/server.ts'
@@ -141,7 +146,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     events,
     incidents,
     onItems(gateway, items, seq) {
-      hub.noteItems(gateway, items)
+      if (!isControl(gateway)) hub.noteItems(gateway, items)
       watch.observe(items, seq)
     },
   })
@@ -169,6 +174,18 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     ttlSeconds: () => publisher.index().network.settings.svidTtlSeconds,
   })
   opened.defer(() => identity.stop())
+  const audit = auditShard({ dir: join(options.dataDir, 'control'), trustDomain, clock, decisions })
+  opened.defer(() => audit.close())
+  const access = new Access({
+    store,
+    clock,
+    publisher,
+    quarantine,
+    caughtUp: (gateways) => hub.caughtUp(gateways),
+    vouch: () => hub.vouch(),
+    audit: audit.get,
+  })
+  const searches = new Searches({ access, publisher, store, clock })
   const plane = createPlane({
     identity: identity.holder,
     clock,
@@ -176,7 +193,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     publisher,
     quarantine,
     onError,
-    routes: planeRoutes({ identities, approvals, decisions, limits, quarantine, publisher, hub }),
+    routes: [
+      ...planeRoutes({ identities, approvals, decisions, limits, quarantine, publisher, hub }),
+      ...authzenRoutes({ access, searches, publisher }),
+    ],
     onGateway: (gateway) => hub.note(gateway),
   })
   opened.defer(() => plane.close())

@@ -126,6 +126,13 @@ class Checker {
         this.#mustKnow('segment', segment, segments, `/${part}/${name}/segment`)
       }
     }
+    const systems = this.#network.systems.map((system) => system.name)
+    for (const { name, enforcementPoint } of this.#network.services) {
+      for (const [i, system] of (enforcementPoint?.systems ?? []).entries()) {
+        const place = `/services/${name}/enforcementPoint/systems/${i}`
+        this.#mustKnow('system', system, systems, place)
+      }
+    }
     const ports = new Map<string, string>()
     for (const { name, upstream } of this.#network.systems) {
       const pointer = `/systems/${name}/upstream`

@@ -1,3 +1,5 @@
+import { ENFORCEMENT_ABILITIES } from './types.ts'
+
 const NAME = '^[a-z][a-z0-9-]{0,62}$'
 const FIELD_NAME = '^(?!__)[A-Za-z_][A-Za-z0-9_-]{0,62}$'
 const OPERATION_NAME = '^[A-Za-z_][A-Za-z0-9_-]{0,126}$'
@@ -82,7 +84,24 @@ const settings = object('How long things live. Every value has a safe default.',
     100,
   ),
   approvalTtlSeconds: integer('How long an approval may be decided and used.', 10, 86_400, 900),
+  shadowMinutes: integer(
+    'How long a changed declaration must be decided by in shadow before it can come into force; absent means not at all.',
+    0,
+    525_600,
+  ),
 })
+
+const enforcementPoint = object(
+  'It may ask the control plane for decisions (AuthZEN) about the systems it fronts.',
+  ['systems'],
+  {
+    systems: list('Names under `systems`.', { type: 'string', pattern: NAME }, 1),
+    can: list('What it can do; a decision that needs more is a denial.', {
+      type: 'string',
+      enum: ENFORCEMENT_ABILITIES,
+    }),
+  },
+)
 
 const upstream: Schema = {
   description:
@@ -238,6 +257,7 @@ export const networkJsonSchema: Schema = {
           description: DESCRIPTION,
           owner: OWNER,
           segment: name('A name under `segments`.'),
+          enforcementPoint,
         }),
       ),
       systems: named('Systems and their operations.', system),

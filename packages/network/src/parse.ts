@@ -108,6 +108,12 @@ function resolve(
       description: service.description ?? '',
       owner: service.owner,
       segment: service.segment,
+      ...(service.enforcementPoint && {
+        enforcementPoint: {
+          systems: service.enforcementPoint.systems,
+          can: service.enforcementPoint.can ?? [],
+        },
+      }),
     })),
     systems,
     datasets: Object.entries(raw.datasets ?? {}).map(([name, dataset]): DataSet => ({

@@ -1,4 +1,11 @@
-import type { Criticality, DataClass, MaskStyle, OperatorRole, Settings } from './types.ts'
+import type {
+  Criticality,
+  DataClass,
+  EnforcementAbility,
+  MaskStyle,
+  OperatorRole,
+  Settings,
+} from './types.ts'
 
 /** `network.yaml` as the JSON Schema has accepted it: defaults not yet filled, references not yet checked. */
 export interface RawNetwork {
@@ -22,6 +29,10 @@ export interface RawNetwork {
     readonly description?: string
     readonly owner: string
     readonly segment: string
+    readonly enforcementPoint?: {
+      readonly systems: readonly string[]
+      readonly can?: readonly EnforcementAbility[]
+    }
   }>
   readonly systems: Named<RawSystem>
   readonly datasets?: Named<RawDataSet>

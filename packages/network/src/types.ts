@@ -41,7 +41,28 @@ export interface Service {
   readonly description: string
   readonly owner: string
   readonly segment: string
+  /** It may ask the control plane for decisions (AuthZEN); absent means never. */
+  readonly enforcementPoint?: EnforcementPoint
 }
+
+/** What an enforcement point of somebody else's make fronts and can do. What a decision needs and it cannot do denies. */
+export interface EnforcementPoint {
+  /** It may ask about these and no others. */
+  readonly systems: readonly string[]
+  readonly can: readonly EnforcementAbility[]
+}
+
+/**
+ * `body`: reads the whole of a request and states all of its input; `project`: cuts responses down as told; `label`: waits
+ * for the labels it is told before it answers; `outcome`: keeps a record of how each call ended.
+ */
+export type EnforcementAbility = 'body' | 'project' | 'label' | 'outcome'
+export const ENFORCEMENT_ABILITIES: readonly EnforcementAbility[] = [
+  'body',
+  'project',
+  'label',
+  'outcome',
+]
 
 export type System = {
   readonly name: string
@@ -199,6 +220,8 @@ export interface Settings {
   /** Risk (0–100) at which the detector quarantines an instance by itself; absent means never. */
   readonly quarantineAtRisk?: number
   readonly approvalTtlSeconds: number
+  /** How long a declaration must have been in shadow before it can come into force; absent means not at all. */
+  readonly shadowMinutes?: number
 }
 
 export interface Network {

@@ -66,7 +66,17 @@ const decision = members<DecisionRecord>(
       { group: text(128), source: text(128) },
     ),
   },
-  { approvalId: id, decidedAt: integer(), approvers: list(id, 64), input: sealed, why: sealed },
+  {
+    approvalId: id,
+    decidedAt: integer(),
+    approvers: list(id, 64),
+    input: sealed,
+    why: sealed,
+    pep: members<NonNullable<DecisionRecord['pep']>>(
+      { id: spiffeId, unobserved: list(id, 16) },
+      {},
+    ),
+  },
 )
 
 const outcome = members<OutcomeRecord>(

@@ -217,6 +217,8 @@ export interface DecisionRecord extends RecordBase {
   readonly peer: { readonly serial: string; readonly group?: string; readonly source?: string }
   /** For operators, on denials: the explanation, sealed like the input. */
   readonly why?: SealedValue
+  /** Of a decision that another enforcement point asked for: which one, and what it cannot do, so that nobody saw it. */
+  readonly pep?: { readonly id: string; readonly unobserved: readonly string[] }
 }
 
 /** Appended before the last byte leaves. */

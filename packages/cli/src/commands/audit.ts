@@ -20,6 +20,7 @@ import { dataDir, dataOption, jsonOption } from '../options.ts'
 
 interface ShardOptions extends CommonOptions {
   readonly gateway?: string
+  readonly control?: boolean
 }
 
 interface Shard {
@@ -29,8 +30,9 @@ interface Shard {
   readonly keyFile: string
 }
 
-/** The one shard under the data directory, or the one that `--gateway` names. */
-export function findShard(options: Pick<ShardOptions, 'data' | 'gateway'>): Shard {
+/** The one gateway's shard under the data directory, the one that `--gateway` names, or with `--control` the control plane's. */
+export function findShard(options: Pick<ShardOptions, 'data' | 'gateway' | 'control'>): Shard {
+  if (options.control === true) return controlShard(dataDir(options))
   const root = join(dataDir(options), 'gateway')
   const ids = existsSync(root)
     ? readdirSync(root).filter((id) => existsSync(join(root, id, 'log')))
@@ -51,6 +53,20 @@ export function findShard(options: Pick<ShardOptions, 'data' | 'gateway'>): Shar
   }
 }
 
+/** What the control plane decided for other enforcement points. */
+function controlShard(data: string): Shard {
+  const root = join(data, 'control')
+  const dir = join(root, 'log')
+  if (!existsSync(join(dir, 'origin'))) {
+    throw new SallyportError('SP_CONFIG_NO_LOG', 'the control plane has no audit log of its own', {
+      detail: `it begins with the first decision that an enforcement point asks for; none under \`${dir}\``,
+      fix: 'name the data directory of the control plane with --data',
+    })
+  }
+  const origin = readFileSync(join(dir, 'origin'), 'utf8').trim()
+  return { id: 'control', dir, origin, keyFile: join(root, 'log.pub') }
+}
+
 export function addAudit(program: Command): void {
   const audit = program.command('audit').description('read and verify the audit log')
 
@@ -58,6 +74,7 @@ export function addAudit(program: Command): void {
     .command('verify')
     .description('verify an audit log offline: every record, every checkpoint')
     .option('--gateway <id>', 'whose log')
+    .option('--control', 'the log of the control plane itself')
     .option('--key <file>', 'public key of the log (PEM), got out of band')
     .option('--checkpoint <file>', 'an earlier checkpoint held elsewhere: finds truncation too')
     .addOption(dataOption())
@@ -88,6 +105,7 @@ export function addAudit(program: Command): void {
     .command('tail')
     .description('print the newest records')
     .option('--gateway <id>', 'whose log')
+    .option('--control', 'the log of the control plane itself')
     .option('--count <n>', 'how many', '20')
     .option('--follow', 'go on as records are appended')
     .addOption(dataOption())
@@ -114,6 +132,7 @@ export function addAudit(program: Command): void {
     .description('prove that a record is under the newest signed checkpoint (RFC 9162)')
     .argument('<index>')
     .option('--gateway <id>', 'whose log')
+    .option('--control', 'the log of the control plane itself')
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (text: string, options: ShardOptions) => {
@@ -125,6 +144,7 @@ export function addAudit(program: Command): void {
     .command('export')
     .description('print every record as NDJSON, verified as it is read')
     .option('--gateway <id>', 'whose log')
+    .option('--control', 'the log of the control plane itself')
     .addOption(dataOption())
     .action(async (options: ShardOptions) => {
       for (const { index, record } of await readRecords(findShard(options), 0)) {

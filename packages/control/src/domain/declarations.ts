@@ -82,6 +82,7 @@ async function checkDeclaration(value: unknown, trustDomain: string): Promise<De
     // What is no declaration fails one of the derivations below, each of which reads all of its part.
     const declaration = value as Declaration
     canonicalJson(declaration)
+    checkPoints(declaration)
     indexNetwork(declaration.network)
     deriveSchema(declaration.network)
     deriveEntities(declaration.network)
@@ -98,6 +99,22 @@ async function checkDeclaration(value: unknown, trustDomain: string): Promise<De
       cause,
     })
   }
+}
+
+/** What no derivation reads, and the control plane itself relies on. */
+function checkPoints({ network }: Declaration): void {
+  const texts = (value: unknown): boolean =>
+    Array.isArray(value) && value.every((item) => typeof item === 'string')
+  const fits = network.services.every(
+    ({ enforcementPoint: point }) =>
+      point === undefined || (texts(point.systems) && texts(point.can)),
+  )
+  const { shadowMinutes = 0 } = network.settings
+  if (fits && Number.isSafeInteger(shadowMinutes) && shadowMinutes >= 0) return
+  throw new SallyportError(
+    'SP_DECLARATION_INVALID',
+    'an enforcement point or `shadowMinutes` is not of its shape',
+  )
 }
 
 async function sign(

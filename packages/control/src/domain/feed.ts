@@ -135,12 +135,35 @@ async function take(
     .returning('seq')
     .execute()
   await tx.updateTable('feed_shards').set({ next }).where('shard', '=', shard).execute()
+  await keepLabels(
+    tx,
+    fresh.flatMap(({ record }) => (record.kind === 'labels' ? [record] : [])),
+  )
   await count(
     tx,
     deps,
     fresh.flatMap(({ record }) => (record.kind === 'decision' ? [record] : [])),
   )
   return { next, items: fresh, seq: rows.at(-1)?.seq ?? 0 }
+}
+
+/** What sessions have touched, kept apart: decisions that other enforcement points ask for are made by it. */
+async function keepLabels(tx: Tx, records: readonly LabelRecord[]): Promise<void> {
+  const values = new Map<string, { instance: string; label: string }>()
+  for (const { instance, added } of records) {
+    for (const label of added) {
+      const row = { instance: storable(instance), label: storable(label) }
+      values.set(JSON.stringify(row), row)
+    }
+  }
+  // In one order everywhere, so that two gateways' batches cannot wait for each other.
+  const rows = [...values].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row)
+  if (rows.length === 0) return
+  await tx
+    .insertInto('session_labels')
+    .values(rows)
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
 }
 
 /** One place in a log holds one record: another one there means that the log was replaced or rewritten. */

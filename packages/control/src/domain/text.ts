@@ -5,6 +5,11 @@ export function storable(text: string): string {
   return text.replaceAll('\0', '\uFFFD')
 }
 
+/** Whether a record's writer is the control plane itself, for other enforcement points. */
+export function isControl(spiffeId: string): boolean {
+  return /^spiffe:\/\/[^/]+\/control\/[^/]+$/.test(spiffeId)
+}
+
 const MAX_REASON = 500
 // eslint-disable-next-line no-control-regex -- control characters are what is being refused
 const CONTROL = /[\u0000-\u001f\u007f]/

@@ -7,6 +7,7 @@ import { DATA_CLASSES } from '@sallyport/network'
 import type { DataClass } from '@sallyport/network'
 import type { DecisionRecord, FeedItem, OutcomeRecord } from '@sallyport/wire'
 import type { Store, Tx } from '../store/store.ts'
+import { isControl } from './text.ts'
 import type { Events } from './events.ts'
 import type { IncidentLog } from './incident-log.ts'
 import type { Publisher } from './publisher.ts'
@@ -158,6 +159,8 @@ class DetectionLoop implements Watch {
       touched.add(observation.instance)
     }
     for (const { record } of items) {
+      // What another enforcement point says that an agent asked for is no evidence against the agent.
+      if (isControl(record.gateway)) continue
       if (record.kind === 'decision') {
         if (record.decision === 'allow' && this.#pending.size < MAX_PENDING) {
           this.#pending.set(record.id, { decision: record, labels: [], since: clock.monotonic() })

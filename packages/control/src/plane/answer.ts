@@ -16,6 +16,24 @@ export async function readBody(
   maxBytes: number,
   members: readonly string[],
 ): Promise<Body> {
+  const body = await readObject(request, { maxBytes })
+  const extra = Object.keys(body).find((name) => !members.includes(name))
+  const missing = members.find((name) => !Object.hasOwn(body, name))
+  if (extra !== undefined) throw malformed(`it has a member that this call does not take`)
+  if (missing !== undefined) throw malformed(`\`${missing}\` is missing`)
+  return body
+}
+
+/**
+ * Reads a request's JSON object of any members.
+ *
+ * @throws SallyportError `SP_JSON_*`, `SP_PLANE_BODY`
+ */
+export async function readObject(
+  request: IncomingMessage,
+  limits: { readonly maxBytes: number; readonly maxDepth?: number },
+): Promise<Body> {
+  const { maxBytes } = limits
   if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '')) {
     throw malformed('the content type is not application/json')
   }
@@ -30,17 +48,12 @@ export async function readBody(
     }
     chunks.push(bytes)
   }
-  const value = parseJson(Buffer.concat(chunks), { maxBytes })
+  const value = parseJson(Buffer.concat(chunks), limits)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw malformed('the body is not an object')
   }
   // Narrowed to a JSON object above.
-  const body = value as Body
-  const extra = Object.keys(body).find((name) => !members.includes(name))
-  const missing = members.find((name) => !Object.hasOwn(body, name))
-  if (extra !== undefined) throw malformed(`it has a member that this call does not take`)
-  if (missing !== undefined) throw malformed(`\`${missing}\` is missing`)
-  return body
+  return value as Body
 }
 
 /** @throws SallyportError `SP_PLANE_BODY` where the member is no string of 1 to `max` characters without NUL */
@@ -82,6 +95,12 @@ export function sendJson(response: ServerResponse, body: unknown): void {
 
 const STATUS: Readonly<Record<string, number>> = {
   SP_STORE_UNAVAILABLE: 503,
+  SP_AUDIT_UNAVAILABLE: 503,
+  SP_DECLARATION_CHANGED: 503,
+  SP_OVERLOADED: 503,
+  SP_AUTHZEN_REQUEST: 400,
+  SP_PAGE_TOKEN: 400,
+  SP_PEP_UNDECLARED: 403,
   SP_PLANE_ROUTE: 404,
   SP_PLANE_METHOD: 405,
   SP_PLANE_BODY: 400,

@@ -10,6 +10,8 @@ import type { Publisher } from '../domain/publisher.ts'
 const HEARTBEAT_MS = 1000
 const MAX_BUFFERED = 8 << 20
 const APPLIED_MS = 250
+/** How long a gateway may take to record a revision and to send that record. */
+const FRESH_MS = 2000
 /** How many revisions back the moment of signing is remembered, to tell a gateway's lag. */
 const REMEMBERED = 200
 
@@ -40,6 +42,11 @@ export interface Hub {
   nextRevision(ms: number, signal: AbortSignal): Promise<void>
   /** Ends the streams of a gateway that was cut off. */
   drop(gateway: string): void
+  /**
+   * Whether each of these gateways is connected and its log has come in past the revision in force, or that one is fresh: what
+   * it recorded before is known here then.
+   */
+  caughtUp(gateways: readonly string[]): boolean
   health(): readonly GatewayHealth[]
   close(): void
 }
@@ -169,6 +176,16 @@ export function createHub(deps: {
     nextRevision: (ms, signal) => waitFor(waiters, ms, signal),
     drop(gateway) {
       for (const response of gateways.get(gateway)?.streams ?? []) response.destroy()
+    },
+    caughtUp(ids) {
+      const { revision } = publisher.current().bundle
+      const at = signedAt.get(keyOf(revision))
+      const fresh = at !== undefined && clock.monotonic() - at < FRESH_MS
+      return ids.every((id) => {
+        const entry = gateways.get(id)
+        if (!entry || entry.streams.size === 0 || !entry.revision) return false
+        return fresh || compareRevision(entry.revision, revision) >= 0
+      })
     },
     health: () =>
       [...gateways].map(([id, { revision, lastSeen, lagMs, streams: open }]) => ({

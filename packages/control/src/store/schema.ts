@@ -132,6 +132,7 @@ export interface Database {
     record: string
     explanation: string | null
   }
+  session_labels: { instance: string; label: string }
   call_counts: { agent: string; decision: string; calls: Int }
   detector_state: {
     sole: Generated<boolean>
