@@ -9,6 +9,7 @@ import { recordFromJson, refOf } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
 import { liftIntegers } from './est.ts'
 import type { PolicyEst, ScopeEst } from './est.ts'
+import { coveragePoints, coverPolicies } from './coverage.ts'
 import { explainPolicies } from './explain.ts'
 import type { Token } from './lex.ts'
 import { parsePolicies } from './parser.ts'
@@ -18,7 +19,14 @@ import { Pool } from './pool.ts'
 import type { PreparedContext } from './prepare.ts'
 import { ResourcePlan } from './resource-plan.ts'
 import { PolicyIndex } from './policy-index.ts'
-import type { CedarDecision, CedarExplanation, EntityUid, Request } from './types.ts'
+import type {
+  CedarDecision,
+  CedarExplanation,
+  EntityUid,
+  PolicyCover,
+  PolicyPoints,
+  Request,
+} from './types.ts'
 import { SliceMemo } from './slice-memo.ts'
 import type { Slice } from './slice-memo.ts'
 import { RecordValue } from './value.ts'
@@ -80,6 +88,10 @@ export interface PolicySet {
   explain(request: DecisionRequest, entities: EntityStore): CedarExplanation
   /** Every policy as an AST, in order, links of templates with their slots filled. Made when first asked for. */
   policies(): readonly PolicyAst[]
+  /** What a thorough test of each policy sees come out both ways. */
+  points(): readonly PolicyPoints[]
+  /** What each policy whose scope admits the request came to, point by point, as far as Cedar evaluates it. */
+  cover(request: DecisionRequest, entities: EntityStore): readonly PolicyCover[]
 }
 
 /**
@@ -206,6 +218,14 @@ class Policies implements PolicySet {
 
   policies(): readonly PolicyAst[] {
     return (this.#asts ??= this.#policies.map(policyAst))
+  }
+
+  points(): readonly PolicyPoints[] {
+    return coveragePoints(this.#policies)
+  }
+
+  cover(request: DecisionRequest, entities: EntityStore): readonly PolicyCover[] {
+    return coverPolicies(this.#policies, environment(request, entities))
   }
 
   #decide(env: Env): CedarDecision {

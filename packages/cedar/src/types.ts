@@ -64,6 +64,30 @@ export interface CedarExplanation {
   readonly policies: readonly PolicyTrace[]
 }
 
+/** A part of a policy that a thorough test sees come out both ways. */
+export interface CoveragePoint {
+  /** A clause of a `when`, the body of an `unless`, or an operand or arm inside one of these. */
+  readonly kind: 'when' | 'unless' | 'part'
+  /** The part as Cedar text. */
+  readonly text: string
+  /** How far inside its clause, which is 0. */
+  readonly depth: number
+}
+
+export interface PolicyPoints {
+  readonly policyId: string
+  readonly effect: 'permit' | 'forbid'
+  readonly points: readonly CoveragePoint[]
+}
+
+/** What a policy whose scope admits a request came to, point by point. */
+export interface PolicyCover {
+  readonly policyId: string
+  readonly outcome: PolicyTrace['outcome']
+  /** In the order of the policy's points; undefined for what evaluation did not reach. */
+  readonly seen: readonly (ClauseTrace['result'] | undefined)[]
+}
+
 export interface Diagnostic {
   readonly severity: 'error' | 'warning'
   readonly policyId?: string

@@ -5,6 +5,8 @@ import type {
   DecisionRequest,
   EntityUid,
   GroupDecider,
+  PolicyCover,
+  PolicyPoints,
   PolicySet,
   PreparedContext,
   ResourcePlan,
@@ -14,7 +16,7 @@ import type { Declaration, Flow, NetworkIndex, Operation } from '@sallyport/netw
 import { callContext, fieldContext, sharedContext } from './context.ts'
 import type { ContextFacts, SharedContext } from './context.ts'
 import { explainOutcome } from './explain.ts'
-import { Fields } from './fields.ts'
+import { FIELD_ACTIONS, Fields } from './fields.ts'
 import type { FieldsSummary } from './fields.ts'
 import { parseObligation } from './obligations.ts'
 import type {
@@ -42,6 +44,15 @@ export interface Decider {
   decide(call: Call, session: SessionState): Outcome
   /** The same outcome with its full why, for operators only. Never throws. */
   explain(call: Call, session: SessionState): OutcomeExplanation
+  /** What a thorough test of each policy sees come out both ways. */
+  points(): readonly PolicyPoints[]
+  /**
+   * What the policies came to whose scope covers a request: one list for the call itself and, where it is allowed, one
+   * for each question about a field it may return. Evidence that the call does not bring is not assumed. For tests.
+   *
+   * @throws SallyportError where the call cannot be put to the policies
+   */
+  cover(call: Call, session: SessionState): readonly (readonly PolicyCover[])[]
   /** SHA-256 hex of everything beside the call that its decision read: entities, labels, risk. */
   stateDigest(call: Call, session: SessionState): string
 }
@@ -133,6 +144,32 @@ class NetworkDecider implements Decider {
     } catch {
       return explainOutcome(call, outcome, nothing)
     }
+  }
+
+  points(): readonly PolicyPoints[] {
+    return this.#policies.points()
+  }
+
+  cover(call: Call, session: SessionState): readonly (readonly PolicyCover[])[] {
+    const operation = this.index.findOperation(call.system, call.operation)
+    const flow = this.index.findFlow(call.agent, call.system, call.operation)
+    if (operation === undefined || flow === undefined) return []
+    const subject = this.#subject(call, session, flow.purpose, operation)
+    const { principal, store, shared, names } = subject
+    const covers = [this.#policies.cover(callRequest(subject, callContext(shared, call)), store)]
+    const context = fieldContext(shared, names.action.id)
+    for (const [dataset, fields] of Object.entries(this.#decide(call, session).projection)) {
+      for (const field of Object.keys(fields)) {
+        const resource = { type: 'Field', id: `${dataset}.${field}` }
+        // As far as the treatments are tried: what is allowed in one form is not asked about in another.
+        FIELD_ACTIONS.some(([action]) => {
+          const request = { principal, action, resource, context }
+          covers.push(this.#policies.cover(request, store))
+          return this.#grants(this.#policies.decide(request, store))
+        })
+      }
+    }
+    return covers
   }
 
   stateDigest(call: Call, session: SessionState): string {

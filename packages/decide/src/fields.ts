@@ -20,7 +20,7 @@ export interface FieldsSummary {
 }
 
 /** How a caller sees fields, best first; what none of these allows is dropped. */
-const ACTIONS: readonly (readonly [EntityUid, FieldTreatment])[] = [
+export const FIELD_ACTIONS: readonly (readonly [EntityUid, FieldTreatment])[] = [
   [{ type: 'Action', id: 'field.read' }, 'whole'],
   [{ type: 'Action', id: 'field.mask' }, 'mask'],
   [{ type: 'Action', id: 'field.tokenise' }, 'tokenise'],
@@ -135,7 +135,7 @@ function planFields(dataset: DataSet, policies: PolicySet, store: EntityStore): 
     if (record === undefined) throw new SallyportError('SP_INTERNAL', 'a field has no entity')
     return record
   })
-  const plans = ACTIONS.map(([action, treatment]) => ({
+  const plans = FIELD_ACTIONS.map(([action, treatment]) => ({
     plan: policies.plan(action, records, store),
     treatment,
   }))
