@@ -311,3 +311,23 @@ function cyclic(): Call['input'] {
   knot['self'] = knot
   return knot as Call['input']
 }
+
+describe('coverage', () => {
+  it('is of the call, then of each question about a field, as far as they are asked', async () => {
+    const bank = await decider()
+    const allowed = bank.cover(call(), quiet)
+    const [first = [], ...fields] = allowed
+    assert.equal(bank.decide(call(), quiet).decision, 'allow')
+    assert.ok(
+      first.some(({ policyId, outcome }) => policyId === 'read-core' && outcome === 'satisfied'),
+    )
+    assert.ok(fields.flat().length > 0)
+    // A call that no flow covers is put to no policy, and one that is denied returns no field.
+    assert.deepEqual(bank.cover(call({ operation: 'hold' }), quiet), [])
+    assert.equal(bank.cover(call({ agent: 'flagger' }), quiet).length, 1)
+    assert.deepEqual(
+      bank.points().map(({ policyId }) => policyId),
+      sources().map(({ id }) => id),
+    )
+  })
+})

@@ -48,7 +48,7 @@ export class NetworkProblems extends SallyportError<'SP_NETWORK_INVALID'> {
 }
 
 /** `FILE:LINE:COLUMN: message [CODE]`, then why and fix, each on a line of its own. */
-export function renderProblem(problem: Problem): string {
+export function renderProblem(problem: Omit<Problem, 'code'> & { readonly code: string }): string {
   const { file, line, column } = problem.span
   return `${file}:${line}:${column}: ${problem.message} [${problem.code}]\n  why: ${problem.why}\n  fix: ${problem.fix}`
 }

@@ -8,31 +8,43 @@ import type { Located } from './read-yaml.ts'
 
 const MAX_ERRORS = 1000
 
-let compiled: ValidateFunction | undefined
+/** Everything about the text's shape that the JSON Schema does not accept, in the order of the text. */
+export const checkStructure: (located: Located) => readonly Problem[] = structureChecker(
+  networkJsonSchema,
+  'the declaration',
+)
 
-/** Compiled on first use: gateways import this package and never parse a declaration. */
-function validator(): ValidateFunction {
-  compiled ??= new Ajv2020({
-    allErrors: true,
-    strict: true,
-    strictRequired: false,
-    allowUnionTypes: true,
-    verbose: true,
-  }).compile(networkJsonSchema)
-  return compiled
+/**
+ * A check of YAML texts against a JSON Schema (draft 2020-12), with the place of whatever does not fit.
+ *
+ * @param subject what messages call the whole text
+ */
+export function structureChecker(
+  schema: Readonly<Record<string, unknown>>,
+  subject: string,
+): (located: Located) => readonly Problem[] {
+  let compiled: ValidateFunction | undefined
+  return (located) => {
+    // Compiled on first use: gateways import this package and never parse a declaration.
+    compiled ??= new Ajv2020({
+      allErrors: true,
+      strict: true,
+      strictRequired: false,
+      allowUnionTypes: true,
+      verbose: true,
+    }).compile(schema)
+    return compiled(located.value) ? [] : problemsOf(compiled, located, subject)
+  }
 }
 
-/** Everything about the text's shape that the JSON Schema does not accept, in the order of the text. */
-export function checkStructure(located: Located): readonly Problem[] {
-  const validate = validator()
-  if (validate(located.value)) return []
+function problemsOf(validate: ValidateFunction, located: Located, subject: string): Problem[] {
   // Telling the branches apart compares errors with each other: a bounded number of them.
   const errors = (validate.errors ?? []).slice(0, MAX_ERRORS)
   const problems: Problem[] = []
   const seen = new Set<string>()
   for (const error of errors) {
     if (isNoise(error, errors)) continue
-    const problem = problemOf(error, located)
+    const problem = problemOf(error, located, subject)
     const key = `${problem.span.line}:${problem.span.column}:${problem.code}:${problem.message}`
     if (!seen.has(key)) problems.push(problem)
     seen.add(key)
@@ -70,11 +82,11 @@ function dataAt(error: ErrorObject, all: readonly ErrorObject[]): unknown {
   return all.find((other) => other.keyword === 'oneOf' && within(error, other))?.data
 }
 
-function problemOf(error: ErrorObject, located: Located): Problem {
+function problemOf(error: ErrorObject, located: Located, subject: string): Problem {
   const { instancePath, keyword } = error
   // ajv types `params` per keyword; each member read below belongs to the keyword of its branch.
   const params = error.params as Readonly<Record<string, unknown>>
-  const place = instancePath === '' ? 'the declaration' : `\`${readable(instancePath)}\``
+  const place = instancePath === '' ? subject : `\`${readable(instancePath)}\``
   if (keyword === 'additionalProperties') {
     const key = String(params['additionalProperty'])
     const properties = (error.parentSchema as { properties?: object } | undefined)?.properties ?? {}
@@ -91,7 +103,7 @@ function problemOf(error: ErrorObject, located: Located): Problem {
   const shape = (message: string, fix: string, pointer = instancePath): Problem => ({
     code: 'SP_NETWORK_SHAPE',
     message,
-    why: 'the declaration must have one reading only',
+    why: `${subject} must have one reading only`,
     fix,
     span: error.propertyName === undefined ? located.at(pointer) : located.keyAt(pointer),
   })
