@@ -140,9 +140,8 @@ class Maker {
   #nested(expr: unknown, depth: number): ((env: Env, seen: Tally) => void)[] {
     if (Array.isArray(expr)) return expr.flatMap((item) => this.#nested(item, depth))
     if (typeof expr !== 'object' || expr === null || 'Value' in expr || 'Var' in expr) return []
-    // Each of these is an expression of the parser's own output, by its one operator.
-    if ('&&' in expr || '||' in expr || '!' in expr) return [this.#inside(expr as ExprEst, depth)]
-    if ('if-then-else' in expr) return [this.#valueOf(expr as ExprEst, depth)]
+    if ('&&' in expr || '||' in expr || '!' in expr) return [this.#inside(expr, depth)]
+    if ('if-then-else' in expr) return [this.#valueOf(expr, depth)]
     return Object.values(expr).flatMap((item) => this.#nested(item, depth))
   }
 

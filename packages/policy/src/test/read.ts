@@ -193,17 +193,17 @@ function instant(text: string): number | undefined {
 
 /** Members as the JSON Schema has typed them. */
 function toRow(merged: Members, time: number, span: SourceSpan): TestRow {
-  const { agent, instance, name, labels, risk, source, first } = merged
+  const { labels, risk, source, first } = merged
   const call = toCall(merged)
+  const agent = text(merged['agent'])
   return {
     ...call,
     ...(labels === undefined ? {} : { labels: texts(labels) }),
     ...(typeof source === 'string' ? { source } : {}),
-    name:
-      typeof name === 'string' ? name : `${String(agent)} calls ${call.system}.${call.operation}`,
+    name: text(merged['name'], `${agent} calls ${call.system}.${call.operation}`),
     span,
-    agent: String(agent),
-    instance: typeof instance === 'string' ? instance : 'test',
+    agent,
+    instance: text(merged['instance'], 'test'),
     risk: typeof risk === 'number' ? risk : 0,
     approvals: texts(merged['approvals']),
     time,
@@ -214,7 +214,7 @@ function toRow(merged: Members, time: number, span: SourceSpan): TestRow {
 }
 
 function toCall(row: Members): RowCall {
-  const [system = '', operation = ''] = String(row['call']).split('.')
+  const [system = '', operation = ''] = text(row['call']).split('.')
   return { system, operation, input: members(row['input']) }
 }
 
@@ -235,6 +235,9 @@ function expectation({ code, decision, needs, why, projection, limits }: Members
 const items = (value: JsonValue | undefined): readonly JsonValue[] =>
   // `Array.isArray` does not narrow readonly arrays out of the union by itself.
   Array.isArray(value) ? (value as readonly JsonValue[]) : []
+
+const text = (value: JsonValue | undefined, otherwise = ''): string =>
+  typeof value === 'string' ? value : otherwise
 
 /** One text or several. */
 const texts = (value: JsonValue | undefined): readonly string[] =>
