@@ -1,5 +1,11 @@
-/** `npm run conformance -- NAME [--json]`: runs `bench/NAME-corpus.ts` on the data of `SALLYPORT_DATA`. */
+/** `npm run conformance -- NAME [ARGUMENTS] [--json]`: what this repository must do exactly as others do. */
 import { runModule } from './runner.ts'
 
+/** Name → module; the corpora are read from `SALLYPORT_DATA`. */
+const MODULES: ReadonlyMap<string, string> = new Map([
+  ['cedar', 'cedar-corpus'],
+  ['differential', 'differential'],
+])
+
 const [name = '', ...rest] = process.argv.slice(2)
-process.exitCode = await runModule([`${name}-corpus`, ...rest], ['cedar-corpus'])
+process.exitCode = await runModule([MODULES.get(name) ?? name, ...rest], [...MODULES.values()])

@@ -5,52 +5,71 @@ import type { EntityJson, EntityUid, Request } from '../src/index.ts'
 import type { Trial } from './generate.ts'
 
 interface Difference {
+  readonly state: number
   readonly request: number
   readonly ours: string
   readonly theirs: string
 }
 
-interface TrialResult {
+export interface TrialResult {
   readonly differences: readonly Difference[]
+  /** Requests decided by both, each in each state of the entities. */
+  readonly decided: number
   readonly allowed: number
-  readonly errors: number
+  /** Denied by a forbid. */
+  readonly forbidden: number
+  /** Decisions in which at least one policy failed. */
+  readonly failing: number
 }
 
 /**
  * Decides every request of a trial by this package and by cedar-wasm, again after each change of the entities, and at
  * last against the stores of before: what a set remembers of one store must not show in another.
+ *
+ * @param whole whether stores changed bit by bit are compared with ones built at once, and traces with decisions
  */
-export async function compare(trial: Trial): Promise<TrialResult> {
+export async function compare(trial: Trial, whole = true): Promise<TrialResult> {
   const set = await loadPolicySet(trial.input)
+  const oracle = prepareOracle(trial.input)
   const differences: Difference[] = []
-  let allowed = 0
-  let errors = 0
-  const states: { store: EntityStore; expected: string[] }[] = []
+  let [decided, allowed, forbidden, failing] = [0, 0, 0, 0]
+  const states: { store: EntityStore; expected: readonly string[] }[] = []
   for (const { store, entities } of statesOf(trial)) {
-    requireSame(store, entities)
-    states.push({ store, expected: trial.requests.map((r) => askOracle(trial, entities, r)) })
+    if (whole) requireSame(store, entities)
+    const theirs = exact(entities)
+    states.push({ store, expected: trial.requests.map((r) => textOf(oracle(r, theirs))) })
   }
   // The second round finds what the first remembered, the states in the opposite order.
-  for (const [round, state] of [...states, ...states.toReversed()].entries()) {
+  const rounds = [...states.entries(), ...[...states.entries()].toReversed()]
+  for (const [round, [at, { store, expected }]] of rounds.entries()) {
     for (const [i, request] of trial.requests.entries()) {
-      const mine = set.decide(request, state.store)
-      const ours = answerText(
-        mine.decision,
-        mine.reasons,
-        mine.errors.map(({ policyId }) => policyId),
-      )
-      const theirs = state.expected[i] ?? ''
-      if (ours !== theirs) differences.push({ request: i, ours, theirs })
-      if (round > 0) continue
-      if (mine.decision === 'allow') allowed++
-      errors += mine.errors.length
-      checkTraces(set.explain(request, state.store), mine)
+      const mine = set.decide(request, store)
+      const { decision, reasons } = mine
+      const ours = textOf({
+        decision,
+        reasons,
+        errors: mine.errors.map(({ policyId }) => policyId),
+      })
+      const theirs = expected[i] ?? ''
+      if (ours !== theirs) differences.push({ state: at, request: i, ours, theirs })
+      if (round >= states.length) continue
+      decided++
+      if (decision === 'allow') allowed++
+      else if (reasons.length > 0) forbidden++
+      if (mine.errors.length > 0) failing++
+      if (whole) checkTraces(set.explain(request, store), mine)
     }
   }
-  return { differences, allowed, errors }
+  return { differences, decided, allowed, forbidden, failing }
 }
 
-const answerText = (decision: string, reasons: readonly string[], errors: readonly string[]) =>
+interface Answer {
+  readonly decision: string
+  readonly reasons: readonly string[]
+  readonly errors: readonly string[]
+}
+
+const textOf = ({ decision, reasons, errors }: Answer): string =>
   JSON.stringify([decision, reasons.toSorted(), errors.toSorted()])
 
 const key = ({ type, id }: EntityUid): string => JSON.stringify([type, id])
@@ -88,37 +107,6 @@ function requireSame(store: EntityStore, entities: readonly EntityJson[]): void 
   assert.equal(store.size, entities.length)
 }
 
-function askOracle(trial: Trial, entities: readonly EntityJson[], request: Request): string {
-  const { policies, templates = [], links = [] } = trial.input
-  const answer = wasm.isAuthorized({
-    // The two packages name the same JSON forms with types of their own.
-    ...(request as unknown as Pick<
-      wasm.AuthorizationCall,
-      'principal' | 'action' | 'resource' | 'context'
-    >),
-    entities: entities as unknown as wasm.Entities,
-    policies: {
-      staticPolicies: Object.fromEntries(policies.map(({ id, source }) => [id, source])),
-      templates: Object.fromEntries(templates.map(({ id, source }) => [id, source])),
-      templateLinks: links.map(({ id, templateId, principal, resource }) => ({
-        templateId,
-        newId: id,
-        values: {
-          ...(principal ? { '?principal': principal } : {}),
-          ...(resource ? { '?resource': resource } : {}),
-        },
-      })),
-    },
-  })
-  if (answer.type === 'failure') throw new Error(`the oracle refused: ${answer.errors[0]?.message}`)
-  const { decision, diagnostics } = answer.response
-  return answerText(
-    decision,
-    diagnostics.reason,
-    diagnostics.errors.map(({ policyId }) => policyId),
-  )
-}
-
 /** An explanation must tell the story of the decision it explains. */
 function checkTraces(
   explanation: ReturnType<Awaited<ReturnType<typeof loadPolicySet>>['explain']>,
@@ -136,23 +124,76 @@ function checkTraces(
   }
 }
 
-/** cedar-wasm's fastest way: policies parsed once, requests decided one by one. */
+/** `JSON.rawJSON` of V8, which the types of TypeScript's library do not have yet. */
+const { rawJSON } = JSON as unknown as { rawJSON(this: void, text: string): unknown }
+
+/**
+ * The same data with integers that no double holds written out: the binding passes data as JSON text, in which they are
+ * exact, and throws on a bigint.
+ */
+function exact<T>(data: T): T {
+  const convert = (value: unknown): unknown => {
+    if (typeof value === 'bigint') return rawJSON(String(value))
+    if (Array.isArray(value)) return value.map(convert)
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(
+      Object.entries(value).map(([name, member]) => [name, convert(member)]),
+    )
+  }
+  // Of the same shape but for integers, which the binding only writes out.
+  return convert(data) as T
+}
+
+/**
+ * cedar-wasm's fastest way: policies parsed once, requests decided one by one.
+ *
+ * @throws Error for policies or a request that it refuses; an error of WebAssembly after which it is not to be trusted
+ */
+export function prepareOracle({
+  policies,
+  templates = [],
+  links = [],
+}: Trial['input']): (request: Request, entities: readonly EntityJson[]) => Answer {
+  const parsed = wasm.preparsePolicySet('trial', {
+    staticPolicies: Object.fromEntries(policies.map(({ id, source }) => [id, source])),
+    templates: Object.fromEntries(templates.map(({ id, source }) => [id, source])),
+    templateLinks: links.map(({ id, templateId, principal, resource }) => ({
+      templateId,
+      newId: id,
+      values: {
+        ...(principal ? { '?principal': principal } : {}),
+        ...(resource ? { '?resource': resource } : {}),
+      },
+    })),
+  })
+  if (parsed.type === 'failure') throw new Error(`the oracle refused: ${parsed.errors[0]?.message}`)
+  return (request, entities) => {
+    const { principal, action, resource } = request
+    const answer = wasm.statefulIsAuthorized({
+      principal,
+      action,
+      resource,
+      // The two packages name the same JSON forms with types of their own.
+      context: exact(request.context) as unknown as wasm.Context,
+      entities: entities as unknown as wasm.Entities,
+      preparsedPolicySetId: 'trial',
+    })
+    if (answer.type === 'failure') {
+      throw new Error(`the oracle refused: ${answer.errors[0]?.message}`)
+    }
+    const { decision, diagnostics } = answer.response
+    return {
+      decision,
+      reasons: diagnostics.reason,
+      errors: diagnostics.errors.map(({ policyId }) => policyId),
+    }
+  }
+}
+
+/** As `prepareOracle`, for policies alone and the decision alone. */
 export function statefulOracle(
   policies: readonly { readonly id: string; readonly source: string }[],
 ): (request: Request, entities: readonly EntityJson[]) => string {
-  wasm.preparsePolicySet('bench', {
-    staticPolicies: Object.fromEntries(policies.map(({ id, source }) => [id, source])),
-  })
-  return (request, entities) => {
-    const answer = wasm.statefulIsAuthorized({
-      // The same JSON forms under types of their own.
-      ...(request as unknown as Pick<
-        wasm.StatefulAuthorizationCall,
-        'principal' | 'action' | 'resource' | 'context'
-      >),
-      preparsedPolicySetId: 'bench',
-      entities: entities as unknown as wasm.Entities,
-    })
-    return answer.type === 'success' ? answer.response.decision : answer.type
-  }
+  const oracle = prepareOracle({ policies })
+  return (request, entities) => oracle(request, entities).decision
 }
