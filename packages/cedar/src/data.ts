@@ -8,7 +8,17 @@ import type { Value } from './value.ts'
 /** Nesting that data may have; policies and schemas are far below it. */
 const MAX_DEPTH = 64
 
+/** Values that one request's context, or one entity's attributes or tags, may have in all: shared parts count each time. */
+const MAX_VALUES = 131_072
+
+const MAX_TYPE = 4096
+
+/** What may not be a part of a type's name. */
+const RESERVED = new Set('true false if then else in is like has __cedar'.split(' '))
+
 const bad = (message: string): SallyportError => new SallyportError('SP_CEDAR_VALUE', message)
+
+let left = 0
 
 /**
  * Turns Cedar's JSON form of a value into a run-time value. Refuses what Cedar has no value for: null, floats,
@@ -16,7 +26,13 @@ const bad = (message: string): SallyportError => new SallyportError('SP_CEDAR_VA
  *
  * @throws SallyportError `SP_CEDAR_VALUE`
  */
-export function valueFromJson(json: unknown, depth = 0): Value {
+export function valueFromJson(json: unknown): Value {
+  left = MAX_VALUES
+  return reading(() => value(json, 0))
+}
+
+function value(json: unknown, depth: number): Value {
+  if (--left < 0) throw bad(`there are more than ${MAX_VALUES} values`)
   switch (typeof json) {
     case 'boolean':
       return json
@@ -39,22 +55,73 @@ export function valueFromJson(json: unknown, depth = 0): Value {
   if (json === null) throw bad('null is not a Cedar value')
   if (depth >= MAX_DEPTH) throw bad(`a value nests deeper than ${MAX_DEPTH}`)
   if (Array.isArray(json)) {
-    return new SetValue(json.map((item: unknown) => valueFromJson(item, depth + 1)))
+    if (json.length > left) throw bad(`there are more than ${MAX_VALUES} values`)
+    // Unlike `map`, this meets holes, which no JSON text has.
+    return new SetValue(Array.from(json, (item: unknown) => value(item, depth + 1)))
   }
-  const proto: unknown = Object.getPrototypeOf(json)
-  if (proto !== Object.prototype && proto !== null) throw bad('an object is not a plain record')
+  requirePlain(json)
   if (Object.hasOwn(json, '__entity')) return entityFromJson(json)
   if (Object.hasOwn(json, '__extn')) return extensionFromJson(json, depth)
-  return recordFromJson(json, depth)
+  if ('__expr' in json && typeof json.__expr === 'string') throw bad('`__expr` is not supported')
+  return record(json, depth)
+}
+
+function requirePlain(json: object): void {
+  const proto: unknown = Object.getPrototypeOf(json)
+  if (proto !== Object.prototype && proto !== null) throw bad('an object is not a plain record')
+}
+
+/** Attributes or tags of an entity. @throws SallyportError `SP_CEDAR_VALUE` */
+export function recordFromJson(
+  json: unknown,
+  isValue?: (member: unknown) => member is Value,
+): RecordValue {
+  if (typeof json !== 'object' || json === null) throw bad('what should be a record is none')
+  requirePlain(json)
+  left = MAX_VALUES
+  return record(json, 0, isValue)
 }
 
 /**
+ * The context of a request, in which an entity or an extension value cannot stand for the record.
+ *
  * @param isValue says of a member that it is a value already
  * @throws SallyportError `SP_CEDAR_VALUE`
  */
-export function recordFromJson(
+export function contextFromJson(
+  json: unknown,
+  isValue?: (member: unknown) => member is Value,
+): RecordValue {
+  const context = recordFromJson(json, isValue)
+  for (const name of ['__entity', '__extn', '__expr']) {
+    if (context.fields.has(name)) throw bad(`the context is an \`${name}\`, not a record`)
+  }
+  return context
+}
+
+/**
+ * Does what reads the input of a caller. Objects may have getters, or be proxies, that throw anything.
+ *
+ * @throws SallyportError of `read`'s own, or `SP_CEDAR_VALUE`
+ */
+export function reading<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof SallyportError) throw error
+    throw unreadable(error)
+  }
+}
+
+export function unreadable(cause: unknown): SallyportError {
+  return new SallyportError('SP_CEDAR_VALUE', 'the request or the entities cannot be read', {
+    cause,
+  })
+}
+
+function record(
   json: object,
-  depth = 0,
+  depth: number,
   isValue?: (member: unknown) => member is Value,
 ): RecordValue {
   const fields = new Map<string, Value>()
@@ -63,7 +130,7 @@ export function recordFromJson(
     if (!key.isWellFormed()) throw bad('an attribute name has an unpaired surrogate')
     // A key of its own.
     const member = (json as Readonly<Record<string, unknown>>)[key]
-    fields.set(key, isValue?.(member) === true ? member : valueFromJson(member, depth + 1))
+    fields.set(key, isValue?.(member) === true ? member : value(member, depth + 1))
   }
   return new RecordValue(fields)
 }
@@ -82,8 +149,20 @@ export function refOf(uid: EntityUid): EntityRef {
   if (typeof type !== 'string' || typeof id !== 'string') {
     throw bad('an entity reference needs `type` and `id` as texts')
   }
-  if (!id.isWellFormed() || !type.isWellFormed()) throw bad('an entity has an unpaired surrogate')
+  if (!id.isWellFormed()) throw bad('an entity has an unpaired surrogate')
+  if (type !== lastType) requireType(type)
   return new EntityRef(type, id)
+}
+
+/** A type that was looked at: most entities in a row are of one type. */
+let lastType = ''
+
+function requireType(type: string): void {
+  const valid =
+    type.length <= MAX_TYPE &&
+    type.split('::').every((part) => /^[A-Za-z_]\w*$/.test(part) && !RESERVED.has(part))
+  if (!valid) throw bad(`\`${type.slice(0, 60)}\` is not the name of a type`)
+  lastType = type
 }
 
 function entityFromJson(json: object): EntityRef {
@@ -104,7 +183,7 @@ function extensionFromJson(json: object, depth: number): Value {
   if (!extension || operands.length !== extension.arity || Object.keys(call).length !== 2) {
     throw bad('an `__extn` calls no known constructor')
   }
-  const [a, b] = operands.map((operand) => valueFromJson(operand, depth + 1))
+  const [a, b] = operands.map((operand) => value(operand, depth + 1))
   try {
     return extension.call(a ?? false, b)
   } catch (error) {

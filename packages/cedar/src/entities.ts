@@ -1,5 +1,5 @@
 import { SallyportError } from '@sallyport/base'
-import { recordFromJson, refFromJson } from './data.ts'
+import { reading, recordFromJson, refFromJson } from './data.ts'
 import type { EntityJson, EntityUid } from './types.ts'
 import { EntityRef } from './value.ts'
 import type { Value } from './value.ts'
@@ -67,7 +67,7 @@ export class EntityStore {
    * @throws SallyportError `SP_CEDAR_ENTITIES` for a uid twice or a cycle, `SP_CEDAR_VALUE` for a bad value
    */
   static from(entities: readonly EntityJson[]): EntityStore {
-    return EntityStore.#build(entities.map(draftOf))
+    return EntityStore.#build(draftsOf(entities))
   }
 
   static #build(drafts: readonly Draft[], base?: EntityStore): EntityStore {
@@ -90,7 +90,7 @@ export class EntityStore {
    * @throws SallyportError `SP_CEDAR_ENTITIES` if one is already there
    */
   with(extra: readonly EntityJson[]): EntityStore {
-    const drafts = extra.map(draftOf)
+    const drafts = draftsOf(extra)
     if (drafts.some((draft) => this.#dangles(draft.uid))) {
       return EntityStore.#build([...this.records(), ...drafts])
     }
@@ -108,11 +108,11 @@ export class EntityStore {
     readonly put?: readonly EntityJson[]
     readonly remove?: readonly EntityUid[]
   }): EntityStore {
-    const drafts = (change.put ?? []).map(draftOf)
+    const drafts = draftsOf(change.put ?? [])
     const changed: ByUid<true> = new Map()
     for (const uid of [
       ...drafts.map(({ uid }) => uid),
-      ...(change.remove ?? []).map(refFromJson),
+      ...reading(() => (change.remove ?? []).map(refFromJson)),
     ]) {
       if (lookup(changed, uid)) throw twice(uid)
       insert(changed, uid, true)
@@ -167,14 +167,25 @@ export class EntityStore {
   }
 }
 
+function draftsOf(entities: readonly EntityJson[]): Draft[] {
+  return reading(() => entities.map(draftOf))
+}
+
 function draftOf(entity: EntityJson): Draft {
+  const uid = refFromJson(entity.uid)
+  const parents = entity.parents.map(refFromJson)
+  if (isAction(uid) && !parents.every(isAction)) {
+    throw bad(`the action \`${uid.type}::${JSON.stringify(uid.id)}\` is in what is no action`)
+  }
   return {
-    uid: refFromJson(entity.uid),
+    uid,
     attrs: recordFromJson(entity.attrs).fields,
-    tags: entity.tags ? recordFromJson(entity.tags).fields : NONE,
-    parents: entity.parents.map(refFromJson),
+    tags: entity.tags === undefined ? NONE : recordFromJson(entity.tags).fields,
+    parents,
   }
 }
+
+const isAction = ({ type }: EntityRef): boolean => type === 'Action' || type.endsWith('::Action')
 
 /** Depth-first, without recursion: hostile hierarchies may be as deep as they are long. */
 function close(

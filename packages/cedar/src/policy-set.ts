@@ -5,7 +5,7 @@ import { policyAst } from './ast.ts'
 import type { PolicyAst } from './ast.ts'
 import { boundAll, parseAndCheck } from './check.ts'
 import type { Env } from './operators.ts'
-import { recordFromJson, refOf } from './data.ts'
+import { contextFromJson, refOf, unreadable } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
 import { liftIntegers } from './est.ts'
 import type { PolicyEst, ScopeEst } from './est.ts'
@@ -247,6 +247,14 @@ class Policies implements PolicySet {
 }
 
 function environment(request: DecisionRequest, store: EntityStore): Env {
+  try {
+    return read(request, store)
+  } catch (error) {
+    throw error instanceof SallyportError ? error : unreadable(error)
+  }
+}
+
+function read(request: DecisionRequest, store: EntityStore): Env {
   const { principal, action, resource, context } = request
   const principalRecord = store.findAs(0, principal)
   const actionRecord = store.findAs(1, action)
@@ -256,7 +264,7 @@ function environment(request: DecisionRequest, store: EntityStore): Env {
     principal: principalRecord === undefined ? refOf(principal) : principalRecord.uid,
     action: actionRecord === undefined ? refOf(action) : actionRecord.uid,
     resource: resourceRecord === undefined ? refOf(resource) : resourceRecord.uid,
-    context: context instanceof RecordValue ? context : recordFromJson(context),
+    context: context instanceof RecordValue ? context : contextFromJson(context),
     principalRecord,
     actionRecord,
     resourceRecord,

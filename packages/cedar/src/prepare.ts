@@ -1,4 +1,4 @@
-import { recordFromJson, valueFromJson } from './data.ts'
+import { contextFromJson, reading, valueFromJson } from './data.ts'
 import type { CedarJson } from './types.ts'
 import {
   DatetimeValue,
@@ -26,7 +26,7 @@ export type PreparedValue =
 export function prepareContext(
   context: Readonly<Record<string, CedarJson | PreparedValue>>,
 ): PreparedContext {
-  return recordFromJson(context, 0, isPrepared)
+  return reading(() => contextFromJson(context, isPrepared))
 }
 
 /**

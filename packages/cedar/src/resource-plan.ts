@@ -2,7 +2,7 @@ import { answer } from './answer.ts'
 import type { BoolCode } from './code.ts'
 import { allOf } from './code.ts'
 import { compileBool, conjuncts } from './compile.ts'
-import { refOf } from './data.ts'
+import { reading, refOf } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
 import type { ExprEst } from './est.ts'
 import type { Env } from './operators.ts'
@@ -12,7 +12,7 @@ import { PolicyIndex } from './policy-index.ts'
 import type { PreparedContext } from './prepare.ts'
 import type { Slice } from './slice-memo.ts'
 import type { CedarDecision, EntityUid } from './types.ts'
-import { EvaluationError, RecordValue } from './value.ts'
+import { EntityRef, EvaluationError, RecordValue } from './value.ts'
 
 /** Decides a group of a plan. */
 export type GroupDecider = (group: number) => CedarDecision
@@ -73,7 +73,7 @@ export class ResourcePlan {
    * @param entities the store that the plan was made with, or one that extends it by what no resource descends from
    */
   decider(principal: EntityUid, context: PreparedContext, entities: EntityStore): GroupDecider {
-    const principalRecord = entities.findAs(0, principal)
+    const principalRecord = reading(() => entities.findAs(0, principal))
     const actionRecord = entities.findAs(1, this.#action)
     const shared = {
       principal: principalRecord === undefined ? refOf(principal) : principalRecord.uid,
@@ -175,9 +175,9 @@ const NOWHERE = {
 
 /** An environment of which only what is put into it can be read. */
 const NOTHING: Env = {
-  principal: refOf({ type: '', id: '' }),
-  action: refOf({ type: '', id: '' }),
-  resource: refOf({ type: '', id: '' }),
+  principal: new EntityRef('', ''),
+  action: new EntityRef('', ''),
+  resource: new EntityRef('', ''),
   context: new RecordValue(new Map()),
   principalRecord: undefined,
   actionRecord: undefined,

@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { inspect } from 'node:util'
 
 /** An index that no child could finish, twice over. */
 export interface Lost {
@@ -97,8 +98,7 @@ export function serve(run: (index: number) => Promise<unknown>): void {
     const answer = (reply: Reply): void => void process.send?.(reply)
     run(index).then(
       (result) => answer({ index, result }),
-      (error: unknown) =>
-        answer({ index, failed: error instanceof Error ? String(error.stack) : String(error) }),
+      (error: unknown) => answer({ index, failed: inspect(error) }),
     )
   })
 }

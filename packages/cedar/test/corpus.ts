@@ -22,6 +22,7 @@ export interface CorpusRequest {
 export interface CorpusCase {
   readonly name: string
   readonly policy: string
+  readonly schema: string
   readonly entities: readonly {
     uid: { type: string; id: string }
     attrs: Record<string, never>
@@ -69,6 +70,7 @@ export function readCorpus(root: string): CorpusCase[] {
     cases.push({
       name: base,
       policy: files.get(`${base}.cedar`) ?? '',
+      schema: files.get(`${base}.cedarschema`) ?? '',
       entities: parseLossless(files.get(`${base}.entities.json`) ?? '') as CorpusCase['entities'],
       requests,
     })

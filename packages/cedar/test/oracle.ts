@@ -69,7 +69,7 @@ interface Answer {
   readonly errors: readonly string[]
 }
 
-const textOf = ({ decision, reasons, errors }: Answer): string =>
+export const textOf = ({ decision, reasons, errors }: Answer): string =>
   JSON.stringify([decision, reasons.toSorted(), errors.toSorted()])
 
 const key = ({ type, id }: EntityUid): string => JSON.stringify([type, id])
@@ -131,7 +131,7 @@ const { rawJSON } = JSON as unknown as { rawJSON(this: void, text: string): unkn
  * The same data with integers that no double holds written out: the binding passes data as JSON text, in which they are
  * exact, and throws on a bigint.
  */
-function exact<T>(data: T): T {
+export function exact<T>(data: T): T {
   const convert = (value: unknown): unknown => {
     if (typeof value === 'bigint') return rawJSON(String(value))
     if (Array.isArray(value)) return value.map(convert)
