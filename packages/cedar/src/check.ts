@@ -1,10 +1,12 @@
 import type { DetailedError, PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
+import { liftIntegers } from './est.ts'
+import type { LiftedSource } from './est.ts'
 import { boundPolicy, boundSchema, POLICY_LIMITS } from './lex.ts'
-import type { Token } from './lex.ts'
 import { parsePolicies, validatePolicies } from './parser.ts'
 import type { WorkerLink } from './parser.ts'
 import type { PolicyInput, TemplateLink } from './policy-set.ts'
+import { Slicer } from './slicer.ts'
 import type { Diagnostic } from './types.ts'
 
 /**
@@ -17,7 +19,7 @@ import type { Diagnostic } from './types.ts'
 export async function checkPolicies(
   input: PolicyInput,
 ): Promise<{ ok: boolean; diagnostics: Diagnostic[] }> {
-  boundAll(input)
+  await boundAll(input)
   const { diagnostics } = await parseAndCheck(input)
   return {
     ok: diagnostics.every(({ severity }) => severity !== 'error'),
@@ -113,11 +115,14 @@ function toUtf16(text: string, bytes: number): number {
 }
 
 /**
- * Keeps the bounds of the parser and the ids sane; gives each policy's tokens, then each template's.
+ * Keeps the bounds of the parser and the ids sane; gives each policy as the parser reads it exactly, then each template.
  *
  * @throws SallyportError `SP_CEDAR_LIMIT`, `SP_CEDAR_SYNTAX`
  */
-export function boundAll(input: PolicyInput): Token[][] {
+export async function boundAll(
+  input: PolicyInput,
+  slicer: Slicer = new Slicer(),
+): Promise<LiftedSource[]> {
   const { schema, templates = [], links = [] } = input
   const policies = [...input.policies, ...templates, ...links.map(({ id }) => ({ id, source: '' }))]
   if (policies.length > POLICY_LIMITS.policies) {
@@ -126,6 +131,7 @@ export function boundAll(input: PolicyInput): Token[][] {
   let total = 0
   const ids = new Set<string>()
   for (const { id, source } of policies) {
+    if (slicer.over) await slicer.rest()
     total += source.length
     // eslint-disable-next-line no-control-regex -- control characters are what is refused
     if (!/^[^\u0000-\u001f\u007f]{1,256}$/.test(id) || id === '__proto__' || !id.isWellFormed()) {
@@ -138,6 +144,11 @@ export function boundAll(input: PolicyInput): Token[][] {
   if (total > POLICY_LIMITS.totalLength) {
     throw new SallyportError('SP_CEDAR_LIMIT', `the policies have ${total} characters`)
   }
-  if (schema !== undefined) boundSchema(schema)
-  return policies.map(({ id, source }) => boundPolicy(id, source))
+  if (schema !== undefined) await boundSchema(schema, slicer)
+  const lifted: LiftedSource[] = []
+  for (const { id, source } of policies) {
+    if (slicer.over) await slicer.rest()
+    lifted.push(liftIntegers(source, boundPolicy(id, source)))
+  }
+  return lifted
 }

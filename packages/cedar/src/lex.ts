@@ -1,4 +1,5 @@
 import { SallyportError } from '@sallyport/base'
+import type { Slicer } from './slicer.ts'
 
 /** Bounds kept before any text reaches the parser, whose own stack a hostile policy can exhaust. */
 export const POLICY_LIMITS = {
@@ -28,7 +29,10 @@ const OPERATORS = new Set('&& || + - * ! == != < <= > >= . if in like has is'.sp
 
 /** Splits Cedar text into tokens, comments left out. Any text yields tokens; only the parser judges them. */
 export function tokenise(text: string): Token[] {
-  const tokens: Token[] = []
+  return [...tokensOf(text)]
+}
+
+function* tokensOf(text: string): Generator<Token> {
   for (let at = 0; at < text.length;) {
     TOKEN.lastIndex = at
     const match = TOKEN.exec(text)
@@ -44,11 +48,10 @@ export function tokenise(text: string): Token[] {
             : groups?.['string'] !== undefined
               ? 'string'
               : 'punctuation'
-      tokens.push({ kind, start: at, end })
+      yield { kind, start: at, end }
     }
     at = end
   }
-  return tokens
 }
 
 /**
@@ -97,7 +100,7 @@ function refuseProto(id: string, word: string): void {
 }
 
 /** Bounds a schema in the same way: bytes and brackets. */
-export function boundSchema(text: string): void {
+export async function boundSchema(text: string, slicer: Slicer): Promise<void> {
   if (text.length > POLICY_LIMITS.totalLength / 4) {
     throw new SallyportError('SP_CEDAR_LIMIT', `the schema has ${text.length} characters`)
   }
@@ -105,7 +108,8 @@ export function boundSchema(text: string): void {
     throw new SallyportError('SP_CEDAR_SYNTAX', 'the schema has an unpaired surrogate')
   }
   let depth = 0
-  for (const token of tokenise(text)) {
+  for (const token of tokensOf(text)) {
+    if (slicer.over) await slicer.rest()
     const word = text.slice(token.start, token.end)
     if (token.kind === 'string') continue
     if (OPENING.has(word) || word === '<') depth++

@@ -35,6 +35,12 @@ export type WorkerReply =
 /** The parser is a third party's: it gets this long for a whole set, on a machine that may be busy. */
 const TIMEOUT_MS = 60_000
 
+/**
+ * Policies, and UTF-16 code units of them, that one message asks to be parsed. Reading an answer holds this thread, the one that
+ * decides, and waits for no one: answers are kept short, and one is asked for after the other.
+ */
+const SLICE = { policies: 32, length: 16_384 } as const
+
 let worker: Worker | undefined
 let queue: Promise<unknown> = Promise.resolve()
 let lastId = 0
@@ -48,10 +54,25 @@ export async function parsePolicies(
   sources: readonly string[],
   templates = false,
 ): Promise<readonly PolicyToJsonAnswer[]> {
-  if (sources.length === 0) return []
-  const reply = await inWorker({ kind: templates ? 'parse-templates' : 'parse', sources })
-  if (reply.kind !== 'parse') throw failed('answered something else')
-  return reply.answers
+  const answers: PolicyToJsonAnswer[] = []
+  const deadline = performance.now() + TIMEOUT_MS
+  for (let at = 0; at < sources.length;) {
+    const slice = sliceOf(sources, at)
+    at += slice.length
+    const kind = templates ? 'parse-templates' : 'parse'
+    const reply = await inWorker({ kind, sources: slice }, deadline - performance.now())
+    if (reply.kind !== 'parse') throw failed('answered something else')
+    answers.push(...reply.answers)
+  }
+  return answers
+}
+
+function sliceOf(sources: readonly string[], at: number): readonly string[] {
+  let end = at
+  let length = 0
+  do length += sources[end++]?.length ?? 0
+  while (end < sources.length && end - at < SLICE.policies && length < SLICE.length)
+  return sources.slice(at, end)
 }
 
 /** Type-checks policies against a schema. @throws SallyportError `SP_CEDAR_PARSER` */
@@ -79,8 +100,8 @@ export async function closeCedar(): Promise<void> {
 }
 
 /** One task at a time, so that a crash or a timeout belongs to the task that caused it. */
-function inWorker(task: WorkerTask): Promise<WorkerReply> {
-  const result = queue.then(() => ask(task))
+function inWorker(task: WorkerTask, timeoutMs: number = TIMEOUT_MS): Promise<WorkerReply> {
+  const result = queue.then(() => ask(task, timeoutMs))
   queue = result.catch(() => undefined)
   return result
 }
@@ -113,7 +134,7 @@ function start(): Worker {
   return started
 }
 
-async function ask(task: WorkerTask): Promise<WorkerReply> {
+async function ask(task: WorkerTask, timeoutMs: number): Promise<WorkerReply> {
   const current = (worker ??= start())
   const id = ++lastId
   // Only a task under way keeps the process alive.
@@ -126,7 +147,7 @@ async function ask(task: WorkerTask): Promise<WorkerReply> {
         worker = undefined
         void current.terminate()
         reject(failed(`took longer than ${TIMEOUT_MS} ms`))
-      }, TIMEOUT_MS)
+      }, timeoutMs)
       // eslint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
       current.postMessage({ id, task })
     })

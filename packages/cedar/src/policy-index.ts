@@ -90,14 +90,17 @@ export class PolicyIndex {
   readonly #principals: ResourceLevel[] = []
   readonly #leaves: Leaf[] = []
 
-  constructor(policies: readonly CompiledPolicy[]) {
-    this.#seen = new Uint32Array(policies.length)
-    for (const policy of policies) {
-      for (const scope of [policy.action, policy.principal, policy.resource]) this.#name(scope)
-      for (const byPrincipal of this.#root.under(policy.action, () => new Level<ResourceLevel>())) {
-        for (const byResource of byPrincipal.under(policy.principal, () => new Level<Leaf>())) {
-          for (const leaf of byResource.under(policy.resource, () => new Leaf())) leaf.add(policy)
-        }
+  /** @param size how many policies will be added, of orders from 0 */
+  constructor(size: number) {
+    this.#seen = new Uint32Array(size)
+  }
+
+  /** Files a policy. Not to be called once `candidates` was: slices that it gave may be remembered. */
+  add(policy: CompiledPolicy): void {
+    for (const scope of [policy.action, policy.principal, policy.resource]) this.#name(scope)
+    for (const byPrincipal of this.#root.under(policy.action, () => new Level<ResourceLevel>())) {
+      for (const byResource of byPrincipal.under(policy.principal, () => new Level<Leaf>())) {
+        for (const leaf of byResource.under(policy.resource, () => new Leaf())) leaf.add(policy)
       }
     }
   }

@@ -7,11 +7,9 @@ import { boundAll, parseAndCheck } from './check.ts'
 import type { Env } from './operators.ts'
 import { contextFromJson, refOf, unreadable } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
-import { liftIntegers } from './est.ts'
-import type { PolicyEst, ScopeEst } from './est.ts'
 import { coveragePoints, coverPolicies } from './coverage.ts'
+import type { LiftedSource, PolicyEst, ScopeEst } from './est.ts'
 import { explainPolicies } from './explain.ts'
-import type { Token } from './lex.ts'
 import { parsePolicies } from './parser.ts'
 import { compilePolicy } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
@@ -28,6 +26,7 @@ import type {
   Request,
 } from './types.ts'
 import { SliceMemo } from './slice-memo.ts'
+import { Slicer } from './slicer.ts'
 import type { Slice } from './slice-memo.ts'
 import { RecordValue } from './value.ts'
 
@@ -101,7 +100,8 @@ export interface PolicySet {
  *   `SP_CEDAR_UNSUPPORTED`, `SP_CEDAR_PARSER`
  */
 export async function loadPolicySet(input: PolicyInput): Promise<PolicySet> {
-  const tokens = boundAll(input)
+  const slicer = new Slicer()
+  const lifted = await boundAll(input, slicer)
   const checked = await parseAndCheck(input)
   const first = checked.diagnostics.find(({ severity }) => severity === 'error')
   if (first !== undefined) {
@@ -113,20 +113,32 @@ export async function loadPolicySet(input: PolicyInput): Promise<PolicySet> {
     )
   }
   const { policies, templates = [], links = [] } = input
-  const parsed = await compilable(policies, tokens, checked.policies, false)
+  const parsed = await compilable(policies, lifted, checked.policies, false)
   const byTemplate = new Map(
-    (await compilable(templates, tokens.slice(policies.length), checked.templates, true)).map(
+    (await compilable(templates, lifted.slice(policies.length), checked.templates, true)).map(
       (template) => [template.id, template],
     ),
   )
   const linked = links.map((link) => fillSlots(link, byTemplate.get(link.templateId)))
+  return compileAll([...parsed, ...linked], input.sliceMemo ?? SLICE_MEMO, slicer)
+}
+
+/** In slices: the thread that compiles is the one that goes on deciding by the policies of before. */
+async function compileAll(
+  parsed: readonly ParsedPolicy[],
+  sliceMemo: number,
+  slicer: Slicer,
+): Promise<PolicySet> {
   const pool = new Pool()
-  return new Policies(
-    [...parsed, ...linked].map(({ id, est, integers }, order) =>
-      compilePolicy(id, order, est, integers, pool),
-    ),
-    input.sliceMemo ?? SLICE_MEMO,
-  )
+  const index = new PolicyIndex(parsed.length)
+  const byId = new Map<string, CompiledPolicy>()
+  for (const [order, { id, est, integers }] of parsed.entries()) {
+    if (slicer.over) await slicer.rest()
+    const policy = compilePolicy(id, order, est, integers, pool)
+    byId.set(id, policy)
+    index.add(policy)
+  }
+  return new Policies(byId, index, sliceMemo)
 }
 
 interface ParsedPolicy {
@@ -138,12 +150,11 @@ interface ParsedPolicy {
 /** What the parser answered; asked again, with stand-ins, only where a policy has integers that it would corrupt. */
 async function compilable(
   texts: readonly PolicyText[],
-  tokens: readonly Token[][],
+  lifted: readonly LiftedSource[],
   answers: readonly PolicyToJsonAnswer[],
   asTemplates: boolean,
 ): Promise<ParsedPolicy[]> {
-  const lifted = texts.map(({ source }, i) => liftIntegers(source, tokens[i] ?? []))
-  const large = lifted.filter(({ integers }) => integers.size > 0)
+  const large = lifted.slice(0, texts.length).filter(({ integers }) => integers.size > 0)
   const again = await parsePolicies(
     large.map(({ source }) => source),
     asTemplates,
@@ -187,11 +198,12 @@ class Policies implements PolicySet {
   readonly #memo: SliceMemo
   #asts: readonly PolicyAst[] | undefined
 
-  constructor(policies: readonly CompiledPolicy[], sliceMemo: number) {
-    this.size = policies.length
-    this.#policies = policies
-    this.#byId = new Map(policies.map((policy) => [policy.id, policy]))
-    this.#index = new PolicyIndex(policies)
+  /** @param byId in the order of the policies */
+  constructor(byId: ReadonlyMap<string, CompiledPolicy>, index: PolicyIndex, sliceMemo: number) {
+    this.size = byId.size
+    this.#policies = [...byId.values()]
+    this.#byId = byId
+    this.#index = index
     this.#memo = new SliceMemo(sliceMemo)
   }
 

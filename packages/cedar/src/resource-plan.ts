@@ -210,5 +210,7 @@ function indexed(left: readonly CompiledPolicy[]): {
   const [only] = policies
   const slice =
     policies.length === 1 ? { only, policies: undefined } : { only: undefined, policies }
-  return { slice: everyone ? slice : undefined, index: new PolicyIndex(policies) }
+  const index = new PolicyIndex(policies.length)
+  for (const policy of policies) index.add(policy)
+  return { slice: everyone ? slice : undefined, index }
 }

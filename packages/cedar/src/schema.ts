@@ -1,6 +1,7 @@
 import { SallyportError } from '@sallyport/base'
 import { boundSchema } from './lex.ts'
 import { parseSchema } from './parser.ts'
+import { Slicer } from './slicer.ts'
 import { qualified, schemaTypes } from './schema-types.ts'
 import type { NamespaceJson, SchemaTypes, TypeJson } from './schema-types.ts'
 import type { EntityJson, EntityUid } from './types.ts'
@@ -20,7 +21,7 @@ export interface CedarSchema {
 
 /** @throws SallyportError `SP_CEDAR_INVALID` for a schema that is not one, `SP_CEDAR_LIMIT`, `SP_CEDAR_PARSER` */
 export async function loadSchema(text: string): Promise<CedarSchema> {
-  boundSchema(text)
+  await boundSchema(text, new Slicer())
   const answer = await parseSchema(text)
   if (answer.type === 'failure') {
     throw new SallyportError('SP_CEDAR_INVALID', `the schema: ${answer.errors[0]?.message ?? ''}`)

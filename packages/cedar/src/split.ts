@@ -24,7 +24,9 @@ export async function splitPolicies(text: string, file: string): Promise<SplitPo
   }
   const pieces = cut(text)
   const name = file.replace(/^.*\//, '').replace(/\.cedar$/, '')
-  boundAll({ policies: pieces.map(({ source }, i) => ({ id: `${name}.policy${i}`, source })) })
+  await boundAll({
+    policies: pieces.map(({ source }, i) => ({ id: `${name}.policy${i}`, source })),
+  })
   const answers = await parsePolicies(pieces.map(({ source }) => source))
   const taken = new Set<string>()
   return pieces.map(({ source, start, first }, i) => {
