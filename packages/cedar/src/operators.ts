@@ -14,7 +14,7 @@ export interface Env {
   readonly principalRecord: EntityRecord | undefined
   readonly actionRecord: EntityRecord | undefined
   readonly resourceRecord: EntityRecord | undefined
-  readonly store: EntityStore
+  readonly store: Pick<EntityStore, 'find'>
 }
 
 export function recordOf(env: Env, entity: EntityRef): EntityRecord | undefined {

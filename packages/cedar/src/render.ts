@@ -191,7 +191,7 @@ function renderWhole(value: Value): string {
   return ''
 }
 
-function renderDecimal(scaled: bigint): string {
+export function renderDecimal(scaled: bigint): string {
   const digits = String(scaled < 0n ? -scaled : scaled).padStart(5, '0')
   const fraction = digits.slice(-4).replace(/0{1,3}$/, '')
   return `${scaled < 0n ? '-' : ''}${digits.slice(0, -4)}.${fraction}`
