@@ -182,8 +182,7 @@ const NOTHING: Env = {
   principalRecord: undefined,
   actionRecord: undefined,
   resourceRecord: undefined,
-  // Evaluation asks a store for nothing but `find`.
-  store: NOWHERE as unknown as EntityStore,
+  store: NOWHERE,
 }
 
 function reduced({ policy, codes }: Specialised): CompiledPolicy {
