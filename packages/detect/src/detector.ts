@@ -5,7 +5,8 @@ import { learn, threshold } from './baseline.ts'
 import type { Baseline } from './baseline.ts'
 import { betaBinomialTail } from './betaBinomial.ts'
 import { fuse, weight } from './fusion.ts'
-import { newAgentState, newInstanceState } from './state.ts'
+import { refusedBy } from './refused.ts'
+import { newAgentState, newInstanceState, newLimited } from './state.ts'
 import type { AgentState, InstanceState, Window } from './state.ts'
 import { isSnapshot } from './snapshot.ts'
 import { surfaceOf } from './surface.ts'
@@ -34,6 +35,12 @@ const WARM_UP_MS = 10 * MINUTE_MS
 const WARM_UP_CALLS = 200
 const GRAVE_WINDOW_MS = 30_000
 const MAX_SLOTS = 24
+/** A little less than the least wait that a limit tells, one second, for what passes between two clocks. */
+const LEAST_WAIT_MS = 900
+/** Calls of one agent that may be under way when a limit is reached, and are refused before it can know. */
+const IN_FLIGHT = 64
+/** Refused calls that may wait side by side to be made once more. */
+const WAITING = 16
 /** The name under which every undeclared agent is kept, so that invented names cost no memory. */
 const UNDECLARED = '(undeclared)'
 
@@ -87,9 +94,13 @@ class BaselineDetector implements Detector {
       addEvidence(instance, slot, { signal, points, at, text })
     }
     this.#volume(agent, instance, event, at, raise)
-    this.#reach(agent, event, name, at, raise)
-    this.#denials(agent, instance, event, at, raise)
-    this.#graveAttempts(instance, event, at, raise)
+    const declared = this.#reach(agent, event, name, at, raise)
+    const by = event.decision === 'deny' ? refusedBy(event.code, declared) : undefined
+    if (by === 'limit') this.#limited(instance, event, at, raise)
+    if (by === undefined || by === 'policy') {
+      this.#denials(agent, instance, event, at, raise)
+      this.#graveAttempts(instance, event, at, raise)
+    }
     return signals
   }
 
@@ -119,7 +130,7 @@ class BaselineDetector implements Detector {
       if (this.#surface.agents.has(name) || name === UNDECLARED) this.#agents.set(name, state)
     }
     for (const [id, state] of copy.instances.slice(0, this.#maxInstances)) {
-      this.#instances.set(id, state)
+      this.#instances.set(id, { ...state, limited: state.limited ?? newLimited(state.lastAt) })
     }
   }
 
@@ -203,7 +214,8 @@ class BaselineDetector implements Detector {
     }
   }
 
-  #reach(agent: AgentState, event: Observation, name: string, at: number, raise: Raise): void {
+  /** @returns whether a flow leads the agent to the operation */
+  #reach(agent: AgentState, event: Observation, name: string, at: number, raise: Raise): boolean {
     const key = `${event.system}.${event.operation}`
     const declared = this.#surface.operations.has(key)
     if (!this.#surface.reach.get(name)?.has(key)) {
@@ -214,16 +226,47 @@ class BaselineDetector implements Detector {
         30,
         `tried ${what}, outside its flows`,
       )
-      return
+      return false
     }
-    if (agent.seen.includes(key)) return
+    if (agent.seen.includes(key)) return true
     agent.seen.push(key)
-    if (at - agent.firstAt < WARM_UP_MS || agent.calls < WARM_UP_CALLS) return
+    if (at - agent.firstAt < WARM_UP_MS || agent.calls < WARM_UP_CALLS) return true
     raise(
       'novelty',
       `novelty:${key}`,
       12,
       `first call of \`${key}\` by this agent since it is watched`,
+    )
+    return true
+  }
+
+  /**
+   * What a limit refused. The limit itself holds the caller back, and busy days reach limits: by itself that is worth a
+   * remark. Whoever is told to wait and waits is refused once a wait; a flood is refused again and again within it, which
+   * weighs as much as a run of denials does.
+   */
+  #limited(instance: InstanceState, event: Observation, at: number, raise: Raise): void {
+    const { limited } = instance
+    if (at - limited.start >= MINUTE_MS) {
+      Object.assign(limited, { start: at, refused: 0, impatient: 0, next: IN_FLIGHT })
+    }
+    const operation = `${event.system}.${event.operation}`
+    limited.refused++
+    if (limited.refused === 1) {
+      raise('over-limit', 'over-limit', 10, `a limit holds \`${operation}\` back`)
+    }
+    const due = limited.waits[0]
+    if (due !== undefined && due <= at) limited.waits.shift()
+    else limited.impatient++
+    if (limited.waits.length < WAITING) limited.waits.push(at + LEAST_WAIT_MS)
+    const { impatient } = limited
+    if (impatient <= limited.next) return
+    limited.next = impatient * 1.5
+    raise(
+      'over-limit',
+      'over-limit',
+      Math.min(75, 40 + 20 * Math.log2(impatient / IN_FLIGHT)),
+      `${impatient} calls within a minute that a limit had told to wait, the last \`${operation}\``,
     )
   }
 

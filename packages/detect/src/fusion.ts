@@ -17,6 +17,7 @@ export const HALF_LIFE_SECONDS: Readonly<Record<SignalName, number>> = {
   novelty: 120,
   'outside-flow': 300,
   denials: 300,
+  'over-limit': 120,
   'forbidden-burst': 1800,
 }
 

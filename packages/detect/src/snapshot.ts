@@ -1,10 +1,13 @@
 import { HALF_LIFE_SECONDS } from './fusion.ts'
 import type { AgentState, InstanceState } from './state.ts'
 
+/** What the version before kept knows nothing of limits. */
+type KeptInstance = Omit<InstanceState, 'limited'> & Partial<Pick<InstanceState, 'limited'>>
+
 interface CheckedSnapshot {
   readonly format: 'sallyport-detect/1'
   readonly agents: readonly (readonly [string, AgentState])[]
-  readonly instances: readonly (readonly [string, InstanceState])[]
+  readonly instances: readonly (readonly [string, KeptInstance])[]
 }
 
 type Shape = 'number' | 'string' | { readonly [key: string]: Shape } | readonly [Shape]
@@ -29,6 +32,13 @@ const INSTANCE: Shape = {
   sensitive: WINDOW,
   judged: { start: 'number', calls: 'number', denied: 'number', next: 'number' },
   grave: [{ at: 'number', operation: 'string', weight: 'number' }],
+}
+const LIMITED: Shape = {
+  start: 'number',
+  refused: 'number',
+  impatient: 'number',
+  next: 'number',
+  waits: ['number'],
 }
 const EVIDENCE: Shape = { signal: 'string', points: 'number', at: 'number', text: 'string' }
 
@@ -70,6 +80,7 @@ export function isSnapshot(value: unknown): value is CheckedSnapshot {
       (state) =>
         fits(state, INSTANCE) &&
         isRecord(state) &&
+        (state['limited'] === undefined || fits(state['limited'], LIMITED)) &&
         isRecord(state['evidence']) &&
         Object.values(state['evidence']).every(isEvidence),
     )

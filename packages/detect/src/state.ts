@@ -26,6 +26,18 @@ export interface Window {
   next: number
 }
 
+/** What limits refused in the current minute. */
+export interface Limited {
+  start: number
+  refused: number
+  /** Refused again before the wait that an earlier refusal had told was over. */
+  impatient: number
+  /** The count of impatient calls at which the next signal is due. */
+  next: number
+  /** Of refused calls not made again yet: when each may be, oldest first. */
+  readonly waits: number[]
+}
+
 export interface InstanceState {
   readonly agent: string
   lastAt: number
@@ -34,6 +46,7 @@ export interface InstanceState {
   readonly sensitive: Window
   /** Calls and denials of the current minute. */
   readonly judged: { start: number; calls: number; denied: number; next: number }
+  readonly limited: Limited
   /** Times and operations of the latest grave attempts that were denied. */
   readonly grave: { at: number; operation: string; weight: number }[]
   /** Slot → evidence. */
@@ -62,7 +75,13 @@ export function newInstanceState(agent: string, at: number): InstanceState {
     records: window(),
     sensitive: window(),
     judged: { start: at, calls: 0, denied: 0, next: 0 },
+    limited: newLimited(at),
     grave: [],
     evidence: {},
   }
+}
+
+export function newLimited(at: number): Limited {
+  // So that the first refusal begins a minute of its own.
+  return { start: at - 60_000, refused: 0, impatient: 0, next: 0, waits: [] }
 }

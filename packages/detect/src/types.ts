@@ -26,6 +26,7 @@ export type SignalName =
   | 'novelty'
   | 'outside-flow'
   | 'denials'
+  | 'over-limit'
   | 'forbidden-burst'
 
 /** One piece of evidence at the moment it was seen. */

@@ -222,6 +222,104 @@ test('the same attempt outside every flow is hard the second time, refused by po
   }
 })
 
+const FLAGGER = 'spiffe://bank.example/agent/flagger/1'
+/** A write to a critical system that policy allows the flagger, refused by something else. */
+const hold = (code: string): Partial<Observation> => ({
+  instance: FLAGGER,
+  agent: 'flagger',
+  operation: 'hold',
+  decision: 'deny',
+  code,
+  records: 0,
+})
+
+test('an agent that waits out its limits is not taken for an attacker, however long it is held back', () => {
+  for (const code of ['SP_LIMIT_REACHED', 'SP_APPROVAL_FLOOD']) {
+    const { detector, see, time } = setup()
+    const seen: Signal[] = []
+    for (let i = 0; i < 600; i++) {
+      time.now += 1000
+      seen.push(...see(hold(code)))
+    }
+    assert.deepEqual(new Set(seen.map(({ signal }) => signal)), new Set(['over-limit']))
+    assert.ok(!seen.some(({ hard }) => hard))
+    const { score, reasons } = detector.risk(FLAGGER, time.now)
+    assert.ok(score > 0 && score <= 10, `risk ${score}`)
+    assert.match(reasons[0]?.text ?? '', /a limit holds `core.hold` back/)
+  }
+})
+
+test('calls that were under way when a limit was reached are no flood', () => {
+  const { detector, see, time } = setup()
+  for (let i = 0; i < 60; i++) see(hold('SP_LIMIT_REACHED'))
+  // Each is made once more after its wait, side by side.
+  for (let second = 1; second <= 30; second++) {
+    time.now += 1000
+    for (let i = 0; i < 16; i++) see(hold('SP_LIMIT_REACHED'))
+  }
+  assert.ok(detector.risk(FLAGGER, time.now).score <= 10)
+})
+
+test('a flood that runs into its limits is contained within seconds, by what it does and not by a single signal', () => {
+  const { detector, see, time } = setup()
+  const began = time.now
+  let flagged: number | undefined
+  let contained: number | undefined
+  for (let i = 0; time.now < began + 10_000; i++) {
+    time.now += 4
+    // 90 calls in two seconds are granted, as in Meridian; what comes beyond is refused.
+    const granted = i % 500 < 90
+    const refused = { decision: 'deny', code: 'SP_LIMIT_REACHED', records: 0 } as const
+    const signals = see(granted ? {} : refused)
+    assert.ok(!signals.some(({ hard }) => hard))
+    if (signals.length > 0) flagged ??= time.now
+    if (detector.risk(ANALYST, time.now).score >= 80) contained ??= time.now
+  }
+  assert.ok(flagged !== undefined && flagged - began <= 500, `flagged after ${flagged}`)
+  assert.ok(contained !== undefined && contained - began <= 2500, `contained after ${contained}`)
+})
+
+test('what the network itself fails at says nothing of the caller, except where no flow leads', () => {
+  const codes = [
+    'SP_STALE',
+    'SP_LIMIT_UNAVAILABLE',
+    'SP_APPROVAL_UNAVAILABLE',
+    'SP_AUDIT_UNAVAILABLE',
+    'SP_DECLARATION_CHANGED',
+    'SP_GATEWAY_NOT_READY',
+  ]
+  for (const code of codes) {
+    const { detector, see, time } = setup()
+    for (let i = 0; i < 50; i++) {
+      time.now += 1000
+      assert.deepEqual(see(hold(code)), [])
+    }
+    assert.equal(detector.risk(FLAGGER, time.now).score, 0)
+    const other = setup()
+    const attempt = { operation: 'hold', decision: 'deny', code } as const
+    for (let i = 0; i < 2; i++) other.see(attempt)
+    assert.ok(other.see(attempt).some(({ hard }) => hard))
+  }
+})
+
+test('a code that is not known counts against the caller', () => {
+  const { see } = setup()
+  for (let i = 0; i < 2; i++) see(hold('SP_NEW_CODE'))
+  assert.ok(see(hold('SP_NEW_CODE')).some(({ hard }) => hard))
+})
+
+test('refusals by a limit neither hide nor thin out denials by policy', () => {
+  const { see, time } = setup()
+  const seen: Signal[] = []
+  for (let i = 0; i < 400; i++) {
+    time.now += 25
+    const denied = i % 50 === 0
+    seen.push(...see(hold(denied ? 'SP_DENIED_FORBIDDEN' : 'SP_LIMIT_REACHED')))
+  }
+  assert.ok(seen.some(({ signal }) => signal === 'denials'))
+  assert.ok(seen.some(({ hard }) => hard))
+})
+
 test('attempts that were answered with `needs` are no denials', () => {
   const { detector, time } = setup()
   const instance = 'spiffe://bank.example/agent/flagger/1'
@@ -333,6 +431,7 @@ test('a damaged snapshot is refused and leaves the detector as it was', () => {
     { ...good, format: 'x' },
     { ...good, instances: [['a', { evidence: {} }]] },
     JSON.parse(JSON.stringify(good).replace('"points":30', '"points":"NaN"')),
+    JSON.parse(JSON.stringify(good).replace('"impatient":0', '"impatient":"0"')),
     JSON.parse(JSON.stringify(good).replace('"outside-flow","points"', '"toString","points"')),
   ]
   for (const snapshot of bad) {
@@ -340,6 +439,19 @@ test('a damaged snapshot is refused and leaves the detector as it was', () => {
   }
   assert.deepEqual(detector.risk(ANALYST, time.now), before)
   detector.restore(good)
+})
+
+test('a snapshot of the version before, which knew nothing of limits, is taken', () => {
+  const { detector, see, time } = setup()
+  see({ system: 'messages', operation: 'send', decision: 'deny', code: 'SP_NO_FLOW' })
+  const before = detector.risk(ANALYST, time.now)
+  const kept = JSON.parse(JSON.stringify(detector.snapshot()), (key, value: unknown) =>
+    key === 'limited' ? undefined : value,
+  )
+  const next = setup()
+  next.detector.restore(kept)
+  assert.deepEqual(next.detector.risk(ANALYST, time.now), before)
+  assert.equal(next.see(hold('SP_LIMIT_REACHED'))[0]?.signal, 'over-limit')
 })
 
 test('hostile ids cost bounded memory and cannot wash out the evidence on another instance', () => {
