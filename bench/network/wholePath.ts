@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readLabels } from '@sallyport/example-meridian'
+import { adminClient } from '../../packages/cli/src/admin.ts'
 import { startDemo } from '../../packages/cli/src/demo/run.ts'
+import { list } from '../../packages/cli/src/shape.ts'
 import { bounded, stated } from '../row.ts'
 import type { Row } from '../row.ts'
 
@@ -42,8 +44,10 @@ export async function benchWholePath(note: (text: string) => void): Promise<Row[
       now = demo.lines.count('ring-reported')
     }
     const seconds = (performance.now() - started - QUIET_MS) / 1000
-    for (const code of demo.lines.failureCodes()) note(`failed call: ${code}`)
+    const quarantined = list(await adminClient(join(data, 'd')).get('/api/quarantine'))
     const report = await demo.finish()
+    for (const code of demo.lines.failureCodes()) note(`failed call: ${code}`)
+    const { putOff } = demo.lines.summary()
     const read = demo.lines.paymentsRead('pattern-analyst')
     const labels = await readLabels(join(dir, 'nodes.csv'))
     const fraudulent = new Set([...labels].filter(([, fraud]) => fraud).map(([id]) => id))
@@ -66,6 +70,11 @@ export async function benchWholePath(note: (text: string) => void): Promise<Row[
       ),
       stated('whole path: time, start-up included', seconds, 's'),
       bounded('whole path: failed calls', report.failedCalls, 'calls', '=', 0),
+      bounded('whole path: agents cut off', quarantined.length, 'agents', '=', 0),
+      // Some hundred rings at once are more than a day's limits let pass: their agents wait, as they are told to.
+      stated('whole path: calls that a limit put off', putOff.calls, 'calls'),
+      stated('whole path: of these, made later', putOff.resumed, 'calls'),
+      stated('whole path: of these, still waiting as told', putOff.waiting, 'calls'),
       bounded('whole path: audit log verifies', report.audit.verified ? 1 : 0, '', '=', 1),
       stated('whole path: precision by account', right / Math.max(1, flagged.size), ''),
       stated('whole path: recall by account', right / fraudulent.size, ''),

@@ -46,6 +46,41 @@ test('lines of a run add up', () => {
   })
 })
 
+test('a call that a limit put off is failed only where its time came and it was not made', () => {
+  const now = Date.now()
+  const of = (calls: readonly string[]): ReturnType<RunReport['summary']> => {
+    const report = new RunReport([])
+    for (const call of calls) report.addLine(call)
+    report.close()
+    return report.summary()
+  }
+  const putOff = (dueAt: number, call = 1, who = 'x'): string =>
+    line('call-put-off', { call, dueAt }, who)
+  const done = of([putOff(now - 60_000), putOff(now - 50_000), line('call-resumed', { call: 1 })])
+  assert.equal(done.failedCalls, 0)
+  assert.deepEqual(done.putOff, { calls: 1, resumed: 1, waiting: 0 })
+  // Told to come back in an hour, and the run is over before.
+  const waiting = of([putOff(now - 60_000), putOff(now + 3_600_000)])
+  assert.equal(waiting.failedCalls, 0)
+  assert.deepEqual(waiting.putOff, { calls: 1, resumed: 0, waiting: 1 })
+  const overdue = of([putOff(now - 60_000), putOff(now - 60_000, 2, 'y'), putOff(now, 2)])
+  assert.equal(overdue.failedCalls, 2)
+  assert.deepEqual(overdue.putOff, { calls: 3, resumed: 0, waiting: 1 })
+  const failed = of([putOff(now - 60_000), line('failed-call', { call: 1 })])
+  assert.equal(failed.failedCalls, 1)
+  assert.deepEqual(failed.putOff, { calls: 1, resumed: 0, waiting: 0 })
+  // Another agent's call of the same number is another call.
+  assert.equal(of([putOff(now - 60_000), line('call-resumed', { call: 1 }, 'y')]).failedCalls, 1)
+  const hijacked = of([putOff(now - 60_000), line('hijacked'), putOff(now - 60_000, 2)])
+  assert.equal(hijacked.failedCalls, 0)
+})
+
+test('what is overdue is named among what failed', () => {
+  const report = new RunReport([])
+  report.addLine(line('call-put-off', { call: 1, what: 'case-store.list_rings', dueAt: 5 }))
+  assert.deepEqual([...report.failureCodes()], ['x case-store.list_rings overdue'])
+})
+
 test('what is no event is counted as malformed and changes nothing else', () => {
   const report = new RunReport([])
   const before = report.summary()

@@ -5,19 +5,34 @@
 import { failureCode } from '../events.ts'
 import { object, objects, word, words } from './bank.ts'
 import type { Bank, JsonObject } from './bank.ts'
+import { Lane } from './lane.ts'
 import { runAgent } from './run.ts'
 
 const SMALL = 500_000
 const LARGE = 2_500_000
 const MIN_LARGE_SCORE = 85
 
-/** Holds on their way or waiting for a person; beyond it no further ring is begun. */
-const MAX_PENDING = 64
+/** Questions to people that wait at once: fewer than the fifty at which the control plane takes no more of an instance. */
+const QUESTIONS = 40
+/** Small holds on their way at once. */
+const AT_ONCE = 4
+/** Holds that wait for their turn; beyond it no further ring is begun. */
+const IN_LINE = 2000
+
+interface Hold {
+  readonly bank: Bank
+  readonly account: string
+  readonly amount: number
+  readonly ring: JsonObject
+}
 
 let after: string | undefined
-let pending = 0
+// Two lanes: a hold that waits for a person must not keep the others waiting.
+const large = new Lane<Hold>(QUESTIONS, IN_LINE, (hold) => place(hold, 'large'))
+const small = new Lane<Hold>(AT_ONCE, IN_LINE, (hold) => place(hold, 'small'))
 
-async function hold(bank: Bank, account: string, amount: number, ring: JsonObject): Promise<void> {
+async function place({ bank, account, amount, ring }: Hold, lane: string): Promise<void> {
+  if (bank.stopping) return
   const facts = { account, amount, ring: word(ring, 'id') }
   const body = {
     amount,
@@ -26,32 +41,29 @@ async function hold(bank: Bank, account: string, amount: number, ring: JsonObjec
     caseId: word(ring, 'caseId'),
   }
   bank.emit('hold-requested', facts)
-  const placed = await bank.withApproval('hold', facts, (approval) =>
-    bank.post(`/core-banking/v1/accounts/${account}/holds`, body, approval),
-  )
-  if (placed) bank.emit('hold-placed', { ...facts, hold: word(object(placed, 'hold'), 'id') })
+  try {
+    const placed = await bank.withApproval('hold', facts, (approval) =>
+      bank.post(`/core-banking/v1/accounts/${account}/holds`, body, approval, lane),
+    )
+    if (placed) bank.emit('hold-placed', { ...facts, hold: word(object(placed, 'hold'), 'id') })
+  } catch (error) {
+    if (!bank.stopping) bank.emit('hold-refused', { account, amount, code: failureCode(error) })
+  }
 }
 
 await runAgent('account-flagger', async (bank) => {
   const page = await bank.tool('case-store', 'list_rings', after === undefined ? {} : { after })
   for (const ring of objects(page, 'rings')) {
     // Without a case no hold: the case manager opens one shortly.
-    if (word(ring, 'caseId') === '' || pending >= MAX_PENDING) break
+    if (word(ring, 'caseId') === '' || large.full || small.full) break
     after = word(ring, 'id')
     const [first, second] = words(ring, 'accounts')
     const score = Number(ring['score'])
-    // Not awaited: a hold that waits for a person must not keep the others waiting.
-    const place = (account: string | undefined, amount: number): void => {
-      if (account === undefined) return
-      pending++
-      void hold(bank, account, amount, ring)
-        .catch((error: unknown) =>
-          bank.emit('hold-refused', { account, amount, code: failureCode(error) }),
-        )
-        .finally(() => pending--)
+    if (first !== undefined) {
+      if (score >= MIN_LARGE_SCORE) large.put({ bank, account: first, amount: LARGE, ring })
+      else small.put({ bank, account: first, amount: SMALL, ring })
     }
-    place(first, score >= MIN_LARGE_SCORE ? LARGE : SMALL)
-    place(second, SMALL)
+    if (second !== undefined) small.put({ bank, account: second, amount: SMALL, ring })
   }
   return 500
 })

@@ -1,6 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { createClient, RefusedError } from '@sallyport/agent'
-import type { AgentClient, CallAnswer, Identity, McpClient } from '@sallyport/agent'
+import { createClient, createPatience, RefusedError } from '@sallyport/agent'
+import type { AgentClient, CallAnswer, Identity, McpClient, Patience } from '@sallyport/agent'
 import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import { count, target } from '../env.ts'
@@ -9,21 +8,28 @@ import type { Emit } from '../events.ts'
 
 export type JsonObject = { readonly [key: string]: JsonValue }
 
-/** Outcomes that policy decided: expected, and no failure of the fabric. */
-const POLICY_OUTCOMES = new Set(['forbidden', 'not-permitted', 'error', 'needs', 'limited'])
+/** Outcomes that policy decided: expected, and no failure of the fabric. What a limit refuses is done later, or failed. */
+const POLICY_OUTCOMES = new Set(['forbidden', 'not-permitted', 'error', 'needs'])
 
 /** The bank as one agent reaches it: everything through the gateway, every failure said aloud. */
 export class Bank {
   readonly identity: Identity
   readonly emit: Emit
   readonly #client: AgentClient
+  readonly #patience: Patience
+  readonly #stop: AbortSignal
   readonly #approvalMs: number
   /** One a system, so that a session is opened once and not for every call. */
   readonly #tools = new Map<string, McpClient>()
 
-  constructor(identity: Identity, emit: Emit) {
+  #calls = 0
+
+  /** @param stop ends every wait for a limit or a person */
+  constructor(identity: Identity, emit: Emit, stop: AbortSignal) {
     this.identity = identity
     this.emit = emit
+    this.#stop = stop
+    this.#patience = createPatience({ signal: stop })
     this.#client = createClient({ identity, gateway: target('SALLYPORT_GATEWAY') })
     this.#approvalMs = 1000 * count('MERIDIAN_APPROVAL_SECONDS', 900)
   }
@@ -33,7 +39,7 @@ export class Bank {
     const given = Object.entries(query).filter(
       (entry): entry is [string, string] => entry[1] !== undefined,
     )
-    return this.#call(path, async () => {
+    return this.#call(path, `GET ${kindOf(path)}`, async () => {
       const answer = await this.#client.request({
         method: 'GET',
         path,
@@ -48,8 +54,11 @@ export class Bank {
     return bodyOf(await this.#client.request({ method: 'GET', path, query }))
   }
 
-  post(path: string, body: JsonObject, approval?: string): Promise<JsonObject> {
-    return this.#call(path, async () => {
+  /** @param lane calls of one lane wait for each other where a limit puts one off; those of others go on */
+  post(path: string, body: JsonObject, approval?: string, lane = ''): Promise<JsonObject> {
+    // Who has an approval asks no question any more, and waits for no answer to one.
+    const limited = `POST ${kindOf(path)} ${approval === undefined ? lane : 'approved'}`
+    return this.#call(path, limited, async () => {
       const answer = await this.#client.request({
         method: 'POST',
         path,
@@ -62,7 +71,9 @@ export class Bank {
 
   /** A tool of an MCP system; its structured content. */
   tool(system: string, name: string, input: JsonObject, approval?: string): Promise<JsonObject> {
-    return this.#call(`${system}.${name}`, async () => {
+    const what = `${system}.${name}`
+    const limited = approval === undefined ? what : `${what} approved`
+    return this.#call(what, limited, async () => {
       const client = this.#tools.get(system) ?? this.#client.mcp(system)
       this.#tools.set(system, client)
       const options = approval === undefined ? {} : { approval }
@@ -87,33 +98,56 @@ export class Bank {
       const approval = approvalOf(error)
       if (approval === undefined) throw error
       this.emit(`${what}-waiting`, { ...facts, approval })
-      const status = await this.#client.awaitApproval(approval, { timeoutMs: this.#approvalMs })
+      const status = await this.#client.awaitApproval(approval, {
+        timeoutMs: this.#approvalMs,
+        signal: this.#stop,
+      })
       this.emit(`${what}-decided`, { ...facts, approval, status })
       return status === 'approved' ? await call(approval) : undefined
     }
+  }
+
+  /** Whether this agent was told to stop: what it has not begun yet is left undone. */
+  get stopping(): boolean {
+    return this.#stop.aborted
   }
 
   close(): Promise<void> {
     return this.#client.close()
   }
 
-  async #call(what: string, run: () => Promise<JsonObject>): Promise<JsonObject> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await run()
-      } catch (error) {
-        if (error instanceof RefusedError && error.outcome === 'limited' && attempt <= 20) {
-          await sleep(250)
-          continue
-        }
-        if (!(error instanceof RefusedError && POLICY_OUTCOMES.has(error.outcome))) {
-          this.emit('failed-call', { what, code: failureCode(error) })
-        }
-        throw error
-      }
+  /** Makes a call, again and again where a limit puts it off, and says what became of it. */
+  async #call(what: string, limited: string, run: () => Promise<JsonObject>): Promise<JsonObject> {
+    const call = ++this.#calls
+    let putOffAt: number | undefined
+    const resumed = (): void => {
+      if (putOffAt === undefined) return
+      this.emit('call-resumed', { call, what, waitedMs: Math.round(performance.now() - putOffAt) })
+    }
+    try {
+      const result = await this.#patience.run(limited, run, ({ error, waitMs }) => {
+        putOffAt ??= performance.now()
+        const dueAt = Math.ceil(Date.now() + waitMs)
+        this.emit('call-put-off', { call, what, code: error.code, dueAt })
+      })
+      resumed()
+      return result
+    } catch (error) {
+      if (this.#stop.aborted) throw error
+      // Policy has the last word on a call whose limit had room at last.
+      if (error instanceof RefusedError && POLICY_OUTCOMES.has(error.outcome)) resumed()
+      else this.emit('failed-call', { call, what, code: failureCode(error) })
+      throw error
     }
   }
 }
+
+/** A path without the ids in it: what is limited together. */
+const kindOf = (path: string): string =>
+  path
+    .split('/')
+    .map((part) => (/[_0-9]/.test(part) && !/^v\d+$/.test(part) ? '*' : part))
+    .join('/')
 
 /** The approval that a refusal says is needed. */
 export function approvalOf(error: unknown): string | undefined {

@@ -16,7 +16,7 @@ export async function runAgent(name: string, round: Round): Promise<void> {
   const stop = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
   const identity = await joinFabric(emit)
-  const bank = new Bank(identity, emit)
+  const bank = new Bank(identity, emit, stop.signal)
   emit('started', { pid: process.pid, instance: identity.spiffeId })
   let failures = 0
   while (!stop.signal.aborted) {
@@ -25,6 +25,7 @@ export async function runAgent(name: string, round: Round): Promise<void> {
       rest = await round(bank)
       failures = 0
     } catch (error) {
+      if (stop.signal.aborted) break
       failures++
       if (error instanceof RefusedError)
         emit('refused', { code: error.code, outcome: error.outcome })
