@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type { TLSSocket } from 'node:tls'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { readLog } from '../support/audit.ts'
 import { PretendWorld } from '../support/pretend-world.ts'
 import { say } from '../support/say.ts'
 import type { Heard } from '../support/say.ts'
@@ -119,6 +120,7 @@ test('http: limited', async (t) => {
     code: 'SP_LIMIT_REACHED',
     outcome: 'limited',
     decision: 'DECISION',
+    retryAfterSeconds: 7,
   })
 })
 
@@ -241,6 +243,7 @@ test('mcp: every outcome of a call', async (t) => {
         code: 'SP_LIMIT_REACHED',
         outcome: 'limited',
         decision: 'DECISION',
+        retryAfterSeconds: 7,
       },
     },
   })
@@ -265,9 +268,16 @@ test('http and mcp: an identity that has ended', async () => {
       status: 401,
       code: 'SP_SVID_EXPIRED',
       outcome: 'refused',
-      // Whose call it was is not known, so there is no decision about it.
-      decision: '',
+      decision: 'DECISION',
     })
+    // Found in the log, with whose certificate it was.
+    const { decision } = JSON.parse(heard.text) as { readonly decision: string }
+    const { all } = await readLog(world.gatewayDir)
+    const found = all.find((record) => record.kind === 'event' && record.facts['id'] === decision)
+    assert.ok(found?.kind === 'event')
+    assert.equal(found.event, 'request-refused')
+    assert.equal(found.code, 'SP_SVID_EXPIRED')
+    assert.equal(found.subject, 'spiffe://test.example/agent/clerk/i2')
   }
 })
 
@@ -284,8 +294,13 @@ test('http and mcp: stale', async () => {
     decision: 'DECISION',
   }
   assert.deepEqual(problem(await say(socket, 'GET', '/ledger/v1/entries/1'), 503), body)
-  // Before any message is read: not even what it is about is known.
-  assert.deepEqual(await mcp.call(1, 'read_note', { ref: 'r' }), body)
+  assert.deepEqual(await mcp.call(1, 'read_note', { ref: 'r' }), {
+    jsonrpc: '2.0',
+    id: 1,
+    error: { code: -32001, message: 'the gateway has been cut off for too long', data: body },
+  })
+  // What is no request of JSON-RPC has no id to be answered under.
+  assert.deepEqual(problem(await say(socket, 'POST', '/desk/mcp', { jsonrpc: '2.0' }), 503), body)
   mcp.end()
 })
 

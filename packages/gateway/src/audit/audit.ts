@@ -106,17 +106,22 @@ export class Audit {
     this.append(record).catch(() => undefined)
   }
 
-  /** The same for what peers can cause as often as they like; what is left out is counted in the next one. */
+  /**
+   * The same for what peers can cause as often as they like; what is left out is counted in the next one.
+   *
+   * @returns whether it is in the log
+   */
   boundedEvent(
     event: string,
     facts: Partial<Pick<EventRecord, 'code' | 'subject' | 'facts'>>,
-  ): void {
+  ): boolean {
     const suppressed = this.#throttle.take(`${event} ${facts.subject ?? ''}`)
-    if (suppressed === undefined) return
+    if (suppressed === undefined) return false
     this.event(
       event,
       suppressed === 0 ? facts : { ...facts, facts: { ...facts.facts, suppressed } },
     )
+    return true
   }
 
   /**

@@ -230,6 +230,20 @@ export class Pipeline {
     return id
   }
 
+  /**
+   * Records a refusal of whoever is no caller: their identity has ended, or is none of an agent.
+   *
+   * @param subject the SPIFFE id that the certificate names
+   * @returns the id it is found by; empty where strangers come so fast that only their number is recorded
+   */
+  refuseStranger(subject: string | undefined, refusal: Refusal): string {
+    const { audit, clock } = this.#parts
+    const id = newId('dec', clock.now())
+    const { code } = refusal
+    const about = subject === undefined ? {} : { subject }
+    return audit.boundedEvent('request-refused', { code, ...about, facts: { id } }) ? id : ''
+  }
+
   async #grant(draft: Draft, approvalId: string | undefined): Promise<Reserved> {
     const { approvals, limits, standing } = this.#parts
     const { id, enforced, typed, caller } = draft

@@ -62,6 +62,11 @@ export class Standing {
     }
   }
 
+  /** What was enforced last, however old: to tell of a refusal in the caller's protocol, never to decide by. */
+  get lastKnown(): Enforced | undefined {
+    return this.#bundles.enforced
+  }
+
   /**
    * What calls are decided by, if it is fresh enough.
    *

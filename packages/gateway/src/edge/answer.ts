@@ -12,6 +12,8 @@ export interface ProblemDocument {
   readonly code: string
   readonly outcome: string
   readonly decision: string
+  /** When asking again could succeed: what `retry-after` says over HTTP, where MCP has no header of its own. */
+  readonly retryAfterSeconds?: number
   readonly needs?: readonly {
     readonly kind: 'approval'
     readonly count: number
@@ -28,6 +30,9 @@ export function problemOf(refusal: Refusal, decision: string): ProblemDocument {
     code: refusal.code,
     outcome: refusal.outcome,
     decision,
+    ...(refusal.retryAfterSeconds === undefined
+      ? {}
+      : { retryAfterSeconds: Math.ceil(refusal.retryAfterSeconds) }),
     ...(refusal.needs === undefined ? {} : { needs: refusal.needs }),
   }
 }

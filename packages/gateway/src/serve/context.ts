@@ -3,13 +3,17 @@ import type { Caller } from '../calls/types.ts'
 import type { CanonicalRequest } from '../edge/canonical.ts'
 import type { Enforced } from '../state/bundles.ts'
 
-/** One request, its two doors' first already passed. */
-export interface RequestContext {
+/** One request, the first of its two doors passed. */
+export interface BareContext {
   readonly req: IncomingMessage
   readonly res: ServerResponse
   readonly request: CanonicalRequest
   readonly caller: Caller
-  readonly enforced: Enforced
   /** Aborts when the caller's connection goes. */
   readonly signal: AbortSignal
+}
+
+/** The same, with what it is decided by. */
+export interface RequestContext extends BareContext {
+  readonly enforced: Enforced
 }

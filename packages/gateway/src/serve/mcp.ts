@@ -2,7 +2,7 @@ import { canonicalJson } from '@sallyport/base'
 import type { McpBinding, Operation, System } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import { isObject, readRpc, RPC, rpcError, rpcResult } from '../adapters/jsonrpc.ts'
-import type { RpcRequest } from '../adapters/jsonrpc.ts'
+import type { RpcNotification, RpcRequest } from '../adapters/jsonrpc.ts'
 import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
@@ -11,7 +11,7 @@ import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import type { McpUpstream } from '../upstream/mcp.ts'
-import type { RequestContext } from './context.ts'
+import type { BareContext, RequestContext } from './context.ts'
 import { noOperation } from './http.ts'
 import { typedInput } from './typed.ts'
 
@@ -91,6 +91,28 @@ export class McpCalls {
     } finally {
       session.open.delete(message.id)
     }
+  }
+
+  /**
+   * Tells of a refusal that came before any message was read, as the answer to the message.
+   *
+   * @throws Refusal the same, for whatever is no request that could be answered
+   */
+  async refuse(context: BareContext, system: System, refusal: Refusal): Promise<void> {
+    const { request, req, res, caller } = context
+    const { segments } = request.target
+    if (request.method !== 'POST' || segments.length !== 2 || segments[1] !== PATH) throw refusal
+    let message: RpcRequest | RpcNotification
+    try {
+      message = readRpc(await readJsonBody(req, request, this.#parts.settings.maxBodyBytes))
+    } catch {
+      throw refusal
+    }
+    if (message.kind === 'notification') throw refusal
+    const decision = await this.#parts.pipeline.refuseUntyped(caller, refusal, system.name)
+    if (res.destroyed) return
+    const data = problemOf(refusal, decision)
+    sendJson(res, { status: 200, body: rpcError(message.id, RPC.refused, refusal.message, data) })
   }
 
   #session({ request, caller }: RequestContext, system: System): McpSession {

@@ -12,7 +12,7 @@ import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Liveness } from '../state/liveness.ts'
 import type { Stats } from '../stats.ts'
-import type { RequestContext } from './context.ts'
+import type { BareContext, RequestContext } from './context.ts'
 import type { HttpCalls } from './http.ts'
 import { noOperation } from './http.ts'
 import type { McpCalls } from './mcp.ts'
@@ -64,8 +64,9 @@ export class Requests {
       try {
         // A certificate that has a successor is let go in peace.
         if (this.#parts.liveness.hasNewer(caller.svid)) res.shouldKeepAlive = false
-        const context = this.#context(req, res, caller, gone.signal)
-        system = await this.#dispatch(context, (name) => {
+        const { method = '', url = '', httpVersion, rawHeaders } = req
+        const request = canonicalise({ method, url, httpVersion, rawHeaders })
+        system = await this.#serve({ req, res, request, caller, signal: gone.signal }, (name) => {
           system = name
         })
       } finally {
@@ -76,16 +77,22 @@ export class Requests {
     }
   }
 
-  #context(
-    req: IncomingMessage,
-    res: ServerResponse,
-    caller: Caller,
-    signal: AbortSignal,
-  ): RequestContext {
-    const { method = '', url = '', httpVersion, rawHeaders } = req
-    const request = canonicalise({ method, url, httpVersion, rawHeaders })
-    const enforced = this.#parts.standing.enforced(false)
-    return { req, res, request, caller, enforced, signal }
+  async #serve(bare: BareContext, named: (system: string) => void): Promise<string> {
+    const { standing, mcp } = this.#parts
+    let context: RequestContext
+    try {
+      context = { ...bare, enforced: standing.enforced(false) }
+    } catch (error) {
+      const refusal = toRefusal(error)
+      // What is too old to decide by still tells which protocol the caller speaks.
+      const [name = ''] = bare.request.target.segments
+      const system = standing.lastKnown?.decider.index.findSystem(name)
+      if (system?.protocol !== 'mcp') throw refusal
+      named(name)
+      await mcp.refuse(bare, system, refusal)
+      return name
+    }
+    return this.#dispatch(context, named)
   }
 
   async #dispatch(context: RequestContext, named: (system: string) => void): Promise<string> {
@@ -165,7 +172,11 @@ export class Requests {
         sendProblem(res, toRefusal(error), '')
         return
       }
-    } else if (!caller) stats.refused++
+    } else if (!caller) {
+      stats.refused++
+      // Not who they say they are, or not any more: the log has what the certificate says.
+      decision = pipeline.refuseStranger(peerOf(req.socket)?.id.uri, refusal)
+    }
     // A body that nobody read is not waited for.
     if (!req.complete) res.shouldKeepAlive = false
     sendProblem(res, refusal, decision)
