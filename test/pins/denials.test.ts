@@ -300,7 +300,9 @@ test('http and mcp: stale', async () => {
     error: { code: -32001, message: 'the gateway has been cut off for too long', data: body },
   })
   // What is no request of JSON-RPC has no id to be answered under.
-  assert.deepEqual(problem(await say(socket, 'POST', '/desk/mcp', { jsonrpc: '2.0' }), 503), body)
+  const other = await world.connect('i3')
+  assert.deepEqual(problem(await say(other, 'POST', '/desk/mcp', { jsonrpc: '2.0' }), 503), body)
+  other.destroy()
   mcp.end()
 })
 

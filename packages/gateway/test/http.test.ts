@@ -16,10 +16,12 @@ const TOKEN = /^tok_account_[A-Za-z0-9_-]{43,}$/
 function refusedAs(reply: Reply, status: number, code: string, outcome: string): void {
   assert.equal(reply.status, status, JSON.stringify(reply.body))
   assert.equal(reply.headers['content-type'], 'application/problem+json')
-  const { title, decision, needs: _needs, ...rest } = reply.body
+  const { title, decision, needs: _needs, retryAfterSeconds, ...rest } = reply.body
   assert.deepEqual(rest, { type: `https://sallyport.dev/errors/${code}`, status, code, outcome })
   assert.equal(typeof title, 'string')
   assert.match(word(decision), /^dec_[0-9a-z]{26}$/)
+  const header = reply.headers['retry-after']
+  assert.equal(retryAfterSeconds, header === undefined ? undefined : Number(header))
 }
 
 describe('HTTP calls through a gateway', () => {
