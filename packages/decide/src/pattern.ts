@@ -41,8 +41,10 @@ function compile(pattern: string): Matcher {
 /**
  * Whether a group is repeated, or more than one part of the pattern can match a varying number of characters: one of
  * these is what it takes to backtrack more than quadratically. Errs towards yes.
+ *
+ * @internal
  */
-function canBacktrack(pattern: string): boolean {
+export function canBacktrack(pattern: string): boolean {
   const bare = pattern
     .replace(/\\[^]/g, 'x')
     .replace(/\[[^\]]*\]/g, 'x')

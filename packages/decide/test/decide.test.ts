@@ -122,6 +122,37 @@ describe('decisions', () => {
     assert.equal(maxClass, 'confidential')
   })
 
+  it('says all of an outcome', () => {
+    assert.deepEqual(bank.decide(hold(100_000), quiet), {
+      decision: 'allow',
+      code: 'SP_ALLOWED',
+      reasons: ['small-holds'],
+      errors: [],
+      needs: [],
+      projection: { hold: { id: 'whole' } },
+      limits: network.limits,
+      labels: [],
+      maxClass: 'public',
+    })
+    const nothing = { projection: {}, limits: [], labels: [], maxClass: 'public' }
+    assert.deepEqual(bank.decide(hold(100_001), tainted), {
+      ...nothing,
+      decision: 'needs',
+      code: 'SP_NEEDS_APPROVAL',
+      reasons: ['no-tainted'],
+      errors: [],
+      needs: [{ kind: 'approval', count: 2 }],
+    })
+    assert.deepEqual(bank.decide(call({ system: 'other' }), quiet), {
+      ...nothing,
+      decision: 'deny',
+      code: 'SP_NO_FLOW',
+      reasons: [],
+      errors: [],
+      needs: [],
+    })
+  })
+
   it('names the limits of the call and of no other', () => {
     assert.deepEqual(
       bank.decide(hold(1), quiet).limits.map(({ id }) => id),
@@ -136,6 +167,35 @@ describe('decisions', () => {
     assert.equal(bank.stateDigest(call(), { labels: [], risk: 0 }), digest)
     assert.notEqual(bank.stateDigest(call(), { labels: ['pii'], risk: 0 }), digest)
     assert.match(bank.digest, /^[0-9a-f]{64}$/)
+    // Labels are a set, and the call itself is recorded elsewhere.
+    const labelled = (...labels: string[]) => bank.stateDigest(call(), { labels, risk: 0 })
+    assert.equal(labelled('pii', 'a', 'pii'), labelled('a', 'pii'))
+    assert.equal(bank.stateDigest(call({ input: {}, time: 0 }), quiet), digest)
+    const others = [
+      bank.stateDigest(call(), { labels: [], risk: 1 }),
+      bank.stateDigest(call({ instance: 'spiffe://bank.test/agent/analyst/i2' }), quiet),
+      bank.stateDigest(call({ agent: 'flagger', instance: call().instance }), quiet),
+      labelled('a', 'pii'),
+    ]
+    assert.equal(new Set([digest, ...others]).size, 5)
+  })
+
+  it('has a digest of its declaration, whole', async () => {
+    const again = await decider()
+    assert.equal(again.digest, bank.digest)
+    assert.equal(again.stateDigest(call(), quiet), bank.stateDigest(call(), quiet))
+    const other = await decider({ 'read-core': undefined })
+    assert.notEqual(other.digest, bank.digest)
+    // Policies are no entities.
+    assert.equal(other.stateDigest(call(), quiet), bank.stateDigest(call(), quiet))
+    const renamed = {
+      ...network,
+      systems: network.systems.map((s) => ({ ...s, criticality: 'low' as const })),
+    }
+    const moved = await createDecider({ declaration: { network: renamed, policies: sources() } })
+    assert.notEqual(moved.digest, bank.digest)
+    assert.notEqual(moved.stateDigest(call(), quiet), bank.stateDigest(call(), quiet))
+    assert.equal(moved.index.findSystem('core')?.criticality, 'low')
   })
 
   it('denies an instance that is not of the agent it claims', () => {
@@ -160,15 +220,85 @@ describe('decisions', () => {
       const outcome = bank.decide(asked, session)
       assert.equal(outcome.decision, 'deny')
       assert.equal(outcome.code, 'SP_DENIED_POLICY_ERROR')
-      assert.equal(bank.explain(asked, session).outcome.code, 'SP_DENIED_POLICY_ERROR')
+      assert.deepEqual(outcome.reasons, [])
+      // The caller's own fault is no policy's.
+      assert.equal(outcome.errors.length, 1)
+      assert.equal(outcome.errors[0]?.policyId, '')
+      const explained = bank.explain(asked, session)
+      assert.deepEqual(explained.outcome, outcome)
+      assert.deepEqual(explained.cedar, {
+        decision: { decision: 'deny', reasons: [], errors: [] },
+        policies: [],
+      })
     })
   }
+
+  it('says with which code a call could not be put to the policies', () => {
+    assert.deepEqual(bank.decide(call({ input: { account: 1.5 } }), quiet).errors, [
+      { policyId: '', message: 'SP_CEDAR_VALUE: the number `1.5` is not an exact integer' },
+    ])
+  })
+
+  it('tells instances and agents apart, whoever asked before', () => {
+    const second = call({ instance: 'spiffe://bank.test/agent/analyst/i2' })
+    for (let round = 0; round < 2; round++) {
+      assert.equal(bank.decide(call(), quiet).decision, 'allow')
+      assert.equal(bank.decide(second, quiet).decision, 'allow')
+      assert.equal(bank.decide(hold(1), quiet).decision, 'allow')
+      assert.equal(bank.decide({ ...call(), agent: 'flagger' }, quiet).decision, 'deny')
+      assert.equal(bank.decide({ ...hold(1), agent: 'analyst' }, quiet).decision, 'deny')
+    }
+  })
 
   for (const source of ['10.0.0.1', '::ffff:10.0.0.1', 'fe80::1%eth0', '2001:db8::1']) {
     it(`reads the source address ${source}`, () => {
       assert.equal(bank.decide(call({ source }), quiet).decision, 'allow')
     })
   }
+})
+
+describe('needs', () => {
+  const asking = (condition: string): Promise<Decider> =>
+    decider({
+      'read-core': `@id("read-core") permit(principal, action == Action::"core.list", resource)
+when { ${condition} };`,
+    })
+  const needed = async (condition: string, ...approvals: string[]) => {
+    const { decision, code, needs } = (await asking(condition)).decide(
+      call({ evidence: { approvals } }),
+      quiet,
+    )
+    return decision === 'needs' ? needs[0]?.count : code
+  }
+
+  it('asks for three approvals at most', async () => {
+    assert.equal(await needed('context.evidence.approvals >= 3'), 3)
+    assert.equal(await needed('context.evidence.approvals >= 3', 'olga', 'ivan'), 3)
+    assert.equal(await needed('context.evidence.approvals >= 4'), 'SP_DENIED_NOT_PERMITTED')
+    assert.equal(await needed('context.evidence.approvals >= 3', 'a', 'b', 'c'), 'SP_ALLOWED')
+    assert.equal(
+      await needed('context.evidence.approvals >= 4', 'a', 'b', 'c'),
+      'SP_DENIED_NOT_PERMITTED',
+    )
+  })
+
+  it('promises nothing that only a certain person can give', async () => {
+    const olga = 'context.evidence.approvers.contains("olga")'
+    assert.equal(await needed(olga), 'SP_DENIED_NOT_PERMITTED')
+    assert.equal(await needed(olga, 'olga'), 'SP_ALLOWED')
+    assert.equal(await needed(`${olga} && context.evidence.approvals >= 2`, 'olga'), 2)
+    assert.equal(
+      await needed(`${olga} && context.evidence.approvals >= 2`, 'ivan'),
+      'SP_DENIED_NOT_PERMITTED',
+    )
+  })
+
+  it('hypothesises no approver whom an operator could be named like', async () => {
+    const { decision } = (
+      await asking('context.evidence.approvers.containsAny(["", "1", "2", "3"])')
+    ).decide(call(), quiet)
+    assert.equal(decision, 'deny')
+  })
 })
 
 describe('policies that fail', () => {
@@ -234,7 +364,15 @@ describe('obligations', () => {
     const bank = await decider({ 'read-core': permit('shred:account.id') })
     const outcome = bank.decide(call(), quiet)
     assert.equal(outcome.code, 'SP_DENIED_POLICY_ERROR')
-    assert.equal(outcome.errors[0]?.policyId, 'read-core')
+    assert.deepEqual(outcome.errors, [
+      {
+        policyId: 'read-core',
+        message: 'its obligation is not one that this enforcement point can meet',
+      },
+    ])
+    assert.deepEqual(outcome.reasons, ['read-core'])
+    const known = (await decider({ 'read-core': permit('mask:account.id') })).decide(call(), quiet)
+    assert.equal(known.decision, 'allow')
   })
 
   it('counts a field permit that carries one as no permit', async () => {
@@ -258,6 +396,9 @@ describe('obligations', () => {
     assert.equal(outcome.projection['account']?.['balance'], 'mask')
     // Masking is stricter than tokenising, so the field policy's mask stands.
     assert.equal(outcome.projection['account']?.['pan'], 'mask')
+    // A field that no obligation names is treated as if there were none.
+    assert.equal(outcome.projection['account']?.['id'], 'tokenise')
+    assert.equal(outcome.projection['payment']?.['amount'], 'whole')
   })
 })
 
@@ -273,7 +414,15 @@ describe('explanations', () => {
       missed.remedies.join(),
       /`small-holds` would permit it if: context\.input\.amount <= 100000 \(context\.input\.amount is 5000001\)/,
     )
+    assert.equal(missed.cedar.policies[0]?.policyId, 'small-holds')
+    const allowed = bank.explain(call(), quiet)
+    assert.match(allowed.summary, /is permitted by `read-core`/)
+    assert.deepEqual(allowed.cedar.decision.reasons, ['read-core'])
     const flow = bank.explain(call({ operation: 'hold' }), quiet)
+    assert.deepEqual(flow.cedar, {
+      decision: { decision: 'deny', reasons: [], errors: [] },
+      policies: [],
+    })
     assert.match(
       flow.remedies.join(),
       /declare a flow from `analyst` to `core` with operation `hold`/,
