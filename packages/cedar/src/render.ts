@@ -6,6 +6,7 @@ import type { PatternElement } from './operators.ts'
 import { EXTENSIONS, DATA_CONSTRUCTORS } from './extensions.ts'
 import { renderIp } from './ip.ts'
 import { isLong } from './long.ts'
+import type { Long } from './long.ts'
 import {
   DatetimeValue,
   DecimalValue,
@@ -186,7 +187,7 @@ function renderWhole(value: Value): string {
   }
   if (value instanceof IpValue) return `ip("${renderIp(value)}")`
   if (value instanceof DecimalValue) return `decimal("${renderDecimal(BigInt(value.scaled))}")`
-  if (value instanceof DatetimeValue) return `datetime("${renderDatetime(Number(value.ms))}")`
+  if (value instanceof DatetimeValue) return `datetime("${renderDatetime(value.ms)}")`
   if (value instanceof DurationValue) return `duration("${value.ms}ms")`
   return ''
 }
@@ -197,7 +198,7 @@ export function renderDecimal(scaled: bigint): string {
   return `${scaled < 0n ? '-' : ''}${digits.slice(0, -4)}.${fraction}`
 }
 
-function renderDatetime(ms: number): string {
-  const date = new Date(ms)
+function renderDatetime(ms: Long): string {
+  const date = new Date(Number(ms))
   return Number.isNaN(date.getTime()) ? `${ms}ms since 1970-01-01` : date.toISOString()
 }

@@ -4,7 +4,6 @@ import v8 from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { closeCedar, EntityStore, loadPolicySet } from '../src/index.ts'
 import type { EntityJson } from '../src/index.ts'
-import { SliceMemo } from '../src/slice-memo.ts'
 
 after(closeCedar)
 
@@ -20,90 +19,6 @@ const ask = (principal: string, action = 'read', resource = 'r') => ({
   resource: uid('Doc', resource),
   context: {},
 })
-const slice = (): { only: undefined; policies: [] } => ({ only: undefined, policies: [] })
-
-describe('the memo of slices', () => {
-  it('gives back what was put under the same three numbers, and only that', () => {
-    const memo = new SliceMemo(1024)
-    const kept = [slice(), slice(), slice()] as const
-    memo.put(1, 2, 3, kept[0])
-    memo.put(3, 2, 1, kept[1])
-    memo.put(0, 0, 0, kept[2])
-    assert.equal(memo.get(1, 2, 3), kept[0])
-    assert.equal(memo.get(3, 2, 1), kept[1])
-    assert.equal(memo.get(0, 0, 0), kept[2])
-    for (const [p, a, r] of [
-      [1, 3, 2],
-      [2, 1, 3],
-      [-1, 2, 3],
-      [1, 2, 0],
-    ] as const) {
-      assert.equal(memo.get(p, a, r), undefined)
-    }
-  })
-
-  it('tells numbers beyond 32 bits apart', () => {
-    const memo = new SliceMemo(64)
-    const [near, far] = [slice(), slice()]
-    memo.put(5, 1, 1, near)
-    memo.put(5 + 2 ** 32, 1, 1, far)
-    assert.equal(memo.get(5, 1, 1), near)
-    assert.equal(memo.get(5 + 2 ** 32, 1, 1), far)
-  })
-
-  it('never holds more than its capacity, and mixes nothing up under pressure', () => {
-    const memo = new SliceMemo(256)
-    const kept = Array.from({ length: 10_000 }, slice)
-    for (const [i, each] of kept.entries()) memo.put(i, i % 7, -i, each)
-    const found = kept.filter((each, i) => {
-      const known = memo.get(i, i % 7, -i)
-      assert.ok(known === undefined || known === each)
-      return known !== undefined
-    })
-    assert.ok(found.length <= 256, `${found.length} kept`)
-    assert.ok(found.length > 128, `${found.length} kept`)
-  })
-
-  it('looks at each of the three numbers', () => {
-    for (const place of [0, 1, 2]) {
-      const memo = new SliceMemo(4)
-      const at = (n: number): [number, number, number] => {
-        const key: [number, number, number] = [7, 7, 7]
-        key[place] = n
-        return key
-      }
-      // A memo of four entries has one set: every key is compared with every other.
-      const kept = [1, 2, 3, 4].map((n) => ({ n, slice: slice() }))
-      for (const { n, slice: each } of kept) memo.put(...at(n), each)
-      for (const { n, slice: each } of kept) assert.equal(memo.get(...at(n)), each)
-      assert.equal(memo.get(...at(5)), undefined)
-    }
-  })
-
-  it('keeps what is used while a flood of others passes', () => {
-    const memo = new SliceMemo(256)
-    const hot = slice()
-    memo.put(1, 1, 1, hot)
-    for (let i = 0; i < 5000; i++) {
-      memo.put(1000 + i, 2, 3, slice())
-      assert.equal(memo.get(1, 1, 1), hot, `after ${i}`)
-    }
-  })
-
-  it('keeps nothing where its capacity says so, and no endless slice', () => {
-    const off = new SliceMemo(0)
-    off.put(1, 1, 1, slice())
-    assert.equal(off.get(1, 1, 1), undefined)
-    const memo = new SliceMemo(64)
-    // The memo looks at nothing but the length.
-    memo.put(1, 1, 1, { only: undefined, policies: Array.from<never>({ length: 257 }) })
-    assert.equal(memo.get(1, 1, 1), undefined)
-    const long = { only: undefined, policies: Array.from<never>({ length: 256 }) }
-    memo.put(1, 1, 1, long)
-    assert.equal(memo.get(1, 1, 1), long)
-  })
-})
-
 describe('decisions after a change of entities', () => {
   const POLICIES = [
     { id: 'team', source: 'permit(principal in Team::"a", action == Action::"read", resource);' },
