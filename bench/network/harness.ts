@@ -9,7 +9,8 @@ import { loadDeclaration } from '@sallyport/network'
 import { readFileSync } from 'node:fs'
 import { adminClient } from '../../packages/cli/src/admin.ts'
 import type { AdminClient } from '../../packages/cli/src/admin.ts'
-import { startPlanes, target } from '../../packages/cli/src/commands/planes.ts'
+import { target } from '../../packages/cli/src/address.ts'
+import { startPlanes } from '../../packages/cli/src/commands/planes.ts'
 import { members, textOf } from '../../packages/cli/src/shape.ts'
 
 const PLANE = '127.0.0.1:7481'
@@ -69,7 +70,7 @@ export async function startHarness(note: (text: string) => void): Promise<Harnes
   const planes = await startPlanes({
     data,
     network: NETWORK,
-    consolePort: 7480,
+    console: ['--console-port', '7480'],
     plane: PLANE,
     listen: GATEWAY,
     upstreams: [`store=127.0.0.1:${STORE_PORT}`],

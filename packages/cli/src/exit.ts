@@ -17,6 +17,7 @@ const BY_PREFIX: readonly (readonly [string, number])[] = [
   ['SP_CEDAR', EXIT.config],
   ['SP_POLICY', EXIT.config],
   ['SP_CONFIG', EXIT.config],
+  ['SP_CONSOLE', EXIT.config],
   ['SP_DB', EXIT.config],
   ['SP_TRUST', EXIT.config],
   ['SP_USAGE', EXIT.usage],

@@ -1,5 +1,8 @@
 export { startEmbeddedPostgres } from './postgres/embedded.ts'
 export type { EmbeddedOptions, EmbeddedPostgres } from './postgres/embedded.ts'
+export { inspectCertificate } from './site/certificate.ts'
+export { consoleOrigin } from './site/origin.ts'
+export { planSite } from './site/site.ts'
 export { startControl } from './start.ts'
 export type { Control, ControlOptions } from './start.ts'
 export { initTrust } from './trust.ts'

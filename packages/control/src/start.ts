@@ -24,12 +24,14 @@ import { createAgents } from './domain/roster.ts'
 import { isControl } from './domain/text.ts'
 import { createWatch } from './domain/watch.ts'
 import { ownIdentity } from './identity.ts'
-import { boundedServer, closed, listenOnLoopback } from './listen.ts'
+import { boundedServer, closed } from './listen.ts'
 import { createOperatorApi, listenPrivately } from './operator/index.ts'
 import { authzenRoutes } from './plane/authzen.ts'
 import { createHub } from './plane/hub.ts'
 import { planeRoutes } from './plane/routes.ts'
 import { createPlane } from './plane/server.ts'
+import { planSite } from './site/site.ts'
+import type { SiteOptions } from './site/site.ts'
 import { startEmbeddedPostgres } from './postgres/embedded.ts'
 import { watchStore } from './store/monitor.ts'
 import { openStore } from './store/store.ts'
@@ -40,8 +42,8 @@ export interface ControlOptions {
   /** Holds `trust/`, made by `initTrust`. */
   readonly dataDir: string
   readonly declaration: Declaration
-  /** Port 0 for any free one. */
-  readonly console: { readonly port: number; readonly staticDir?: string }
+  /** Where the console is served; at the origin that `initTrust` fixed. */
+  readonly console: SiteOptions & { readonly staticDir?: string }
   readonly plane: { readonly host: string; readonly port: number }
   /** `postgres://…`; without it the embedded server runs on `dataDir/pg`. */
   readonly databaseUrl?: string
@@ -51,8 +53,10 @@ export interface ControlOptions {
 }
 
 export interface Control {
-  /** `http://localhost:PORT` */
+  /** `http://localhost:PORT`, or the `https` origin that `initTrust` fixed. */
   readonly consoleUrl: string
+  /** Address and port that the console listens on. */
+  readonly consoleAddress: string
   readonly planeAddress: { readonly host: string; readonly port: number }
   /** Path of the Unix socket for the local administrator. */
   readonly adminSocket: string
@@ -66,7 +70,8 @@ export interface Control {
 /**
  * Runs the control plane. Never makes a trust root.
  *
- * @throws SallyportError `SP_TRUST_*`, `SP_DB_*`, `SP_STORE_*`, `SP_DECLARATION_UNSIGNED`, `SP_LISTEN_FAILED`, `SP_API_SOCKET`
+ * @throws SallyportError `SP_TRUST_*`, `SP_DB_*`, `SP_STORE_*`, `SP_DECLARATION_UNSIGNED`, `SP_LISTEN_FAILED`, `SP_API_SOCKET`, `SP_CONSOLE_*`,
+ *   `SP_CONFIG_CONSOLE_ORIGIN`
  */
 export async function startControl(options: ControlOptions): Promise<Control> {
   const opened = new AsyncDisposableStack()
@@ -84,6 +89,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     options.onError ?? ((error: unknown) => void process.stderr.write(`${renderError(error)}\n`))
   const trust = openTrust(options.dataDir)
   const { trustDomain } = trust.pins
+  const { origin } = trust.relyingParty
+  const site = await planSite({ ...options.console, origin, clock, onError })
+  opened.defer(() => site.stop())
 
   let url = options.databaseUrl
   if (url === undefined) {
@@ -152,7 +160,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   })
   const limits = createLimits({ store, clock, publisher })
   const bundles = createBundles({ store, clock, publisher, events, operatorSet })
-  let consoleUrl = trust.relyingParty.origin
+  let consoleUrl = site.url
   const operators = createOperators({
     store,
     clock,
@@ -221,9 +229,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     health: {
       async read() {
         const shards = monitor.alive() ? await decisions.shards().catch(() => []) : []
+        const certificate = site.certificate()
         return {
           control: 'ok',
           console: consoleUrl,
+          ...(certificate === undefined ? {} : { certificate }),
           database: monitor.alive() ? 'ok' : 'unreachable',
           gateways: hub.health().map((entry) => ({ ...entry, id: shortName(entry.id) })),
           audit: shards.map((shard) => ({ ...shard, checkpoint: null })),
@@ -233,9 +243,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   }
   // The port is known only after listening, and the API has to know its own origin.
   let handle: RequestListener = (_request, response) => response.writeHead(503).end()
-  const web = await listenOnLoopback((...call) => handle(...call), options.console.port)
+  const web = await site.listen((...call) => handle(...call))
   opened.defer(() => web.close())
-  consoleUrl = `http://localhost:${web.port}`
+  consoleUrl = web.url
   const api = createOperatorApi(context, { onError })
   opened.defer(() => api.close())
   handle = api.consoleHandler
@@ -249,6 +259,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const bootstrapLink = await firstLink(context)
   return {
     consoleUrl,
+    consoleAddress: web.at,
     planeAddress,
     adminSocket,
     ...(bootstrapLink === undefined ? {} : { bootstrapLink }),

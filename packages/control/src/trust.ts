@@ -20,12 +20,8 @@ import type { Declaration } from '@sallyport/network'
 import { createRoot } from '@sallyport/spiffe'
 import { declarationDigest } from '@sallyport/wire'
 import type { TrustPins } from '@sallyport/wire'
-
-/** Where operators' passkeys belong: fixed at `init`, because every key is bound to it. */
-interface RelyingParty {
-  readonly rpId: string
-  readonly origin: string
-}
+import { consoleOrigin } from './site/origin.ts'
+import type { RelyingParty } from './site/origin.ts'
 
 export interface Trust {
   readonly pins: TrustPins
@@ -45,8 +41,8 @@ const ROOT_SECONDS = 10 * 365 * 86_400
  * Makes the trust root of a network, in `dataDir/trust`. The only maker of one: everything else refuses to run without.
  *
  * @param input.rpId the WebAuthn relying party id, e.g. `localhost`
- * @param input.origin where the console will answer, e.g. `http://localhost:7400`
- * @throws SallyportError `SP_TRUST_EXISTS`: a trust root is never overwritten
+ * @param input.origin where the console will answer, e.g. `http://localhost:7400` or `https://console.bank.example`
+ * @throws SallyportError `SP_TRUST_EXISTS`: a trust root is never overwritten; `SP_CONFIG_CONSOLE_ORIGIN`
  */
 export async function initTrust(input: {
   readonly dataDir: string
@@ -55,6 +51,7 @@ export async function initTrust(input: {
   readonly origin: string
 }): Promise<{ trustDomain: string; digest: string; quorum: number }> {
   const { network } = input.declaration
+  const { origin } = consoleOrigin(input.origin)
   const folder = join(input.dataDir, 'trust')
   if (existsSync(folder)) throw exists(folder)
   mkdirSync(input.dataDir, { recursive: true, mode: 0o700 })
@@ -70,7 +67,7 @@ export async function initTrust(input: {
       genesisDigest: declarationDigest(input.declaration),
       roots: root.certificatePem,
     }
-    const relyingParty: RelyingParty = { rpId: input.rpId, origin: input.origin }
+    const relyingParty: RelyingParty = { rpId: input.rpId, origin }
     chmodSync(partial, 0o700)
     const write = (name: string, text: string): void =>
       writeFileSync(join(partial, name), text, { mode: 0o600, flag: 'wx', flush: true })

@@ -26,6 +26,8 @@ export interface Forged {
 
 export interface Recipe {
   readonly signer?: Forged
+  /** Instead of a fresh P-256 key. */
+  readonly keys?: { readonly privateKey: KeyObject; readonly publicKey: KeyObject }
   /** Common name; empty for an empty subject. */
   readonly name?: string
   readonly uris?: readonly string[]
@@ -62,7 +64,8 @@ export function extension(id: string, critical: boolean, value: Buffer): Buffer 
 
 /** A good leaf by default, with each part to be spoiled by name. */
 export function forge(recipe: Recipe = {}): Forged {
-  const { privateKey: key, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey: key, publicKey } =
+    recipe.keys ?? generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const name = recipe.name ?? 'forged'
   const subject =
     name === '' ? sequence() : sequence(set(sequence(oid('2.5.4.3'), der(0x0c, Buffer.from(name)))))

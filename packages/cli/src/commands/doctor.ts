@@ -3,9 +3,11 @@ import { accessSync, constants, existsSync, statfsSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { errorCode } from '@sallyport/base'
+import { errorCode, renderError } from '@sallyport/base'
+import { inspectCertificate } from '@sallyport/control'
 import { adminClient } from '../admin.ts'
-import { consoleDir } from '../console.ts'
+import { consoleDir, fixedOrigin } from '../console.ts'
+import type { ConsoleFlags } from '../console.ts'
 import { EXIT } from '../exit.ts'
 import { createOutput, table } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
@@ -23,12 +25,18 @@ export function addDoctor(program: Command): void {
   program
     .command('doctor')
     .description('check this machine and the running network')
+    .option('--console-cert <file>', 'check these before `up` is given them: certificate and chain')
+    .option('--console-key <file>', 'and the private key')
     .addOption(dataOption())
     .addOption(jsonOption())
-    .action(async (options: CommonOptions) => {
+    .action(async (options: CommonOptions & ConsoleFlags) => {
       const out = createOutput(options.json === true)
       const data = dataDir(options)
-      const findings = [...machine(data), ...(await running(data))]
+      const findings = [
+        ...machine(data),
+        ...(await certificateFiles(data, options)),
+        ...(await running(data)),
+      ]
       out.data(findings, (rows) =>
         table(
           ['check', 'state', 'what'],
@@ -94,6 +102,49 @@ function machine(data: string): Finding[] {
   return findings
 }
 
+/** The certificate that `up` would be given, judged as it would judge it. */
+async function certificateFiles(data: string, flags: ConsoleFlags): Promise<Finding[]> {
+  const { consoleCert: certFile, consoleKey: keyFile } = flags
+  const check = 'certificate files'
+  if (certFile === undefined && keyFile === undefined) return []
+  const origin = fixedOrigin(data)
+  if (certFile === undefined || keyFile === undefined || origin?.protocol !== 'https:') {
+    const text =
+      origin?.protocol === 'https:'
+        ? 'give both --console-cert and --console-key'
+        : 'of no use: the console is not at an https origin (`sallyport init --console-origin`)'
+    return [{ check, state: 'bad', text }]
+  }
+  try {
+    const facts = await inspectCertificate({ certFile, keyFile }, origin.hostname, Date.now())
+    return [certificate(check, facts)]
+  } catch (error) {
+    return [{ check, state: 'bad', text: renderError(error) }]
+  }
+}
+
+function certificate(
+  check: string,
+  facts: {
+    readonly names: readonly string[]
+    readonly notBefore: number
+    readonly notAfter: number
+  },
+): Finding {
+  const days = (ms: number): number => Math.floor(ms / 86_400_000)
+  const left = days(facts.notAfter - Date.now())
+  const soon = left < Math.min(14, days(facts.notAfter - facts.notBefore) / 3)
+  return {
+    check,
+    state: left < 0 ? 'bad' : soon ? 'note' : 'ok',
+    text: [
+      facts.names.join(', '),
+      `${days(Date.now() - facts.notBefore)} days old`,
+      left < 0 ? 'expired: renew it' : `${left} days left${soon ? ': renew it' : ''}`,
+    ].join('; '),
+  }
+}
+
 async function running(data: string): Promise<Finding[]> {
   let health
   try {
@@ -110,6 +161,19 @@ async function running(data: string): Promise<Finding[]> {
       text: textOf(health.database),
     },
   ]
+  if (health.certificate !== undefined) {
+    const served = members(health.certificate)
+    const facts = {
+      names: list(served.names).map(textOf),
+      notBefore: Number(served.notBefore),
+      notAfter: Number(served.notAfter),
+    }
+    findings.push(certificate('certificate', facts))
+    if (served.problem !== undefined) {
+      const { text } = members(served.problem)
+      findings.push({ check: 'next certificate', state: 'bad', text: textOf(text) })
+    }
+  }
   const gateways = list(health.gateways).map(members)
   if (gateways.length === 0) {
     findings.push({

@@ -2,7 +2,7 @@ import { cpSync, existsSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
-import { initTrust } from '@sallyport/control'
+import { consoleOrigin, initTrust } from '@sallyport/control'
 import { loadDeclaration } from '@sallyport/network'
 import { createOutput } from '../output.ts'
 import { dataOption, jsonOption } from '../options.ts'
@@ -14,15 +14,25 @@ export function addInit(program: Command): void {
     .command('init')
     .description('make a starter declaration (where there is none) and the trust root')
     .option('--network <file>', 'the declaration', 'network.yaml')
-    .option('--console-port <port>', 'where the console will answer', '7400')
+    .option('--console-port <port>', 'the console answers on http://localhost:PORT (default 7400)')
+    .option(
+      '--console-origin <origin>',
+      'the console answers here instead, e.g. `https://console.bank.example`, behind your certificate; passkeys are bound to it for good',
+    )
     .option('--single-operator', 'accept a quorum of 1: one person can widen what agents may do')
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(
       async (
-        options: CommonOptions & { network: string; consolePort: string; singleOperator?: boolean },
+        options: CommonOptions & {
+          network: string
+          consolePort?: string
+          consoleOrigin?: string
+          singleOperator?: boolean
+        },
       ) => {
         const out = createOutput(options.json === true)
+        const relyingParty = whereConsole(options)
         const networkFile = resolve(options.network)
         if (!existsSync(networkFile)) {
           const starter = new URL('../../templates/starter/', import.meta.url).pathname
@@ -39,15 +49,34 @@ export function addInit(program: Command): void {
         const trust = await initTrust({
           dataDir: resolve(options.data),
           declaration,
-          rpId: 'localhost',
-          origin: `http://localhost:${options.consolePort}`,
+          ...relyingParty,
         })
-        out.data({ data: resolve(options.data), ...trust }, () =>
+        const { origin } = relyingParty
+        const behind = origin.startsWith('https:')
+          ? ' --console-listen ADDRESS:PORT --console-cert FILE --console-key FILE'
+          : ''
+        out.data({ data: resolve(options.data), ...trust, console: origin }, () =>
           [
             `trust root of ${declaration.network.trustDomain} made in ${options.data}/trust`,
-            `next: sallyport up --network ${options.network} --data ${options.data}`,
+            `console at ${origin}`,
+            `next: sallyport up --network ${options.network} --data ${options.data}${behind}`,
           ].join('\n'),
         )
       },
     )
+}
+
+/** @throws SallyportError `SP_USAGE_OPTION`, `SP_CONFIG_CONSOLE_ORIGIN` */
+function whereConsole(options: { readonly consolePort?: string; readonly consoleOrigin?: string }) {
+  if (options.consoleOrigin === undefined) {
+    return consoleOrigin(`http://localhost:${options.consolePort ?? '7400'}`)
+  }
+  if (options.consolePort === undefined) return consoleOrigin(options.consoleOrigin)
+  throw new SallyportError(
+    'SP_USAGE_OPTION',
+    'both --console-port and --console-origin are given',
+    {
+      fix: 'write the port into the origin: `--console-origin https://HOST:PORT`',
+    },
+  )
 }

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { parseJson, SallyportError } from '@sallyport/base'
-import { startControl } from '@sallyport/control'
+import { parseJson, SallyportError, systemClock } from '@sallyport/base'
+import { planSite, startControl } from '@sallyport/control'
 import { startGateway } from '@sallyport/gateway'
 import { loadDeclaration } from '@sallyport/network'
 import { adminClient } from '../admin.ts'
@@ -12,19 +12,9 @@ import { dataDir, dataOption } from '../options.ts'
 import { members, textOf } from '../shape.ts'
 import { selfCommand, stopSignal, supervise } from '../supervise.ts'
 import type { Line } from '../supervise.ts'
-import { consoleDir } from '../console.ts'
-
-/** Host and port of `127.0.0.1:7401` or `[::1]:7401`. */
-export function target(text: string): { host: string; port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
-  const port = Number(match?.[3])
-  if (!match || port > 65_535) {
-    throw new SallyportError('SP_USAGE_ADDRESS', `\`${text}\` is not an address with a port`, {
-      fix: 'write it as `127.0.0.1:7401`',
-    })
-  }
-  return { host: match[1] ?? match[2] ?? '', port }
-}
+import { target } from '../address.ts'
+import { consoleArgs, consoleDir, consoleFlags, consoleSite, fixedOrigin } from '../console.ts'
+import type { ConsoleFlags } from '../console.ts'
 
 const ready = (line: Readonly<Record<string, unknown>>): void => {
   process.stdout.write(`${JSON.stringify(line)}\n`)
@@ -34,38 +24,35 @@ const collect = (value: string, previous: string[]): string[] => [...previous, v
 
 /** `control`, `gateway` and `up`. Each says on stdout, as one JSON line, when and where it is ready. */
 export function addPlanes(program: Command): void {
-  program
-    .command('control')
+  consoleFlags(program.command('control'))
     .description('run the control plane')
     .option('--network <file>', 'the declaration', 'network.yaml')
-    .option('--console-port <port>', 'console and operator API on localhost; as `init` fixed it')
     .option('--plane <address>', 'where gateways and agents reach it', '127.0.0.1:7401')
     .addOption(dataOption())
-    .action(
-      async (options: CommonOptions & { network: string; consolePort?: string; plane: string }) => {
-        const declaration = await loadDeclaration({ networkFile: options.network })
-        const staticDir = consoleDir()
-        const control = await startControl({
-          dataDir: dataDir(options),
-          declaration,
-          console: {
-            port: consolePort(dataDir(options), options.consolePort),
-            ...(staticDir ? { staticDir } : {}),
-          },
-          plane: target(options.plane),
-          ...(process.env.DATABASE_URL ? { databaseUrl: process.env.DATABASE_URL } : {}),
-        })
-        const stopping = stopSignal()
-        ready({
-          ready: 'control',
-          console: control.consoleUrl,
-          plane: `${control.planeAddress.host}:${control.planeAddress.port}`,
-          ...(control.bootstrapLink ? { link: control.bootstrapLink } : {}),
-        })
-        await stopping
-        await control.close()
-      },
-    )
+    .action(async (options: CommonOptions & ConsoleFlags & { network: string; plane: string }) => {
+      const declaration = await loadDeclaration({ networkFile: options.network })
+      const staticDir = consoleDir()
+      const control = await startControl({
+        dataDir: dataDir(options),
+        declaration,
+        console: {
+          ...consoleSite(dataDir(options), options),
+          ...(staticDir ? { staticDir } : {}),
+        },
+        plane: target(options.plane),
+        ...(process.env.DATABASE_URL ? { databaseUrl: process.env.DATABASE_URL } : {}),
+      })
+      const stopping = stopSignal()
+      ready({
+        ready: 'control',
+        console: control.consoleUrl,
+        consoleAddress: control.consoleAddress,
+        plane: `${control.planeAddress.host}:${control.planeAddress.port}`,
+        ...(control.bootstrapLink ? { link: control.bootstrapLink } : {}),
+      })
+      await stopping
+      await control.close()
+    })
 
   program
     .command('gateway')
@@ -115,11 +102,9 @@ export function addPlanes(program: Command): void {
       },
     )
 
-  program
-    .command('up')
+  consoleFlags(program.command('up'))
     .description('run the control plane (with its database) and one gateway on this machine')
     .option('--network <file>', 'the declaration', 'network.yaml')
-    .option('--console-port <port>', 'console and operator API on localhost; as `init` fixed it')
     .option('--plane <address>', 'control plane', '127.0.0.1:7401')
     .option('--listen <address>', 'gateway', '127.0.0.1:7402')
     .option('--secrets <file>', 'JSON file: secret name → value')
@@ -127,20 +112,21 @@ export function addPlanes(program: Command): void {
     .addOption(dataOption())
     .action(
       async (
-        options: CommonOptions & {
-          network: string
-          consolePort?: string
-          plane: string
-          listen: string
-          secrets?: string
-          upstream: string[]
-        },
+        options: CommonOptions &
+          ConsoleFlags & {
+            network: string
+            plane: string
+            listen: string
+            secrets?: string
+            upstream: string[]
+          },
       ) => {
         const out = createOutput(false)
+        await checkConsole(options)
         const planes = await startPlanes({
           data: dataDir(options),
           network: resolve(options.network),
-          consolePort: consolePort(dataDir(options), options.consolePort),
+          console: consoleArgs(options),
           plane: options.plane,
           listen: options.listen,
           ...(options.secrets ? { secrets: resolve(options.secrets) } : {}),
@@ -148,6 +134,7 @@ export function addPlanes(program: Command): void {
           onError: (name, text) => out.note(`${name}: ${text}`),
         })
         out.note(`console  ${textOf(planes.control.console)}`)
+        out.note(`         on ${textOf(planes.control.consoleAddress)}`)
         if (planes.control.link !== undefined) out.note(`sign in  ${textOf(planes.control.link)}`)
         out.note(`gateway  ${textOf(planes.gateway.address)}`)
         ready({ ready: 'up', ...planes.control, gateway: planes.gateway.address })
@@ -160,7 +147,8 @@ export function addPlanes(program: Command): void {
 export interface PlanesOptions {
   readonly data: string
   readonly network: string
-  readonly consolePort: number
+  /** Options of `control` that say where the console answers. */
+  readonly console: readonly string[]
   readonly plane: string
   readonly listen: string
   readonly secrets?: string
@@ -186,8 +174,7 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
       options.network,
       '--data',
       options.data,
-      '--console-port',
-      String(options.consolePort),
+      ...options.console,
       '--plane',
       options.plane,
     ),
@@ -254,26 +241,14 @@ function joinToken(file: string | undefined): { joinToken?: string } {
   return token ? { joinToken: token } : {}
 }
 
-/**
- * The console's port. Passkeys are bound to the origin that `init` fixed, so it cannot move afterwards.
- *
- * @throws SallyportError `SP_CONFIG_CONSOLE_PORT`
- */
-function consolePort(data: string, asked: string | undefined): number {
-  const file = join(data, 'trust', 'relying-party.json')
-  // Without a trust root the control plane itself says what is missing.
-  if (!existsSync(file)) return Number(asked ?? 7400)
-  const origin = textOf(members(parseJson(readFileSync(file, 'utf8'))).origin)
-  const fixed = Number(new URL(origin).port)
-  if (asked === undefined || Number(asked) === fixed) return fixed
-  throw new SallyportError(
-    'SP_CONFIG_CONSOLE_PORT',
-    `the console cannot move to port \`${asked}\``,
-    {
-      detail: `\`init\` fixed ${origin}, and passkeys are bound to it`,
-      fix: `leave --console-port out, or make a new trust root with \`sallyport init --console-port ${asked}\``,
-    },
-  )
+/** What is wrong with the console's address or certificate is said before anything is started, with its own code. */
+async function checkConsole(options: CommonOptions & ConsoleFlags): Promise<void> {
+  const data = dataDir(options)
+  const origin = fixedOrigin(data)?.origin
+  if (origin === undefined) return
+  const site = consoleSite(data, options)
+  const nobody = (): void => undefined
+  await planSite({ ...site, origin, clock: systemClock, onError: nobody })
 }
 
 /** `up` is one machine: a service that no `--upstream` places is on loopback, at its declared port. */

@@ -9,7 +9,7 @@ import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption } from '../options.ts'
 import { list, members, textOf } from '../shape.ts'
 import { stopSignal } from '../supervise.ts'
-import { target } from './planes.ts'
+import { target } from '../address.ts'
 
 /** `sallyport run --as AGENT -- CMD`: starts an agent with a join token, and with no way out but the two doors. */
 export function addRun(program: Command): void {

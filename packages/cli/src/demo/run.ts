@@ -11,7 +11,8 @@ import { planDemo, RunReport, SimulatedOperator } from '@sallyport/example-merid
 import type { DemoPlan, DemoProcess } from '@sallyport/example-meridian'
 import { loadDeclaration } from '@sallyport/network'
 import { adminClient } from '../admin.ts'
-import { startPlanes, target } from '../commands/planes.ts'
+import { target } from '../address.ts'
+import { startPlanes } from '../commands/planes.ts'
 import type { Planes } from '../commands/planes.ts'
 import { list, members, numberOf, textOf } from '../shape.ts'
 import { jsonLine, supervise } from '../supervise.ts'
@@ -88,7 +89,7 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
     const planes = await startPlanes({
       data,
       network: networkFile,
-      consolePort: options.consolePort,
+      console: ['--console-port', String(options.consolePort)],
       plane: PLANE,
       listen: GATEWAY,
       secrets,

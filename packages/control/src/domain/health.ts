@@ -1,4 +1,5 @@
 import type { Revision } from '@sallyport/wire'
+import type { CertificateState } from '../site/rotation.ts'
 
 export interface GatewayHealth {
   readonly id: string
@@ -15,6 +16,8 @@ interface HealthView {
   readonly control: 'ok'
   /** Where the console answers. */
   readonly console: string
+  /** What it is served behind; absent over plain http. Times in milliseconds since the epoch. */
+  readonly certificate?: CertificateState
   readonly database: 'ok' | 'unreachable'
   readonly gateways: readonly GatewayHealth[]
   readonly audit: readonly {

@@ -2,6 +2,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import type { ControlContext } from '../domain/context.ts'
+import { isSecure } from '../site/origin.ts'
 import { serveFile } from './files.ts'
 import { checkCsrf, checkSource, sessionCookie, sessionSetCookie } from './guard.ts'
 import { readBody, sendJson, sendProblem, setSecurityHeaders } from './http.ts'
@@ -18,13 +19,14 @@ import { readRoutes } from './routes/reads.ts'
 import { sessionRoutes } from './routes/session.ts'
 import { any, check } from './schema.ts'
 import { streamEvents } from './stream.ts'
+import { Strangers } from './strangers.ts'
 import { TotpDoor } from './totp.ts'
 
 const DEFAULT_MAX_BYTES = 65_536
 const NO_SESSION_LIFETIME_MS = 60 * 60_000
 
 export interface OperatorApi {
-  /** For an `http.Server` on loopback: the console's files and `/api`, for browsers. */
+  /** For a server on loopback, or one over TLS: the console's files and `/api`, for browsers. */
   readonly consoleHandler: RequestListener
   /** For an `http.Server` on the admin socket (`listenPrivately`): reads and narrowing acts, without a session. */
   readonly adminHandler: RequestListener
@@ -54,6 +56,8 @@ export function createOperatorApi(
   const idle = new IdleWatch(context.clock)
   const streams = new Streams(context, idle)
   const totp = new TotpDoor(context.operators, context.clock)
+  // On loopback everybody has the same address, and is a user of this machine.
+  const strangers = isSecure(origin) ? new Strangers(context.clock) : undefined
   const routes: Route[] = [
     ...sessionRoutes(context, totp, (secret) => streams.end(secret)),
     ...readRoutes(context),
@@ -120,7 +124,7 @@ export function createOperatorApi(
 
   return {
     consoleHandler: guarded(async (request, response) => {
-      setSecurityHeaders(response)
+      setSecurityHeaders(response, origin)
       const url = pathOf(request)
       const api = url.pathname === '/api' || url.pathname.startsWith('/api/')
       checkSource(request, origin, api)
@@ -128,8 +132,9 @@ export function createOperatorApi(
         await serveFile(staticDir, request, response, url.pathname)
         return
       }
-      const principal = await principalOf(context, idle, request)
+      const principal = await principalOf(context, idle, sessionCookie(request, origin))
       if (principal.kind === 'operator') OPERATOR_CALLS.add(request)
+      else strangers?.admit(request.socket.remoteAddress ?? '')
       await answer(request, response, url, principal)
     }),
     adminHandler: guarded(async (request, response) => {
@@ -147,9 +152,8 @@ const OPERATOR_CALLS = new WeakSet<IncomingMessage>()
 async function principalOf(
   { operators }: ControlContext,
   idle: IdleWatch,
-  request: IncomingMessage,
+  secret: string | undefined,
 ): Promise<Principal> {
-  const secret = sessionCookie(request)
   if (secret !== undefined && idle.left(secret) === 0) {
     await operators.endSession(secret)
     return { kind: 'nobody' }

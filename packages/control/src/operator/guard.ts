@@ -1,21 +1,28 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { SallyportError } from '@sallyport/base'
-
-const COOKIE = 'sp_session'
+import { isSecure } from '../site/origin.ts'
 
 /**
- * Refuses whatever does not come from this very console on this machine: DNS rebinding (the `Host` must be ours, exactly),
- * other machines, and, for the API, pages of other origins.
+ * The name of the session's cookie. Over TLS it is bound to this very host (RFC 6265bis, section 4.1.3.2): no sibling host, and
+ * nobody on a plain connection, can set one.
+ */
+export const cookieName = (origin: string): string =>
+  isSecure(origin) ? '__Host-sp_session' : 'sp_session'
+
+/**
+ * Refuses whatever does not come from this very console: DNS rebinding (the `Host` must be ours, exactly), for the API pages of
+ * other origins, and over plain http other machines.
  *
- * @param origin e.g. `http://localhost:7400`
+ * @param origin e.g. `http://localhost:7400` or `https://console.bank.example`
  * @throws SallyportError `SP_API_HOST`, `SP_API_ORIGIN`
  */
 export function checkSource(request: IncomingMessage, origin: string, api: boolean): void {
   const hosts = request.headersDistinct['host'] ?? []
-  if (hosts.length !== 1 || hosts[0] !== new URL(origin).host || !fromLoopback(request)) {
+  const near = isSecure(origin) || fromLoopback(request)
+  if (hosts.length !== 1 || hosts[0] !== new URL(origin).host || !near) {
     throw new SallyportError('SP_API_HOST', 'this server answers to its own address only', {
-      fix: `Open ${origin} on the machine itself.`,
+      fix: isSecure(origin) ? `Open ${origin}.` : `Open ${origin} on the machine itself.`,
     })
   }
   if (!api) return
@@ -48,12 +55,13 @@ export function checkCsrf(request: IncomingMessage, expected: string): void {
 }
 
 /** The session's secret out of the cookies; two of that name count as none. */
-export function sessionCookie(request: IncomingMessage): string | undefined {
+export function sessionCookie(request: IncomingMessage, origin: string): string | undefined {
+  const name = cookieName(origin)
   const values = (request.headers.cookie ?? '')
     .split(';')
     .map((pair) => pair.trim())
-    .filter((pair) => pair.startsWith(`${COOKIE}=`))
-    .map((pair) => pair.slice(COOKIE.length + 1))
+    .filter((pair) => pair.startsWith(`${name}=`))
+    .map((pair) => pair.slice(name.length + 1))
   const [value] = values
   return values.length === 1 && value !== undefined && /^[\w.-]{16,256}$/.test(value)
     ? value
@@ -62,7 +70,7 @@ export function sessionCookie(request: IncomingMessage): string | undefined {
 
 /** The `Set-Cookie` value that sets or (undefined) clears the session. */
 export function sessionSetCookie(secret: string | undefined, origin: string): string {
-  const secure = origin.startsWith('https:') ? '; Secure' : ''
+  const secure = isSecure(origin) ? '; Secure' : ''
   const life = secret === undefined ? '; Max-Age=0' : ''
-  return `${COOKIE}=${secret ?? ''}; Path=/; HttpOnly; SameSite=Strict${secure}${life}`
+  return `${cookieName(origin)}=${secret ?? ''}; Path=/; HttpOnly; SameSite=Strict${secure}${life}`
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parseJson, SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
+import { isSecure } from '../site/origin.ts'
 
 /** Sent with everything: nothing is framed, sniffed, referred, or loaded from elsewhere. */
 const HEADERS: Readonly<Record<string, string>> = {
@@ -18,8 +19,16 @@ const HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
 }
 
-export function setSecurityHeaders(response: ServerResponse): void {
+/** A year (RFC 6797). Without subdomains, which are not ours to speak for. */
+const STRICT_TRANSPORT = 'max-age=31536000'
+
+/** @param origin what browsers are at; absent on the admin socket */
+export function setSecurityHeaders(response: ServerResponse, origin?: string): void {
   for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value)
+  // On `localhost` it would lock people out of every other server of their machine.
+  if (origin !== undefined && isSecure(origin) && new URL(origin).hostname !== 'localhost') {
+    response.setHeader('strict-transport-security', STRICT_TRANSPORT)
+  }
 }
 
 export function sendJson(response: ServerResponse, status: number, body: unknown): void {

@@ -1,3 +1,4 @@
+import { cookieName } from './guard.ts'
 import type { Route } from './route.ts'
 import type { Schema } from './schema.ts'
 
@@ -37,7 +38,7 @@ export function openApi(routes: readonly Route[], origin: string): unknown {
     paths,
     components: {
       securitySchemes: {
-        session: { type: 'apiKey', in: 'cookie', name: 'sp_session' },
+        session: { type: 'apiKey', in: 'cookie', name: cookieName(origin) },
         csrf: { type: 'apiKey', in: 'header', name: 'X-Sallyport-CSRF' },
       },
       schemas: { Problem: problem },

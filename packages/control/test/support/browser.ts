@@ -1,5 +1,6 @@
 import { request } from 'node:http'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { request as secureRequest } from 'node:https'
 
 export interface Answer {
   readonly status: number
@@ -18,18 +19,21 @@ export interface Ask {
   readonly headers?: Readonly<Record<string, string | undefined>>
 }
 
+export interface TcpTarget {
+  readonly host: string
+  readonly port: number
+  /** For an `https` origin: the CA to trust. */
+  readonly ca?: string
+}
+
 /** Real HTTP as a browser on the console's page sends it: cookie, `Origin`, CSRF header. */
 export class Browser {
   readonly origin: string
-  readonly #target:
-    { readonly host: string; readonly port: number } | { readonly socketPath: string }
+  readonly #target: TcpTarget | { readonly socketPath: string }
   cookie: string | undefined
   csrf = ''
 
-  constructor(
-    origin: string,
-    target: { readonly host: string; readonly port: number } | { readonly socketPath: string },
-  ) {
+  constructor(origin: string, target: TcpTarget | { readonly socketPath: string }) {
     this.origin = origin
     this.#target = target
   }
@@ -53,7 +57,7 @@ export class Browser {
     if (typeof body['csrf'] === 'string') this.csrf = body['csrf']
     const [cookie] = response.headers['set-cookie'] ?? []
     if (cookie !== undefined)
-      this.cookie = cookie.split(';')[0]?.replace(/^sp_session=$/, '') || undefined
+      this.cookie = cookie.split(';')[0]?.replace(/^[\w-]+=$/, '') || undefined
     return { status: response.statusCode ?? 0, headers: response.headers, text, body }
   }
 
@@ -73,10 +77,18 @@ export class Browser {
       Object.entries(wanted).filter((entry): entry is [string, string] => entry[1] !== undefined),
     )
     return new Promise((resolve, reject) => {
-      const sent = request(
-        { ...this.#target, method: ask.method ?? 'GET', path: ask.path, headers, agent: false },
-        resolve,
-      )
+      const { hostname, protocol } = new URL(this.origin)
+      const options = {
+        ...this.#target,
+        method: ask.method ?? 'GET',
+        path: ask.path,
+        headers,
+        agent: false,
+      }
+      const secure = protocol === 'https:' && !('socketPath' in this.#target)
+      const sent = secure
+        ? secureRequest({ ...options, servername: hostname }, resolve)
+        : request(options, resolve)
       sent.once('error', reject)
       if (ask.raw !== undefined) sent.end(ask.raw)
       else sent.end(changing ? JSON.stringify(ask.body) : undefined)

@@ -222,7 +222,8 @@ function memoryOperators(
   let keys: readonly OperatorKey[] = []
   const declared = declaration.network.operators
   const rolesOf = (name: string) => declared.find((one) => one.name === name)?.roles ?? []
-  const set = (): OperatorSet => ({ version: 1, rpId: 'localhost', origin, quorum: 1, keys })
+  const rpId = new URL(origin).hostname
+  const set = (): OperatorSet => ({ version: 1, rpId, origin, quorum: 1, keys })
   const openLink = (link: string): string => {
     const operator = links.get(link)
     if (operator === undefined) throw new SallyportError('SP_LINK_INVALID', 'the link is not valid')
@@ -230,7 +231,7 @@ function memoryOperators(
   }
   const operators: Operators = {
     set: () => (keys.length === 0 ? undefined : set()),
-    rpId: () => 'localhost',
+    rpId: () => rpId,
     origin: () => origin,
     list: () =>
       declared.map((one) => ({
