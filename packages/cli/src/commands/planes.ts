@@ -137,7 +137,7 @@ export function addPlanes(program: Command): void {
         out.note(`         on ${textOf(planes.control.consoleAddress)}`)
         if (planes.control.link !== undefined) out.note(`sign in  ${textOf(planes.control.link)}`)
         out.note(`gateway  ${textOf(planes.gateway.address)}`)
-        ready({ ready: 'up', ...planes.control, gateway: planes.gateway.address })
+        ready({ ...planes.control, ready: 'up', gateway: planes.gateway.address })
         await stopSignal()
         await planes.stop()
       },

@@ -5,8 +5,12 @@ import type { Fixture } from './api.ts'
 
 const INSTALLED = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
 
-/** The machine's Chromium, else the one from the registry. */
-export async function launch(): Promise<Browser> {
+/**
+ * The machine's Chromium, else the one from the registry.
+ *
+ * @param args more of its command line
+ */
+export async function launch(args: readonly string[] = []): Promise<Browser> {
   let executablePath = INSTALLED.find((path) => existsSync(path))
   if (executablePath === undefined) {
     // It looks for system libraries at import time unless told where it is.
@@ -14,7 +18,7 @@ export async function launch(): Promise<Browser> {
     const { default: packed } = await import('@sparticuz/chromium')
     executablePath = await packed.executablePath()
   }
-  return chromium.launch({ executablePath, args: ['--no-sandbox'] })
+  return chromium.launch({ executablePath, args: ['--no-sandbox', ...args] })
 }
 
 export interface Visit {
