@@ -146,7 +146,7 @@ test('files that are missing, empty, huge, no PEM, or no files', async () => {
   files.put(leaf)
   await inspect()
   for (const certFile of [files.dir, '/dev/zero', `${files.dir}/none.pem`]) {
-    await assert.rejects(inspectCertificate({ ...files, certFile }, HOST, Date.now()), {
+    await assert.rejects(inspectCertificate({ ...files.paths, certFile }, HOST, Date.now()), {
       code: 'SP_CONSOLE_CERT_INVALID',
     })
   }
@@ -159,7 +159,7 @@ test('a pipe in place of a file does not hang the start', async (context) => {
     context.skip('mkfifo is not on this machine')
     return
   }
-  await assert.rejects(inspectCertificate({ ...files, certFile }, HOST, Date.now()), {
+  await assert.rejects(inspectCertificate({ ...files.paths, certFile }, HOST, Date.now()), {
     code: 'SP_CONSOLE_CERT_INVALID',
   })
 })

@@ -168,7 +168,7 @@ test('https://localhost takes a certificate and no HSTS, which would bind the wh
   const ca = new WebCa()
   files.put(ca.leaf({ dns: ['localhost'] }), ca.issuer)
   const origin = 'https://localhost:7443'
-  const local = await planSite({ ...quiet, ...files, origin, port: 0, listen: anywhere })
+  const local = await planSite({ ...quiet, ...files.paths, origin, port: 0, listen: anywhere })
   const { createOperatorApi } = await import('../src/operator/index.ts')
   const { memoryControl } = await import('./support/memory.ts')
   const { context } = await memoryControl(origin)
@@ -270,7 +270,7 @@ test('a certificate that ends soon, or has ended, is said once a day', async () 
   files.put(ca.leaf({ notAfter: now + 20 * day }), ca.issuer)
   const said: string[] = []
   const plan = await planSite({
-    ...{ ...files, origin: ORIGIN, port: 0, listen: anywhere, clock, certificatePollMs: 20 },
+    ...{ ...files.paths, origin: ORIGIN, port: 0, listen: anywhere, clock, certificatePollMs: 20 },
     onError: (error) => said.push(String(error)),
   })
   const web = await plan.listen(() => undefined)
@@ -370,7 +370,7 @@ test('a taken port says so', async () => {
   const at = other.address()
   assert.ok(typeof at === 'object' && at)
   const listen = { host: '127.0.0.1', port: at.port }
-  const plan = await planSite({ ...quiet, ...files, origin: ORIGIN, port: 0, listen })
+  const plan = await planSite({ ...quiet, ...files.paths, origin: ORIGIN, port: 0, listen })
   await assert.rejects(
     plan.listen(() => undefined),
     { code: 'SP_LISTEN_FAILED' },

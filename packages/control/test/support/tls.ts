@@ -45,6 +45,10 @@ export class Files {
     this.keyFile = join(this.dir, 'privkey.pem')
   }
 
+  get paths(): { certFile: string; keyFile: string } {
+    return { certFile: this.certFile, keyFile: this.keyFile }
+  }
+
   put(leaf: Forged, ...above: readonly Forged[]): void {
     this.putRaw([leaf, ...above].map(({ pem }) => pem).join(''), leaf.keyPem)
   }
