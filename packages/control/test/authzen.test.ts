@@ -174,7 +174,13 @@ test('a quarantined instance is denied at once, and a revoked or quarantined enf
   const { quarantine } = plane.control.context
   assert.equal((await send(point, EVALUATION, ask(of(victim), 'silent'))).status, 200)
   await quarantine.quarantine({ subject: victim.spiffeId, reason: 'a test', by: 'alice' })
-  assert.deepEqual(await decide(point, ask(of(victim), 'rates')), [false, 'SP_QUARANTINED'])
+  const told = await send(point, EVALUATION, ask(of(victim), 'rates'))
+  assert.equal(context(told.body)['code'], 'SP_QUARANTINED')
+  const detail = await plane.control.context.decisions.get(String(context(told.body)['id']))
+  assert.deepEqual([detail?.record.decision, detail?.outcome], ['deny', null])
+  const actions = { subject: of(victim), resource: { type: 'system', id: 'core' } }
+  const found = await send(point, '/access/v1/search/action', actions)
+  assert.deepEqual(found.body['results'], [])
   await quarantine.quarantine({ subject: point.spiffeId, reason: 'a test', by: 'alice' })
   const refused = await send(point, EVALUATION, ask(of(victim), 'rates'))
   assert.equal(refused.body['code'], 'SP_QUARANTINED')

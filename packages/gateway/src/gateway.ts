@@ -29,6 +29,7 @@ import { DEFAULT_SETTINGS } from './settings.ts'
 import type { GatewaySettings } from './settings.ts'
 import { Bundles } from './state/bundles.ts'
 import type { Narrowing } from './state/bundles.ts'
+import { Shadow } from './state/shadow.ts'
 import { Liveness } from './state/liveness.ts'
 import { Sessions } from './state/sessions.ts'
 import { newStats } from './stats.ts'
@@ -197,6 +198,15 @@ class RunningGateway implements Gateway {
       pools.cutPeers(({ serial }) => revoked.includes(serial))
       streams?.recheck()
     }
+    const shadow = new Shadow({
+      clock,
+      onEvent: (event, facts) => {
+        audit.event(event, facts)
+      },
+    })
+    this.#undo.push(() => {
+      shadow.close()
+    })
     const bundles = await Bundles.open({
       dataDir,
       pins,
@@ -204,6 +214,9 @@ class RunningGateway implements Gateway {
       onNarrowing: narrow,
       onRevision: () => {
         streams?.recheck()
+      },
+      onShadow: (wanted) => {
+        shadow.want(wanted)
       },
       onAccepted: ({ epoch, n }) => {
         this.#stats.bundlesAccepted++
@@ -232,6 +245,7 @@ class RunningGateway implements Gateway {
       standing,
       approvals,
       limits: new Limits(client),
+      shadow,
     })
     const open = new EventStreams({ ...shared, pipeline })
     streams = open

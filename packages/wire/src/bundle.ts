@@ -36,7 +36,11 @@ export function verifyBundle<D>(signed: SignedBundle<D>, pins: TrustPins): Bundl
   if (bundle.trustDomain !== pins.trustDomain) {
     throw new SallyportError('SP_BUNDLE_DOMAIN', 'the bundle is for another trust domain')
   }
-  if (declarationDigest(bundle.declaration) !== bundle.declarationDigest) {
+  const { shadow } = bundle
+  if (
+    declarationDigest(bundle.declaration) !== bundle.declarationDigest ||
+    (shadow && declarationDigest(shadow.declaration) !== shadow.digest)
+  ) {
     throw new SallyportError(
       'SP_BUNDLE_DIGEST',
       'the bundle names a digest its declaration has not',

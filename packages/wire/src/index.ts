@@ -19,6 +19,8 @@ export type {
   RiskEntry,
   SealedValue,
   Signed,
+  ShadowDeclaration,
+  ShadowOutcome,
   SignedBundle,
   Statement,
   TrustPins,

@@ -21,6 +21,7 @@ import type {
   OutcomeRecord,
   Revision,
   SealedValue,
+  ShadowOutcome,
 } from './types.ts'
 
 /** What a tlog entry may hold (C2SP tlog-tiles). */
@@ -32,6 +33,12 @@ const digest = text(64, /^[0-9a-f]{64}$/)
 const sealed = members<SealedValue>({ k: text(128), iv: text(64), ct: text(MAX_RECORD_BYTES) }, {})
 const base = { v: oneOf(1), at: integer(), gateway: spiffeId }
 
+const needs = list(
+  members<DecisionRecord['needs'][number]>({ kind: oneOf('approval'), count: integer(1, 64) }, {}),
+  16,
+)
+const code = text(64, /^SP_[A-Z0-9_]+$/)
+
 const decision = members<DecisionRecord>(
   {
     ...base,
@@ -42,19 +49,13 @@ const decision = members<DecisionRecord>(
     system: id,
     operation: id,
     decision: oneOf('allow', 'deny', 'needs'),
-    code: text(64, /^SP_[A-Z0-9_]+$/),
+    code,
     reasons: list(id, 1024),
     errors: list(
       members<DecisionRecord['errors'][number]>({ policyId: id, message: text() }, {}),
       1024,
     ),
-    needs: list(
-      members<DecisionRecord['needs'][number]>(
-        { kind: oneOf('approval'), count: integer(1, 64) },
-        {},
-      ),
-      16,
-    ),
+    needs,
     revision: members<Revision>({ epoch: integer(), n: integer() }, {}),
     declarationDigest: digest,
     stateDigest: digest,
@@ -72,6 +73,10 @@ const decision = members<DecisionRecord>(
     approvers: list(id, 64),
     input: sealed,
     why: sealed,
+    shadow: members<ShadowOutcome>(
+      { digest, decision: oneOf('allow', 'deny', 'needs'), code },
+      { needs, changes: list(text(512), 32) },
+    ),
     pep: members<NonNullable<DecisionRecord['pep']>>(
       { id: spiffeId, unobserved: list(id, 16) },
       {},

@@ -120,6 +120,17 @@ export interface Bundle<D = unknown> {
   readonly revokedSerials: readonly { readonly serial: string; readonly notAfter: number }[]
   /** Instance → risk. */
   readonly risk: Readonly<Record<string, RiskEntry>>
+  /**
+   * A declaration that calls are decided by as well, only to be told apart: nothing that it says takes effect, so no operator
+   * signs it.
+   */
+  readonly shadow?: ShadowDeclaration<D>
+}
+
+export interface ShadowDeclaration<D = unknown> {
+  /** SHA-256 hex of canonical `declaration`. */
+  readonly digest: string
+  readonly declaration: D
 }
 
 export interface SignedBundle<D = unknown> {
@@ -217,8 +228,20 @@ export interface DecisionRecord extends RecordBase {
   readonly peer: { readonly serial: string; readonly group?: string; readonly source?: string }
   /** For operators, on denials: the explanation, sealed like the input. */
   readonly why?: SealedValue
+  /** Where the declaration in shadow would have decided otherwise. */
+  readonly shadow?: ShadowOutcome
   /** Of a decision that another enforcement point asked for: which one, and what it cannot do, so that nobody saw it. */
   readonly pep?: { readonly id: string; readonly unobserved: readonly string[] }
+}
+
+/** How a call would have come out under the declaration in shadow. It took no effect. */
+export interface ShadowOutcome {
+  readonly digest: string
+  readonly decision: 'allow' | 'deny' | 'needs'
+  readonly code: string
+  readonly needs?: DecisionRecord['needs']
+  /** Of two allows: fields treated otherwise and limits that differ, in words; at most 32. */
+  readonly changes?: readonly string[]
 }
 
 /** Appended before the last byte leaves. */

@@ -1,5 +1,6 @@
 import type { Declaration, NetworkIndex } from '@sallyport/network'
 import type { PasskeySignature, Revision, SignedBundle, Statement } from '@sallyport/wire'
+import type { ShadowReport, ShadowStage } from './shadow.ts'
 
 export type DeclarationStatement = Extract<Statement, { kind: 'declaration' }>
 
@@ -13,6 +14,7 @@ export interface ProposalView {
   readonly quorum: number
   /** What changes against the declaration in force, as paths. */
   readonly diff: readonly DiffEntry[]
+  readonly shadow: ShadowStage
 }
 
 export interface DiffEntry {
@@ -43,11 +45,17 @@ export interface Bundles {
   propose(input: { readonly declaration: unknown; readonly by: string }): Promise<ProposalView>
   proposals(): Promise<readonly ProposalView[]>
   /** @throws SallyportError `SP_DECLARATION_UNKNOWN` */
+  startShadow(input: { readonly digest: string; readonly by: string }): Promise<void>
+  stopShadow(): Promise<void>
+  /** @throws SallyportError `SP_DECLARATION_UNKNOWN` */
+  shadowReport(digest: string): Promise<ShadowReport>
+  /** @throws SallyportError `SP_DECLARATION_UNKNOWN` */
   statement(digest: string): Promise<DeclarationStatement>
   /**
    * Adds one operator's signature; with the quorum's last one the declaration comes into force.
    *
-   * @throws SallyportError `SP_DECLARATION_UNKNOWN`, `SP_DECLARATION_STATEMENT`, `SP_DECLARATION_ROLE`, `SP_SIGNATURE_*`
+   * @throws SallyportError `SP_DECLARATION_UNKNOWN`, `SP_DECLARATION_STATEMENT`, `SP_DECLARATION_ROLE`, `SP_SIGNATURE_*`;
+   *   `SP_DECLARATION_SHADOW` where the last signature comes before it has been in shadow for long enough
    */
   sign(input: {
     readonly digest: string

@@ -11,6 +11,15 @@ import { declarationDiff } from './declaration-diff.ts'
 import type { Events } from './events.ts'
 import { loadDeclarationBody } from './publisher.ts'
 import type { Change, Publisher } from './publisher.ts'
+import {
+  demandShadowed,
+  endShadow,
+  shadowReport,
+  stageOf,
+  startShadow,
+  stopShadow,
+} from './shadow.ts'
+import type { ShadowStage } from './shadow.ts'
 import { checkSignature, signersOf } from './signers.ts'
 
 const ROLES = ['admin']
@@ -49,8 +58,11 @@ export function createBundles(deps: BundlesDeps): Bundles {
           .execute(),
       )
       events.publish('revision', { proposed: digest })
-      return view(deps, row, checked, [])
+      return view(deps, row, checked, [], await store.run((db) => stageOf(db as Tx, deps, digest)))
     },
+    startShadow: (input) => startShadow(deps, input),
+    stopShadow: () => stopShadow(deps),
+    shadowReport: (digest) => shadowReport(deps, digest),
     proposals: () => store.run((db) => proposals(db as Tx, deps)),
     statement: (digest) =>
       store.run(async (db) => {
@@ -158,6 +170,8 @@ async function sign(
   const signed = signersOf(expected, await signaturesOf(tx, digest, epoch), set, ROLES)
   const live = signed.length >= set.quorum
   if (live) {
+    await demandShadowed(tx, deps, digest)
+    await endShadow(tx, deps.clock.now())
     await tx
       .insertInto('superseded_declarations')
       .values({ epoch, digest: deps.publisher.current().bundle.declarationDigest })
@@ -216,7 +230,7 @@ async function proposals(tx: Tx, deps: BundlesDeps): Promise<readonly ProposalVi
   for (const row of rows) {
     const body = await loadDeclarationBody(tx, row.digest)
     const signatures = await signaturesOf(tx, row.digest, revision.epoch)
-    views.push(view(deps, row, body, signatures))
+    views.push(view(deps, row, body, signatures, await stageOf(tx, deps, row.digest)))
   }
   return views
 }
@@ -226,6 +240,7 @@ function view(
   row: { digest: string; proposed_by: string; proposed_at: number },
   body: Declaration,
   signatures: readonly PasskeySignature[],
+  shadow: ShadowStage,
 ): ProposalView {
   const { bundle } = deps.publisher.current()
   const set = deps.operatorSet()
@@ -237,5 +252,6 @@ function view(
     signed: set ? signersOf(statement, signatures, set, ROLES) : [],
     quorum: set?.quorum ?? bundle.declaration.network.quorum,
     diff: declarationDiff(bundle.declaration, body),
+    shadow,
   }
 }

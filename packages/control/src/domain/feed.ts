@@ -14,6 +14,7 @@ import type { Store, Tx } from '../store/store.ts'
 import type { DecisionDetail, DecisionFilter, Decisions, EdgeView } from './decisions.ts'
 import type { Events } from './events.ts'
 import type { IncidentLog } from './incident-log.ts'
+import { countShadows } from './shadow.ts'
 import { storable } from './text.ts'
 
 const MAX_ITEMS = 1000
@@ -135,6 +136,10 @@ async function take(
     .returning('seq')
     .execute()
   await tx.updateTable('feed_shards').set({ next }).where('shard', '=', shard).execute()
+  await countShadows(
+    tx,
+    fresh.map(({ record }) => record),
+  )
   await keepLabels(
     tx,
     fresh.flatMap(({ record }) => (record.kind === 'labels' ? [record] : [])),

@@ -10,6 +10,7 @@ import type {
   OperatorLink,
   PasskeySignature,
   Revision,
+  ShadowDeclaration,
   SignedBundle,
 } from '@sallyport/wire'
 import type { Store, Tx } from '../store/store.ts'
@@ -97,10 +98,11 @@ export async function createPublisher(deps: {
           }
           const digest = change.declaration?.digest ?? head.declaration_digest
           const body = change.declaration?.body ?? (await bodyOf(tx, digest, declaration, seen))
-          const bundle = await assemble(tx, deps, revision, digest, body)
+          const bundle = await assemble(tx, deps, revision, digest, body, current?.bundle.shadow)
           const signed = signBundle(bundle, trust.bundleKey)
           const state = accepted(seen, signed, deps)
-          const { declaration: _carriedApart, ...rest } = bundle
+          const { declaration: _carriedApart, shadow, ...plain } = bundle
+          const rest = { ...plain, ...(shadow ? { shadow: { digest: shadow.digest } } : {}) }
           await sql`WITH head AS (
             UPDATE bundle_head SET epoch = ${revision.epoch}, n = ${revision.n},
               declaration_digest = ${digest}, state = ${canonicalJson(rest)},
@@ -172,7 +174,8 @@ async function install(
   const head = await tx.selectFrom('bundle_head').selectAll().executeTakeFirst()
   if (head) {
     const declaration = await loadDeclarationBody(tx, head.declaration_digest)
-    return { signed: head.n === 0 ? undefined : rejoin(head, declaration), declaration }
+    const signed = head.n === 0 ? undefined : await rejoin(tx, head, declaration)
+    return { signed, declaration }
   }
   const digest = declarationDigest(deps.declaration)
   if (digest !== pins.genesisDigest) {
@@ -210,19 +213,31 @@ async function loadHead(
   const revision = current?.bundle.revision
   if (revision && compareRevision(head, revision) <= 0) return current
   const same = head.declaration_digest === current?.bundle.declarationDigest
-  return rejoin(head, same ? known : await loadDeclarationBody(tx, head.declaration_digest))
+  const body = same ? known : await loadDeclarationBody(tx, head.declaration_digest)
+  return rejoin(tx, head, body, current?.bundle.shadow)
 }
 
-function rejoin(
+type Shadow = ShadowDeclaration<Declaration>
+
+/** The head as it was signed: the declarations are kept once, apart from the state that changes with every revision. */
+async function rejoin(
+  tx: Tx,
   head: { readonly state: string; readonly signature: string },
   declaration: Declaration,
-): SignedBundle<Declaration> {
+  known?: Shadow,
+): Promise<SignedBundle<Declaration>> {
   // Written by `publish`; the signature over all of it is checked before it is used.
-  const rest = parseJson(head.state, { maxBytes: 64 << 20 }) as unknown as Omit<
-    Bundle,
-    'declaration'
-  >
-  return { bundle: { ...rest, declaration }, signature: head.signature }
+  const { shadow, ...rest } = parseJson(head.state, { maxBytes: 64 << 20 }) as unknown as Omit<
+    Bundle<Declaration>,
+    'declaration' | 'shadow'
+  > & { readonly shadow?: Pick<Shadow, 'digest'> }
+  const whole = shadow ? { shadow: await shadowWith(tx, shadow.digest, known) } : {}
+  return { bundle: { ...rest, ...whole, declaration }, signature: head.signature }
+}
+
+async function shadowWith(tx: Tx, digest: string, known: Shadow | undefined): Promise<Shadow> {
+  if (known?.digest === digest) return known
+  return { digest, declaration: await loadDeclarationBody(tx, digest) }
 }
 
 /** @throws SallyportError `SP_DECLARATION_UNKNOWN` */
@@ -255,6 +270,7 @@ async function assemble(
   revision: Revision,
   digest: string,
   declaration: Declaration,
+  knownShadow: Shadow | undefined,
 ): Promise<Bundle<Declaration>> {
   const now = clock.now()
   // One round trip: this stands between a quarantine and the gateways.
@@ -275,7 +291,8 @@ async function assemble(
        FROM revoked_serials WHERE not_after > ${now}) AS revoked,
     (SELECT coalesce(json_object_agg(spiffe_id, json_build_object(
         'score', risk, 'at', risk_at)), '{}')
-       FROM instances WHERE kind = 'agent' AND not_after > ${now}) AS risk`.execute(tx)
+       FROM instances WHERE kind = 'agent' AND not_after > ${now}) AS risk,
+    (SELECT digest FROM shadow_runs WHERE ended_at IS NULL) AS shadow`.execute(tx)
   const [state] = rows
   if (!state) throw new SallyportError('SP_INTERNAL', 'the state could not be read')
   const operators = state.links.map(readLink)
@@ -298,6 +315,7 @@ async function assemble(
     })),
     revokedSerials: state.revoked,
     risk: state.risk,
+    ...(state.shadow === null ? {} : { shadow: await shadowWith(tx, state.shadow, knownShadow) }),
   }
 }
 
@@ -309,6 +327,7 @@ interface State {
   readonly releases: readonly { statement: string; signatures: readonly PasskeySignature[] }[]
   readonly revoked: Bundle['revokedSerials']
   readonly risk: Bundle['risk']
+  readonly shadow: string | null
 }
 
 function readLink(text: string): OperatorLink {

@@ -132,6 +132,15 @@ export interface Database {
     record: string
     explanation: string | null
   }
+  shadow_runs: {
+    digest: string
+    against: string
+    started_at: Int
+    started_by: string
+    ended_at: Int | null
+  }
+  shadow_counts: { digest: string; against: string; kind: string; calls: Int }
+  shadow_examples: { digest: string; against: string; kind: string; decision_id: string; at: Int }
   session_labels: { instance: string; label: string }
   call_counts: { agent: string; decision: string; calls: Int }
   detector_state: {

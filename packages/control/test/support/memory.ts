@@ -133,8 +133,21 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       onChange: () => () => undefined,
       propose: async ({ by }) => {
         acts.push({ act: 'propose', by })
-        return { digest, proposedBy: by, proposedAt: now, signed: [], quorum: 1, diff: [] }
+        const shadow = { stage: 'draft', minutes: 0, required: 0 } as const
+        return { digest, proposedBy: by, proposedAt: now, signed: [], quorum: 1, diff: [], shadow }
       },
+      startShadow: async ({ by }) => {
+        acts.push({ act: 'shadow', by })
+      },
+      stopShadow: async () => undefined,
+      shadowReport: async () => ({
+        ...{ digest, against: digest, stage: 'shadow', minutes: 0, required: 0 },
+        counts: {
+          ...{ agreed: 0, denyToAllow: 0, allowToDeny: 0 },
+          ...{ needsChanged: 0, otherwise: 0, notCompared: 0 },
+        },
+        changes: [],
+      }),
       proposals: async () => [],
       statement: async () => ({ kind: 'declaration', digest, epoch: 1 }),
       sign: async ({ operator, statement, signature }) => {

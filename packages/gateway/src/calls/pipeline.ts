@@ -8,6 +8,7 @@ import type { Audit } from '../audit/audit.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
+import type { Shadow } from '../state/shadow.ts'
 import type { Sessions } from '../state/sessions.ts'
 import type { Stats } from '../stats.ts'
 import type { Approvals } from './approvals.ts'
@@ -24,6 +25,7 @@ export interface PipelineParts {
   readonly standing: Standing
   readonly approvals: Approvals
   readonly limits: Limits
+  readonly shadow: Shadow
   readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
   readonly stats: Stats

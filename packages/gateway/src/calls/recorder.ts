@@ -6,6 +6,7 @@ import type { Audit } from '../audit/audit.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Enforced } from '../state/bundles.ts'
+import type { Shadow } from '../state/shadow.ts'
 import type { VerifiedApproval } from './approvals.ts'
 import type { Standing } from './standing.ts'
 import type { Caller, TypedCall, UpstreamRequest } from './types.ts'
@@ -14,6 +15,7 @@ export interface RecorderParts {
   readonly audit: Audit
   readonly settings: GatewaySettings
   readonly standing: Standing
+  readonly shadow: Pick<Shadow, 'compare'>
 }
 
 /** The state of one decision on its way. */
@@ -106,6 +108,11 @@ export class Recorder {
     const { instance, agent, system, operation } = call
     // What policy would have allowed or let be approved, and something else stopped, e.g. a limit, is a refusal.
     const decision = code === outcome.code ? outcome.decision : 'deny'
+    // Compared where policy had the last word. It comes too late to change anything: what is recorded here stands.
+    const shadow =
+      code === outcome.code
+        ? this.#parts.shadow.compare(call, session, outcome, enforced.decider.digest)
+        : undefined
     return {
       ...this.#parts.audit.base(),
       kind: 'decision',
@@ -129,6 +136,7 @@ export class Recorder {
       risk: session.risk,
       requestHash: requestHash(upstream.method, upstream.path, upstream.body ?? new Uint8Array()),
       ...sealed,
+      ...(shadow === undefined ? {} : { shadow }),
       peer: peerFacts(caller),
     }
   }

@@ -11,6 +11,7 @@ import type {
   OperatorSet,
   Revision,
   RiskEntry,
+  ShadowDeclaration,
   SignedBundle,
   TrustPins,
 } from '@sallyport/wire'
@@ -46,6 +47,8 @@ export interface BundlesOptions {
   onNarrowing(narrowing: Narrowing): void
   /** After every revision that is in force. */
   onRevision(enforced: Enforced): void
+  /** What the newest accepted bundle has in shadow, after everything that takes effect. */
+  onShadow?(shadow: ShadowDeclaration<Declaration> | undefined): void
   onAccepted(revision: Revision): void
   onRefused(code: string, detail: string): void
 }
@@ -163,6 +166,7 @@ export class Bundles {
       if (this.#enforced?.decider.digest === state.declarationDigest) this.#enforce(signed.bundle)
       else this.#building ??= this.#build()
       this.heartbeat()
+      this.#options.onShadow?.(signed.bundle.shadow)
     } catch (error) {
       this.#refused(error)
     }
