@@ -2,9 +2,12 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import test from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { RefusedError } from '@sallyport/agent'
 import type { AgentClient } from '@sallyport/agent'
+import { loadDeclaration } from '@sallyport/network'
 import type { AuditRecord } from '@sallyport/wire'
+import { members } from '../../packages/cli/src/shape.ts'
 import { readLog } from '../support/audit.ts'
 import { Ledger } from '../support/ledger.ts'
 import { World } from '../support/world.ts'
@@ -19,12 +22,15 @@ const PINNED: Readonly<Record<string, string>> = {
   'decision allow, approved': `${DECISION} approvalId approvers`,
   'decision deny': `${DECISION} why`,
   'decision needs': `${DECISION} why approvalId`,
+  'decision deny, shadow': `${DECISION} shadow why`,
   outcome: `${BASE} bytesOut decisionId durationMs released result status`,
   labels: `${BASE} added decisionId instance`,
   'approval-used': `${BASE} approvalId approvers decisionId statements`,
   'event gateway-started': `${BASE} event facts`,
   'event bundle-accepted': `${BASE} event facts`,
   'event quarantine-applied': `${BASE} event facts subject`,
+  'event shadow-ready': `${BASE} event facts`,
+  'event shadow-counts': `${BASE} event facts`,
   'event request-refused': `${BASE} code event facts subject`,
 }
 
@@ -34,8 +40,12 @@ function aboutOf(record: AuditRecord): string {
   if (record.kind === 'event') return `event ${record.event}`
   if (record.kind !== 'decision') return record.kind
   const approved = record.decision === 'allow' && record.approvalId !== undefined
-  return `decision ${record.decision}${approved ? ', approved' : ''}`
+  const shadow = record.shadow ? ', shadow' : ''
+  return `decision ${record.decision}${approved ? ', approved' : ''}${shadow}`
 }
+
+const isReady = (record: AuditRecord): boolean =>
+  record.kind === 'event' && record.event === 'shadow-ready'
 
 async function refusal(call: Promise<unknown>): Promise<RefusedError> {
   try {
@@ -70,6 +80,15 @@ test('the members of every kind of record', async (t) => {
   await operator.decidePending()
   await clerk.awaitApproval(need.approval, { timeoutMs: 5000 })
   await post(5000, need.approval)
+  const declaration = await loadDeclaration({ networkFile: NETWORK })
+  const policies = declaration.policies.filter(({ id }) => id !== 'bounds.no-fortunes')
+  const draft = { ...declaration, policies }
+  const { digest } = members(
+    await world.admin.post('/api/declaration/propose', { declaration: draft }),
+  )
+  await world.admin.post('/api/declaration/shadow', { digest })
+  while (!(await readLog(world.gatewayDir)).all.some(isReady)) await sleep(100)
+  await refusal(post(90_000))
   await world.admin.post('/api/quarantine', { subject: clerk.instance, reason: 'to be recorded' })
   await world.gateway.stop()
 
@@ -87,6 +106,8 @@ test('the members of every kind of record', async (t) => {
       assert.equal(sorted(Object.keys(record.peer)), 'serial', about)
       assert.equal(sorted(Object.keys(record.revision)), 'epoch n')
       assert.equal(sorted(Object.keys(record.input ?? {})), 'ct iv k')
+      const { shadow } = record
+      if (shadow) assert.equal(sorted(Object.keys(shadow)), 'code decision digest needs')
     }
   }
   assert.equal(sorted(seen), sorted(Object.keys(PINNED)))

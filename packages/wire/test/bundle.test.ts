@@ -128,6 +128,7 @@ test('any altered member of a bundle voids its signature', () => {
     { trustDomain: 'other.test' },
     { declaration: D1, declarationDigest: declarationDigest(D1) },
     { revokedSerials: [{ serial: '0a', notAfter: 1 }] },
+    { shadow: { digest: declarationDigest(D1), declaration: D1 } },
   ]
   for (const change of altered) {
     assert.throws(
@@ -156,6 +157,19 @@ test('a bundle of another domain, or whose declared digest is not its declaratio
   )
 })
 
+test('a shadow needs no operator, and counts for nothing: only the declaration in force is remembered', () => {
+  const shadow = { digest: declarationDigest(D1), declaration: D1 }
+  const state = accept(undefined, bundle(1, { shadow }))
+  assert.equal(state.declarationDigest, pins.genesisDigest)
+  assert.ok(!JSON.stringify({ ...state, bundleDigest: '' }).includes(shadow.digest))
+  assert.equal(accept(state, bundle(2)).declarationDigest, pins.genesisDigest)
+  const misnamed = { ...shadow, digest: declarationDigest(D2) }
+  assert.throws(() => accept(state, bundle(2, { shadow: misnamed })), code('SP_BUNDLE_DIGEST'))
+  // In force it needs them, whatever was in shadow before.
+  const live = { declaration: D1, declarationDigest: shadow.digest }
+  assert.throws(() => accept(state, bundle(2, live)), code('SP_BUNDLE_UNSIGNED'))
+})
+
 test('malformed bundles are refused, unknown members too', () => {
   const { revision: _, ...headless } = bundle(1)
   for (const value of [
@@ -169,6 +183,10 @@ test('malformed bundles are refused, unknown members too', () => {
     { ...bundle(1), risk: { a: { score: 101, at: 0 } } },
     { ...bundle(1), revokedSerials: [{ serial: '0A', notAfter: 1 }] },
     { ...bundle(1), operators: { ...operatorsV1, set: { ...v1, quorum: 0 } } },
+    { ...bundle(1), shadow: null },
+    { ...bundle(1), shadow: { digest: declarationDigest(D1) } },
+    { ...bundle(1), shadow: { digest: 'x', declaration: D1 } },
+    { ...bundle(1), shadow: { digest: declarationDigest(D1), declaration: D1, live: true } },
     null,
     [],
   ]) {

@@ -202,6 +202,30 @@ for (const record of records) {
   })
 }
 
+test('a decision may say what a shadow would have decided, and who else asked for it, in exactly these shapes', () => {
+  const shadow = { digest: 'e'.repeat(64), decision: 'allow', code: 'SP_ALLOWED' } as const
+  const pep = { id: 'spiffe://td/service/front/1', unobserved: ['body'] }
+  const whole = {
+    ...decision,
+    shadow: { ...shadow, needs: decision.needs, changes: ['field a.b: mask to whole'] },
+    pep,
+  }
+  assert.deepEqual(decodeRecord(encodeRecord(whole)), whole)
+  for (const odd of [
+    { shadow: { ...shadow, digest: 'e' } },
+    { shadow: { ...shadow, decision: 'perhaps' } },
+    { shadow: { ...shadow, code: 'ok' } },
+    { shadow: { ...shadow, surprise: 1 } },
+    { shadow: { ...shadow, changes: Array.from({ length: 33 }, () => 'x') } },
+    { pep: { ...pep, surprise: 1 } },
+    { pep: { id: pep.id } },
+  ]) {
+    // Deliberately not records.
+    const spoilt = { ...decision, ...odd } as unknown as AuditRecord
+    assert.throws(() => encodeRecord(spoilt), code('SP_RECORD_INVALID'))
+  }
+})
+
 test('only canonical bytes decode: one record is one leaf', () => {
   const bytes = encodeRecord(decision)
   const text = Buffer.from(bytes).toString()
