@@ -88,10 +88,19 @@ test('a widened draft in shadow: the live decision stays, the record says what w
     )
   await eventually(readyAt)
 
-  assert.equal(await codeOf(seize(clerk)), 'SP_DENIED_NOT_PERMITTED')
+  // On a busy machine a call may be left out of the comparison: each is made until one was not.
+  const compared = (operation: string) => async (): Promise<boolean> =>
+    (await decisions(world.gatewayDir)).some((each) => each.operation === operation && each.shadow)
+  await eventually(async () => {
+    assert.equal(await codeOf(seize(clerk)), 'SP_DENIED_NOT_PERMITTED')
+    return compared('seize')()
+  })
   const desk = clerk.mcp('desk')
-  const note = desk.callTool('add_note', { ref: 'r', words: 5000 })
-  await assert.rejects(note, { code: 'SP_NEEDS_APPROVAL' })
+  await eventually(async () => {
+    const note = desk.callTool('add_note', { ref: 'r', words: 5000 })
+    await assert.rejects(note, { code: 'SP_NEEDS_APPROVAL' })
+    return compared('add_note')()
+  })
   assert.equal(await codeOf(post(clerk, 5)), 'SP_ALLOWED')
   assert.equal(
     ledger.entries.some(({ operation }) => operation === 'seize'),
@@ -99,9 +108,10 @@ test('a widened draft in shadow: the live decision stays, the record says what w
   )
 
   const recorded = await decisions(world.gatewayDir)
-  const [before, after] = recorded.filter(({ operation }) => operation === 'seize')
+  const [before, ...later] = recorded.filter(({ operation }) => operation === 'seize')
+  const after = later.find(({ shadow }) => shadow)
   assert.equal(before?.shadow, undefined)
-  assert.equal(after?.decision, 'deny')
+  assert.ok(after && later.every(({ decision }) => decision === 'deny'))
   assert.deepEqual(after.shadow, { digest, decision: 'allow', code: 'SP_ALLOWED' })
   // Only where it differs.
   assert.equal(recorded.findLast(({ operation }) => operation === 'post')?.shadow, undefined)
@@ -109,22 +119,21 @@ test('a widened draft in shadow: the live decision stays, the record says what w
   const report = async (): Promise<ReturnType<typeof members>> =>
     members(await world.admin.get(`/api/declaration/${digest}/shadow`))
   await eventually(async () => {
+    assert.equal(await codeOf(post(clerk, 5)), 'SP_ALLOWED')
     const counts = members((await report()).counts)
     return numberOf(counts.agreed) >= 1 && numberOf(counts.needsChanged) >= 1
   })
   const { counts, changes, stage } = await report()
   assert.equal(stage, 'shadow')
-  assert.deepEqual(members(counts), {
-    ...{ agreed: 1, denyToAllow: 1, allowToDeny: 0 },
-    ...{ needsChanged: 1, otherwise: 0, notCompared: 0 },
-  })
+  assert.ok(numberOf(members(counts).denyToAllow) >= 1)
+  assert.deepEqual([members(counts).allowToDeny, members(counts).otherwise], [0, 0])
   const widened = list(changes)
     .map(members)
     .find(({ from }) => from === 'deny')
   assert.equal(textOf(members(list(widened?.examples)[0]).decisionId), after.id)
   const shown = cli('shadow-report')
   assert.equal(shown.status, 0, shown.stderr)
-  assert.match(shown.stdout, /widens +1 DENY → ALLOW/)
+  assert.match(shown.stdout, /widens +[1-9]\d* DENY → ALLOW/)
   assert.match(shown.stdout, new RegExp(after.id))
 
   // It widens only when operators sign, which no command can do for them.
@@ -135,6 +144,9 @@ test('a widened draft in shadow: the live decision stays, the record says what w
   assert.equal(cli('shadow', '--stop').status, 0)
   assert.equal(members((await report()) as never).stage, 'draft')
 })
+
+/** What records say of the first hostile shadows. */
+const COMPARED = [['seize deny allow', 'post deny allow'], ['post allow deny']]
 
 test('a hostile control plane’s shadow changes no decision, however it is made', async (t) => {
   const world = await PretendWorld.start()
@@ -183,20 +195,23 @@ test('a hostile control plane’s shadow changes no decision, however it is made
     plane.publish(plane.bundle(n++, shadow ? { shadow } : {}))
     await eventually(async () => (await events()).length === i + 1)
     assert.deepEqual(await expected(), honest, `hostile shadow ${i}`)
+    const lines = COMPARED[i]
+    // The records say what it would have decided, so the comparison did run.
+    if (lines) {
+      await eventually(async () => {
+        assert.deepEqual(await expected(), honest, `hostile shadow ${i}`)
+        const said = (await decisions(world.gatewayDir)).flatMap((each) =>
+          each.shadow ? [`${each.operation} ${each.decision} ${each.shadow.decision}`] : [],
+        )
+        return lines.every((line) => said.includes(line))
+      })
+    }
   }
   assert.deepEqual((await events()).slice(0, 3), ['shadow-ready', 'shadow-ready', 'shadow-ready'])
   assert.equal(
     ledger.entries.some(({ operation }) => operation === 'seize'),
     false,
   )
-
-  // The records of the first two say what these would have decided, so the comparison did run.
-  const said = (await decisions(world.gatewayDir)).flatMap(({ operation, decision, shadow }) =>
-    shadow ? [`${operation} ${decision} ${shadow.decision}`] : [],
-  )
-  for (const line of ['seize deny allow', 'post deny allow', 'post allow deny']) {
-    assert.ok(said.includes(line), line)
-  }
 
   // One whose digest is another's is refused with its bundle; the gateway goes on with the one before.
   const misnamed = {

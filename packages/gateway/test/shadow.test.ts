@@ -164,11 +164,13 @@ test('names of a hostile declaration cannot make the record of a call impossible
 
 test('time spent in shadow is bounded: calls are left out of it, and a slow one ends it', async (t) => {
   let takes = 10
+  let decided = 0
   const made = bench(async () => ({
     ...live,
     digest: 'd'.repeat(64),
     decide(asked, state) {
       made.now += takes
+      decided++
       return live.decide(asked, state)
     },
   }))
@@ -179,12 +181,20 @@ test('time spent in shadow is bounded: calls are left out of it, and a slow one 
   made.shadow.report()
   const counts = made.events.at(-1)?.[1]
   assert.deepEqual([counts?.['agreed'], counts?.['skipped']], [5, 3])
-  // The next second it goes on.
-  made.now = 1000
-  takes = 26
-  compare(made, call())
+  // The next second it goes on; a slow one now and then is no reason to stop.
+  for (let second = 1; second <= 6; second++) {
+    made.now = second * 1000
+    takes = second === 1 || second === 3 ? 26 : 1
+    compare(made, call())
+  }
+  assert.ok(made.events.every(([event]) => event !== 'shadow-stopped'))
+  takes = 60
+  for (let second = 7; second <= 20; second++) {
+    made.now = second * 1000
+    for (let i = 0; i < 3; i++) compare(made, call())
+  }
   assert.equal(made.events.at(-1)?.[0], 'shadow-stopped')
-  assert.equal(compare(made, call()), undefined)
+  assert.equal(decided, 5 + 6 + 5)
 })
 
 test('the newest one wanted is the one that is built, and none where none is wanted', async (t) => {

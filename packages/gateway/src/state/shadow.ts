@@ -8,15 +8,16 @@ import type { EventRecord, ShadowDeclaration, ShadowOutcome } from '@sallyport/w
 export interface ShadowOptions {
   readonly clock: Clock
   /** Records an event of the gateway's own. */
-  onEvent(event: string, facts: Partial<Pick<EventRecord, 'code' | 'facts'>>): void
+  readonly onEvent: (event: string, facts: Partial<Pick<EventRecord, 'code' | 'facts'>>) => void
   /** Test seam. */
   readonly build?: (declaration: Declaration) => Promise<Decider>
 }
 
 /** Of each second, so much at most goes into decisions that have no effect; the rest of the calls are not compared. */
 const BUDGET_MS = 50
-/** A declaration of which one decision takes longer is given up. */
-const MAX_DECISION_MS = 25
+/** A declaration of which so many decisions in a row take longer than this is given up. */
+const SLOW_MS = 25
+const MAX_SLOW = 5
 const REPORT_MS = 5000
 const MAX_CHANGES = 32
 
@@ -44,6 +45,7 @@ export class Shadow {
   #counts: Counts | undefined
   #second = 0
   #spent = 0
+  #slow = 0
 
   constructor(options: ShadowOptions) {
     this.#options = options
@@ -97,7 +99,8 @@ export class Shadow {
       }
       const took = clock.monotonic() - start
       this.#spent += took
-      if (took > MAX_DECISION_MS) this.#giveUp(decider.digest, took)
+      this.#slow = took > SLOW_MS ? this.#slow + 1 : 0
+      if (this.#slow >= MAX_SLOW) this.#giveUp(decider.digest, took)
       return found
     } catch {
       // Nothing here may stand in the way of a call.
@@ -149,6 +152,7 @@ export class Shadow {
           const decider = await build(wanted.declaration)
           if (this.#wanted?.digest === digest) {
             this.#decider = decider
+            this.#slow = 0
             onEvent('shadow-ready', { facts: { digest } })
           }
         } catch (error) {
