@@ -1,3 +1,4 @@
+export { declarationDiff } from './domain/declaration-diff.ts'
 export { startEmbeddedPostgres } from './postgres/embedded.ts'
 export type { EmbeddedOptions, EmbeddedPostgres } from './postgres/embedded.ts'
 export { inspectCertificate } from './site/certificate.ts'

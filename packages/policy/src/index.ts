@@ -1,3 +1,11 @@
+export { diff } from './diff/diff.ts'
+export type {
+  CallFinding,
+  Counterexample,
+  Decided,
+  DiffReport,
+  FieldFinding,
+} from './diff/types.ts'
 export { replay } from './replay/replay.ts'
 export type { ChangeGroup, ReplayReport, Verdict } from './replay/types.ts'
 export { junitReport } from './test/junit.ts'

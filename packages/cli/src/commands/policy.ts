@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { addDiff } from './policy/diff.ts'
 import { addExplain } from './policy/explain.ts'
 import { addPromotion } from './policy/promote.ts'
 import { addReplay } from './policy/replay.ts'
@@ -8,8 +9,9 @@ import { addTest } from './policy/test.ts'
 export function addPolicy(program: Command): void {
   const policy = program
     .command('policy')
-    .description('test policies, and understand what they decide')
+    .description('test policies, compare them, and understand what they decide')
   addTest(policy)
+  addDiff(policy)
   addReplay(policy)
   addExplain(policy)
   addPromotion(policy)

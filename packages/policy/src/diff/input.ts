@@ -1,0 +1,156 @@
+import type { InputSchema, InputType } from '@sallyport/network'
+import type { Literals } from './literals.ts'
+import { languageOf } from './pattern.ts'
+import { representable } from './terms.ts'
+import type { Term, Terms } from './terms.ts'
+import { equal } from './values.ts'
+import type { Guarded, Sym } from './values.ts'
+
+/** Elements of a set beside those that policies name: one that none of them names, and one for each open question. */
+export const OPEN_SLOTS = 2
+const MAX_SLOTS = 6
+
+/** How many free elements each set of an input has, and whether that is fewer than a proof needs. */
+export function slotsFor(openSets: number): { readonly slots: number; readonly bounded: boolean } {
+  const wanted = OPEN_SLOTS + openSets
+  return { slots: Math.min(wanted, MAX_SLOTS), bounded: wanted > MAX_SLOTS }
+}
+
+/** An input of which everything is free, as its schema types it. */
+export function freeInput(
+  t: Terms,
+  type: InputType,
+  literals: Literals,
+  slots: number,
+  path = 'input',
+): Sym {
+  switch (type.type) {
+    case 'string':
+      return { kind: 'string', term: t.variable(path, 'String') }
+    case 'long':
+      return { kind: 'long', term: t.variable(path, 'Long') }
+    case 'boolean':
+      return { kind: 'bool', term: t.variable(path, 'Bool') }
+    case 'set':
+      return freeSet(t, type, literals, slots, path)
+    default: {
+      const members = Object.entries(type.members).map(
+        ([name, { schema, required }]): [string, Guarded] => {
+          const at = `${path}.${name}`
+          const present = required ? t.true : t.variable(`${at}?`, 'Bool')
+          return [name, { present, value: freeInput(t, schema, literals, slots, at) }]
+        },
+      )
+      return { kind: 'record', members: new Map(members) }
+    }
+  }
+}
+
+function freeSet(
+  t: Terms,
+  { items }: Extract<InputType, { type: 'set' }>,
+  literals: Literals,
+  slots: number,
+  path: string,
+): Sym {
+  const values: Sym[] = []
+  const name = path.slice(path.lastIndexOf('.') + 1)
+  if (items.type === 'boolean') {
+    values.push({ kind: 'bool', term: t.true }, { kind: 'bool', term: t.false })
+  } else if (items.type === 'string') {
+    for (const text of items.enum ?? literals.beside.get(name) ?? []) {
+      if (representable(text)) values.push({ kind: 'string', term: t.string(text) })
+    }
+  } else if (items.type === 'long') {
+    for (const long of literals.longsBeside.get(name) ?? []) {
+      values.push({ kind: 'long', term: t.long(long) })
+    }
+  }
+  const closed = items.type === 'boolean' || (items.type === 'string' && items.enum !== undefined)
+  for (let i = 0; i < (closed ? 0 : slots); i++) {
+    values.push(freeInput(t, items, literals, slots, `${path}-${i}`))
+  }
+  const present = (i: number): Term => t.variable(`${path}-has-${i}`, 'Bool')
+  return { kind: 'set', items: values.map((value, i) => ({ present: present(i), value })) }
+}
+
+/** Patterns that were left out because they have no regular language. */
+export type LeftOut = Set<string>
+
+/** Whether a schema takes this value, as `readInput` would. */
+export function accepts(t: Terms, type: InputType, value: Sym, leftOut: LeftOut): Term {
+  switch (type.type) {
+    case 'string':
+      return value.kind === 'string' ? acceptsText(t, type, value.term, leftOut) : t.false
+    case 'long':
+      return value.kind === 'long' ? t.between(value.term, type.minimum, type.maximum) : t.false
+    case 'boolean':
+      return t.bool(value.kind === 'bool')
+    case 'set':
+      return value.kind === 'set' ? acceptsSet(t, type, value.items, leftOut) : t.false
+    default:
+      return value.kind === 'record' ? acceptsRecord(t, type, value.members, leftOut) : t.false
+  }
+}
+
+function acceptsText(
+  t: Terms,
+  { maxLength, pattern, enum: values }: Extract<InputType, { type: 'string' }>,
+  text: Term,
+  leftOut: LeftOut,
+): Term {
+  const length = t.lengthAtMost(text, maxLength)
+  const listed = values ? t.or(...values.map((one) => t.equal(text, t.string(one)))) : t.true
+  if (pattern === undefined) return t.and(length, listed)
+  const regexp = new RegExp(pattern, 'u')
+  const language = languageOf(pattern)
+  if (language === undefined && text.value === undefined) {
+    leftOut.add(pattern)
+    return t.and(length, listed)
+  }
+  return t.and(
+    length,
+    listed,
+    t.matches(text, language ?? '', (one) => regexp.test(one)),
+  )
+}
+
+function acceptsSet(
+  t: Terms,
+  { items, maxItems }: Extract<InputType, { type: 'set' }>,
+  given: readonly Guarded[],
+  leftOut: LeftOut,
+): Term {
+  const each = given.map(({ present, value }) =>
+    t.or(t.not(present), accepts(t, items, value, leftOut)),
+  )
+  // Each element once, so that counting them is counting the set.
+  const distinct = given.flatMap((a, i) =>
+    given.slice(i + 1).map((b) => t.not(t.and(a.present, b.present, equal(t, a.value, b.value)))),
+  )
+  const few = t.countAtMost(
+    given.map(({ present }) => present),
+    maxItems,
+  )
+  return t.and(...each, ...distinct, few)
+}
+
+function acceptsRecord(
+  t: Terms,
+  { members }: InputSchema,
+  given: ReadonlyMap<string, Guarded>,
+  leftOut: LeftOut,
+): Term {
+  const declared = Object.entries(members).map(([name, { schema, required }]) => {
+    const member = given.get(name)
+    if (!member) return t.bool(!required)
+    const { present, value } = member
+    const taken = t.or(t.not(present), accepts(t, schema, value, leftOut))
+    return required ? t.and(present, taken) : taken
+  })
+  // What is not declared is refused.
+  const others = Array.from(given, ([name, { present }]) =>
+    Object.hasOwn(members, name) ? t.true : t.not(present),
+  )
+  return t.and(...declared, ...others)
+}

@@ -1,0 +1,123 @@
+import type { Expr, PolicyAst } from '@sallyport/cedar'
+
+/** What policies compare things with: where their answers change. */
+export interface Literals {
+  readonly longs: ReadonlySet<bigint>
+  readonly strings: ReadonlySet<string>
+  /** Texts that stand in one comparison with an attribute, by the attribute's name. */
+  readonly beside: ReadonlyMap<string, ReadonlySet<string>>
+  /** Longs, in the same way. */
+  readonly longsBeside: ReadonlyMap<string, ReadonlySet<bigint>>
+  /** Questions about sets whose other side is not constant. */
+  readonly openSets: number
+  /** Ids of the instances that are named. */
+  readonly instances: ReadonlySet<string>
+  readonly addresses: ReadonlySet<string>
+}
+
+/** Collects the constants of policies. */
+export function literalsOf(policies: Iterable<PolicyAst>): Literals {
+  const found = {
+    longs: new Set<bigint>(),
+    strings: new Set<string>(),
+    beside: new Map<string, Set<string>>(),
+    longsBeside: new Map<string, Set<bigint>>(),
+    openSets: 0,
+    instances: new Set<string>(),
+    addresses: new Set<string>(),
+  }
+  for (const { principal, condition } of policies) {
+    if (principal.kind === 'eq') addInstance(found.instances, principal.entity)
+    if (principal.kind === 'in') {
+      for (const uid of principal.entities) addInstance(found.instances, uid)
+    }
+    if (condition === undefined) continue
+    walk(condition, (expr) => {
+      if (expr.kind === 'long') found.longs.add(expr.value)
+      if (expr.kind === 'string') found.strings.add(expr.value)
+      if (expr.kind === 'entity') addInstance(found.instances, expr.uid)
+      const [text] = expr.kind === 'call' && expr.function === 'ip' ? expr.args : []
+      if (text?.kind === 'string') found.addresses.add(text.value)
+      if (expr.kind !== 'binary') return
+      beside(expr.left, expr.right, found)
+      beside(expr.right, expr.left, found)
+      const open = SETS.has(expr.operator) && !isConstant(expr.left) && !isConstant(expr.right)
+      if (open) found.openSets++
+    })
+  }
+  return found
+}
+
+const SETS: ReadonlySet<string> = new Set(['contains', 'containsAll', 'containsAny', '==', '!='])
+
+function addInstance(into: Set<string>, uid: { readonly type: string; readonly id: string }): void {
+  if (uid.type === 'Instance') into.add(uid.id)
+}
+
+function beside(
+  side: Expr,
+  other: Expr,
+  found: { beside: Map<string, Set<string>>; longsBeside: Map<string, Set<bigint>> },
+): void {
+  const names = new Set<string>()
+  walk(side, (expr) => {
+    if (expr.kind === 'attribute') names.add(expr.name)
+  })
+  if (names.size === 0) return
+  walk(other, (expr) => {
+    for (const name of names) {
+      if (expr.kind === 'string') add(found.beside, name, expr.value)
+      if (expr.kind === 'long') add(found.longsBeside, name, expr.value)
+    }
+  })
+}
+
+function add<T>(map: Map<string, Set<T>>, name: string, value: T): void {
+  const known = map.get(name)
+  if (known) known.add(value)
+  else map.set(name, new Set([value]))
+}
+
+function isConstant(expr: Expr): boolean {
+  let constant = true
+  walk(expr, ({ kind }) => {
+    if (kind === 'variable') constant = false
+  })
+  return constant
+}
+
+/** Visits an expression and everything in it. */
+function walk(root: Expr, visit: (expr: Expr) => void): void {
+  const waiting = [root]
+  for (let expr = waiting.pop(); expr !== undefined; expr = waiting.pop()) {
+    visit(expr)
+    waiting.push(...partsOf(expr))
+  }
+}
+
+function partsOf(expr: Expr): readonly Expr[] {
+  switch (expr.kind) {
+    case 'not':
+    case 'negate':
+    case 'isEmpty':
+    case 'like':
+      return [expr.operand]
+    case 'binary':
+      return [expr.left, expr.right]
+    case 'if':
+      return [expr.test, expr.yes, expr.no]
+    case 'attribute':
+    case 'has':
+      return [expr.of]
+    case 'is':
+      return expr.in === undefined ? [expr.operand] : [expr.operand, expr.in]
+    case 'set':
+      return expr.items
+    case 'record':
+      return expr.members.map(([, value]) => value)
+    case 'call':
+      return expr.args
+    default:
+      return []
+  }
+}

@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto'
+import type { CedarJson } from '@sallyport/cedar'
+import type { InputType } from '@sallyport/network'
+import type { Literals } from './literals.ts'
+import type { Request, RequestType } from './request.ts'
+import { DAYS } from './values.ts'
+
+/** Numbers that look random and are the same in every run. */
+export class Chance {
+  #state: number
+
+  constructor(seed: string) {
+    this.#state = createHash('sha256').update(seed).digest().readUInt32LE()
+  }
+
+  /** From 0 up to `below`. */
+  next(below: number): number {
+    // mulberry32: nothing here is secret.
+    this.#state = (this.#state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
+  }
+
+  of<T>(items: readonly T[], otherwise: T): T {
+    return items[this.next(items.length)] ?? otherwise
+  }
+
+  some<T>(items: readonly T[]): T[] {
+    const keep = this.next(4)
+    return items.filter(() => this.next(4) < keep)
+  }
+}
+
+/** A request of a type, mostly at the values where policies change their answer. */
+export function randomRequest(type: RequestType, chance: Chance): Request {
+  const { instance, agent, system, operation, literals, labels, operators } = type
+  const named = (attribute: string): readonly string[] => [
+    ...(literals.beside.get(attribute) ?? []),
+  ]
+  const input = randomInput(type.input, literals, chance)
+  const dates = [...literals.strings].filter((text) => /^20\d\d-\d\d-\d\d$/.test(text))
+  const days = dates.map((text) => Date.parse(text) / 86_400_000).filter(Number.isInteger)
+  const anyDay = DAYS.first + chance.next(DAYS.last - DAYS.first + 1)
+  const day = chance.next(2) === 0 ? chance.of(days, anyDay) : anyDay
+  const hours = around(literals, 'hour').filter((hour) => hour >= 0 && hour < 24)
+  const hour = chance.next(2) === 0 ? chance.of(hours, 12) : chance.next(24)
+  const seconds = (day * 24 + hour) * 3600 + chance.next(3600)
+  const epoch = chance.of(around(literals, 'epoch'), seconds)
+  const time = chance.next(3) === 0 && epoch > 0 ? epoch * 1000 : seconds * 1000
+  const risks = [0, 100, chance.next(101), ...around(literals, 'risk')]
+  const addresses = [...literals.addresses].map((text) => text.replace(/\/.*$/, ''))
+  const source = chance.of([...addresses, '10.0.0.1', '127.0.0.1', '2001:db8::1'], '10.0.0.1')
+  return {
+    call: {
+      ...{ instance, agent, system, operation, time },
+      // The input of an operation is a record.
+      input: input as Request['call']['input'],
+      ...(chance.next(2) === 0 ? { source } : {}),
+      evidence: {
+        approvals: chance.some([
+          ...new Set([
+            ...operators,
+            ...named('approvers'),
+            'approver-1',
+            'approver-2',
+            'approver-3',
+          ]),
+        ]),
+      },
+    },
+    session: {
+      labels: chance.some([...new Set([...labels, ...named('labels')])]),
+      risk: Math.min(100, Math.max(0, chance.of(risks, 0))),
+    },
+  }
+}
+
+/** The numbers that an attribute is compared with, and their neighbours. */
+function around({ longsBeside }: Literals, attribute: string): number[] {
+  return [...(longsBeside.get(attribute) ?? [])].flatMap((long) =>
+    [-1, 0, 1].map((step) => Number(long) + step),
+  )
+}
+
+function randomInput(type: InputType, literals: Literals, chance: Chance): CedarJson {
+  switch (type.type) {
+    case 'boolean':
+      return chance.next(2) === 0
+    case 'long': {
+      const known = [...literals.longs].flatMap((long) => [-1, 0, 1].map((s) => Number(long) + s))
+      const { minimum, maximum } = type
+      const inside = [minimum, maximum, 0, 1, ...known].filter((n) => n >= minimum && n <= maximum)
+      return chance.of(inside, minimum)
+    }
+    case 'string':
+      return randomText(type, literals, chance)
+    case 'set': {
+      const items = Array.from({ length: chance.next(4) }, () =>
+        randomInput(type.items, literals, chance),
+      )
+      const distinct = new Map(items.map((item) => [JSON.stringify(item), item]))
+      return [...distinct.values()].slice(0, type.maxItems)
+    }
+    default:
+      return Object.fromEntries(
+        Object.entries(type.members)
+          .filter(([, { required }]) => required || chance.next(2) === 0)
+          .map(([name, { schema }]) => [name, randomInput(schema, literals, chance)]),
+      )
+  }
+}
+
+function randomText(
+  { enum: values, pattern, maxLength }: Extract<InputType, { type: 'string' }>,
+  literals: Literals,
+  chance: Chance,
+): string {
+  if (values !== undefined) return chance.of(values, '')
+  const regexp = new RegExp(pattern ?? '', 'u')
+  const plain = ['', 'a', 'A', '1', 'AB', 'a1', 'AAA', 'case-1', 'ACC-1', '2026-07-01', 'x y']
+  const fitting = [...literals.strings, ...plain].filter(
+    (text) => Array.from(text).length <= maxLength && regexp.test(text),
+  )
+  return chance.of(fitting, 'a')
+}
