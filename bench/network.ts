@@ -1,8 +1,10 @@
 /** Figures of the walking network. Arguments name parts to run; all of them otherwise. */
 import { closeCedar } from '@sallyport/cedar'
 import { benchAudit } from './network/audit.ts'
+import { benchConsole } from './network/console.ts'
 import { benchDetection } from './network/detection.ts'
 import { startHarness } from './network/harness.ts'
+import { benchLaunch } from './network/launch.ts'
 import { benchQuarantine } from './network/quarantine.ts'
 import { benchRotation } from './network/rotation.ts'
 import { benchStartup } from './network/startup.ts'
@@ -33,6 +35,8 @@ const PARTS: Readonly<Record<string, Part>> = {
   path: benchWholePath,
   quarantine: onHarness(benchQuarantine),
   rotation: onHarness(benchRotation),
+  launch: onHarness(benchLaunch),
+  console: onHarness(benchConsole),
   audit: benchAudit,
 }
 

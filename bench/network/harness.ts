@@ -32,6 +32,11 @@ export interface Caller {
 export interface Harness {
   readonly data: string
   readonly admin: AdminClient
+  /** Where gateways and agents reach the control plane, and agents the gateway. */
+  readonly plane: { readonly host: string; readonly port: number }
+  readonly gateway: { readonly host: string; readonly port: number }
+  /** One-use link of the first operator, at the console. */
+  readonly link: string
   caller(): Promise<Caller>
   stop(): Promise<void>
 }
@@ -97,6 +102,9 @@ export async function startHarness(note: (text: string) => void): Promise<Harnes
   return {
     data,
     admin,
+    plane: target(PLANE),
+    gateway: target(GATEWAY),
+    link: textOf(planes.control.link),
     async caller() {
       const identity = await join_('agent', 'caller')
       let rotations = 0
