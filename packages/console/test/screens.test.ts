@@ -53,6 +53,10 @@ describe('every screen', () => {
           await page.locator(landmark).first().waitFor()
           await faultless(page, path)
         }
+        await page.goto('/network?section=changes')
+        await page.getByRole('button', { name: 'Start shadow' }).click()
+        await page.locator('.shadow-counts').waitFor()
+        await faultless(page, 'a shadow report')
         await page.goto('/agents/pattern-analyst')
         await page.getByRole('button', { name: 'Quarantine', exact: true }).click()
         await page.getByRole('dialog').waitFor()

@@ -276,6 +276,50 @@ export interface Proposal {
     readonly before?: string
     readonly after?: string
   }[]
+  readonly shadow: ShadowStage
+}
+
+/** How far a proposal has come beside the declaration in force. */
+export interface ShadowStage {
+  readonly stage: 'draft' | 'shadow'
+  /** While it is in shadow. */
+  readonly since?: number
+  readonly by?: string
+  readonly minutes: number
+  /** Minutes of shadow before the last signature is taken. */
+  readonly required: number
+}
+
+/** What a proposal would have decided otherwise while it was in shadow. */
+export interface ShadowReport extends ShadowStage {
+  readonly digest: string
+  readonly against: string
+  readonly counts: {
+    readonly agreed: number
+    readonly denyToAllow: number
+    readonly allowToDeny: number
+    readonly needsChanged: number
+    readonly otherwise: number
+    readonly notCompared: number
+  }
+  readonly changes: readonly {
+    readonly from: DecisionKind
+    readonly to: DecisionKind
+    readonly calls: number
+    readonly examples: readonly {
+      readonly decisionId: string
+      readonly at: number
+      readonly agent: string
+      readonly system: string
+      readonly operation: string
+      readonly live: { readonly decision: DecisionKind; readonly code: string }
+      readonly shadow: {
+        readonly decision: DecisionKind
+        readonly code: string
+        readonly changes?: readonly string[]
+      }
+    }[]
+  }[]
 }
 
 export interface OperatorsStatement {

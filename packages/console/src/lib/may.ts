@@ -33,6 +33,14 @@ export function whyNotSign(session: SessionInfo, signed: readonly string[]): str
   return holds(session, 'admin') ? '' : 'Signing needs the role admin.'
 }
 
+/** Why this operator cannot start or stop a shadow. */
+export function whyNotShadow(session: SessionInfo): string {
+  if (session.method === 'totp') {
+    return 'You signed in with a code. This needs your passkey: sign out, and in again with it.'
+  }
+  return holds(session, 'admin') ? '' : 'Starting a shadow needs the role admin.'
+}
+
 /** Why this operator cannot decide this request at `now`. */
 export function whyNotDecide(session: SessionInfo, approval: Approval, now: number): string {
   switch (approval.status) {

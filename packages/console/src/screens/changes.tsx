@@ -16,6 +16,7 @@ import { signStatement } from '../lib/sign.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
 import { Ago, Copyable, Empty, Failure, Panel, Skeleton, Tags } from '../ui/parts.tsx'
+import { ShadowBox, Stages } from './shadow.tsx'
 
 /** What waits for operators' signatures before it goes live, and who the operators are. */
 export function Changes(): ReactNode {
@@ -51,11 +52,13 @@ export function Changes(): ReactNode {
 function SignBox(props: {
   signed: readonly string[]
   quorum: number
+  /** Why the last signature would not be taken yet; empty where it would. */
+  wait?: string
   act: () => Promise<unknown>
 }): ReactNode {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
-  const reason = whyNotSign(useSession(), props.signed)
+  const reason = whyNotSign(useSession(), props.signed) || (props.wait ?? '')
   const sign = async (): Promise<void> => {
     setBusy(true)
     setError('')
@@ -90,6 +93,13 @@ function SignBox(props: {
   )
 }
 
+/** The control plane refuses the last signature before the declared minutes of shadow are over. */
+function waitForShadow({ shadow, signed, quorum }: Proposal): string {
+  const left = shadow.required - shadow.minutes
+  if (left <= 0 || signed.length + 1 < quorum) return ''
+  return `The last signature is taken after ${left} more minutes of shadow.`
+}
+
 function ProposalBox({ proposal }: { proposal: Proposal }): ReactNode {
   const { digest, diff } = proposal
   return (
@@ -102,6 +112,7 @@ function ProposalBox({ proposal }: { proposal: Proposal }): ReactNode {
           <Ago at={proposal.proposedAt} />
         </span>
       </p>
+      <Stages proposal={proposal} />
       <div className="scroll-x">
         <table className="table diff">
           <thead>
@@ -134,9 +145,11 @@ function ProposalBox({ proposal }: { proposal: Proposal }): ReactNode {
           </tbody>
         </table>
       </div>
+      <ShadowBox proposal={proposal} />
       <SignBox
         signed={proposal.signed}
         quorum={proposal.quorum}
+        wait={waitForShadow(proposal)}
         act={() =>
           signStatement<DeclarationStatement, unknown>(
             { options: '/declaration/sign/options', submit: '/declaration/sign' },

@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto'
 import type { Network } from '../../src/api/network-types.ts'
-import type { DecisionDetail, DecisionRecord, Edge, Proposal } from '../../src/api/types.ts'
+import type {
+  DecisionDetail,
+  DecisionKind,
+  DecisionRecord,
+  Edge,
+  Proposal,
+  ShadowReport,
+  ShadowStage,
+} from '../../src/api/types.ts'
 
 const hex = (text: string): string => createHash('sha256').update(text).digest('hex')
 
@@ -20,6 +28,49 @@ export const PROPOSAL: Proposal = {
     },
     { path: 'policies[notifier-bulk]', change: 'added', after: 'permit (principal in …' },
   ],
+  shadow: { stage: 'draft', minutes: 0, required: 0 },
+}
+
+/** What the shadow of `PROPOSAL` would have decided otherwise. */
+export function shadowReport(
+  shadow: ShadowStage,
+  records: readonly DecisionRecord[],
+): ShadowReport {
+  const examplesOf = (kind: DecisionKind, to: DecisionKind, code: string, changes?: string[]) =>
+    records
+      .filter(({ decision }) => decision === kind)
+      .slice(-2)
+      .map(({ id, at, agent, system, operation, code: live }) => ({
+        ...{ decisionId: id, at, agent, system, operation },
+        live: { decision: kind, code: live },
+        shadow: { decision: to, code, ...(changes && { changes }) },
+      }))
+  return {
+    ...shadow,
+    digest: PROPOSAL.digest,
+    against: hex('in force'),
+    counts: {
+      ...{ agreed: 4210, denyToAllow: 12, allowToDeny: 1 },
+      ...{ needsChanged: 3, otherwise: 2, notCompared: 0 },
+    },
+    changes: [
+      { from: 'deny', to: 'allow', calls: 12, examples: examplesOf('deny', 'allow', 'SP_ALLOWED') },
+      {
+        ...{ from: 'needs', to: 'allow', calls: 3 },
+        examples: examplesOf('needs', 'allow', 'SP_ALLOWED'),
+      },
+      {
+        ...{ from: 'allow', to: 'allow', calls: 2 },
+        examples: examplesOf('allow', 'allow', 'SP_ALLOWED', [
+          'field customers.iban: mask to whole',
+        ]),
+      },
+      {
+        ...{ from: 'allow', to: 'deny', calls: 1 },
+        examples: examplesOf('allow', 'deny', 'SP_DENIED_NOT_PERMITTED').slice(1),
+      },
+    ],
+  }
 }
 
 /** A small seeded generator: the same data in every run. */

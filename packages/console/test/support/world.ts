@@ -14,7 +14,15 @@ import type {
 } from '../../src/api/types.ts'
 import { POLICIES } from './declaration.ts'
 import { canonical } from './passkeys.ts'
-import { detailOf, edgesOf, history, instanceOf, PROPOSAL, record } from './records.ts'
+import {
+  detailOf,
+  edgesOf,
+  history,
+  instanceOf,
+  PROPOSAL,
+  record,
+  shadowReport,
+} from './records.ts'
 
 export interface Result {
   readonly status: number
@@ -382,6 +390,20 @@ export class World {
         return ok({ link: 'l', url: 'http://localhost/enrol#l', expiresAt: Date.now() + 1000 })
       case '/declaration/proposals':
         return ok(this.proposals)
+      case '/declaration/shadow':
+        this.#stage({
+          stage: 'shadow',
+          since: Date.now(),
+          by: ask.operator,
+          minutes: 0,
+          required: 0,
+        })
+        return ok({})
+      case '/declaration/shadow/stop':
+        this.#stage({ stage: 'draft', minutes: 1, required: 0 })
+        return ok({})
+      case `/declaration/${PROPOSAL.digest}/shadow`:
+        return ok(shadowReport((this.proposals[0] ?? PROPOSAL).shadow, this.records))
       case '/declaration/sign/options': {
         const statement = { kind: 'declaration', digest: read(ask.body, 'digest'), epoch: 1 }
         return ok({ statement, options: signing.options(statement) })
@@ -398,6 +420,11 @@ export class World {
       default:
         return fail(404, 'SP_API_NOT_FOUND', 'there is no such call')
     }
+  }
+
+  #stage(shadow: Proposal['shadow']): void {
+    this.proposals = this.proposals.map((proposal) => ({ ...proposal, shadow }))
+    this.#events.push(['revision', { shadow: PROPOSAL.digest }])
   }
 }
 
