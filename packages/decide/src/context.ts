@@ -1,5 +1,7 @@
+import { SallyportError } from '@sallyport/base'
 import { prepareContext, prepareValue } from '@sallyport/cedar'
 import type { CedarJson, PreparedContext, PreparedValue } from '@sallyport/cedar'
+import { localClock } from '@sallyport/network'
 import type { Call, SessionState } from './types.ts'
 
 /** What policies read beside principal, action and resource, as ARCHITECTURE.md types it. */
@@ -8,6 +10,8 @@ export interface ContextFacts {
   readonly session: SessionState
   readonly purpose: string
   readonly approvers: readonly string[]
+  /** Of the network's time zone, where it declares one. */
+  readonly clock?: Clock
 }
 
 type Members = Record<string, CedarJson | PreparedValue>
@@ -25,9 +29,15 @@ export function fieldContext(shared: SharedContext, operation: string): Prepared
   return prepareContext({ ...shared, operation })
 }
 
-export function sharedContext({ call, session, purpose, approvers }: ContextFacts): SharedContext {
+export function sharedContext({
+  call,
+  session,
+  purpose,
+  approvers,
+  clock = timeRecord,
+}: ContextFacts): SharedContext {
   const shared: Members = {
-    time: timeRecord(call.time),
+    time: clock(call.time),
     session: prepareValue({ labels: session.labels }),
     // A fraction of a point counts as the whole one: the careful side.
     risk: Math.ceil(session.risk),
@@ -46,25 +56,50 @@ function evidenceRecord(approvers: readonly string[]): PreparedValue {
   return prepareValue({ approvals: distinct.length, approvers: distinct })
 }
 
-let lastSecond = Number.NaN
-let lastTime: PreparedValue | undefined
+/** @param ms milliseconds since the epoch */
+type Clock = (ms: number) => PreparedValue
 
-/** @param ms milliseconds since the epoch; read in UTC */
-function timeRecord(ms: number): PreparedValue {
-  const second = Math.floor(ms / 1000)
-  // Policies see whole seconds, and a gateway decides thousands of calls in one.
-  if (second === lastSecond && lastTime !== undefined) return lastTime
+/**
+ * What policies read as `context.time`: in UTC, and in the network's time zone too where it declares one.
+ *
+ * @throws SallyportError `SP_NETWORK_RULE` for a time zone that this platform does not know
+ */
+export function clockOf(timeZone: string | undefined): Clock {
+  if (timeZone === undefined) return timeRecord
+  const local = localClock(timeZone)
+  if (local === undefined) {
+    throw new SallyportError('SP_NETWORK_RULE', `there is no time zone \`${timeZone}\` here`, {
+      fix: 'use a name of the IANA database that every gateway knows',
+    })
+  }
+  return eachSecond((ms) => ({ ...utcTime(ms), local: { ...local(ms) } }))
+}
+
+/** Policies see whole seconds, and a gateway decides thousands of calls in one. */
+function eachSecond(make: (ms: number) => Record<string, CedarJson>): Clock {
+  let lastSecond = Number.NaN
+  let last: PreparedValue | undefined
+  return (ms) => {
+    const second = Math.floor(ms / 1000)
+    if (second === lastSecond && last !== undefined) return last
+    last = prepareValue(make(ms))
+    lastSecond = second
+    return last
+  }
+}
+
+const timeRecord: Clock = eachSecond(utcTime)
+
+function utcTime(ms: number): Record<string, CedarJson> {
   const at = new Date(ms)
-  lastTime = prepareValue({
-    epoch: second,
+  return {
+    epoch: Math.floor(ms / 1000),
     hour: at.getUTCHours(),
     minute: at.getUTCMinutes(),
     // Monday is 1, Sunday 7 (ISO 8601).
     weekday: at.getUTCDay() || 7,
     date: at.toISOString().slice(0, 10),
-  })
-  lastSecond = second
-  return lastTime
+  }
 }
 
 /** Source addresses that are remembered in Cedar's form. */

@@ -13,7 +13,7 @@ import type {
 } from '@sallyport/cedar'
 import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sallyport/network'
 import type { Declaration, Flow, NetworkIndex, Operation } from '@sallyport/network'
-import { callContext, fieldContext, sharedContext } from './context.ts'
+import { callContext, clockOf, fieldContext, sharedContext } from './context.ts'
 import type { ContextFacts, SharedContext } from './context.ts'
 import { explainOutcome } from './explain.ts'
 import { FIELD_ACTIONS, Fields } from './fields.ts'
@@ -60,7 +60,8 @@ export interface Decider {
 /**
  * Derives schema and entities from a declaration and loads its policies.
  *
- * @throws SallyportError `SP_CEDAR_*` for policies that do not fit the network
+ * @throws SallyportError `SP_CEDAR_*` for policies that do not fit the network, `SP_NETWORK_RULE` for a time zone that
+ *   this platform does not know
  */
 export async function createDecider(input: { declaration: Declaration }): Promise<Decider> {
   const { network, policies: sources } = input.declaration
@@ -109,6 +110,7 @@ class NetworkDecider implements Decider {
   readonly #store: EntityStore
   readonly #entitiesDigest: string
   readonly #fields: Fields
+  readonly #clock: NonNullable<ContextFacts['clock']>
   readonly #stores = new Map<string, { readonly agent: string; readonly store: EntityStore }>()
   readonly #names = new WeakMap<Operation, OperationNames>()
 
@@ -118,6 +120,7 @@ class NetworkDecider implements Decider {
     this.#policies = parts.policies
     this.#store = parts.store
     this.#entitiesDigest = parts.entitiesDigest
+    this.#clock = clockOf(parts.index.network.settings.timeZone)
     this.#fields = new Fields(parts.index.network, parts.policies, parts.store)
   }
 
@@ -209,7 +212,8 @@ class NetworkDecider implements Decider {
     purpose: Flow['purpose'],
     operation: Operation,
   ): Subject {
-    const facts = { call, session, purpose, approvers: call.evidence.approvals }
+    const approvers = call.evidence.approvals
+    const facts = { call, session, purpose, approvers, clock: this.#clock }
     return {
       principal: { type: 'Instance', id: call.instance },
       store: this.#storeWith(call.agent, call.instance),

@@ -480,3 +480,33 @@ describe('coverage', () => {
     )
   })
 })
+
+describe('local time', () => {
+  const zoned = (timeZone: string) => ({
+    network: { ...network, settings: { ...network.settings, timeZone } },
+    policies: sources().map((policy) =>
+      policy.id === 'read-core'
+        ? {
+            ...policy,
+            source: policy.source.replace(/;\s*$/, ' when { context.time.local.hour < 18 };'),
+          }
+        : policy,
+    ),
+  })
+
+  it('is that of the time zone declared', async () => {
+    const bank = await createDecider({ declaration: zoned('America/New_York') })
+    const at = (iso: string): string => bank.decide(call({ time: Date.parse(iso) }), quiet).code
+    // 17:59 and 18:00 in New York, in winter and in summer.
+    assert.equal(at('2026-01-05T22:59:00Z'), 'SP_ALLOWED')
+    assert.equal(at('2026-01-05T23:00:00Z'), 'SP_DENIED_NOT_PERMITTED')
+    assert.equal(at('2026-07-06T21:59:00Z'), 'SP_ALLOWED')
+    assert.equal(at('2026-07-06T22:00:00Z'), 'SP_DENIED_NOT_PERMITTED')
+  })
+
+  it('of a zone that this platform does not know decides nothing', async () => {
+    await assert.rejects(createDecider({ declaration: zoned('Nowhere/Atlantis') }), {
+      code: 'SP_NETWORK_RULE',
+    })
+  })
+})

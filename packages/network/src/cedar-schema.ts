@@ -1,3 +1,4 @@
+import { attributesType } from './attributes.ts'
 import type { InputType, Network } from './types.ts'
 
 /**
@@ -10,7 +11,7 @@ export function deriveSchema(network: Network): string {
     system.operations.map((operation) => ({ system, operation })),
   )
   return [
-    ENTITIES,
+    entityTypes(network),
     ...network.systems.map((system) => `action ${quote(`${system.name}.*`)} in ["call"];`),
     '',
     ...operations.map(
@@ -32,20 +33,28 @@ export function deriveSchema(network: Network): string {
   ].join('\n')
 }
 
-const ENTITIES = `entity Segment;
+const entityTypes = (network: Network): string => `entity Segment;
 entity Role;
-entity Agent in [Segment, Role] { name: String, owner: String, segment: String, criticality: String };
+entity Agent in [Segment, Role] { name: String, owner: String, segment: String, criticality: String${attributesType(network.agents)} };
 entity Instance in [Agent] { agent: Agent };
-entity System in [Segment] { name: String, owner: String, criticality: String };
+entity System in [Segment] { name: String, owner: String, criticality: String${attributesType(network.systems)} };
 entity DataSet;
 entity Field in [DataSet] { name: String, class: Long, className: String, tags: Set<String> };
 
-type Time = { epoch: Long, hour: Long, minute: Long, weekday: Long, date: String };
+${timeType(network)}
 type Session = { labels: Set<String> };
 type Evidence = { approvals: Long, approvers: Set<String> };
 
 action "call";
 action "read", "write" in ["call"];`
+
+/** The local time is there where a time zone is declared. */
+function timeType({ settings }: Network): string {
+  const clock = 'hour: Long, minute: Long, weekday: Long, date: String'
+  return settings.timeZone === undefined
+    ? `type Time = { epoch: Long, ${clock} };`
+    : `type LocalTime = { ${clock} };\ntype Time = { epoch: Long, ${clock}, local: LocalTime };`
+}
 
 const BASE_CONTEXT =
   'time: Time, source?: ipaddr, session: Session, risk: Long, purpose: String, evidence: Evidence'

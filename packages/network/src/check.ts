@@ -1,4 +1,6 @@
 import type { SourceSpan } from '@sallyport/base'
+import { checkAttributes } from './attributes.ts'
+import { localClock } from './local-clock.ts'
 import { didYouMean } from './problem.ts'
 import type { ProblemCode } from './problem.ts'
 import { escapePointer } from './read-yaml.ts'
@@ -24,6 +26,7 @@ export function checkReferences(
   const checker = new Checker(network, raw, located, report)
   checker.quorum()
   checker.settings()
+  checkAttributes(network, located, report)
   checker.names()
   checker.placement()
   checker.datasets()
@@ -90,6 +93,16 @@ class Checker {
         `the strict staleness of ${settings.strictStalenessSeconds} s is longer than the general one of ${settings.stalenessSeconds} s`,
         'writes and restricted data must stop first when the control plane is out of reach',
         'make `strictStalenessSeconds` at most `stalenessSeconds`',
+      )
+    }
+    const { timeZone } = settings
+    if (timeZone !== undefined && localClock(timeZone) === undefined) {
+      this.#report(
+        'SP_NETWORK_RULE',
+        this.#located.at('/settings/timeZone'),
+        `there is no time zone \`${timeZone}\``,
+        'policies that read the local time could not be decided',
+        'use a name of the IANA database, such as `Europe/Berlin`',
       )
     }
   }

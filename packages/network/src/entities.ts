@@ -2,7 +2,10 @@ import type { EntityJson, EntityUid } from '@sallyport/cedar'
 import { SallyportError } from '@sallyport/base'
 import { kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import { DATA_CLASSES } from './types.ts'
-import type { Network } from './types.ts'
+import { attributedKinds } from './attributes.ts'
+import type { Attributes, Network } from './types.ts'
+
+type Facts = { readonly attributes?: Attributes }
 
 const uid = (type: string, id: string): EntityUid => ({ type, id })
 
@@ -14,6 +17,9 @@ export function deriveEntities(network: Network): EntityJson[] {
     parents,
   })
   const call = uid('Action', 'call')
+  const attributed = attributedKinds(network)
+  const facts = (kind: 'agents' | 'systems', attributes: Attributes = {}): Facts =>
+    attributed[kind] ? { attributes } : {}
   const roles = new Set(network.agents.flatMap((agent) => agent.roles))
   return [
     ...network.segments.map((segment) => bare('Segment', segment.name)),
@@ -25,12 +31,18 @@ export function deriveEntities(network: Network): EntityJson[] {
         owner: agent.owner,
         segment: agent.segment,
         criticality: agent.criticality,
+        ...facts('agents', agent.attributes),
       },
       parents: [uid('Segment', agent.segment), ...agent.roles.map((role) => uid('Role', role))],
     })),
     ...network.systems.map((system): EntityJson => ({
       uid: uid('System', system.name),
-      attrs: { name: system.name, owner: system.owner, criticality: system.criticality },
+      attrs: {
+        name: system.name,
+        owner: system.owner,
+        criticality: system.criticality,
+        ...facts('systems', system.attributes),
+      },
       parents: [uid('Segment', system.segment)],
     })),
     ...network.datasets.flatMap((dataset) => [

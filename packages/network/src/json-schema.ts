@@ -72,6 +72,23 @@ const TAGS = list(
 )
 const CLASS = oneOf('How bad it is when the wrong eyes see it.', CLASSES)
 
+const ATTRIBUTES = {
+  type: 'object',
+  description:
+    'Facts that policies read as `principal.agent.attributes` or `resource.attributes`: texts, whole numbers, true or false, lists of texts.',
+  propertyNames: { pattern: '^(?!__)[A-Za-z_][A-Za-z0-9_]{0,62}$' },
+  maxProperties: 50,
+  additionalProperties: {
+    type: ['string', 'integer', 'boolean', 'array'],
+    maxLength: 256,
+    minimum: Number.MIN_SAFE_INTEGER,
+    maximum: Number.MAX_SAFE_INTEGER,
+    maxItems: 200,
+    uniqueItems: true,
+    items: { type: 'string', maxLength: 256 },
+  },
+}
+
 const settings = object('How long things live. Every value has a safe default.', [], {
   svidTtlSeconds: integer('Life of an identity; renewal starts at half of it.', 10, 86_400, 900),
   stalenessSeconds: integer('How long a gateway goes on without the control plane.', 1, 3600, 300),
@@ -84,6 +101,13 @@ const settings = object('How long things live. Every value has a safe default.',
     100,
   ),
   approvalTtlSeconds: integer('How long an approval may be decided and used.', 10, 86_400, 900),
+  timeZone: {
+    type: 'string',
+    pattern: '^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$',
+    maxLength: 64,
+    description:
+      'IANA time zone, e.g. `Europe/Berlin`; policies then read `context.time.local` too.',
+  },
   shadowMinutes: integer(
     'How long a changed declaration must be decided by in shadow before it can come into force; absent means not at all.',
     0,
@@ -182,6 +206,7 @@ const systemParts = {
     operation,
     OPERATION_NAME,
   ),
+  attributes: ATTRIBUTES,
 }
 
 const system: Schema = {
@@ -238,6 +263,7 @@ export const networkJsonSchema: Schema = {
           segment: name('A name under `segments`.'),
           criticality: CRITICALITY,
           roles: list('Roles that policies refer to.', { type: 'string', pattern: NAME }),
+          attributes: ATTRIBUTES,
         }),
       ),
       operators: named(

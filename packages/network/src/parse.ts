@@ -101,6 +101,7 @@ function resolve(
       segment: agent.segment,
       criticality: agent.criticality ?? 'medium',
       roles: agent.roles ?? [],
+      ...(agent.attributes && { attributes: agent.attributes }),
     })),
     operators: Object.entries(raw.operators).map(([name, operator]) => ({ name, ...operator })),
     services: Object.entries(raw.services ?? {}).map(([name, service]) => ({

@@ -1,4 +1,5 @@
 import type {
+  Attributes,
   Criticality,
   DataClass,
   EnforcementAbility,
@@ -20,6 +21,7 @@ export interface RawNetwork {
     readonly segment: string
     readonly criticality?: Criticality
     readonly roles?: readonly string[]
+    readonly attributes?: Attributes
   }>
   readonly operators: Named<{
     readonly displayName: string
@@ -76,6 +78,7 @@ export interface RawSystem {
         }
       }
   readonly operations: Named<RawOperation>
+  readonly attributes?: Attributes
 }
 
 interface RawOperation {

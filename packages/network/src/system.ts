@@ -74,6 +74,7 @@ export function resolveSystem(
     protocol: raw.protocol,
     upstream: upstreamOf(raw.upstream, located, `${pointer}/upstream`, options, report),
     operations,
+    ...(raw.attributes && { attributes: raw.attributes }),
   }
 }
 

@@ -16,6 +16,12 @@ export interface Segment {
   readonly owner: string
 }
 
+/** Facts that policies read and nobody can claim in a call: a region, a tier, whether something was validated. */
+export type Attributes = Readonly<Record<string, AttributeValue>>
+
+/** In Cedar a `String`, a `Long`, a `Bool` or a `Set<String>`. */
+export type AttributeValue = string | number | boolean | readonly string[]
+
 export interface Agent {
   readonly name: string
   readonly description: string
@@ -23,6 +29,7 @@ export interface Agent {
   readonly segment: string
   readonly criticality: Criticality
   readonly roles: readonly string[]
+  readonly attributes?: Attributes
 }
 
 /** A person. Keys are enrolled with the control plane, not declared. */
@@ -73,6 +80,7 @@ export type System = {
   readonly protocol: 'http' | 'mcp'
   readonly upstream: Upstream
   readonly operations: readonly Operation[]
+  readonly attributes?: Attributes
 }
 
 /**
@@ -220,6 +228,8 @@ export interface Settings {
   /** Risk (0–100) at which the detector quarantines an instance by itself; absent means never. */
   readonly quarantineAtRisk?: number
   readonly approvalTtlSeconds: number
+  /** An IANA name; with it policies read the local time too, as `context.time.local`. */
+  readonly timeZone?: string
   /** How long a declaration must have been in shadow before it can come into force; absent means not at all. */
   readonly shadowMinutes?: number
 }

@@ -61,7 +61,7 @@ class Reader {
       for (const [j, cells] of lines.entries()) {
         const pointer = `/tables/${i}/rows/${j}`
         const row = this.#cells(columns, cells, pointer)
-        if (row) found.push(...(this.#row([common, row], common, pointer) ?? []))
+        if (row) found.push(...(this.#row([common, row], { ...common, ...row }, pointer) ?? []))
       }
     }
     if (found.length === 0 && this.#problems.length === 0) {
@@ -101,7 +101,10 @@ class Reader {
       if (column.startsWith('input.')) input[column.slice('input.'.length)] = cell
       else row[column] = cell
     }
-    const given = Object.keys(input).length > 0 ? { ...row, input } : row
+    const given =
+      Object.keys(input).length > 0
+        ? { ...row, input: { ...members(row['input']), ...input } }
+        : row
     // Cells are typed by their column only now.
     const shown = {
       rows: [Object.fromEntries(Object.entries(given).filter(([, v]) => v !== null))],

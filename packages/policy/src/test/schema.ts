@@ -112,7 +112,7 @@ const TAGS = names('For whoever selects rows: `--tag`.')
 const PARTIAL = { ...SITUATION, ...EXPECTATION, tags: TAGS }
 const NAMED = text('What the row shows, in a few words.')
 const COLUMN =
-  '^(name|agent|instance|call|labels|risk|approvals|time|source|first|code|decision|needs|why|projection|limits|tags|input\\.[A-Za-z_][A-Za-z0-9_-]{0,62})$'
+  '^(name|use|agent|instance|call|labels|risk|approvals|time|source|first|code|decision|needs|why|projection|limits|tags|input|input\\.[A-Za-z_][A-Za-z0-9_-]{0,62})$'
 
 /** JSON Schema (draft 2020-12) of the files that `policy test` reads. */
 export const testsJsonSchema: Schema = {
