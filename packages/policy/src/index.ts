@@ -6,6 +6,19 @@ export type {
   DiffReport,
   FieldFinding,
 } from './diff/types.ts'
+export type {
+  CallAnswer,
+  Clause,
+  FieldAnswer,
+  Judgement,
+  OperationAnswer,
+} from './questions/types.ts'
+export { whatCanText, whatIfText, whoCanText } from './questions/text.ts'
+export { unusedGrants } from './questions/unused.ts'
+export type { UnusedReport } from './questions/unused.ts'
+export { whatIf } from './questions/what-if.ts'
+export type { WhatIf } from './questions/what-if.ts'
+export { whatCan, whoCan } from './questions/who-can.ts'
 export { replay } from './replay/replay.ts'
 export type { ChangeGroup, ReplayReport, Verdict } from './replay/types.ts'
 export { junitReport } from './test/junit.ts'

@@ -4,6 +4,7 @@ import { compileValue } from '../compile.ts'
 import { recordFromJson, refFromJson } from '../data.ts'
 import type { EntityRecord, EntityStore } from '../entities.ts'
 import { EXTENSIONS } from '../extensions.ts'
+import { isLong } from '../long.ts'
 import type { Env } from '../operators.ts'
 import type { AttributeType, CedarType } from '../schema-types.ts'
 import type { EntityUid } from '../types.ts'
@@ -179,11 +180,12 @@ export class PartialEvaluator {
     const settled = this.#settled(operator, left, right)
     if (settled !== undefined) return known(settled)
     const type = TYPES[operator]
-    return this.#fold(
+    const part = this.#fold(
       [left, right],
       ([a, b]) => binary(operator, a, b ?? expr.right),
       operator === 'getTag' ? undefined : type === undefined ? BOOL : { kind: 'long' },
     )
+    return part.kind === 'open' ? { ...part, total: cannotFail(operator, left, right) } : part
   }
 
   /** What types, and ancestors that are known, settle although an operand is unknown. */
@@ -325,6 +327,38 @@ export class PartialEvaluator {
     const target = keep(this.evaluate(expr.in), expr.in)
     return open({ ...expr, operand: operand.expr, in: target }, BOOL)
   }
+}
+
+/** Whether an operator gives a bool for every completion of its operands. */
+function cannotFail(operator: BinaryOperator, left: Part, right: Part): boolean {
+  if (!isTotal(left) || !isTotal(right)) return false
+  switch (operator) {
+    case '==':
+    case '!=':
+      return true
+    case '<':
+    case '<=':
+    case '>':
+    case '>=':
+      return kindOf(left) === 'long' && kindOf(right) === 'long'
+    case 'contains':
+      return kindOf(left) === 'set'
+    case 'containsAll':
+    case 'containsAny':
+      return kindOf(left) === 'set' && kindOf(right) === 'set'
+    default:
+      return false
+  }
+}
+
+const isTotal = (part: Part): boolean =>
+  part.kind === 'value' || (part.kind === 'open' && part.total)
+
+function kindOf(part: Part): CedarType['kind'] | undefined {
+  if (part.kind === 'open') return part.type?.kind
+  if (part.kind === 'error') return undefined
+  if (part.value instanceof SetValue) return 'set'
+  return isLong(part.value) ? 'long' : undefined
 }
 
 type Member =

@@ -53,6 +53,17 @@ export function findShard(options: Pick<ShardOptions, 'data' | 'gateway' | 'cont
   }
 }
 
+/** The shards of all gateways under the data directory, or the one that `--gateway` names. */
+export function findShards(options: Pick<ShardOptions, 'data' | 'gateway'>): Shard[] {
+  if (options.gateway !== undefined) return [findShard(options)]
+  const root = join(dataDir(options), 'gateway')
+  const ids = existsSync(root)
+    ? readdirSync(root).filter((id) => existsSync(join(root, id, 'log')))
+    : []
+  if (ids.length === 0) return [findShard(options)]
+  return ids.map((gateway) => findShard({ ...options, gateway }))
+}
+
 /** What the control plane decided for other enforcement points. */
 function controlShard(data: string): Shard {
   const root = join(data, 'control')

@@ -89,7 +89,7 @@ const UNITS: Readonly<Record<string, number>> = {
 }
 
 /** @throws SallyportError `SP_USAGE_OPTION` */
-function timeOf(option: string, text: string, now: number): number {
+export function timeOf(option: string, text: string, now: number): number {
   const [, count, unit = ''] = /^(\d{1,9})([smhd])$/.exec(text) ?? []
   if (count !== undefined) return now - Number(count) * (UNITS[unit] ?? Number.NaN)
   const at = /^\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : NaN
