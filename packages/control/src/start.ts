@@ -15,6 +15,7 @@ import { createLimits } from './domain/counting.ts'
 import { createQuarantines } from './domain/cutting.ts'
 import { createBundles } from './domain/declarations.ts'
 import { createEvents } from './domain/event-bus.ts'
+import { createCheckpoints } from './domain/checkpoints.ts'
 import { createDecisions } from './domain/feed.ts'
 import { createIdentities } from './domain/identities.ts'
 import { createIncidents } from './domain/incident-log.ts'
@@ -182,6 +183,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     ttlSeconds: () => publisher.index().network.settings.svidTtlSeconds,
   })
   opened.defer(() => identity.stop())
+  const checkpoints = createCheckpoints({ store, clock, incidents })
   const audit = auditShard({ dir: join(options.dataDir, 'control'), trustDomain, clock, decisions })
   opened.defer(() => audit.close())
   const access = new Access({
@@ -202,7 +204,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     quarantine,
     onError,
     routes: [
-      ...planeRoutes({ identities, approvals, decisions, limits, quarantine, publisher, hub }),
+      ...planeRoutes({
+        ...{ identities, approvals, decisions, checkpoints },
+        ...{ limits, quarantine, publisher, hub },
+      }),
       ...authzenRoutes({ access, searches, publisher }),
     ],
     onGateway: (gateway) => hub.note(gateway),
@@ -230,13 +235,15 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       async read() {
         const shards = monitor.alive() ? await decisions.shards().catch(() => []) : []
         const certificate = site.certificate()
+        const none: ReadonlyMap<string, string> = new Map()
+        const held = monitor.alive() ? await checkpoints.newest().catch(() => none) : none
         return {
           control: 'ok',
           console: consoleUrl,
           ...(certificate === undefined ? {} : { certificate }),
           database: monitor.alive() ? 'ok' : 'unreachable',
           gateways: hub.health().map((entry) => ({ ...entry, id: shortName(entry.id) })),
-          audit: shards.map((shard) => ({ ...shard, checkpoint: null })),
+          audit: shards.map((entry) => ({ ...entry, checkpoint: held.get(entry.shard) ?? null })),
         }
       },
     },

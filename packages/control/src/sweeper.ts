@@ -36,6 +36,10 @@ export function startSweeper(deps: {
         .deleteFrom('join_tokens')
         .where('expires_at', '<=', now - DAY_MS)
         .execute()
+      await db
+        .deleteFrom('signals')
+        .where('at', '<=', now - DAY_MS)
+        .execute()
     })
     await limits.sweep()
   }

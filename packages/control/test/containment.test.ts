@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { declarationWith } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import type { Follower, Peer } from './support/network.ts'
@@ -246,6 +247,50 @@ test('a burst of forbidden calls raises the risk and ends in quarantine by the d
   const timeline = (await incidents.get(incident?.id ?? ''))?.timeline ?? []
   assert.ok(timeline.some(({ kind }) => kind === 'quarantine'))
   assert.ok(timeline.filter(({ kind }) => kind === 'decision').length >= 40)
+})
+
+test('an incident begins with the signals from before it opened', async () => {
+  const { quarantine, incidents, agents } = plane.control.context
+  const peer = await plane.enrol('agent', 'flagger')
+  const noticed = log.decision(peer.spiffeId, {
+    ...{ system: 'nowhere', operation: '?', decision: 'deny', code: 'SP_NO_OPERATION' },
+  })
+  assert.equal((await feed([noticed])).status, 200)
+  const riskOf = async (): Promise<number> => {
+    const { instances } = (await agents.get('flagger')) ?? { instances: [] }
+    return instances.find(({ spiffeId }) => spiffeId === peer.spiffeId)?.risk ?? 0
+  }
+  while ((await riskOf()) === 0) await sleep(50)
+  const of = async () =>
+    (await incidents.list()).find(({ subject }) => subject === peer.spiffeId)?.id ?? ''
+  assert.equal(await of(), '', 'one signal is no incident yet')
+  await quarantine.quarantine({ subject: peer.spiffeId, reason: 'a look at it', by: 'alice' })
+  const timeline = (await incidents.get(await of()))?.timeline ?? []
+  assert.deepEqual(
+    timeline.map(({ kind }) => kind),
+    ['decision', 'signal', 'quarantine'],
+  )
+  assert.equal(timeline[1]?.at, noticed.record.at)
+  assert.match(timeline[1]?.text ?? '', /^outside-flow: /)
+  // Another instance's incident has nothing of it.
+  const other = await plane.enrol('agent', 'flagger')
+  await quarantine.quarantine({ subject: other.spiffeId, reason: 'as well', by: 'alice' })
+  const theirs = (await incidents.list()).find(({ subject }) => subject === other.spiffeId)
+  const kinds = (await incidents.get(theirs?.id ?? ''))?.timeline.map(({ kind }) => kind)
+  assert.deepEqual(kinds, ['quarantine'])
+})
+
+test('an agent that its limits hold back is not quarantined, and one that policy refuses beside them is', async () => {
+  const { quarantine } = plane.control.context
+  const peer = await plane.enrol('agent', 'flagger')
+  const refused = (code: string) =>
+    Array.from({ length: 20 }, () => log.decision(peer.spiffeId, { decision: 'deny', code }))
+  const held = [...refused('SP_LIMIT_REACHED'), ...refused('SP_APPROVAL_FLOOD')]
+  assert.equal((await feed([...held, ...refused('SP_STALE')])).status, 200)
+  await sleep(500)
+  assert.equal(quarantine.isQuarantined(peer.spiffeId), false)
+  assert.equal((await feed(refused('SP_DENIED_FORBIDDEN'))).status, 200)
+  await stream.until((f) => f.state.quarantined.some(({ subject }) => subject === peer.spiffeId))
 })
 
 test('heartbeats come every second, and a long poll answers at the next revision', async () => {

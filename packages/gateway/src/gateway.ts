@@ -157,6 +157,9 @@ class RunningGateway implements Gateway {
     audit.onRecord((logged) => {
       feed.offer(logged)
     })
+    audit.onCheckpoint((note) => {
+      feed.offerCheckpoint(note)
+    })
     const liveness = new Liveness()
     const mcpSessions = new McpSessions({
       clock,

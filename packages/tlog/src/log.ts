@@ -23,6 +23,8 @@ export interface LogOptions {
   readonly segmentBytes?: number
   /** A checkpoint is signed this long after the first record it covers (default 1,000 ms). */
   readonly checkpointEveryMs?: number
+  /** Told of each new checkpoint once it is durable. */
+  readonly onCheckpoint?: (note: string) => void
   /** Test seam; the file system by default. */
   readonly storage?: Storage
 }
@@ -100,6 +102,7 @@ class Shard implements Log {
   readonly #unlock: () => Promise<void>
   readonly #segmentBytes: number
   readonly #checkpointEveryMs: number
+  readonly #onCheckpoint: ((note: string) => void) | undefined
   #tree = new CompactTree()
   #positions: FramePosition[] = []
   #segment = 0
@@ -122,6 +125,7 @@ class Shard implements Log {
     this.#storage = storage
     this.#unlock = unlock
     this.#segmentBytes = options.segmentBytes ?? 64 * 1024 * 1024
+    this.#onCheckpoint = options.onCheckpoint
     this.#checkpointEveryMs = options.checkpointEveryMs ?? 1000
   }
 
@@ -283,6 +287,7 @@ class Shard implements Log {
     await this.#checkpoints?.sync()
     this.#checkpointBytes += bytes.length
     this.#signedSize = size
+    this.#onCheckpoint?.(note)
     return note
   }
 

@@ -13,14 +13,22 @@ import {
 } from '@sallyport/tlog'
 import { decodeRecord } from '@sallyport/wire'
 import type { AuditRecord } from '@sallyport/wire'
+import { adminClient } from '../admin.ts'
 import { EXIT } from '../exit.ts'
 import { createOutput, utc } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption, jsonOption } from '../options.ts'
+import { list, members } from '../shape.ts'
 
 interface ShardOptions extends CommonOptions {
   readonly gateway?: string
   readonly control?: boolean
+}
+
+interface VerifyOptions extends ShardOptions {
+  readonly key?: string
+  readonly checkpoint?: string
+  readonly checkpointFromControl?: boolean
 }
 
 interface Shard {
@@ -88,17 +96,25 @@ export function addAudit(program: Command): void {
     .option('--control', 'the log of the control plane itself')
     .option('--key <file>', 'public key of the log (PEM), got out of band')
     .option('--checkpoint <file>', 'an earlier checkpoint held elsewhere: finds truncation too')
+    .option(
+      '--checkpoint-from-control',
+      'demand the checkpoint that the control plane holds; it is used anyway where one can be had',
+    )
     .addOption(dataOption())
     .addOption(jsonOption())
-    .action(async (options: ShardOptions & { key?: string; checkpoint?: string }) => {
+    .action(async (options: VerifyOptions) => {
       const out = createOutput(options.json === true)
       const shard = findShard(options)
+      const held = await heldCheckpoint(options, shard)
       const result = await verifyLog({
         dir: shard.dir,
         origin: shard.origin,
         publicKey: createPublicKey(readFileSync(options.key ?? shard.keyFile)),
-        ...(options.checkpoint ? { checkpoint: readFileSync(options.checkpoint, 'utf8') } : {}),
+        ...(held === undefined ? {} : { checkpoint: held }),
       })
+      if (options.checkpoint === undefined && held !== undefined) {
+        out.note('note: compared with the checkpoint that the control plane holds')
+      }
       if (!options.key) {
         out.note('note: the key came from the same directory as the log; use --key for proof')
       }
@@ -162,6 +178,32 @@ export function addAudit(program: Command): void {
         process.stdout.write(`${JSON.stringify({ index, ...record })}\n`)
       }
     })
+}
+
+/**
+ * The checkpoint to compare with: the given one, or the newest that the control plane holds, where it runs.
+ *
+ * @throws SallyportError `SP_CONFIG_NO_CHECKPOINT`, `SP_CONFIG_NOT_RUNNING` where it was demanded and cannot be had
+ */
+async function heldCheckpoint(options: VerifyOptions, shard: Shard): Promise<string | undefined> {
+  if (options.checkpoint !== undefined) return readFileSync(options.checkpoint, 'utf8')
+  const demanded = options.checkpointFromControl === true
+  try {
+    const { audit } = members(await adminClient(dataDir(options)).get('/api/health'))
+    for (const entry of list(audit).map(members)) {
+      if (entry.shard === shard.origin && typeof entry.checkpoint === 'string') {
+        return entry.checkpoint
+      }
+    }
+  } catch (error) {
+    if (demanded) throw error
+    return undefined
+  }
+  if (!demanded) return undefined
+  throw new SallyportError('SP_CONFIG_NO_CHECKPOINT', 'the control plane holds no checkpoint', {
+    detail: `of \`${shard.origin}\``,
+    fix: 'let the gateway reach its control plane once, or give a checkpoint with --checkpoint',
+  })
 }
 
 interface Proof {

@@ -73,13 +73,16 @@ async function alarm({ store, incidents, clock }: FeedDeps, gateway: string): Pr
   )
 }
 
+/** A log is named by its origin, `TRUST-DOMAIN/gateway/NAME`, or shorter by the gateway alone. */
+export function ownsShard(gateway: string, shard: string): boolean {
+  const name = kindOf(parseSpiffeId(gateway))?.name ?? ''
+  const own = [name, gateway.slice('spiffe://'.length)]
+  return own.some((prefix) => shard === prefix || shard.startsWith(`${prefix}/`))
+}
+
 function check(gateway: string, shard: string, items: readonly FeedItem[]): void {
   const name = kindOf(parseSpiffeId(gateway))?.name ?? ''
-  // A log is named by its origin, `TRUST-DOMAIN/gateway/NAME`, or shorter by the gateway alone.
-  const own = [name, gateway.slice('spiffe://'.length)]
-  if (!own.some((prefix) => shard === prefix || shard.startsWith(`${prefix}/`))) {
-    throw invalid('the shard is not of this gateway')
-  }
+  if (!ownsShard(gateway, shard)) throw invalid('the shard is not of this gateway')
   if (items.length > MAX_ITEMS) throw invalid(`more than ${MAX_ITEMS} items`)
   let before = -1
   for (const { index, record, explanation } of items) {

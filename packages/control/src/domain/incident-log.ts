@@ -10,6 +10,8 @@ import { storable } from './text.ts'
 const BACKFILL_MS = 15 * 60_000
 const BACKFILL_ROWS = 200
 const SHOWN_ENTRIES = 2000
+/** Signals kept of one instance before any incident. */
+const SIGNALS_KEPT = 200
 
 /** How the rest of the control plane writes incidents: always inside the transaction of what happened. */
 export interface IncidentLog extends Incidents {
@@ -20,6 +22,8 @@ export interface IncidentLog extends Incidents {
   ): Promise<string>
   /** Adds to the open incidents of the instance, or of its whole agent. */
   note(tx: Tx, instance: string, entries: readonly TimelineEntry[]): Promise<void>
+  /** Notes signals, and keeps them for an incident that opens within a quarter of an hour. */
+  notice(tx: Tx, instance: string, signals: readonly TimelineEntry[]): Promise<void>
   close(tx: Tx, subject: string, entry: TimelineEntry): Promise<void>
 }
 
@@ -29,7 +33,31 @@ export function createIncidents(deps: {
   readonly events: Events
 }): IncidentLog {
   const { store, clock, events } = deps
+  const note = async (
+    tx: Tx,
+    instance: string,
+    entries: readonly TimelineEntry[],
+  ): Promise<void> => {
+    if (entries.length === 0) return
+    const incidents = await tx
+      .selectFrom('incidents')
+      .select('id')
+      .where('subject', 'in', subjectsOf(instance))
+      .where('status', '!=', 'closed')
+      .execute()
+    for (const { id } of incidents) {
+      await append(tx, id, entries)
+      events.publish('incident', { id, subject: instance })
+    }
+  }
   return {
+    note,
+    async notice(tx, instance, signals) {
+      // An incident that opens meanwhile either takes these along or is seen here.
+      for (const subject of subjectsOf(instance).toSorted()) await turn(tx, subject)
+      await keep(tx, instance, signals.slice(-SIGNALS_KEPT), clock.now() - BACKFILL_MS)
+      await note(tx, instance, signals)
+    },
     async raise(tx, { subject, status, risk, entry }) {
       const now = clock.now()
       const row = await tx
@@ -48,23 +76,13 @@ export function createIncidents(deps: {
         .returning(['id', sql<boolean>`xmax = 0`.as('fresh')])
         .executeTakeFirstOrThrow()
       const { id } = row
-      if (row.fresh) await backfill(tx, id, subject, now - BACKFILL_MS)
+      if (row.fresh) {
+        await turn(tx, subject)
+        await backfill(tx, id, subject, now - BACKFILL_MS)
+      }
       await append(tx, id, [entry])
       events.publish('incident', { id, subject, status })
       return id
-    },
-    async note(tx, instance, entries) {
-      if (entries.length === 0) return
-      const incidents = await tx
-        .selectFrom('incidents')
-        .select('id')
-        .where('subject', 'in', subjectsOf(instance))
-        .where('status', '!=', 'closed')
-        .execute()
-      for (const { id } of incidents) {
-        await append(tx, id, entries)
-        events.publish('incident', { id, subject: instance })
-      }
     },
     async close(tx, subject, entry) {
       const row = await tx
@@ -140,7 +158,32 @@ async function append(tx: Tx, id: string, entries: readonly TimelineEntry[]): Pr
     .execute()
 }
 
-/** What the subject was refused shortly before: where an investigation begins. */
+/** Held until the transaction ends. */
+async function turn(tx: Tx, subject: string): Promise<void> {
+  await sql`SELECT pg_advisory_xact_lock(hashtextextended(${`incident ${subject}`}, 0))`.execute(tx)
+}
+
+async function keep(
+  tx: Tx,
+  instance: string,
+  signals: readonly TimelineEntry[],
+  since: number,
+): Promise<void> {
+  if (signals.length === 0) return
+  await tx
+    .insertInto('signals')
+    .values(
+      signals.map(({ at, text }) => ({ instance: storable(instance), at, text: storable(text) })),
+    )
+    .execute()
+  await sql`
+    DELETE FROM signals
+     WHERE instance = ${storable(instance)} AND (at < ${since} OR seq <= (
+             SELECT seq FROM signals WHERE instance = ${storable(instance)}
+              ORDER BY seq DESC OFFSET ${SIGNALS_KEPT} LIMIT 1))`.execute(tx)
+}
+
+/** What was noticed of the subject and what it was refused shortly before: where an investigation begins. */
 async function backfill(tx: Tx, id: string, subject: string, since: number): Promise<void> {
   await sql`
     INSERT INTO incident_entries (incident_id, at, kind, text, decision_id)
@@ -151,6 +194,11 @@ async function backfill(tx: Tx, id: string, subject: string, since: number): Pro
        ORDER BY seq DESC LIMIT ${BACKFILL_ROWS}
     ) recent ORDER BY seq
     ON CONFLICT DO NOTHING`.execute(tx)
+  await sql`
+    INSERT INTO incident_entries (incident_id, at, kind, text)
+    SELECT ${id}, at, 'signal', text FROM signals
+     WHERE at >= ${since} AND (instance = ${subject} OR starts_with(instance, ${`${subject}/`}))
+     ORDER BY seq`.execute(tx)
 }
 
 function view(

@@ -300,8 +300,9 @@ class DetectionLoop implements Watch {
   async #note(signals: readonly Signal[]): Promise<void> {
     const byInstance = Map.groupBy(signals, ({ instance }) => instance)
     await this.#deps.store.transaction(async (tx) => {
-      for (const [instance, mine] of byInstance) {
-        await this.#deps.incidents.note(
+      // In one order everywhere, so that two control planes cannot wait for each other.
+      for (const [instance, mine] of [...byInstance].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+        await this.#deps.incidents.notice(
           tx,
           instance,
           mine.map(({ at, text, signal }) => ({ at, kind: 'signal', text: `${signal}: ${text}` })),

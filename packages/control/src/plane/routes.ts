@@ -4,6 +4,7 @@ import type { VerifiedSvid } from '@sallyport/spiffe'
 import { compareRevision } from '@sallyport/wire'
 import type { FeedItem, Revision } from '@sallyport/wire'
 import type { Approvals } from '../domain/approvals.ts'
+import type { Checkpoints } from '../domain/checkpoints.ts'
 import type { Decisions } from '../domain/decisions.ts'
 import type { Identities } from '../domain/identities.ts'
 import type { Limits } from '../domain/limits.ts'
@@ -37,6 +38,7 @@ export interface RouteDeps {
   readonly identities: Identities
   readonly approvals: Approvals
   readonly decisions: Decisions
+  readonly checkpoints: Checkpoints
   readonly limits: Limits
   readonly quarantine: Quarantines
   readonly publisher: Publisher
@@ -45,7 +47,7 @@ export interface RouteDeps {
 
 /** The table of ARCHITECTURE.md, "Plane API". */
 export function planeRoutes(deps: RouteDeps): PlaneRoute[] {
-  const { identities, approvals, decisions, limits, quarantine, publisher, hub } = deps
+  const { identities, approvals, decisions, checkpoints, limits, quarantine, publisher, hub } = deps
   return [
     {
       method: 'POST',
@@ -122,6 +124,17 @@ export function planeRoutes(deps: RouteDeps): PlaneRoute[] {
           response,
           await decisions.ingest(known(caller).id.uri, textIn(body, 'shard'), feed),
         )
+      },
+    },
+    {
+      method: 'POST',
+      path: /^\/v1\/feed\/checkpoint$/,
+      who: 'gateway',
+      async handle({ request, response, caller }) {
+        const body = await readBody(request, SMALL, ['shard', 'checkpoint'])
+        const note = textIn(body, 'checkpoint', 2048)
+        await checkpoints.keep(known(caller).id.uri, textIn(body, 'shard'), note)
+        sendJson(response, {})
       },
     },
     {

@@ -141,6 +141,8 @@ export interface Database {
   }
   shadow_counts: { digest: string; against: string; kind: string; calls: Int }
   shadow_examples: { digest: string; against: string; kind: string; decision_id: string; at: Int }
+  audit_checkpoints: { shard: string; size: Int; note: string; at: Int }
+  signals: { seq: Generated<Int>; instance: string; at: Int; text: string }
   session_labels: { instance: string; label: string }
   call_counts: { agent: string; decision: string; calls: Int }
   detector_state: {

@@ -38,10 +38,18 @@ export class Audit {
   readonly #keyring: Keyring
   readonly #options: AuditOptions
   readonly #throttle: Throttle
+  /** Who is told of checkpoints; the log is opened before anyone listens. */
+  readonly #heard: { tell?: (note: string) => void }
   #listener: ((logged: LoggedRecord) => void) | undefined
 
-  private constructor(log: Log, keyring: Keyring, options: AuditOptions) {
+  private constructor(
+    log: Log,
+    keyring: Keyring,
+    heard: { tell?: (note: string) => void },
+    options: AuditOptions,
+  ) {
     this.log = log
+    this.#heard = heard
     this.#keyring = keyring
     this.#options = options
     this.#throttle = new Throttle(EVENTS_PER_SECOND, options.clock)
@@ -57,9 +65,11 @@ export class Audit {
     if ((await readIfThere(join(dir, 'origin')))?.trim() !== origin) {
       await writeDurably(join(dir, 'origin'), `${origin}\n`)
     }
-    const log = await openLog({ dir, origin, signer })
+    const heard: { tell?: (note: string) => void } = {}
+    const log = await openLog({ dir, origin, signer, onCheckpoint: (note) => heard.tell?.(note) })
     try {
-      return new Audit(log, await openKeyring({ dir: join(dataDir, 'keyring'), kek }), options)
+      const keyring = await openKeyring({ dir: join(dataDir, 'keyring'), kek })
+      return new Audit(log, keyring, heard, options)
     } catch (error) {
       await log.close()
       throw error
@@ -74,6 +84,11 @@ export class Audit {
   /** Called with every record as it becomes durable, in order. */
   onRecord(listener: (logged: LoggedRecord) => void): void {
     this.#listener = listener
+  }
+
+  /** Called with every new signed checkpoint. */
+  onCheckpoint(listener: (note: string) => void): void {
+    this.#heard.tell = listener
   }
 
   /** What every record begins with. */

@@ -12,7 +12,7 @@ import type { LoggedRecord } from './audit.ts'
 export interface FeedOptions {
   readonly dataDir: string
   readonly shard: string
-  readonly log: Pick<Log, 'read' | 'size'>
+  readonly log: Pick<Log, 'read' | 'size' | 'checkpoint'>
   readonly client: PlaneClient
   onFailure(code: string): void
 }
@@ -37,6 +37,8 @@ export class Feed {
   #savedAt = 0
   /** Contiguous, newest last. */
   #tail: LoggedRecord[] = []
+  /** The newest signed checkpoint that the control plane was not told of yet. */
+  #checkpoint: string | undefined
   #wake: (() => void) | undefined
   #running: Promise<void> | undefined
 
@@ -71,6 +73,12 @@ export class Feed {
     this.#wake?.()
   }
 
+  /** Only the newest is sent: it covers what those before it did. */
+  offerCheckpoint(note: string): void {
+    this.#checkpoint = note
+    this.#wake?.()
+  }
+
   async close(): Promise<void> {
     this.#stop.abort()
     this.#wake?.()
@@ -82,6 +90,7 @@ export class Feed {
     while (!this.#stop.signal.aborted) {
       try {
         if (this.lag > 0) await this.#sendSome()
+        else if (this.#checkpoint !== undefined) await this.#sendCheckpoint(this.#checkpoint)
         else await this.#idle()
         delay = 100
       } catch (error) {
@@ -91,13 +100,19 @@ export class Feed {
       }
     }
     await this.#save().catch(() => undefined)
+    // What is in the log as it is closed is held elsewhere too, where anyone is there to hold it.
+    await this.#options.log
+      .checkpoint()
+      .then((note) => this.#sendCheckpoint(note))
+      .catch(() => undefined)
   }
 
   async #idle(): Promise<void> {
     await this.#save()
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#wake = resolve
-    if (this.lag === 0 && !this.#stop.signal.aborted) await promise
+    const idle = this.lag === 0 && this.#checkpoint === undefined
+    if (idle && !this.#stop.signal.aborted) await promise
     this.#wake = undefined
     await this.#pause(GATHER_MS)
   }
@@ -124,6 +139,18 @@ export class Feed {
       if (this.#next <= last.index) return
       if (performance.now() - this.#savedAt > SAVE_EVERY_MS) await this.#save()
     }
+  }
+
+  async #sendCheckpoint(note: string): Promise<void> {
+    const { client, shard } = this.#options
+    await client.request({
+      method: 'POST',
+      path: '/v1/feed/checkpoint',
+      body: { shard, checkpoint: note },
+      // A control plane of the version before knows no such call; one that contradicts has raised its alarm.
+      also: [400, 404, 409],
+    })
+    if (this.#checkpoint === note) this.#checkpoint = undefined
   }
 
   async #pending(): Promise<FeedItem[]> {
