@@ -42,6 +42,9 @@ const MAX_ANSWER_BYTES = 16 * 1_048_576
 const APPROVAL_INTERVAL_MS = 500
 const PROOF_ATTEMPTS = 4
 const PROOF_RETRY_MS = 200
+/** How often a call is made whose connection takes too long. */
+const CONNECT_ATTEMPTS = 3
+const STALE_ATTEMPTS = 2
 /** Errors of a kept-alive connection that its other end closed just as a request was written to it. */
 const STALE = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 
@@ -232,13 +235,21 @@ async function dispatch(pool: Pool, request: CallRequest): Promise<Dispatcher.Re
     body: hasBody ? canonicalJson(request.body) : null,
     ...(request.signal ? { signal: request.signal } : {}),
   }
-  try {
-    return await pool.request(options)
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    // Only a read may be made twice: of anything else nobody knows whether it was done.
-    if (request.method !== 'GET' || !STALE.has(code)) throw error
-    return pool.request(options)
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await pool.request(options)
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+      // A gateway too busy to shake hands was sent nothing. Of what was sent only a read may be made twice: of anything else
+      // nobody knows whether it was done.
+      const most =
+        code === 'SP_CONNECT_TIMEOUT'
+          ? CONNECT_ATTEMPTS
+          : request.method === 'GET' && STALE.has(code)
+            ? STALE_ATTEMPTS
+            : 1
+      if (attempt >= most) throw error
+    }
   }
 }
 

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
+import { connect, createServer } from 'node:net'
+import type { Socket } from 'node:net'
 import { describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -61,6 +64,33 @@ describe('createClient', () => {
       code: 'SP_PEER_REFUSED',
     })
     await agent.close()
+  })
+
+  it('tries again where a gateway is too busy to shake hands: nothing was sent', async () => {
+    const heard: string[] = []
+    await using running = await gateway((_request, response, body) => {
+      heard.push(body)
+      json(response, 200, {})
+    })
+    const { host, port } = running.target
+    const met: Socket[] = []
+    // The first to come is left standing.
+    const busy = createServer((socket) => {
+      socket.on('error', () => undefined)
+      met.push(socket)
+      if (met.length > 1) socket.pipe(connect(port, host)).pipe(socket)
+    }).listen(0, '127.0.0.1')
+    await once(busy, 'listening')
+    const address = busy.address()
+    assert.ok(typeof address === 'object' && address !== null)
+    const agent = client({ host: '127.0.0.1', port: address.port })
+    const answer = await agent.request({ method: 'POST', path: '/core/holds', body: { a: 1 } })
+    assert.equal(answer.status, 200)
+    assert.deepEqual(heard, ['{"a":1}'])
+    assert.equal(met.length, 2)
+    await agent.close()
+    for (const socket of met) socket.destroy()
+    busy.close()
   })
 
   it('makes typed errors of refusals, and answers of everything else', async () => {
