@@ -97,6 +97,23 @@ describe('entities', () => {
     ])
   })
 
+  it('refuse an action in what is no action', () => {
+    const inside = (type: string, parent: string) =>
+      EntityStore.from([{ uid: uid(`${type}:a`), attrs: {}, parents: [{ type: parent, id: 'p' }] }])
+    assert.equal(inside('Action', 'Action').size, 1)
+    assert.equal(inside('U', 'Action').size, 1)
+    assert.equal(inside('Actions', 'U').size, 1)
+    const message = 'the action `Action::"a"` is in what is no action'
+    assert.throws(() => inside('Action', 'U'), { code: CODE, message })
+    assert.throws(() => inside('Action', 'NAction'), { code: CODE, message })
+    const own = { uid: { type: 'N::Action', id: 'a' }, attrs: {}, parents: [] }
+    assert.equal(EntityStore.from([{ ...own, parents: [{ type: 'M::Action', id: 'a' }] }]).size, 1)
+    assert.throws(() => EntityStore.from([{ ...own, parents: [{ type: 'M::Act', id: 'a' }] }]), {
+      code: CODE,
+      message: 'the action `N::Action::"a"` is in what is no action',
+    })
+  })
+
   it('refuse one that is there twice', () => {
     const message = 'the entity `U::"a\\""` is there twice'
     assert.throws(() => EntityStore.from([entity('a"'), entity('b'), entity('a"')]), {
@@ -149,6 +166,10 @@ describe('an overlay of entities', () => {
     const above2 = base.with([entity('n')]).with([entity('late', ['c'])])
     assert.deepEqual(above(above2, 'lost'), ['c', 'late'])
     consistent(above2)
+    // One that was named already among others that were not.
+    const among = base.with([entity('n'), entity('late', ['c'])])
+    assert.deepEqual(above(among, 'lost'), ['c', 'late'])
+    consistent(among)
     assert.throws(() => base.with([entity('late', ['lost'])]), { code: CODE })
   })
 

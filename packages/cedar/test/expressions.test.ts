@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { estOf, exprOf } from '../src/ast.ts'
 import { allOf } from '../src/code.ts'
 import { compileAll, compileBool, compileValue } from '../src/compile.ts'
 import { Pool } from '../src/pool.ts'
@@ -48,6 +49,20 @@ describe('expressions', () => {
     }
   })
 
+  it('mean the same as ASTs, and as what these are written back to', () => {
+    for (const [expression, comes] of EXPRESSIONS) {
+      const { body, integers } = parsed(expression)
+      const ast = exprOf(body, integers)
+      const est = estOf(ast)
+      assert.equal(
+        result(() => compileBool(est, new Map())(env)),
+        comes,
+        expression,
+      )
+      assert.deepEqual(exprOf(est, new Map()), ast, expression)
+    }
+  })
+
   const unknown: [string, object][] = [
     ['an operator', { nand: { left: { Value: true }, right: { Value: true } } }],
     ['a variable', { Var: 'session' }],
@@ -57,15 +72,17 @@ describe('expressions', () => {
   ]
   for (const [name, body] of unknown) {
     it(`refuses ${name} it does not know, when compiling`, () => {
-      assert.throws(() => compileBool(body as Readonly<Record<string, unknown>>, new Map()), {
-        code: 'SP_CEDAR_UNSUPPORTED',
-      })
+      const est = body as Readonly<Record<string, unknown>>
+      assert.throws(() => compileBool(est, new Map()), { code: 'SP_CEDAR_UNSUPPORTED' })
+      assert.throws(() => exprOf(est, new Map()), { code: 'SP_CEDAR_UNSUPPORTED' })
     })
   }
 
   it('names what it does not know, cut to a readable length', () => {
-    const refused = (body: Readonly<Record<string, unknown>>, message: string): void =>
+    const refused = (body: Readonly<Record<string, unknown>>, message: string): void => {
       assert.throws(() => compileBool(body, new Map()), { message })
+      assert.throws(() => exprOf(body, new Map()), { message })
+    }
     refused({ Var: 'session' }, 'the policy uses `session`')
     refused({ Value: null }, 'the policy uses `null`')
     refused({ Value: undefined }, 'the policy uses `undefined`')

@@ -14,6 +14,9 @@ import { generateTrial } from './generate.ts'
 
 after(closeCedar)
 
+/** `CEDAR_TRIALS=1000` takes more random policy sets, and a mutation run fewer. */
+const TRIALS = Number(process.env['CEDAR_TRIALS'] ?? 250)
+
 type AttributeTypes = Map<string, { type: CedarType; required: boolean }>
 
 /** A type that the value has; what is in a set does not matter here. */
@@ -109,7 +112,7 @@ function run(expr: Expr, request: Request, store: EntityStore): string {
 describe('partial evaluation', () => {
   it('leaves a residual that every completion decides as the policy', async () => {
     const tally = { satisfied: 0, unsatisfied: 0, error: 0, open: 0, smaller: 0 }
-    for (let seed = 1; seed <= 250; seed++) {
+    for (let seed = 1; seed <= TRIALS; seed++) {
       const { input, entities, requests } = generateTrial(seed)
       const set = await loadPolicySet(input)
       const store = EntityStore.from(entities)
@@ -139,7 +142,7 @@ describe('partial evaluation', () => {
         }
       }
     }
-    assert.ok(Math.min(...Object.values(tally)) > 100, JSON.stringify(tally))
+    assert.ok(Math.min(...Object.values(tally)) > TRIALS / 3, JSON.stringify(tally))
   })
 
   it('concludes from types and ancestors only what they settle', async () => {
