@@ -9,6 +9,8 @@ import type { Row } from '../row.ts'
 const ROOT = join(import.meta.dirname, '../..')
 const REPORTS = join(ROOT, 'reports/mutation')
 
+const CONCURRENCY = process.env['MUTATION_CONCURRENCY'] ?? String(availableParallelism())
+
 /** Packages that the tests of a mutated one load as they are. */
 const BELOW = { cedar: ['base'], decide: ['base', 'cedar', 'network', 'redact'] } as const
 
@@ -30,7 +32,8 @@ interface Report {
  * (killed, or never ended). Mutants that neither they nor the tests have changed since keep the outcome of the last run; `reports/`
  * removed, all run. Takes minutes of an idle machine, and hours of a busy one.
  *
- * @param args names of packages; none means all
+ * @param args names of packages; none means all. `MUTATION_CONCURRENCY` says how many mutants run at once, where not one a
+ *   processor
  */
 export async function mutation(args: readonly string[] = []): Promise<readonly Row[]> {
   const unknown = args.find((name) => !isMutated(name))
@@ -68,7 +71,7 @@ async function scoreOf(name: Mutated): Promise<Row[]> {
 
 function stryker(name: Mutated): Promise<void> {
   const incremental = join(REPORTS, `${name}-${stampOf(name)}.json`)
-  const options = ['--incrementalFile', incremental, '--concurrency', `${availableParallelism()}`]
+  const options = ['--incrementalFile', incremental, '--concurrency', CONCURRENCY]
   const child = spawn('stryker', ['run', `stryker.${name}.json`, ...options], {
     cwd: ROOT,
     env: {

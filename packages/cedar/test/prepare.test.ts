@@ -34,7 +34,7 @@ describe('what is converted once', () => {
     refused(new Sub('U', 'a'))
     refused(new Map())
     refused(null)
-    refused(Object.create(SetValue.prototype.constructor as never))
+    refused(Object.create(new SetValue([])))
   })
 
   it('refuses what is no Cedar value, and what throws', () => {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
 import { closeCedar, loadSchema } from '../src/index.ts'
 import type { EntityJson } from '../src/index.ts'
+import { schemaTypes } from '../src/schema-types.ts'
+import type { TypeJson } from '../src/schema-types.ts'
 
 after(closeCedar)
 
@@ -136,5 +138,86 @@ describe('data as a schema types it', async () => {
       message: /^the schema: ./,
     })
     await assert.rejects(loadSchema('('.repeat(41)), { code: 'SP_CEDAR_LIMIT' })
+  })
+})
+
+describe('the types of a schema in JSON form', () => {
+  const shaped = (shape: TypeJson) =>
+    schemaTypes({ '': { entityTypes: { U: { shape } }, actions: {} } }).entityTypes.get('U')
+      ?.attributes
+  const attribute = (type: TypeJson) =>
+    shaped({ type: 'Record', attributes: { x: type } })?.get('x')?.type
+
+  it('are resolved under each of their names', () => {
+    const taken: [TypeJson, object][] = [
+      [{ type: 'Bool' }, { kind: 'bool' }],
+      [{ type: 'Boolean' }, { kind: 'bool' }],
+      [{ type: 'Long' }, { kind: 'long' }],
+      [{ type: 'String' }, { kind: 'string' }],
+      [{ type: '__cedar::String' }, { kind: 'string' }],
+      [{ type: 'EntityOrCommon', name: '__cedar::Long' }, { kind: 'long' }],
+      [
+        { type: 'EntityOrCommon', name: 'U' },
+        { kind: 'entity', type: 'U' },
+      ],
+      [{ type: 'U' }, { kind: 'entity', type: 'U' }],
+      [
+        { type: 'Entity', name: 'V' },
+        { kind: 'entity', type: 'V' },
+      ],
+      [
+        { type: 'Set', element: { type: 'Long' } },
+        { kind: 'set', element: { kind: 'long' } },
+      ],
+      [{ type: 'Record' }, { kind: 'record', attributes: new Map() }],
+      ...['ipaddr', 'decimal', 'datetime', 'duration'].map((name): [TypeJson, object] => [
+        { type: 'Extension', name },
+        { kind: name },
+      ]),
+    ]
+    for (const [json, type] of taken) assert.deepEqual(attribute(json), type, JSON.stringify(json))
+  })
+
+  it('refuse what Cedar does not have', () => {
+    const refused = (json: TypeJson, message: string): void =>
+      assert.throws(() => attribute(json), { code: 'SP_CEDAR_UNSUPPORTED', message })
+    refused({ type: 'Float' }, 'the schema uses `Float`')
+    refused({ type: 'x'.repeat(100) }, `the schema uses \`${'x'.repeat(60)}\``)
+    refused({ type: 'Set' }, 'the schema uses `Set`')
+    refused({ type: 'Extension', name: 'regex' }, 'the schema uses `regex`')
+    refused({ type: 'EntityOrCommon' }, 'the schema uses ``')
+    refused({ type: 'EntityOrCommon', name: 'x__cedar::Long' }, 'the schema uses `x__cedar::Long`')
+    assert.throws(() => shaped({ type: 'Long' }), { message: 'the schema uses `Long`' })
+  })
+
+  it('may leave out what an action applies to, and what an entity has', () => {
+    const types = schemaTypes({
+      N: {
+        entityTypes: { U: {} },
+        actions: {
+          all: {},
+          read: { memberOf: [{ id: 'all' }, { id: 'x', type: 'Action' }], appliesTo: {} },
+        },
+      },
+    })
+    assert.deepEqual(types.entityTypes.get('N::U'), {
+      name: 'N::U',
+      attributes: new Map(),
+      tags: undefined,
+      parents: [],
+      ids: undefined,
+    })
+    const context = { kind: 'record', attributes: new Map() }
+    const bare = { principals: [], resources: [], context }
+    assert.deepEqual(types.actions, [
+      { uid: uid('N::Action', 'all'), ...bare, parents: [] },
+      {
+        uid: uid('N::Action', 'read'),
+        ...bare,
+        parents: [uid('N::Action', 'all'), uid('Action', 'x')],
+      },
+    ])
+    assert.equal(types.action(uid('N::Action', 'read')), types.actions[1])
+    assert.equal(types.action(uid('Action', 'read')), undefined)
   })
 })
