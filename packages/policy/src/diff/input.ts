@@ -7,8 +7,8 @@ import { equal } from './values.ts'
 import type { Guarded, Sym } from './values.ts'
 
 /** Elements of a set beside those that policies name: one that none of them names, and one for each open question. */
-export const OPEN_SLOTS = 2
-const MAX_SLOTS = 6
+const OPEN_SLOTS = 2
+const MAX_SLOTS = 8
 
 /** How many free elements each set of an input has, and whether that is fewer than a proof needs. */
 export function slotsFor(openSets: number): { readonly slots: number; readonly bounded: boolean } {

@@ -35,11 +35,13 @@ export class Solver {
     if (answer === undefined) return { status: 'unknown', why: OUT_OF_TIME }
     this.#warm = true
     const [status = ''] = answer.split('\n', 1)
-    // `unsat` has no values to ask for, which the solver calls an error; any other is one.
+    // Without a model there are no values to ask for, which the solver calls an error.
     if (status === 'unsat') return { status }
-    if (answer.includes('(error')) return { status: 'unknown', why: `the solver failed: ${answer}` }
-    if (status === 'sat') return { status, model: parseModel(answer) }
-    return { status: 'unknown', why: OUT_OF_TIME }
+    if (status === 'unknown') return { status, why: OUT_OF_TIME }
+    if (status !== 'sat' || answer.includes('(error')) {
+      return { status: 'unknown', why: `the solver failed: ${answer.slice(0, 200)}` }
+    }
+    return { status, model: parseModel(answer) }
   }
 
   async close(): Promise<void> {

@@ -41,17 +41,24 @@ export async function replay(options: ReplayOptions): Promise<ReplayReport> {
   const approvers = new Map<string, readonly string[]>()
   const inSpan = ({ at }: AuditRecord): boolean => at >= since && at < until
   // Once to verify all of it and learn what is needed, then again to decide: memory does not grow with the log.
-  const verified = await scan(options, (record) => {
+  const verified = await scan(options, (bytes) => {
+    const digest = DIGEST.exec(bytes.toString('latin1'))?.[1]
+    if (digest !== undefined) digests.add(digest)
+    if (!bytes.includes('"kind":"approval-used"')) return
+    const record = decodeRecord(bytes)
     if (record.kind === 'approval-used') approvers.set(record.decisionId, record.approvers)
-    if (record.kind === 'decision' && inSpan(record)) digests.add(record.declarationDigest)
   })
   const recorded = await Recorded.open(gatewayDir, digests)
   const tally = new Tally()
+  const used = new Set<string>()
   const drafts = new Drafts(draft)
   try {
-    await scan(options, (record, index) => {
+    await scan(options, (bytes, index) => {
       // A gateway that runs has appended more meanwhile.
-      if (record.kind !== 'decision' || !inSpan(record) || index >= verified.records) return
+      if (index >= verified.records || !bytes.includes('"kind":"decision"')) return
+      const record = decodeRecord(bytes)
+      if (record.kind !== 'decision' || !inSpan(record)) return
+      used.add(record.declarationDigest)
       const read = recorded.read(record, approvers.get(record.id) ?? [])
       if (typeof read === 'string') {
         tally.notReplayed(read, record, index)
@@ -76,22 +83,25 @@ export async function replay(options: ReplayOptions): Promise<ReplayReport> {
   const { ok, statement, records, signed } = verified
   return {
     log: { origin, verified: ok, statement, records, signed },
-    recordedUnder: [...digests].toSorted(),
+    recordedUnder: [...used].toSorted(),
     draft: draft.digest,
     ...tally.report(),
   }
 }
 
+/** As canonical JSON spells it; a text that only looks like it costs a look for a file that is not there. */
+const DIGEST = /"declarationDigest":"([0-9a-f]{64})"/
+
 async function scan(
   { gatewayDir, origin, publicKey, allowUnverified }: ReplayOptions,
-  onRecord: (record: AuditRecord, index: number) => void,
+  onRecord: (record: Buffer, index: number) => void,
 ): Promise<Verification> {
   const result = await verifyLog({
     dir: `${gatewayDir}/log`,
     origin,
     publicKey,
     onRecord: (index, bytes) => {
-      onRecord(decodeRecord(bytes), index)
+      onRecord(bytes, index)
     },
   })
   // A frame that is being written, beside a gateway that runs: it ends the log, and falsifies nothing before it.
