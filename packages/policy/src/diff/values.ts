@@ -35,7 +35,7 @@ export const DAYS = { first: 10_957, last: 47_481 } as const
 
 const DAY_MS = 86_400_000
 
-export const dateOf = (day: number): string => new Date(day * DAY_MS).toISOString().slice(0, 10)
+const dateOf = (day: number): string => new Date(day * DAY_MS).toISOString().slice(0, 10)
 
 /** A day's number; undefined for a text that is no date of the years 2000 to 2099. */
 function dayOf(text: string): number | undefined {
