@@ -201,6 +201,31 @@ test('a declaration is proposed and signed by admins', async () => {
   assert.equal(wider.status, 409)
 })
 
+test('a shadow is started by an admin with a passkey, and by nobody less', async () => {
+  const body = { digest: 'a'.repeat(64) }
+  const acts = [
+    ['/api/declaration/propose', { declaration: {} }],
+    ['/api/declaration/shadow', body],
+    ['/api/declaration/shadow/stop', {}],
+  ] as const
+  const { browser: bob } = await site.enrolled('bob')
+  const { browser: ada } = await site.enrolled('ada')
+  const { operators } = site.control.context
+  const { session, view } = await operators.startSession({ operator: 'ada', method: 'totp' })
+  const code = site.browser()
+  code.cookie = `sp_session=${session}`
+  code.csrf = view.csrf
+  for (const [path, given] of acts) {
+    assert.equal((await site.browser().post(path, given)).body['code'], 'SP_API_SESSION', path)
+    assert.equal((await bob.post(path, given)).body['code'], 'SP_API_ROLE', path)
+    assert.equal((await code.post(path, given)).body['code'], 'SP_API_PASSKEY', path)
+    assert.equal((await ada.post(path, given)).status, 200, path)
+  }
+  const report = `/api/declaration/${body.digest}/shadow`
+  assert.equal((await bob.get(report)).status, 200)
+  assert.equal((await site.browser().get(report)).status, 401)
+})
+
 test('reads: the network with its matrix, filters of decisions, unknown things', async () => {
   const { browser } = await site.enrolled('vic')
   const network = await browser.get('/api/network')
@@ -255,6 +280,11 @@ test('the admin socket is private, reads, narrows, makes tokens and links, and n
     }
     assert.equal((await local.get(approve)).body['canDecide'], false)
     assert.equal((await local.post('/api/quarantine', { subject, reason: 'r' })).status, 200)
+    // Neither widens; signing does, and is refused below with every other route that is not local.
+    const draft = { declaration: { network: {}, policies: [] } }
+    assert.equal((await local.post('/api/declaration/propose', draft)).status, 200)
+    const shadow = { digest: 'a'.repeat(64) }
+    assert.equal((await local.post('/api/declaration/shadow', shadow)).status, 200)
     assert.equal(
       (await local.post('/api/join-tokens', { kind: 'agent', name: 'monitor' })).body['token'],
       'jt_1',

@@ -147,7 +147,8 @@ test('the report counts what gateways recorded, once, with examples', async () =
     code: 'SP_NEEDS_APPROVAL',
     needs: [{ kind: 'approval', count: 1 }],
   } as const
-  const stranger = { ...allow, digest: 'e'.repeat(64) }
+  const never = await bundles().propose({ declaration: draft('never'), by: 'alice' })
+  const stranger = { ...allow, digest: never.digest }
   const records = [
     decision('dec_a', 'deny', allow),
     decision('dec_b', 'deny', allow),
@@ -181,6 +182,9 @@ test('the report counts what gateways recorded, once, with examples', async () =
       ['dec_b', 'deny', allow],
     ],
   )
+  // What was never in shadow is not counted, whatever a gateway says.
+  const none = await bundles().shadowReport(never.digest)
+  assert.deepEqual([none.counts.denyToAllow, none.changes], [0, []])
   await assert.rejects(bundles().shadowReport('e'.repeat(64)), { code: 'SP_DECLARATION_UNKNOWN' })
 })
 

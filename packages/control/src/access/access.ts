@@ -1,3 +1,4 @@
+import { setImmediate as othersTurn } from 'node:timers/promises'
 import { newId, sha256Hex, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { createDecider } from '@sallyport/decide'
@@ -18,6 +19,8 @@ import type { Question, Semantic } from './request.ts'
 /** Answers being worked out at once; more wait at the caller. */
 const MAX_IN_FLIGHT = 32
 const MAX_MESSAGE = 1000
+/** Decisions made before others get their turn. */
+const TURN = 10
 
 /** A Decision (AuthZEN 1.0, section 5.5). */
 export interface Answer {
@@ -73,6 +76,8 @@ export class Access {
       const { standing, pep } = await this.#stand(caller, questions)
       const verdicts: Verdict[] = []
       for (const question of questions) {
+        // Gateways wait for this process too: no request holds it for all of its questions.
+        if (verdicts.length % TURN === TURN - 1) await othersTurn()
         const verdict = judge(pep, question, standing)
         verdicts.push(verdict)
         if (semantic === 'deny_on_first_deny' && !verdict.allowed) break
@@ -96,7 +101,11 @@ export class Access {
       const pep = this.#pep(caller)
       const questions = await candidates(await this.#decider(), pep)
       const { standing } = await this.#stand(caller, questions)
-      const allowed = questions.map((question) => judge(pep, question, standing).allowed)
+      const allowed: boolean[] = []
+      for (const question of questions) {
+        if (allowed.length % TURN === TURN - 1) await othersTurn()
+        allowed.push(judge(pep, question, standing).allowed)
+      }
       const audit = await this.#deps.audit()
       const { epoch, n } = this.#deps.publisher.current().bundle.revision
       await audit.append([
@@ -161,12 +170,14 @@ export class Access {
     const { quarantine } = this.#deps
     const audit = await this.#deps.audit()
     const ids = verdicts.map(() => newId('dec', standing.now))
-    const entries = await Promise.all(
-      verdicts.map((verdict, i) =>
-        this.#entries(audit, pep, standing, ids[i] ?? '', questions[i], verdict),
-      ),
-    )
-    await audit.append(entries.flat())
+    const entries: { record: AuditRecord; explanation?: unknown }[] = []
+    for (const [i, verdict] of verdicts.entries()) {
+      // Explaining a denial looks at every policy.
+      if (!verdict.allowed) await othersTurn()
+      const id = ids[i] ?? ''
+      entries.push(...(await this.#entries(audit, pep, standing, id, questions[i], verdict)))
+    }
+    await audit.append(entries)
     this.#demandCurrent(standing.decider)
     const cut: AuditRecord[] = []
     const answers = verdicts.map((verdict, i) => {

@@ -36,7 +36,7 @@ export interface Page {
 
 export type Members = Readonly<Record<string, JsonValue>>
 
-export const MAX_EVALUATIONS = 100
+const MAX_EVALUATIONS = 100
 const MAX_ID = 2048
 const MAX_NAME = 256
 const MAX_TOKEN = 4096

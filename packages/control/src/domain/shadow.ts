@@ -23,7 +23,7 @@ export interface ShadowStage {
   readonly required: number
 }
 
-export interface ShadowExample {
+interface ShadowExample {
   readonly decisionId: string
   readonly at: number
   readonly instance: string
