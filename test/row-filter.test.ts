@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { after, before, describe, test } from 'node:test'
 import pg from 'pg'
 import { SallyportError } from '@sallyport/base'
@@ -9,6 +10,9 @@ import { closeCedar, EntityStore, loadPolicySet, rowFilter } from '@sallyport/ce
 import type { PolicySet, RowFilter, RowMap } from '@sallyport/cedar'
 import { startEmbeddedPostgres } from '@sallyport/control'
 import type { EmbeddedPostgres } from '@sallyport/control'
+import { createDecider, createRowFilters } from '@sallyport/decide'
+import type { Call, RowSource } from '@sallyport/decide'
+import { loadDeclaration } from '@sallyport/network'
 import { CONTEXT, DDL, ENTITIES, makeRow, Policies, Random, ROW } from './support/rowTrials.ts'
 import type { TrialRow } from './support/rowTrials.ts'
 
@@ -282,5 +286,98 @@ describe('row filters, one by one', () => {
     const kept = await selected(filter)
     const wanted = rows.flatMap(({ row }, key) => (row.values[2] === true ? [] : [key]))
     assert.deepEqual(kept, wanted)
+  })
+})
+
+describe('rows of a declared data set', () => {
+  const networkFile = fileURLToPath(new URL('../examples/meridian/network.yaml', import.meta.url))
+  const source: RowSource = {
+    dataset: 'transactions',
+    table: 'payments',
+    id: 'id',
+    attributes: {
+      amount: { kind: 'long', column: 'amount' },
+      currency: { kind: 'string', column: 'currency' },
+      memo: { kind: 'string', column: 'memo' },
+    },
+    policies: [
+      {
+        id: 'rows.monitor',
+        file: 'rows.cedar',
+        line: 1,
+        source: `permit(principal in Agent::"monitor", action == Action::"row.read", resource in DataSet::"transactions");`,
+      },
+      {
+        id: 'rows.analyst',
+        file: 'rows.cedar',
+        line: 2,
+        source: `permit(principal in Agent::"pattern-analyst", action == Action::"row.read", resource in DataSet::"transactions")
+          when { resource has currency && resource.currency == "EUR" && context.purpose == "analysis" };`,
+      },
+      {
+        id: 'rows.large',
+        file: 'rows.cedar',
+        line: 3,
+        source: `forbid(principal, action == Action::"row.read", resource)
+          unless { resource has amount && resource.amount <= 1000000 };`,
+      },
+    ],
+  }
+  const call = (agent: string, operation = 'listTransactions', input = {}): Call => ({
+    instance: `spiffe://meridian.example/agent/${agent}/1`,
+    agent,
+    system: 'core-banking',
+    operation,
+    input,
+    time: Date.now(),
+    evidence: { approvals: [] },
+  })
+
+  test('are those of allowed calls that a policy about rows permits', async () => {
+    const declaration = await loadDeclaration({ networkFile })
+    const decider = await createDecider({ declaration })
+    const filters = await createRowFilters({ declaration, decider, rows: source })
+    await client.query(
+      `CREATE TABLE payments (id text, amount bigint, currency text, memo text);
+       INSERT INTO payments VALUES ('1', 5, 'EUR', 'a'), ('2', 5, 'USD', 'b'), ('3', 2000000, 'EUR', 'c'),
+         ('4', null, 'EUR', 'd'), (null, 5, 'EUR', 'e'), ('6', 7, null, null)`,
+    )
+    const ids = async (of: Call, risk = 0): Promise<string[]> => {
+      const { text, values } = filters.filter(of, { labels: [], risk }, 2)
+      const query = `SELECT id FROM payments WHERE amount IS DISTINCT FROM $1 AND ${text} ORDER BY id`
+      const answer = await client.query<{ id: string }>(query, [-1, ...values])
+      return answer.rows.map(({ id }) => id)
+    }
+    assert.deepEqual(await ids(call('monitor')), ['1', '2', '6'])
+    assert.deepEqual(await ids(call('pattern-analyst')), ['1'])
+    // No flow; not allowed at this risk; an operation that returns other data.
+    assert.deepEqual(await ids(call('notifier')), [])
+    assert.deepEqual(await ids(call('monitor'), 90), [])
+    assert.deepEqual(await ids(call('monitor', 'getAccount', { accountId: 'a' })), [])
+    assert.equal(filters.filter(call('notifier'), { labels: [], risk: 0 }).text, 'FALSE')
+  })
+
+  test('nothing permits what no policy about rows permits, and columns type the policies', async () => {
+    const declaration = await loadDeclaration({ networkFile })
+    const decider = await createDecider({ declaration })
+    const none = await createRowFilters({ declaration, decider, rows: { ...source, policies: [] } })
+    assert.equal(none.filter(call('monitor'), { labels: [], risk: 0 }).kind, 'none')
+    const [first] = source.policies
+    assert.ok(first)
+    const wrong = {
+      ...first,
+      source: first.source.replace(';', ' when { resource.amount == "5" };'),
+    }
+    await assert.rejects(
+      createRowFilters({ declaration, decider, rows: { ...source, policies: [wrong] } }),
+      { code: 'SP_CEDAR_INVALID' },
+    )
+    const attributes = { ...source.attributes, nothing: { kind: 'bool', column: 'x' } } as const
+    await assert.rejects(
+      createRowFilters({ declaration, decider, rows: { ...source, attributes } }),
+      {
+        code: 'SP_NETWORK_NO_DATASET',
+      },
+    )
   })
 })

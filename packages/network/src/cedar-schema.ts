@@ -56,7 +56,8 @@ function timeType({ settings }: Network): string {
     : `type LocalTime = { ${clock} };\ntype Time = { epoch: Long, ${clock}, local: LocalTime };`
 }
 
-const BASE_CONTEXT =
+/** What every call's context has, as members of a Cedar record type. */
+export const BASE_CONTEXT =
   'time: Time, source?: ipaddr, session: Session, risk: Long, purpose: String, evidence: Evidence'
 
 function typeOf(type: InputType): string {

@@ -1,5 +1,5 @@
 export * from './types.ts'
-export { deriveSchema } from './cedar-schema.ts'
+export { BASE_CONTEXT, deriveSchema } from './cedar-schema.ts'
 export { deriveEntities, instanceEntity } from './entities.ts'
 export { networkJsonSchema } from './json-schema.ts'
 export { loadDeclaration } from './load.ts'

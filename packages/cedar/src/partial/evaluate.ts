@@ -52,7 +52,7 @@ export class PartialEvaluator {
       principal: p ?? none,
       action: a ?? none,
       resource: r ?? none,
-      context: recordFromJson(context.known),
+      context: context.known instanceof RecordValue ? context.known : recordFromJson(context.known),
       principalRecord: record(p),
       actionRecord: record(a),
       resourceRecord: record(r),

@@ -1,5 +1,6 @@
 import type { Expr } from '../ast.ts'
 import type { CedarType, RecordType } from '../schema-types.ts'
+import type { PreparedContext } from '../prepare.ts'
 import type { CedarJson, EntityUid } from '../types.ts'
 import type { Value } from '../value.ts'
 
@@ -21,7 +22,7 @@ export interface PartialRequest {
   readonly action: EntityUid
   readonly resource: EntityUid | UnknownEntity
   readonly context: {
-    readonly known: Readonly<Record<string, CedarJson>>
+    readonly known: Readonly<Record<string, CedarJson>> | PreparedContext
     /** Attributes that stand here and not in `known` are unknown. Without it, all of the context is known. */
     readonly unknown?: RecordType
   }

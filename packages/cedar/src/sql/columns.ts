@@ -1,4 +1,5 @@
 import type { CedarType } from '../schema-types.ts'
+import type { EntityUid } from '../types.ts'
 import type { Value } from '../value.ts'
 
 /**
@@ -39,8 +40,10 @@ export interface RowMap {
   /** Column with the entity's id, as text. A row without one is never returned. */
   readonly id: string
   readonly attributes: Readonly<Record<string, ColumnMap>>
-  /** As of an entity column. Without it a row has no ancestors. */
+  /** As of an entity column. */
   readonly ancestors?: Readonly<Record<string, string>>
+  /** What every row is in, in place of `ancestors`. With neither, a row has no ancestors. */
+  readonly in?: readonly EntityUid[]
   /** A jsonb column with an object of texts: the tags. Without it a row has none. */
   readonly tags?: string
 }

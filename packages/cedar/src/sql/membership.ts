@@ -80,7 +80,10 @@ function columnIn(translator: Translator, entity: Column, type: string, target: 
 
 function couldClimb(translator: Translator, entity: Column, type: string, to: string): boolean {
   const { hierarchy } = translator
-  if (hierarchy.isRow(type)) return ancestorsOf(translator, entity, type) !== undefined
+  if (hierarchy.isRow(type)) {
+    const { row } = translator
+    return ancestorsOf(translator, entity, type) !== undefined || row.map.in !== undefined
+  }
   for (const record of hierarchy.recordsOf(type)) if (record.ancestorIds.has(to)) return true
   return false
 }

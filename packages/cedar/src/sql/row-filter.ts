@@ -2,14 +2,16 @@ import type { EntityStore } from '../entities.ts'
 import { PartialEvaluator } from '../partial/evaluate.ts'
 import { residualOf } from '../partial/residual.ts'
 import type { ResidualPolicy } from '../partial/residual.ts'
+import type { UnknownEntity } from '../partial/types.ts'
 import type { PolicySet } from '../policy-set.ts'
+import type { PreparedContext } from '../prepare.ts'
 import type { CedarJson, EntityUid } from '../types.ts'
 import type { Row } from './translate.ts'
 import { Translator } from './translate.ts'
 import type { RowMap } from './columns.ts'
 import { Hierarchy } from './hierarchy.ts'
 import { qualified } from './read.ts'
-import { Parameters } from './text.ts'
+import { Parameters, unsupported } from './text.ts'
 
 export interface RowFilterRequest {
   readonly policies: PolicySet
@@ -17,7 +19,7 @@ export interface RowFilterRequest {
   readonly entities: EntityStore
   readonly principal: EntityUid
   readonly action: EntityUid
-  readonly context: Readonly<Record<string, CedarJson>>
+  readonly context: Readonly<Record<string, CedarJson>> | PreparedContext
   /** How a row is read as the resource. */
   readonly row: RowMap
   /** Number of the first parameter (default 1): those before it are the query's own. */
@@ -48,7 +50,7 @@ export function rowFilter(request: RowFilterRequest): RowFilter {
   const { policies, entities, principal, action, context, row: map } = request
   const hierarchy = new Hierarchy(entities, map)
   const evaluator = new PartialEvaluator(
-    { principal, action, resource: { unknown: true, type: map.type }, context: { known: context } },
+    { principal, action, resource: anyRow(map, entities), context: { known: context } },
     hierarchy,
   )
   const parameters = new Parameters()
@@ -91,6 +93,13 @@ export function rowFilter(request: RowFilterRequest): RowFilter {
     ...parameters.number(`(${parts.join(' AND ')})`, request.firstParameter ?? 1),
     policies: residuals.map(({ policy }) => policy.id),
   }
+}
+
+function anyRow({ type, ancestors, in: parents }: RowMap, store: EntityStore): UnknownEntity {
+  if (parents === undefined) return { unknown: true, type }
+  if (ancestors !== undefined) throw unsupported('both `in` and `ancestors` of a row')
+  const above = parents.flatMap((parent) => [parent, ...(store.get(parent)?.ancestors ?? [])])
+  return { unknown: true, type, ancestors: above }
 }
 
 const isSatisfied = ({ outcome }: ResidualPolicy): boolean => outcome === 'satisfied'
