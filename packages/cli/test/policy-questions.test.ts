@@ -154,7 +154,7 @@ test('unused counts what recorded decisions used, and trusts no log that was cha
   assert.match(text, /^ {2}flagger\.large-hold-with-approval$/m)
   assert.match(
     text,
-    /pattern-analyst → core-banking\.listTransactions {2}\(refused 1 times, last 2026-11-20T10:02:00Z\)/,
+    /pattern-analyst → core-banking\.listTransactions {2}\(refused 1 time, last 2026-11-20T10:02:00Z\)/,
   )
   const later = JSON.parse(
     unused('--since', '2026-11-20T10:02:30Z', '--json').stdout,

@@ -51,6 +51,8 @@ export function addUnused(policy: Command): void {
     })
 }
 
+const times = (count: number): string => `${count} time${count === 1 ? '' : 's'}`
+
 function text(report: UnusedReport): string {
   const { decisions, firstAt, lastAt, otherDeclaration, flows, policies } = report
   const span =
@@ -69,7 +71,7 @@ function text(report: UnusedReport): string {
     `flows never let through: ${idle.length} of ${flows.length} operations`,
     ...idle.map(
       ({ agent, operation, refused }) =>
-        `  ${agent} → ${operation}${refused.count === 0 ? '' : `  (refused ${refused.count} times${last(refused.lastAt)})`}`,
+        `  ${agent} → ${operation}${refused.count === 0 ? '' : `  (refused ${times(refused.count)}${last(refused.lastAt)})`}`,
     ),
     '',
     `permits that decided nothing: ${of('permit', false).length}`,
@@ -80,10 +82,10 @@ function text(report: UnusedReport): string {
     'used',
     ...busy.map(
       ({ agent, operation, allowed }) =>
-        `  ${agent} → ${operation}  ${allowed.count} times${last(allowed.lastAt)}`,
+        `  ${agent} → ${operation}  ${times(allowed.count)}${last(allowed.lastAt)}`,
     ),
     ...[...of('permit', true), ...of('forbid', true)].map(
-      ({ id, used }) => `  ${id}  ${used.count} times${last(used.lastAt)}`,
+      ({ id, used }) => `  ${id}  ${times(used.count)}${last(used.lastAt)}`,
     ),
   ].join('\n')
 }
