@@ -20,51 +20,60 @@ interface Longest {
   cpuGap: number
 }
 
+interface Loads {
+  readonly times: readonly number[]
+  readonly longest: Longest
+}
+
 /**
- * Decides without a pause while 1,000 policies are parsed, validated and compiled beside it and then take the place of those
- * decided by. Nothing is left out of the longest times; what the machine itself adds is told by a stretch without a load.
+ * Decides without a pause while 1,000 policies are parsed and compiled beside it and then take the place of those decided
+ * by; then the same with a schema, against which they are type-checked first. Nothing is left out of the longest times; what the
+ * machine itself adds is told by a stretch without a load.
  */
 export async function loading(): Promise<Row[]> {
-  const live = await loadPolicySet({ policies: policies(100, 'live'), schema: SCHEMA })
+  const live = await loadPolicySet({ policies: policies(100, 'live') })
   const idle = await stretch(live, () => new Promise((done) => setTimeout(done, IDLE_MS)))
+  const plain = await loads(live, {})
+  const typed = await loads(live, { schema: SCHEMA })
+  return [
+    bounded('1,000 policies loaded cold beside decisions', median(plain.times), 'ms', '<=', 1000),
+    ...rows(plain.longest),
+    stated('the same load with a schema', median(typed.times), 'ms'),
+    ...rows(typed.longest),
+    stated('longest time with nothing loaded, what the machine adds', idle.gap, 'ms'),
+  ]
+}
+
+function rows({ decisions, decision, gap, cpuGap }: Longest): Row[] {
+  return [
+    stated('decisions in the meantime, five runs', decisions, 'decisions'),
+    bounded('slowest decision in the meantime', decision, 'ms', '<=', 5),
+    bounded('longest time from decision to decision, the swap included', gap, 'ms', '<=', 5),
+    // Where the machine is shared, the kernel may count it in ticks of 4 ms.
+    bounded('the same, processor time', cpuGap, 'ms', '<=', 5),
+  ]
+}
+
+async function loads(live: PolicySet, extra: { readonly schema?: string }): Promise<Loads> {
   const times: number[] = []
-  const all: Longest[] = []
+  const longest: Longest = { decisions: 0, decision: 0, gap: 0, cpuGap: 0 }
   for (let run = 0; run < RUNS; run++) {
     // Cold: the parser's thread has to start, too.
     await closeCedar()
     const fresh = policies(LOADED, `run${run}`)
     const started = performance.now()
-    all.push(
-      await stretch(live, async (swap) => {
-        const next = await loadPolicySet({ policies: fresh, schema: SCHEMA })
-        times.push(performance.now() - started)
-        swap(next)
-        await new Promise((done) => setTimeout(done, AFTER_MS))
-      }),
-    )
+    const of = await stretch(live, async (swap) => {
+      const next = await loadPolicySet({ policies: fresh, ...extra })
+      times.push(performance.now() - started)
+      swap(next)
+      await new Promise((done) => setTimeout(done, AFTER_MS))
+    })
+    longest.decisions += of.decisions
+    for (const what of ['decision', 'gap', 'cpuGap'] as const) {
+      longest[what] = Math.max(longest[what], of[what])
+    }
   }
-  const longest = (what: keyof Longest): number => Math.max(...all.map((each) => each[what]))
-  const decisions = all.reduce((sum, each) => sum + each.decisions, 0)
-  return [
-    bounded(
-      '1,000 policies with a schema loaded cold beside decisions',
-      median(times),
-      'ms',
-      '<=',
-      1000,
-    ),
-    stated('decisions in the meantime, five runs', decisions, 'decisions'),
-    bounded('slowest decision in the meantime', longest('decision'), 'ms', '<=', 5),
-    bounded(
-      'longest time from decision to decision, the swap of the sets included',
-      longest('gap'),
-      'ms',
-      '<=',
-      5,
-    ),
-    bounded('the same, processor time', longest('cpuGap'), 'ms', '<=', 5),
-    stated('the same with nothing loaded, what the machine adds', idle.gap, 'ms'),
-  ]
+  return { times, longest }
 }
 
 const SCHEMA = `entity Team, Zone;
