@@ -1,13 +1,14 @@
 import type { Env } from './operators.ts'
-import { holds } from './policy.ts'
+import { holds, NO_ERRORS } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
-import type { Slice } from './slice-memo.ts'
+import { Slice } from './slice-memo.ts'
 import type { CedarDecision } from './types.ts'
 import { EvaluationError } from './value.ts'
 
 /** What the policies of a slice come to: Cedar's rule, no more. */
-export function answer({ only, policies }: Slice, env: Env): CedarDecision {
-  return only === undefined ? ofSeveral(policies ?? [], env) : ofOne(only, env)
+export function answer(slice: Slice, env: Env): CedarDecision {
+  const { held, policies } = slice
+  return held === undefined ? ofSeveral(policies ?? [], env) : ofOne(slice, held, env)
 }
 
 // Reused between decisions, which are synchronous and do not nest.
@@ -36,13 +37,13 @@ function ofSeveral(slice: readonly CompiledPolicy[], env: Env): CedarDecision {
   }
 }
 
-function ofOne(policy: CompiledPolicy, env: Env): CedarDecision {
+function ofOne(slice: Slice, held: CedarDecision, env: Env): CedarDecision {
   try {
-    if (!holds(policy, env)) return { decision: 'deny', reasons: NO_REASONS, errors: NO_ERRORS }
-    const decision = policy.effect === 'permit' ? 'allow' : 'deny'
-    return { decision, reasons: policy.alone, errors: NO_ERRORS }
+    return holds(slice, env) ? held : NOT_PERMITTED
   } catch (error) {
-    return { decision: 'deny', reasons: NO_REASONS, errors: inOrder([failure(policy, error)]) }
+    const { only } = slice
+    if (only === undefined) throw error
+    return { decision: 'deny', reasons: NO_REASONS, errors: inOrder([failure(only, error)]) }
   }
 }
 
@@ -57,14 +58,18 @@ function failure(policy: CompiledPolicy, error: unknown): Failure {
   return { policy, message: error.message }
 }
 
-const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
 const NO_REASONS: CedarDecision['reasons'] = Object.freeze([])
+const NOT_PERMITTED: CedarDecision = Object.freeze({
+  decision: 'deny',
+  reasons: NO_REASONS,
+  errors: NO_ERRORS,
+})
 
 /** The ids of the first `count` policies. */
 function idsInOrder(policies: readonly CompiledPolicy[], count: number): readonly string[] {
   const [only] = policies
   if (count === 0 || only === undefined) return NO_REASONS
-  if (count === 1) return only.alone
+  if (count === 1) return only.held.reasons
   const found = policies.slice(0, count)
   if (!isSorted(found)) found.sort(byOrder)
   return found.map(({ id }) => id)
@@ -73,7 +78,7 @@ function idsInOrder(policies: readonly CompiledPolicy[], count: number): readonl
 /** A slice that is used again is put in order once, which spares each decision to sort its reasons. */
 export function sorted(slice: Slice): Slice {
   if (slice.policies === undefined || isSorted(slice.policies)) return slice
-  return { only: undefined, policies: slice.policies.toSorted(byOrder) }
+  return new Slice(slice.policies.toSorted(byOrder))
 }
 
 function isSorted(policies: readonly CompiledPolicy[]): boolean {

@@ -2,7 +2,7 @@ import { Anchors } from './anchors.ts'
 import type { EntityRecord } from './entities.ts'
 import type { Env } from './operators.ts'
 import type { CompiledPolicy, Scope } from './policy.ts'
-import type { Slice } from './slice-memo.ts'
+import { Slice } from './slice-memo.ts'
 import type { EntityUid } from './types.ts'
 import type { EntityRef } from './value.ts'
 
@@ -53,27 +53,25 @@ class Level<T> {
   }
 }
 
-/** Where policies are filed; a slice itself where it is the only one of a request. */
-class Leaf implements Slice {
-  only: CompiledPolicy | undefined = undefined
-  policies: CompiledPolicy[] | undefined = undefined
+const NOTHING: Slice = Object.freeze(new Slice([]))
+
+/** Where policies are filed. */
+class Leaf {
+  readonly policies: CompiledPolicy[] = []
+  /** What a request gets that meets no other leaf. */
+  slice: Slice = NOTHING
   /** Whether the place alone says that the policies apply, and no other place holds any of them. */
   exact = true
 
   add(policy: CompiledPolicy): void {
     this.exact &&= isExact(policy)
-    if (this.policies !== undefined) this.policies.push(policy)
-    else if (this.only === undefined) this.only = policy
-    else {
-      this.policies = [this.only, policy]
-      this.only = undefined
-    }
+    this.policies.push(policy)
+    // From two on, the slice shares the list that grows.
+    if (this.policies.length <= 2) this.slice = new Slice(this.policies)
   }
 }
 type ResourceLevel = Level<Leaf>
 type PrincipalLevel = Level<ResourceLevel>
-
-const NOTHING: Slice = Object.freeze({ only: undefined, policies: undefined })
 
 /** Policies by action, then principal, then resource. */
 export class PolicyIndex {
@@ -124,7 +122,7 @@ export class PolicyIndex {
     const [only] = leaves
     if (only === undefined) return NOTHING
     // The commonest case shares the index's own list, which does not change once the index is made.
-    return leaves.length === 1 && only.exact ? only : this.#distinct(leaves, env)
+    return leaves.length === 1 && only.exact ? only.slice : this.#distinct(leaves, env)
   }
 
   #distinct(leaves: readonly Leaf[], env: Env): Slice {
@@ -134,10 +132,9 @@ export class PolicyIndex {
     }
     const found: CompiledPolicy[] = []
     for (const leaf of leaves) {
-      if (leaf.only !== undefined) this.#meet(leaf.only, leaf.exact, env, found)
-      for (const policy of leaf.policies ?? []) this.#meet(policy, leaf.exact, env, found)
+      for (const policy of leaf.policies) this.#meet(policy, leaf.exact, env, found)
     }
-    return { only: undefined, policies: found }
+    return new Slice(found)
   }
 
   #meet(policy: CompiledPolicy, exact: boolean, env: Env, found: CompiledPolicy[]): void {

@@ -6,6 +6,7 @@ import { recordOf } from './operators.ts'
 import type { Env } from './operators.ts'
 import type { ConditionEst, ExprEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
 import type { Pool } from './pool.ts'
+import type { CedarDecision } from './types.ts'
 import type { EntityRef } from './value.ts'
 
 /** One side of a policy's scope. */
@@ -25,8 +26,8 @@ export interface CompiledPolicy {
   readonly third: BoolCode | undefined
   readonly rest: BoolCode | undefined
   readonly effect: 'permit' | 'forbid'
-  /** Its id as the only reason of a decision. */
-  readonly alone: readonly string[]
+  /** The decision where it holds and no other policy does. */
+  readonly held: CedarDecision
   /** Its place in the set: answers list policies in this order. */
   readonly order: number
   readonly id: string
@@ -53,7 +54,7 @@ export function compilePolicy(
     third,
     rest: rest.length === 0 ? undefined : allOf(rest),
     effect: est.effect,
-    alone: Object.freeze([id]),
+    held: heldAlone(id, est.effect),
     order,
     id,
     principal: scopeOf(est.principal, pool),
@@ -65,8 +66,21 @@ export function compilePolicy(
   }
 }
 
+function heldAlone(id: string, effect: CompiledPolicy['effect']): CedarDecision {
+  return Object.freeze({
+    decision: effect === 'permit' ? 'allow' : 'deny',
+    reasons: Object.freeze([id]),
+    errors: NO_ERRORS,
+  })
+}
+
+export const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
+
 /** Whether all conditions of a policy hold. @throws EvaluationError */
-export function holds(policy: CompiledPolicy, env: Env): boolean {
+export function holds(
+  policy: Pick<CompiledPolicy, 'first' | 'second' | 'third' | 'rest'>,
+  env: Env,
+): boolean {
   const { first, second, third, rest } = policy
   if (first !== undefined && !first(env)) return false
   if (second !== undefined && !second(env)) return false

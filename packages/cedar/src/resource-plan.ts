@@ -10,7 +10,7 @@ import { admits, asWhen } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { PolicyIndex } from './policy-index.ts'
 import type { PreparedContext } from './prepare.ts'
-import type { Slice } from './slice-memo.ts'
+import { Slice } from './slice-memo.ts'
 import type { CedarDecision, EntityUid } from './types.ts'
 import { EntityRef, EvaluationError, RecordValue } from './value.ts'
 
@@ -92,7 +92,7 @@ export class ResourcePlan {
   }
 }
 
-const NO_POLICIES: Slice = Object.freeze({ only: undefined, policies: [] })
+const NO_POLICIES = new Slice([])
 
 interface Clauses {
   readonly policy: CompiledPolicy
@@ -206,9 +206,7 @@ function indexed(left: readonly CompiledPolicy[]): {
   // The index counts policies by their order.
   const policies = left.map((policy, order) => ({ ...policy, order }))
   const everyone = policies.every(({ principal }) => principal.kind === 'all')
-  const [only] = policies
-  const slice =
-    policies.length === 1 ? { only, policies: undefined } : { only: undefined, policies }
+  const slice = new Slice(policies)
   const index = new PolicyIndex(policies.length)
   for (const policy of policies) index.add(policy)
   return { slice: everyone ? slice : undefined, index }

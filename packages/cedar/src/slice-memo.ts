@@ -1,10 +1,31 @@
+import type { BoolCode } from './code.ts'
 import type { CompiledPolicy } from './policy.ts'
+import type { CedarDecision } from './types.ts'
 
 /** The policies whose scope admits a request: which of them hold is not known here. */
-export interface Slice {
-  /** Its one policy, which then stands in no list: a list costs two more reads of cold memory. */
+export class Slice {
+  // Where there is one policy, what a decision reads of it is here too: each object on the way to it is a read of cold memory.
+  readonly first: BoolCode | undefined
+  readonly second: BoolCode | undefined
+  readonly third: BoolCode | undefined
+  readonly rest: BoolCode | undefined
+  /** The answer where `only` holds. */
+  readonly held: CedarDecision | undefined
+  /** Its one policy, which then stands in no list. */
   readonly only: CompiledPolicy | undefined
   readonly policies: readonly CompiledPolicy[] | undefined
+
+  constructor(policies: readonly CompiledPolicy[]) {
+    const [only] = policies
+    const one = policies.length === 1 ? only : undefined
+    this.first = one?.first
+    this.second = one?.second
+    this.third = one?.third
+    this.rest = one?.rest
+    this.held = one?.held
+    this.only = one
+    this.policies = one === undefined ? policies : undefined
+  }
 }
 
 /** Places that one hash leads to. */

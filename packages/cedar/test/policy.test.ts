@@ -153,12 +153,14 @@ describe('a compiled policy', () => {
     const conditions = [{ kind: 'when' as const, body: { Value: true } }]
     const policy = compile({ effect: 'forbid', conditions, annotations: { a: 'x', b: null } }, 7)
     assert.deepEqual(
-      [policy.id, policy.order, policy.effect, policy.alone, policy.annotations],
-      ['p7', 7, 'forbid', ['p7'], { a: 'x', b: '' }],
+      [policy.id, policy.order, policy.effect, policy.held, policy.annotations],
+      ['p7', 7, 'forbid', { decision: 'deny', reasons: ['p7'], errors: [] }, { a: 'x', b: '' }],
     )
     assert.equal(policy.conditions, conditions)
     assert.deepEqual(compile({}).annotations, {})
-    for (const shared of [policy.alone, policy.annotations, compile({}).annotations]) {
+    const { held, annotations } = policy
+    assert.equal(compile({}).held.decision, 'allow')
+    for (const shared of [held, held.reasons, held.errors, annotations, compile({}).annotations]) {
       assert.ok(Object.isFrozen(shared))
     }
   })
@@ -273,7 +275,7 @@ describe('the index of policies', () => {
     assert.equal(both.candidates(env), both.candidates(env))
     assert.equal(both.candidates(env).policies?.length, 3)
     const nobody = index.candidates(asked(uid('U', 'b'), uid('A', 'a'), uid('U', 'a')))
-    assert.deepEqual(nobody, { only: undefined, policies: undefined })
+    assert.deepEqual([nobody.only, nobody.held, nobody.policies], [undefined, undefined, []])
     assert.ok(Object.isFrozen(nobody))
   })
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { SliceMemo } from '../src/slice-memo.ts'
+import { Slice, SliceMemo } from '../src/slice-memo.ts'
 
-const slice = (): { only: undefined; policies: [] } => ({ only: undefined, policies: [] })
+const slice = (): Slice => new Slice([])
 
 describe('the memo of slices', () => {
   it('gives back what was put under the same three numbers, and only that', () => {
@@ -78,9 +78,9 @@ describe('the memo of slices', () => {
     assert.equal(off.get(1, 1, 1), undefined)
     const memo = new SliceMemo(64)
     // The memo looks at nothing but the length.
-    memo.put(1, 1, 1, { only: undefined, policies: Array.from<never>({ length: 257 }) })
+    memo.put(1, 1, 1, new Slice(Array.from<never>({ length: 257 })))
     assert.equal(memo.get(1, 1, 1), undefined)
-    const long = { only: undefined, policies: Array.from<never>({ length: 256 }) }
+    const long = new Slice(Array.from<never>({ length: 256 }))
     memo.put(1, 1, 1, long)
     assert.equal(memo.get(1, 1, 1), long)
   })
