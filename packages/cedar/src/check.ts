@@ -67,7 +67,10 @@ async function validate(input: PolicyInput, schema: string): Promise<Diagnostic[
     templates: templates.map(({ id, source }) => [id, source] as const),
     links: links.map(toWorkerLink),
   })
-  if (answer.type === 'failure') return answer.errors.map((error) => toDiagnostic(error, 'error'))
+  if (answer.type === 'failure') {
+    // Policies were parsed before: what is left to be wrong is the schema.
+    return answer.errors.map((error) => toDiagnostic(error, 'error', { source: schema }))
+  }
   return [
     ...answer.validationErrors.map(({ policyId, error }) =>
       toDiagnostic(error, 'error', byId.get(policyId)),
@@ -94,7 +97,7 @@ function toWorkerLink({ id, templateId, principal, resource }: TemplateLink): Wo
 function toDiagnostic(
   error: DetailedError,
   severity: Diagnostic['severity'],
-  policy?: { readonly id: string; readonly source: string },
+  of?: { readonly id?: string; readonly source: string },
 ): Diagnostic {
   const [place] = error.sourceLocations ?? []
   const label = place?.label ? ` (${place.label})` : ''
@@ -102,9 +105,9 @@ function toDiagnostic(
     severity,
     message: `${error.message}${label}`,
     ...(error.help === null ? {} : { help: error.help }),
-    ...(policy ? { policyId: policy.id } : {}),
-    ...(policy && place
-      ? { start: toUtf16(policy.source, place.start), end: toUtf16(policy.source, place.end) }
+    ...(of?.id === undefined ? {} : { policyId: of.id }),
+    ...(of && place
+      ? { start: toUtf16(of.source, place.start), end: toUtf16(of.source, place.end) }
       : {}),
   }
 }

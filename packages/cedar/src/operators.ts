@@ -1,6 +1,7 @@
 import type { EntityRecord, EntityStore } from './entities.ts'
 import { isLong } from './long.ts'
 import type { Long } from './long.ts'
+import { indexOf } from './search.ts'
 import { EntityRef, EvaluationError, RecordValue, SetValue, typeError } from './value.ts'
 import type { Value } from './value.ts'
 
@@ -110,7 +111,7 @@ export function matches(text: string, parts: readonly string[]): boolean {
   const end = text.length - last.length
   let at = first.length
   for (const part of rest) {
-    const found = text.indexOf(part, at)
+    const found = indexOf(text, part, at)
     if (found < 0 || found + part.length > end) return false
     at = found + part.length
   }

@@ -93,7 +93,7 @@ export interface Diagnostic {
   readonly policyId?: string
   readonly message: string
   readonly help?: string
-  /** Offsets into that policy's source, in UTF-16 code units. */
+  /** Offsets into that policy's source, or where no policy is named into the schema, in UTF-16 code units. */
   readonly start?: number
   readonly end?: number
 }
