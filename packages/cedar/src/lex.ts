@@ -12,6 +12,8 @@ export const POLICY_LIMITS = {
   depth: 40,
   /** Operators, member accesses and `if`s of one policy: each may be one level of the parse tree. */
   operators: 500,
+  /** Escapes in texts that are none: the parser takes quadratic time to complain of them. */
+  badEscapes: 16,
 } as const
 
 export interface Token {
@@ -74,9 +76,16 @@ export function boundPolicy(id: string, text: string): Token[] {
 function boundDepth(id: string, text: string, tokens: readonly Token[]): void {
   let depth = 0
   let operators = 0
+  let badEscapes = 0
+  let last = ''
   for (const token of tokens) {
     const word = text.slice(token.start, token.end)
     if (token.kind === 'string' || token.kind === 'word') refuseProto(id, word)
+    if (token.kind === 'string') badEscapes += countBadEscapes(word, last === 'like')
+    last = word
+    if (badEscapes > POLICY_LIMITS.badEscapes) {
+      throw limit(id, `has more than ${POLICY_LIMITS.badEscapes} escapes that are none`)
+    }
     if (token.kind === 'string' || token.kind === 'number') continue
     if (OPENING.has(word)) depth++
     else if (CLOSING.has(word)) depth--
@@ -86,6 +95,29 @@ function boundDepth(id: string, text: string, tokens: readonly Token[]): void {
       throw limit(id, `has more than ${POLICY_LIMITS.operators} operators`)
     }
   }
+}
+
+/** What starts an escape, or is a carriage return, which a text may hold in the form of an escape only. */
+const ESCAPE =
+  /\r|\\(?:(?<plain>[nrt0\\'"\n]|x[0-7][0-9a-fA-F])|(?<star>\*)|u\{(?<code>[0-9a-fA-F][0-9a-fA-F_]*)\})?/g
+
+/** @param pattern whether the text is one of `like`, which alone may escape a star */
+function countBadEscapes(word: string, pattern: boolean): number {
+  let bad = 0
+  for (const { groups } of word.matchAll(ESCAPE)) {
+    const code = groups?.['code']
+    const good =
+      groups?.['plain'] !== undefined ||
+      (groups?.['star'] !== undefined && pattern) ||
+      (code !== undefined && isScalar(code.replaceAll('_', '')))
+    if (!good) bad++
+  }
+  return bad
+}
+
+function isScalar(digits: string): boolean {
+  const code = Number.parseInt(digits, 16)
+  return digits.length <= 6 && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff)
 }
 
 /** The parser hands records over as JavaScript objects, in which this one key would vanish. */

@@ -63,6 +63,26 @@ describe('texts that look alike', () => {
   })
 })
 
+describe('escapes that are none', () => {
+  it('are refused before the parser, which takes quadratic time for them', async () => {
+    const none = ['\\u{', '\\q', '\\xff', '\\u{1234567}', '\\u{d800}', '\\u{ffffff}', '\\*', '\r']
+    for (const escape of none) {
+      const few = { id: 'p', source: when(`context.s == "${escape.repeat(16)}"`) }
+      const many = { id: 'p', source: when(`context.s == "${escape.repeat(5000)}"`) }
+      const note = { id: 'p', source: `@a("${escape.repeat(5000)}") ${when('true')}` }
+      // A few are the parser's to point at.
+      assert.equal((await checkPolicies({ policies: [few] })).ok, false)
+      await assert.rejects(checkPolicies({ policies: [many] }), { code: 'SP_CEDAR_LIMIT' })
+      await assert.rejects(loadPolicySet({ policies: [note] }), { code: 'SP_CEDAR_LIMIT' })
+    }
+    const valid = String.raw`\n\r\t\0\\\'\"\x41\u{e9}`.repeat(1000)
+    const stars = String.raw`\*`.repeat(1000)
+    const set = await load(`context.s == "${valid}" && "${'*'.repeat(1000)}" like "${stars}"`)
+    const text = '\n\r\t\0\\\'"A\u00e9'.repeat(1000)
+    assert.equal(set.decide(ask({ s: text }), NOBODY).decision, 'allow')
+  })
+})
+
 describe('requests and entities that are no plain data', () => {
   const throwing = {
     get x(): never {
