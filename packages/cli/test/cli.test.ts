@@ -113,3 +113,25 @@ test('usage errors exit 2; a control plane that does not run exits 3', (t) => {
   assert.equal(failure.error.code, 'SP_CONFIG_NOT_RUNNING')
   assert.equal(sallyport(['--version']).status, 0)
 })
+
+test('help and explain load none of the planes: a command loads what it runs, when it runs', (t) => {
+  const dir = folder(t)
+  const hook = `
+    import { registerHooks } from 'node:module'
+    const urls = []
+    registerHooks({ load: (url, context, next) => (urls.push(url), next(url, context)) })
+    process.on('exit', () => process.stderr.write(urls.map((url) => '\\nloaded ' + url).join('')))`
+  const loaded = (...args: readonly string[]): string[] => {
+    const preload = `data:text/javascript,${encodeURIComponent(hook)}`
+    const { stderr } = spawnSync(process.execPath, ['--import', preload, BIN, ...args], {
+      cwd: dir,
+      encoding: 'utf8',
+    })
+    const files = [...stderr.matchAll(/^loaded file:\S*\/packages\/(\w+)\/src\//gm)]
+    return [...new Set(files.map(([, name = '']) => name))].toSorted()
+  }
+  for (const args of [['--help'], ['policy', 'explain', 'dec_1'], ['agent', 'list']]) {
+    assert.deepEqual(loaded(...args), ['base', 'cli'], args.join(' '))
+  }
+  assert.ok(loaded('check', MERIDIAN).includes('decide'))
+})

@@ -4,14 +4,6 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
-import {
-  inclusionProof,
-  leafHash,
-  parseCheckpoint,
-  verifyInclusion,
-  verifyLog,
-} from '@sallyport/tlog'
-import { decodeRecord } from '@sallyport/wire'
 import type { AuditRecord } from '@sallyport/wire'
 import { adminClient } from '../admin.ts'
 import { EXIT } from '../exit.ts'
@@ -106,6 +98,7 @@ export function addAudit(program: Command): void {
       const out = createOutput(options.json === true)
       const shard = findShard(options)
       const held = await heldCheckpoint(options, shard)
+      const { verifyLog } = await import('@sallyport/tlog')
       const result = await verifyLog({
         dir: shard.dir,
         origin: shard.origin,
@@ -220,6 +213,8 @@ interface Proof {
 
 /** Proves one record offline, from the files, and checks the proof as its reader would before handing it out. */
 async function prove(shard: Shard, text: string): Promise<Proof> {
+  const { inclusionProof, leafHash, parseCheckpoint, verifyInclusion, verifyLog } =
+    await import('@sallyport/tlog')
   const publicKey = createPublicKey(readFileSync(shard.keyFile))
   const notes = readFileSync(join(shard.dir, 'checkpoints'), 'utf8').split(
     /(?<==\n)(?=[^\n]+\n\d+\n)/,
@@ -266,6 +261,8 @@ async function readRecords(
   shard: Shard,
   from: number,
 ): Promise<{ index: number; record: AuditRecord }[]> {
+  const { verifyLog } = await import('@sallyport/tlog')
+  const { decodeRecord } = await import('@sallyport/wire')
   const records: { index: number; record: AuditRecord }[] = []
   const result = await verifyLog({
     dir: shard.dir,

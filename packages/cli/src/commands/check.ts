@@ -1,7 +1,4 @@
 import type { Command } from 'commander'
-import { createDecider } from '@sallyport/decide'
-import { loadDeclaration } from '@sallyport/network'
-import { verifySegments } from '@sallyport/segments'
 import { createOutput, table } from '../output.ts'
 import { jsonOption } from '../options.ts'
 
@@ -14,6 +11,9 @@ export function addCheck(program: Command): void {
     .addOption(jsonOption())
     .action(async (file: string, options: { json?: boolean }) => {
       const out = createOutput(options.json === true)
+      const { createDecider } = await import('@sallyport/decide')
+      const { loadDeclaration } = await import('@sallyport/network')
+      const { verifySegments } = await import('@sallyport/segments')
       const declaration = await loadDeclaration({ networkFile: file })
       // Loading it as a gateway does proves that the policies parse and type-check against the derived schema.
       const decider = await createDecider({ declaration })

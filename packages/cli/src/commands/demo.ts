@@ -2,7 +2,6 @@ import { resolve } from 'node:path'
 import { styleText } from 'node:util'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
-import { runHeadless, startDemo } from '../demo/run.ts'
 import type { DemoOptions } from '../demo/options.ts'
 import { createOutput } from '../output.ts'
 import { jsonOption, parseDuration } from '../options.ts'
@@ -41,6 +40,7 @@ export function addDemo(program: Command): void {
       const options = demoOptions(flags, (text) => {
         if (flags.verbose === true) out.note(text)
       })
+      const { runHeadless, startDemo } = await import('../demo/run.ts')
       if (options.headless) {
         const result = await runHeadless(options)
         out.data(result, (value) => JSON.stringify(value, null, 2))

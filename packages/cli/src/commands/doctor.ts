@@ -4,7 +4,6 @@ import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { errorCode, renderError } from '@sallyport/base'
-import { inspectCertificate } from '@sallyport/control'
 import { adminClient } from '../admin.ts'
 import { consoleDir, fixedOrigin } from '../console.ts'
 import type { ConsoleFlags } from '../console.ts'
@@ -116,6 +115,7 @@ async function certificateFiles(data: string, flags: ConsoleFlags): Promise<Find
     return [{ check, state: 'bad', text }]
   }
   try {
+    const { inspectCertificate } = await import('@sallyport/control')
     const facts = await inspectCertificate({ certFile, keyFile }, origin.hostname, Date.now())
     return [certificate(check, facts)]
   } catch (error) {

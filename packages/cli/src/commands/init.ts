@@ -2,8 +2,6 @@ import { cpSync, existsSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
-import { consoleOrigin, initTrust } from '@sallyport/control'
-import { loadDeclaration } from '@sallyport/network'
 import { createOutput } from '../output.ts'
 import { dataOption, jsonOption } from '../options.ts'
 import type { CommonOptions } from '../options.ts'
@@ -32,7 +30,9 @@ export function addInit(program: Command): void {
         },
       ) => {
         const out = createOutput(options.json === true)
-        const relyingParty = whereConsole(options)
+        const { consoleOrigin, initTrust } = await import('@sallyport/control')
+        const { loadDeclaration } = await import('@sallyport/network')
+        const relyingParty = consoleOrigin(whereConsole(options))
         const networkFile = resolve(options.network)
         if (!existsSync(networkFile)) {
           const starter = new URL('../../templates/starter/', import.meta.url).pathname
@@ -66,12 +66,15 @@ export function addInit(program: Command): void {
     )
 }
 
-/** @throws SallyportError `SP_USAGE_OPTION`, `SP_CONFIG_CONSOLE_ORIGIN` */
-function whereConsole(options: { readonly consolePort?: string; readonly consoleOrigin?: string }) {
+/** @throws SallyportError `SP_USAGE_OPTION` */
+function whereConsole(options: {
+  readonly consolePort?: string
+  readonly consoleOrigin?: string
+}): string {
   if (options.consoleOrigin === undefined) {
-    return consoleOrigin(`http://localhost:${options.consolePort ?? '7400'}`)
+    return `http://localhost:${options.consolePort ?? '7400'}`
   }
-  if (options.consolePort === undefined) return consoleOrigin(options.consoleOrigin)
+  if (options.consolePort === undefined) return options.consoleOrigin
   throw new SallyportError(
     'SP_USAGE_OPTION',
     'both --console-port and --console-origin are given',

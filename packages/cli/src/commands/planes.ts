@@ -2,9 +2,6 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { parseJson, SallyportError, systemClock } from '@sallyport/base'
-import { planSite, startControl } from '@sallyport/control'
-import { startGateway } from '@sallyport/gateway'
-import { loadDeclaration } from '@sallyport/network'
 import { adminClient } from '../admin.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
@@ -30,6 +27,8 @@ export function addPlanes(program: Command): void {
     .option('--plane <address>', 'where gateways and agents reach it', '127.0.0.1:7401')
     .addOption(dataOption())
     .action(async (options: CommonOptions & ConsoleFlags & { network: string; plane: string }) => {
+      const { loadDeclaration } = await import('@sallyport/network')
+      const { startControl } = await import('@sallyport/control')
       const declaration = await loadDeclaration({ networkFile: options.network })
       const staticDir = consoleDir()
       const control = await startControl({
@@ -76,6 +75,7 @@ export function addPlanes(program: Command): void {
         },
       ) => {
         const data = dataDir(options)
+        const { startGateway } = await import('@sallyport/gateway')
         const gateway = await startGateway({
           id: options.id,
           dataDir: join(data, 'gateway', options.id),
@@ -248,11 +248,13 @@ async function checkConsole(options: CommonOptions & ConsoleFlags): Promise<void
   if (origin === undefined) return
   const site = consoleSite(data, options)
   const nobody = (): void => undefined
+  const { planSite } = await import('@sallyport/control')
   await planSite({ ...site, origin, clock: systemClock, onError: nobody })
 }
 
 /** `up` is one machine: a service that no `--upstream` places is on loopback, at its declared port. */
 async function onThisMachine(networkFile: string, given: readonly string[]): Promise<string[]> {
+  const { loadDeclaration } = await import('@sallyport/network')
   const { network } = await loadDeclaration({ networkFile })
   const local = network.systems.flatMap(({ name, upstream }) =>
     upstream.kind === 'service' && !given.some((text) => text.startsWith(`${name}=`))

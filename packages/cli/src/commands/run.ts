@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { launchAgent } from '@sallyport/agent'
 import { adminClient } from '../admin.ts'
 import type { AdminClient } from '../admin.ts'
 import { followEvents } from '../events.ts'
@@ -47,6 +46,7 @@ export function addRun(program: Command): void {
         const before = new Set(await instancesOf(admin, options.as))
         const [program_ = '', ...args] = command
         const exited = Promise.withResolvers<number>()
+        const { launchAgent } = await import('@sallyport/agent')
         const launched = await launchAgent({
           name: options.as,
           command: program_,

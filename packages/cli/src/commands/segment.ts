@@ -1,8 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { parseJson, SallyportError } from '@sallyport/base'
-import { loadDeclaration } from '@sallyport/network'
-import { emitNetworkPolicy, emitNftables, verifySegments } from '@sallyport/segments'
 import type { Addresses } from '@sallyport/segments'
 import { EXIT } from '../exit.ts'
 import { createOutput } from '../output.ts'
@@ -22,6 +20,8 @@ export function addSegment(program: Command): void {
       'for nftables: JSON, node (`agent/NAME`, `gateway` …) → {address, interface?}',
     )
     .action(async (target: string, options: { network: string; addresses?: string }) => {
+      const { loadDeclaration } = await import('@sallyport/network')
+      const { emitNetworkPolicy, emitNftables } = await import('@sallyport/segments')
       const { network } = await loadDeclaration({ networkFile: options.network })
       switch (target) {
         case 'kubernetes':
@@ -48,6 +48,8 @@ export function addSegment(program: Command): void {
     .addOption(jsonOption())
     .action(async (options: { network: string; json?: boolean }) => {
       const out = createOutput(options.json === true)
+      const { loadDeclaration } = await import('@sallyport/network')
+      const { verifySegments } = await import('@sallyport/segments')
       const { network } = await loadDeclaration({ networkFile: options.network })
       const results = verifySegments(network)
       out.data(results, (rows) =>

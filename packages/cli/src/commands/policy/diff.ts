@@ -1,8 +1,5 @@
 import type { Command } from 'commander'
-import { declarationDiff } from '@sallyport/control'
-import { loadDeclaration } from '@sallyport/network'
-import type { Declaration } from '@sallyport/network'
-import { diff } from '@sallyport/policy'
+import type { declarationDiff } from '@sallyport/control'
 import type { CallFinding, Counterexample, Decided, DiffReport } from '@sallyport/policy'
 import { EXIT } from '../../exit.ts'
 import { createOutput, utc } from '../../output.ts'
@@ -33,6 +30,9 @@ export function addDiff(policy: Command): void {
     .action(async (old: string, next: string, flags: Flags) => {
       const out = createOutput(flags.json === true)
       const boundMs = parseDuration(flags.bound)
+      const { declarationDiff } = await import('@sallyport/control')
+      const { loadDeclaration } = await import('@sallyport/network')
+      const { diff } = await import('@sallyport/policy')
       const before = await loadDeclaration({ networkFile: networkFileOf(old) })
       const after = await loadDeclaration({ networkFile: networkFileOf(next) })
       const startedAt = performance.now()
@@ -41,17 +41,18 @@ export function addDiff(policy: Command): void {
       out.note(
         `${report.questions} questions, ${report.bySolver} of them put to the solver and proven, in ${seconds} s`,
       )
-      const whole: Report = { ...report, structure: structureOf(before, after) }
+      const whole: Report = {
+        ...report,
+        structure: machineRead(declarationDiff(before.network, after.network)),
+      }
       out.data(whole, text)
       process.exitCode = exitOf(whole, flags.wideningOnly === true)
     })
 }
 
 /** What changed in `network.yaml`, without what no machine reads. */
-function structureOf(before: Declaration, after: Declaration): Structure {
-  return declarationDiff(before.network, after.network).filter(
-    ({ path }) => !/\.(?:description|displayName)$/.test(path),
-  )
+function machineRead(structure: Structure): Structure {
+  return structure.filter(({ path }) => !/\.(?:description|displayName)$/.test(path))
 }
 
 function exitOf(report: Report, wideningOnly: boolean): number {

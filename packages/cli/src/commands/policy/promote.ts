@@ -2,7 +2,6 @@ import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
-import { loadDeclaration } from '@sallyport/network'
 import { adminClient } from '../../admin.ts'
 import type { AdminClient } from '../../admin.ts'
 import { createOutput, table, utc } from '../../output.ts'
@@ -21,6 +20,7 @@ export function addPromotion(policy: Command): void {
     .addOption(jsonOption())
     .action(async (file: string, options: CommonOptions) => {
       const out = createOutput(options.json === true)
+      const { loadDeclaration } = await import('@sallyport/network')
       const declaration = await loadDeclaration({ networkFile: resolve(file) })
       const admin = adminClient(dataDir(options))
       out.data(await admin.post('/api/declaration/propose', { declaration }), (value) => {

@@ -1,9 +1,7 @@
 import { Option } from 'commander'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
-import { DATA_CLASSES, loadDeclaration } from '@sallyport/network'
-import type { DataClass } from '@sallyport/network'
-import { whatCan, whatCanText, whatIf, whatIfText, whoCan, whoCanText } from '@sallyport/policy'
+import type { DataClass, Declaration } from '@sallyport/network'
 import { createOutput } from '../../output.ts'
 import { jsonOption } from '../../options.ts'
 import { networkFileOf } from './replay.ts'
@@ -26,6 +24,7 @@ export function addQuestions(policy: Command): void {
     .addOption(jsonOption())
     .action(async (operation: string, options: Options) => {
       const out = createOutput(options.json === true)
+      const { whoCan, whoCanText } = await import('@sallyport/policy')
       out.data(await whoCan(await declaration(options), operation), whoCanText)
     })
 
@@ -37,6 +36,7 @@ export function addQuestions(policy: Command): void {
     .addOption(jsonOption())
     .action(async (agent: string, options: Options) => {
       const out = createOutput(options.json === true)
+      const { whatCan, whatCanText } = await import('@sallyport/policy')
       out.data(await whatCan(await declaration(options), agent), whatCanText)
     })
 
@@ -44,7 +44,7 @@ export function addQuestions(policy: Command): void {
     .command('what-if')
     .description('what changes when a field gets another class or other tags')
     .argument('<dataset.field>')
-    .option('--class <class>', DATA_CLASSES.join(', '))
+    .option('--class <class>', 'public, internal, confidential or restricted')
     .option('--tags <tags>', 'comma-separated, in place of the present ones; empty for none')
     .addOption(networkOption())
     .addOption(jsonOption())
@@ -57,17 +57,21 @@ export function addQuestions(policy: Command): void {
       }
       const asked = {
         field,
-        ...(options.class === undefined ? {} : { class: classOf(options.class) }),
+        ...(options.class === undefined ? {} : { class: await classOf(options.class) }),
         ...(options.tags === undefined ? {} : { tags: tagsOf(options.tags) }),
       }
+      const { whatIf, whatIfText } = await import('@sallyport/policy')
       out.data(await whatIf(await declaration(options), asked), whatIfText)
     })
 }
 
-const declaration = ({ network }: Options): ReturnType<typeof loadDeclaration> =>
-  loadDeclaration({ networkFile: networkFileOf(network) })
+async function declaration({ network }: Options): Promise<Declaration> {
+  const { loadDeclaration } = await import('@sallyport/network')
+  return loadDeclaration({ networkFile: networkFileOf(network) })
+}
 
-function classOf(text: string): DataClass {
+async function classOf(text: string): Promise<DataClass> {
+  const { DATA_CLASSES } = await import('@sallyport/network')
   const found = DATA_CLASSES.find((name) => name === text)
   if (found !== undefined) return found
   throw new SallyportError('SP_USAGE_OPTION', `\`${text.slice(0, 100)}\` is no class`, {

@@ -4,8 +4,6 @@ import { dirname, join } from 'node:path'
 import { Option } from 'commander'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
-import { loadDeclaration } from '@sallyport/network'
-import { replay } from '@sallyport/policy'
 import type { ChangeGroup, ReplayReport, Verdict } from '@sallyport/policy'
 import { EXIT } from '../../exit.ts'
 import { createOutput, utc } from '../../output.ts'
@@ -47,6 +45,8 @@ export function addReplay(policy: Command): void {
       const now = Date.now()
       const since = flags.since === undefined ? undefined : timeOf('--since', flags.since, now)
       const until = flags.until === undefined ? undefined : timeOf('--until', flags.until, now)
+      const { loadDeclaration } = await import('@sallyport/network')
+      const { replay } = await import('@sallyport/policy')
       const draft = await loadDeclaration({ networkFile: networkFileOf(flags.draft) })
       const startedAt = performance.now()
       const report = await replay({

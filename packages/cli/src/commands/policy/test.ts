@@ -3,9 +3,6 @@ import { dirname, join, relative, sep } from 'node:path'
 import { Option } from 'commander'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
-import { loadDeclaration } from '@sallyport/network'
-import { jsonReport, junitReport, readTests, runTests, tapReport } from '@sallyport/policy'
-import { textReport, verdicts } from '@sallyport/policy'
 import type { NetworkCoverage, Suite, TestFile, TestReport } from '@sallyport/policy'
 import { EXIT } from '../../exit.ts'
 import { jsonOption } from '../../options.ts'
@@ -39,12 +36,14 @@ export function addTest(policy: Command): void {
     .addOption(jsonOption())
     .action(async (files: readonly string[], options: TestOptions) => {
       const report = await runFiles(files, options)
-      process.stdout.write(`${render(report, options)}\n`)
+      const { verdicts } = await import('@sallyport/policy')
+      process.stdout.write(`${await render(report, options)}\n`)
       if (verdicts(report).some(({ passed }) => !passed)) process.exitCode = EXIT.failure
     })
 }
 
-function render(report: TestReport, { format, json }: TestOptions): string {
+async function render(report: TestReport, { format, json }: TestOptions): Promise<string> {
+  const { jsonReport, junitReport, tapReport, textReport } = await import('@sallyport/policy')
   switch (json === true ? 'json' : format) {
     case 'json':
       return JSON.stringify(jsonReport(report), null, 2)
@@ -58,6 +57,8 @@ function render(report: TestReport, { format, json }: TestOptions): string {
 }
 
 async function runFiles(names: readonly string[], options: TestOptions): Promise<TestReport> {
+  const { loadDeclaration } = await import('@sallyport/network')
+  const { readTests, runTests } = await import('@sallyport/policy')
   const minCoverage = percentOf(options.minCoverage)
   const chosen = names.length > 0 ? names : [besideDeclaration(options.network)]
   const byNetwork = new Map<string, TestFile[]>()

@@ -2,8 +2,6 @@ import { createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { loadDeclaration } from '@sallyport/network'
-import { unusedGrants } from '@sallyport/policy'
 import type { UnusedReport } from '@sallyport/policy'
 import { createOutput, utc } from '../../output.ts'
 import type { CommonOptions } from '../../options.ts'
@@ -38,6 +36,8 @@ export function addUnused(policy: Command): void {
       const since =
         options.since === undefined ? undefined : timeOf('--since', options.since, Date.now())
       const networkFile = networkFileOf(options.network ?? join(dataDir(options), 'network.yaml'))
+      const { loadDeclaration } = await import('@sallyport/network')
+      const { unusedGrants } = await import('@sallyport/policy')
       const report = await unusedGrants({
         declaration: await loadDeclaration({ networkFile }),
         logs: shards.map(({ dir, origin, keyFile }) => ({
