@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { inspect } from 'node:util'
 
 /** An index that no child could finish, twice over. */
-export interface Lost {
+interface Lost {
   readonly index: number
   readonly why: 'crashed' | 'hung'
   readonly detail: string

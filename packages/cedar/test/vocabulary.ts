@@ -29,7 +29,7 @@ export class Random {
 
 /** What trials are made of: few words, so that policies and requests meet, and awkward ones among them. */
 export const TYPES = ['User', 'Group', 'N::Doc'] as const
-export const IDS = ['a', 'b', 'c', '', 'q"\\', 'é😀'] as const
+const IDS = ['a', 'b', 'c', '', 'q"\\', 'é😀'] as const
 export const ACTIONS: readonly [EntityUid, EntityUid, EntityUid, EntityUid, EntityUid] = [
   { type: 'Action', id: 'read' },
   { type: 'Action', id: 'write' },
