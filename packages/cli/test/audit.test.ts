@@ -52,3 +52,31 @@ test('audit prove gives a proof that anyone can check, of existing and untouched
   writeFileSync(segment, bytes)
   assert.notEqual(prove('17').status, 0)
 })
+
+test('the control plane’s own shard is verified like any, and never in place of a gateway’s', async (t) => {
+  const data = mkdtempSync(join(tmpdir(), 'sp-control-log-'))
+  t.after(() => rmSync(data, { recursive: true, force: true }))
+  const verify = (...args: readonly string[]): ReturnType<typeof spawnSync> =>
+    spawnSync(process.execPath, [BIN, 'audit', 'verify', ...args, '--data', data, '--json'], {
+      encoding: 'utf8',
+    })
+  assert.equal(verify('--control').status, 3)
+  const dir = join(data, 'control/log')
+  mkdirSync(dir, { recursive: true })
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  const origin = 'bank.example/control/c1'
+  writeFileSync(join(dir, 'origin'), `${origin}\n`)
+  writeFileSync(join(dir, '../log.pub'), publicKey.export({ type: 'spki', format: 'pem' }))
+  const log = await openLog({ dir, origin, signer: privateKey, segmentBytes: 8192 })
+  for (let i = 0; i < 5; i++) await log.append(Buffer.from(`decision ${i}`))
+  await log.close()
+  const good = verify('--control')
+  assert.equal(good.status, 0, String(good.stderr))
+  assert.equal((JSON.parse(String(good.stdout)) as { records: number }).records, 5)
+  assert.equal(verify().status, 3)
+  const segment = join(dir, '00000000.seg')
+  const bytes = readFileSync(segment)
+  bytes[bytes.indexOf('decision 3')] = 0x52
+  writeFileSync(segment, bytes)
+  assert.equal(verify('--control').status, 7)
+})

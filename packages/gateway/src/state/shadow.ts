@@ -168,15 +168,9 @@ export class Shadow {
 
 function difference(digest: string, live: Outcome, shadow: Outcome): ShadowOutcome | undefined {
   const { decision, code, needs } = shadow
+  const same = decision === live.decision && code === live.code && sameNeeds(needs, live.needs)
   const changes = decision === 'allow' && live.decision === 'allow' ? changed(live, shadow) : []
-  if (
-    decision === live.decision &&
-    code === live.code &&
-    changes.length === 0 &&
-    canonicalJson(needs) === canonicalJson(live.needs)
-  ) {
-    return undefined
-  }
+  if (same && changes.length === 0) return undefined
   return {
     ...{ digest, decision, code },
     ...(needs.length > 0 ? { needs } : {}),
@@ -184,30 +178,56 @@ function difference(digest: string, live: Outcome, shadow: Outcome): ShadowOutco
   }
 }
 
+function sameNeeds(a: Outcome['needs'], b: Outcome['needs']): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ kind, count }, i) => kind === b[i]?.kind && count === b[i]?.count)
+  )
+}
+
 /** Names of a declaration that nobody has signed: however long, the record that carries them must remain one. */
 const clip = (text: string): string => text.slice(0, 160).toWellFormed()
 
 function changed(live: Outcome, shadow: Outcome): string[] {
-  const names = (outcome: Outcome): Map<string, string> =>
+  // Nearly every call: nothing is built where nothing differs.
+  return [
+    ...(covers(live, shadow) && covers(shadow, live) ? [] : changedFields(live, shadow)),
+    ...(live.limits.length + shadow.limits.length === 0 ? [] : changedLimits(live, shadow)),
+  ]
+}
+
+/** Whether every field that `a` names has the same treatment in `b`. */
+function covers({ projection: a }: Outcome, { projection: b }: Outcome): boolean {
+  for (const dataset in a) {
+    const [fields, others] = [a[dataset], b[dataset]]
+    for (const field in fields) if (fields[field] !== others?.[field]) return false
+  }
+  return true
+}
+
+function changedFields(live: Outcome, shadow: Outcome): string[] {
+  const names = ({ projection }: Outcome): Map<string, string> =>
     new Map(
-      Object.entries(outcome.projection).flatMap(([dataset, fields]) =>
+      Object.entries(projection).flatMap(([dataset, fields]) =>
         Object.entries(fields).map(([field, treatment]) => [`${dataset}.${field}`, treatment]),
       ),
     )
   const before = names(live)
   const after = names(shadow)
-  const fields = [...new Set([...before.keys(), ...after.keys()])].toSorted().flatMap((field) => {
+  return [...new Set([...before.keys(), ...after.keys()])].toSorted().flatMap((field) => {
     const from = before.get(field) ?? 'drop'
     const to = after.get(field) ?? 'drop'
     return from === to ? [] : [`field ${field}: ${from} to ${to}`]
   })
-  const ids = (outcome: Outcome): Map<string, string> =>
-    new Map(outcome.limits.map((limit) => [limit.id, canonicalJson(limit)]))
-  const limited = ids(live)
-  const then = ids(shadow)
-  const limits = [...new Set([...limited.keys(), ...then.keys()])].toSorted().flatMap((id) => {
-    if (limited.get(id) === then.get(id)) return []
-    return [`limit ${id}: ${!then.has(id) ? 'gone' : limited.has(id) ? 'changed' : 'new'}`]
+}
+
+function changedLimits(live: Outcome, shadow: Outcome): string[] {
+  const ids = ({ limits }: Outcome): Map<string, string> =>
+    new Map(limits.map((limit) => [limit.id, canonicalJson(limit)]))
+  const before = ids(live)
+  const after = ids(shadow)
+  return [...new Set([...before.keys(), ...after.keys()])].toSorted().flatMap((id) => {
+    if (before.get(id) === after.get(id)) return []
+    return [`limit ${id}: ${!after.has(id) ? 'gone' : before.has(id) ? 'changed' : 'new'}`]
   })
-  return [...fields, ...limits]
 }
