@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { createPublicKey, createSecretKey, generateKeyPairSync } from 'node:crypto'
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -243,7 +251,12 @@ test('a recorded run replayed under drafts', async (t) => {
       ],
     )
     assert.deepEqual([report.selfCheck.reproduced, report.selfCheck.of], [5, 5])
-    rmSync(join(dir, 'declarations'), { recursive: true })
+    // One byte more, and it is another declaration than the one that decided.
+    const kept = join(dir, 'declarations')
+    for (const name of readdirSync(kept)) appendFileSync(join(kept, name), ' ')
+    const other = await engine(copy, MERIDIAN)
+    assert.equal(other.replayed, 0)
+    rmSync(kept, { recursive: true })
     const bare = await engine(copy, MERIDIAN)
     assert.equal(bare.replayed, 0)
     assert.equal(bare.notReplayed.find((r) => r.reason === 'declaration-missing')?.count, 7)

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'node:test'
 import { createDecider } from '@sallyport/decide'
 import type { Declaration } from '@sallyport/network'
 import { diff } from '../src/index.ts'
 import type { CallFinding, DiffReport } from '../src/index.ts'
+import { Solver } from '../src/diff/solver.ts'
+import { Terms } from '../src/diff/terms.ts'
 import { declaration, forbid, INPUT, network, permit } from './support/bank.ts'
 
 const MILLION = 'context.input.amount <= 1000000'
@@ -180,6 +185,13 @@ test('a field that leaves more openly is found, and one that a call owes masked'
   assert.equal((await both(old, [unmet, FIELDS])).newlyDenied.length, 1)
 })
 
+test('an instance that policies name is not taken for all the others', async () => {
+  const any = 'principal == Instance::"spiffe://bank.test/agent/clerk/any"'
+  const report = await both([permit(any)], [permit(`${any} || context.risk < 3`)])
+  assert.equal(report.newlyAllowed.length, 1)
+  assert.match(report.newlyAllowed[0]?.counterexample.call.instance ?? '', /clerk\/any-other$/)
+})
+
 test('a field inside a data set is reached through one that leaves whole', async () => {
   const inner =
     'permit (principal, action == Action::"field.read", resource == Field::"payment.memo");'
@@ -229,6 +241,58 @@ test('a question that takes too long is undecided, and the next ones are answere
   const open = report.undecided.filter(({ operation }) => operation === 'core.op0')
   assert.ok(open.length > 0 || report.newlyAllowed.length > 0)
   assert.notEqual(report.verdict, 'equivalent')
+})
+
+test('a solver that never answers, breaks or lies is ended, and the question stays open', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'sp-solver-'))
+  t.after(() => {
+    rmSync(dir, { recursive: true, force: true })
+  })
+  const terms = new Terms()
+  for (const [name, text] of [
+    ['silent', `process.stdin.resume()`],
+    ['broken', `process.exit(3)`],
+    ['babble', `console.log('sat')`],
+    ['failing', `process.stdin.on('data', () => console.log(JSON.stringify('(error "no")')))`],
+  ] as const) {
+    const file = join(dir, `${name}.mjs`)
+    writeFileSync(file, text)
+    const solver = new Solver(1, { file, startMs: 1500 })
+    const answer = await solver.solve([terms.variable('a', 'Bool')])
+    await solver.close()
+    assert.equal(answer.status, 'unknown', name)
+  }
+})
+
+test('what no request shows is compared too: tags, classes, masks, approvers, upstreams', async () => {
+  const over = network(1)
+  const [account, payment] = over.datasets
+  const [system] = over.systems
+  assert.ok(account && payment && system)
+  const bare = payment.fields.map((field) => ({ ...field, tags: [], mask: 'last4' as const }))
+  const operators = [
+    ...over.operators,
+    { name: 'omar', displayName: 'O', roles: ['admin' as const] },
+  ]
+  const upstream = { kind: 'service', service: 'core', port: 9001 } as const
+  const report = await diff({
+    old: declaration([permit('true')]),
+    new: declaration([permit('true')], {
+      ...{ operators, datasets: [account, { ...payment, fields: bare }] },
+      systems: [{ ...system, upstream }],
+    }),
+  })
+  assert.deepEqual(
+    report.limits.map(({ direction, what }) => [direction, what]),
+    [
+      ['widened', 'operator omar: roles'],
+      ['widened', 'field payment.amount: mask'],
+      ['widened', 'field payment.memo: tags'],
+      ['widened', 'field payment.memo: mask'],
+      ['widened', 'system core: upstream'],
+    ],
+  )
+  assert.equal(report.verdict, 'differs')
 })
 
 test('flows, inputs and limits count', async () => {

@@ -8,6 +8,7 @@ import { FreeRequest } from './request.ts'
 import type { Request, RequestType } from './request.ts'
 import { Chance, randomRequest } from './search.ts'
 import { shrink } from './shrink.ts'
+import { trustChanges } from './trust.ts'
 import { Side, TREATMENTS } from './side.ts'
 import type { Encoded, Unknowns } from './side.ts'
 import { Solver } from './solver.ts'
@@ -94,7 +95,8 @@ class Comparison {
       newlyDenied.push(...(await this.#calls('newly denied', type)))
       fieldsLessOpen.push(...(await this.#fields('fields less open', type)))
     }
-    const limits = limitChanges(this.#old.declaration.network, this.#new.declaration.network)
+    const [a, b] = [this.#old.declaration.network, this.#new.declaration.network]
+    const limits = [...limitChanges(a, b), ...trustChanges(a, b)]
     const found = [newlyAllowed, newlyDenied, fieldsMoreOpen, fieldsLessOpen, limits]
     const differs = found.some(({ length }) => length > 0)
     return {
@@ -124,7 +126,10 @@ class Comparison {
         if (!operation) continue
         const literals = this.#literalsOf(to, name)
         const named = [...literals.instances].filter((id) => id.startsWith(agent))
-        for (const instance of new Set([`${agent}any`, ...named])) {
+        // One that no policy names stands for all the others.
+        let other = 'any'
+        while (named.includes(`${agent}${other}`)) other = `${other}-other`
+        for (const instance of new Set([`${agent}${other}`, ...named])) {
           yield {
             ...{ instance, agent: from, system: to, operation: name, input: operation.input },
             literals,

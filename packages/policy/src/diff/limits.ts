@@ -65,4 +65,5 @@ function compareLimits(
 const more = (a: number | undefined, b: number | undefined): boolean =>
   (b ?? Infinity) > (a ?? Infinity)
 
-const shown = (value: unknown): string => (value === undefined ? 'none' : JSON.stringify(value))
+export const shown = (value: unknown): string =>
+  value === undefined ? 'none' : JSON.stringify(value)

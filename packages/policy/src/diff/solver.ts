@@ -13,25 +13,38 @@ export type Answer =
 
 /** Time after its own bound in which the solver may still answer before it is ended. */
 const GRACE_MS = 2000
-/** The solver's start, which no question pays for. */
-const START_MS = 30_000
+export interface Program {
+  readonly file: string
+  /** Milliseconds, which no question pays for. */
+  readonly startMs: number
+}
+
+const Z3: Program = { file: fileURLToPath(new URL('./z3.ts', import.meta.url)), startMs: 30_000 }
 
 /** Z3 in a process that is ended where it does not keep to its time, and started again for the next question. */
 export class Solver {
   readonly #boundMs: number
+  readonly #program: Program
   #child: ChildProcessWithoutNullStreams | undefined
   #lines: AsyncIterator<string> | undefined
   #warm = false
 
-  /** @param boundMs milliseconds that one question may take */
-  constructor(boundMs: number) {
+  /**
+   * @param boundMs milliseconds that one question may take
+   * @param program what answers, as `z3.ts` does, and how long its start may take
+   */
+  constructor(boundMs: number, program: Program = Z3) {
     this.#boundMs = boundMs
+    this.#program = program
   }
 
   /** Whether all of these can hold at once. Never throws. */
   async solve(asserted: readonly Term[]): Promise<Answer> {
     const script = scriptOf(asserted, this.#boundMs)
-    const answer = await this.#ask(script, this.#boundMs + GRACE_MS + (this.#warm ? 0 : START_MS))
+    const answer = await this.#ask(
+      script,
+      this.#boundMs + GRACE_MS + (this.#warm ? 0 : this.#program.startMs),
+    )
     if (answer === undefined) return { status: 'unknown', why: OUT_OF_TIME }
     this.#warm = true
     const [status = ''] = answer.split('\n', 1)
@@ -79,8 +92,7 @@ export class Solver {
 
   #started(): AsyncIterator<string> {
     if (this.#child && this.#lines) return this.#lines
-    const file = fileURLToPath(new URL('./z3.ts', import.meta.url))
-    const child = spawn(process.execPath, [file], { stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [this.#program.file], { stdio: ['pipe', 'pipe', 'pipe'] })
     // What it says and its end show as no answer; a broken pipe must not end this process.
     child.stdin.on('error', () => undefined)
     child.on('error', () => undefined)
