@@ -1,25 +1,38 @@
 import { closeCedar } from '@sallyport/cedar'
+import { run as corpus } from './cedar-corpus.ts'
+import { run as differential } from './differential.ts'
 import { dense } from './policy/dense.ts'
+import { loading } from './policy/load.ts'
+import { mutation } from './policy/mutation.ts'
+import { rivals } from './policy/rivals.ts'
 import { sharing } from './policy/shared.ts'
 import { hotRequests, sparseSet } from './policy/sparse.ts'
 import type { Sparse } from './policy/sparse.ts'
 import { percentileOf, timeDecisions } from './policy/timing.ts'
 import { whole } from './policy/whole.ts'
-import { statefulOracle } from '../packages/cedar/test/oracle.ts'
-import { bounded, median, stated } from './row.ts'
+import { bounded, stated } from './row.ts'
 import type { Row } from './row.ts'
 
 /**
- * Decisions of `@sallyport/cedar` beside cedar-wasm in the same run. Every figure is the median of five
+ * Decisions of `@sallyport/cedar` and `decide`, beside other engines in the same run. Every figure is the median of five
  * runs (see `timeDecisions`); how figures grow with the policies is told in processor time, which neighbours on the
- * machine cannot inflate on one side only. CASL and casbin would be new dependencies and are not measured.
+ * machine cannot inflate on one side only.
+ *
+ * @param args names of parts; none means all but those that take tens of minutes (`differential`, `mutation`), `all` means all
  */
 export async function run(args: readonly string[]): Promise<readonly Row[]> {
+  const known = [...Object.keys(PARTS), ...Object.keys(LONG), 'all']
+  const unknown = args.find((name) => !known.includes(name))
+  if (unknown !== undefined) {
+    throw new Error(`there is no part \`${unknown}\`; there are: ${known.join(', ')}`)
+  }
+  const asked = (name: string): boolean => args.includes(name) || args.includes('all')
   const rows: Row[] = []
   try {
     for (const [name, part] of Object.entries(PARTS)) {
-      if (args.length === 0 || args.includes(name)) rows.push(...(await part()))
+      if (args.length === 0 || asked(name)) rows.push(...(await part()))
     }
+    for (const [name, part] of Object.entries(LONG)) if (asked(name)) rows.push(...(await part()))
     return rows
   } finally {
     await closeCedar()
@@ -31,6 +44,14 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   dense: denseRows,
   sharing: sharingRows,
   whole,
+  rivals,
+  loading,
+  corpus: () => corpus(),
+}
+
+const LONG: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  differential: () => differential([]),
+  mutation: () => mutation(),
 }
 
 async function sparseRows(): Promise<Row[]> {
@@ -41,9 +62,8 @@ async function sparseRows(): Promise<Row[]> {
   const [noMemo, withMemo] = [measure(walk, 1000), measure(memo, 1000)]
   const [idle, idleMemo] = [measure(walk10, 1000), measure(memo10, 1000)]
   const [spread, spreadMemo] = [measure(walk10, 10_000), measure(memo10, 10_000)]
-  const { typed, plain, entities } = hotRequests(memo, 1000)
+  const { typed, plain } = hotRequests(memo, 1000)
   const one = '1,000 sparse policies, typed context, 2,000 hot triples'
-  const wasmUs = timeWasm(memo.policies, entities, plain.requests)
   return [
     bounded(`${one}, no slice memo`, noMemo.us, 'µs', '<=', 1.2),
     stated('the same, processor time', noMemo.cpuUs, 'µs'),
@@ -67,15 +87,6 @@ async function sparseRows(): Promise<Row[]> {
       1.5,
     ),
     bounded('the same, memo', spreadMemo.cpuUs / withMemo.cpuUs, '×', '<=', 1.5),
-    bounded(
-      'cedar-wasm (stateful) against the memo, 1,000 policies',
-      wasmUs / withMemo.us,
-      '×',
-      '>=',
-      3000,
-    ),
-    bounded('loading 1,000 policies cold, parse and compile', memo.loadMs, 'ms', '<=', 1000),
-    stated('the same, processor time of all threads', memo.loadCpuMs, 'ms'),
   ]
 }
 
@@ -94,25 +105,4 @@ async function sharingRows(): Promise<Row[]> {
     rows.push(bounded(`shape of OOPSLA ${name}, 50 entities of a kind`, us, 'µs', '<=', 1))
   }
   return rows
-}
-
-function timeWasm(
-  policies: Sparse['policies'],
-  entities: ReturnType<typeof hotRequests>['entities'],
-  requests: ReturnType<typeof hotRequests>['plain']['requests'],
-): number {
-  const oracle = statefulOracle(policies)
-  const all = new Map(entities.map((entity) => [JSON.stringify(entity.uid), entity]))
-  const times: number[] = []
-  for (const request of requests.slice(0, 60)) {
-    // Only what the request needs, so that the comparison is not of entity parsing.
-    const needed = [request.principal, request.resource].flatMap(
-      (u) => all.get(JSON.stringify(u)) ?? [],
-    )
-    const start = performance.now()
-    const decision = oracle(request, needed)
-    times.push((performance.now() - start) * 1000)
-    if (decision !== 'allow') throw new Error('the oracle disagrees')
-  }
-  return median(times)
 }

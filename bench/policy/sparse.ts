@@ -7,10 +7,7 @@ const TRIPLES = 2000
 export const uid = (type: string, id: string): { type: string; id: string } => ({ type, id })
 
 export interface Sparse {
-  readonly policies: readonly { readonly id: string; readonly source: string }[]
   readonly set: PolicySet
-  readonly loadMs: number
-  readonly loadCpuMs: number
 }
 
 /** `count` policies; each is for one team, and reads two members of the context and an attribute. */
@@ -20,12 +17,8 @@ export async function sparseSet(count: number, sliceMemo?: number): Promise<Spar
     source: `permit(principal in Team::"t${i}", action == Action::"op${i % 40}", resource in Zone::"z${i % 10}")
 when { context.input.amount <= ${100_000 + i} && context.risk < 70 && resource.owner == "o${i % 7}" };`,
   }))
-  const started = performance.now()
-  const before = process.cpuUsage()
   const set = await loadPolicySet({ policies, ...(sliceMemo === undefined ? {} : { sliceMemo }) })
-  const loadMs = performance.now() - started
-  const { user, system } = process.cpuUsage(before)
-  return { policies, set, loadMs, loadCpuMs: (user + system) / 1000 }
+  return { set }
 }
 
 /** 2,000 requests, no two of the same agent, that the policies of `hot` teams decide, one policy each. */
@@ -33,7 +26,6 @@ export function hotRequests(
   { set }: Sparse,
   hot: number,
 ): {
-  readonly entities: readonly EntityJson[]
   readonly typed: Workload
   /** The same requests, the context as JSON. */
   readonly plain: Omit<Workload, 'requests'> & { readonly requests: readonly Request[] }
@@ -65,7 +57,6 @@ export function hotRequests(
   }
   const plain = triples.map((triple) => ({ ...triple, context }))
   return {
-    entities,
     typed: { set, store, requests: typed },
     plain: { set, store, requests: plain },
   }
