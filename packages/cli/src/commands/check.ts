@@ -1,6 +1,9 @@
 import type { Command } from 'commander'
+import type { Declaration } from '@sallyport/network'
+import type { Finding } from '@sallyport/policy'
 import { createOutput, table } from '../output.ts'
 import { jsonOption } from '../options.ts'
+import { sarifOption, shown, within, writeSarif } from '../sarif.ts'
 
 /** `sallyport check`: reads a declaration as the planes would, and says what is wrong with it, all at once. */
 export function addCheck(program: Command): void {
@@ -8,13 +11,16 @@ export function addCheck(program: Command): void {
     .command('check')
     .description('check a network declaration and its policies')
     .argument('[file]', 'network.yaml', 'network.yaml')
+    .addOption(sarifOption())
     .addOption(jsonOption())
-    .action(async (file: string, options: { json?: boolean }) => {
+    .action(async (file: string, options: { json?: boolean; sarif?: string }) => {
       const out = createOutput(options.json === true)
       const { createDecider } = await import('@sallyport/decide')
-      const { loadDeclaration } = await import('@sallyport/network')
       const { verifySegments } = await import('@sallyport/segments')
-      const declaration = await loadDeclaration({ networkFile: file })
+      const { declaration, warnings } = await read(file, options.sarif)
+      for (const { span, message } of warnings) {
+        out.note(`${span.file}:${span.line}:${span.column}: warning: ${message}`)
+      }
       // Loading it as a gateway does proves that the policies parse and type-check against the derived schema.
       const decider = await createDecider({ declaration })
       const segments = verifySegments(declaration.network)
@@ -45,4 +51,27 @@ export function addCheck(program: Command): void {
       )
       if (segments.some(({ equal }) => !equal)) process.exitCode = 7
     })
+}
+
+/** The declaration and what is odd about its policies; all that is wrong with it is thrown, and annotated. */
+async function read(
+  networkFile: string,
+  sarif: string | undefined,
+): Promise<{ readonly declaration: Declaration; readonly warnings: readonly Finding[] }> {
+  const { loadDeclaration } = await import('@sallyport/network')
+  const { findingsOf, policyFindings, PolicyProblems } = await import('@sallyport/policy')
+  const place = within(networkFile)
+  try {
+    const declaration = await loadDeclaration({ networkFile })
+    const findings = await policyFindings(declaration)
+    const errors = findings.filter(({ level }) => level === 'error')
+    if (errors.length > 0) throw new PolicyProblems(errors)
+    const warnings = findings.map((finding) => ({ ...finding, span: place(finding.span) }))
+    await writeSarif(sarif, 'check', warnings)
+    return { declaration, warnings }
+  } catch (error) {
+    const findings = findingsOf(error, shown(networkFile), place)
+    if (findings.length > 0) await writeSarif(sarif, 'check', findings)
+    throw error
+  }
 }

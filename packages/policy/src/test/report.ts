@@ -1,5 +1,6 @@
 import type { CoverageReport, PolicyCoverage, Unseen } from './coverage.ts'
 import type { RowResult } from './run.ts'
+import type { Finding } from '../report/findings.ts'
 import { visible } from '../report/text.ts'
 
 /** The rows of one file. */
@@ -81,7 +82,7 @@ function unseenLines(policy: PolicyCoverage): string[] {
   ]
 }
 
-export function unseenText({ kind, text, never }: Unseen): string {
+function unseenText({ kind, text, never }: Unseen): string {
   if (kind === 'policy') return `never ${never}`
   return visible(`never ${never}: ${kind === 'part' ? '' : `${kind} `}${text}`)
 }
@@ -114,6 +115,40 @@ export function textReport(report: TestReport): string {
   const passed = rows.filter((row) => row.passed).length
   lines.push(`${passed} of ${rows.length} rows passed`)
   return lines.join('\n')
+}
+
+/**
+ * What failed, at its place: rows, and where a threshold is missed each policy that was not seen in full.
+ *
+ * @param place of a policy file of a declaration, as the reader finds it
+ */
+export function testFindings(
+  { suites, coverage, minCoverage }: TestReport,
+  place: (network: string, file: string) => string,
+): Finding[] {
+  const rows = suites
+    .flatMap(({ results }) => results)
+    .filter(({ passed }) => !passed)
+    .map((result) => ({
+      code: 'SP_POLICY_TEST_FAILED',
+      level: 'error' as const,
+      message: [visible(result.row.name), ...failureLines(result)].join('\n'),
+      span: result.row.span,
+    }))
+  const missed = coverage.filter(
+    (each) => minCoverage !== undefined && !threshold(each, minCoverage).passed,
+  )
+  const unseen = missed.flatMap(({ network, report }) =>
+    report.policies
+      .filter((policy) => policy.unseen.length > 0)
+      .map((policy) => ({
+        code: 'SP_POLICY_TEST_COVERAGE',
+        level: 'error' as const,
+        message: unseenLines(policy).join('\n'),
+        span: { file: place(network, policy.file), line: policy.line, column: 1 },
+      })),
+  )
+  return [...rows, ...unseen]
 }
 
 /** For programs. */

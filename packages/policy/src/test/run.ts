@@ -9,7 +9,7 @@ import { checkReferences } from './references.ts'
 import type { RowCall, TestFile, TestRow } from './row.ts'
 
 /** Something that a row expects and did not get. */
-export interface Mismatch {
+interface Mismatch {
   readonly what: string
   readonly expected: string
   readonly actual: string

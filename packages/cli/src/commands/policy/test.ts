@@ -1,11 +1,17 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
-import { dirname, join, relative, sep } from 'node:path'
+import { dirname, join } from 'node:path'
 import { Option } from 'commander'
 import type { Command } from 'commander'
-import { SallyportError } from '@sallyport/base'
-import type { NetworkCoverage, Suite, TestFile, TestReport } from '@sallyport/policy'
+import { errorCode, SallyportError } from '@sallyport/base'
+import type { NetworkCoverage, Suite, TestFile, TestReport, TestRun } from '@sallyport/policy'
 import { EXIT } from '../../exit.ts'
 import { jsonOption } from '../../options.ts'
+import { sarifOption, shown, within, writeSarif } from '../../sarif.ts'
+
+const CATEGORY = 'policy-test'
+
+/** The files of a declaration stand in its folder. */
+const besideNetwork = (network: string, file: string): string => shown(join(dirname(network), file))
 
 const MAX_FILE_BYTES = 1_048_576
 
@@ -16,6 +22,7 @@ interface TestOptions {
   readonly coverage?: boolean
   readonly minCoverage?: string
   readonly tag?: string
+  readonly sarif?: string
 }
 
 /** `sallyport policy test`: a matrix of calls and how they shall end, decided as a gateway would. */
@@ -33,10 +40,12 @@ export function addTest(policy: Command): void {
     .option('--coverage', 'say which parts of which policies were never seen')
     .option('--min-coverage <percent>', 'fail below this coverage (0–100)')
     .option('--tag <tag>', 'only rows with this tag')
+    .addOption(sarifOption())
     .addOption(jsonOption())
     .action(async (files: readonly string[], options: TestOptions) => {
       const report = await runFiles(files, options)
-      const { verdicts } = await import('@sallyport/policy')
+      const { testFindings, verdicts } = await import('@sallyport/policy')
+      await writeSarif(options.sarif, CATEGORY, testFindings(report, besideNetwork))
       process.stdout.write(`${await render(report, options)}\n`)
       if (verdicts(report).some(({ passed }) => !passed)) process.exitCode = EXIT.failure
     })
@@ -57,14 +66,13 @@ async function render(report: TestReport, { format, json }: TestOptions): Promis
 }
 
 async function runFiles(names: readonly string[], options: TestOptions): Promise<TestReport> {
-  const { loadDeclaration } = await import('@sallyport/network')
-  const { readTests, runTests } = await import('@sallyport/policy')
+  const { readTests } = await import('@sallyport/policy')
   const minCoverage = percentOf(options.minCoverage)
   const chosen = names.length > 0 ? names : [besideDeclaration(options.network)]
   const byNetwork = new Map<string, TestFile[]>()
   // One file under two spellings is one file.
   for (const [file, name] of new Map(chosen.map((name) => [shown(name), name]))) {
-    const read = readTests(readText(name), file)
+    const read = await annotated(options, name, () => readTests(readText(name), file))
     const network = options.network ?? join(dirname(name), read.network ?? 'network.yaml')
     const rows = read.rows.filter(
       ({ tags }) => options.tag === undefined || tags.includes(options.tag),
@@ -74,7 +82,7 @@ async function runFiles(names: readonly string[], options: TestOptions): Promise
   const suites: Suite[] = []
   const coverage: NetworkCoverage[] = []
   for (const [networkFile, files] of byNetwork) {
-    const run = await runTests(files, await loadDeclaration({ networkFile }))
+    const run = await annotated(options, networkFile, () => runOn(networkFile, files))
     suites.push(
       ...files.map(({ file }) => ({
         file,
@@ -103,8 +111,35 @@ function percentOf(text: string | undefined): number | undefined {
   })
 }
 
-/** A path as whoever runs the command finds it, with `/` whatever the platform. */
-const shown = (path: string): string => relative(process.cwd(), path).split(sep).join('/')
+/** What cannot be run is annotated too. */
+async function annotated<T>(
+  { sarif }: TestOptions,
+  file: string,
+  act: () => T | Promise<T>,
+): Promise<T> {
+  try {
+    return await act()
+  } catch (error) {
+    const { findingsOf } = await import('@sallyport/policy')
+    await writeSarif(sarif, CATEGORY, findingsOf(error, shown(file), within(file)))
+    throw error
+  }
+}
+
+async function runOn(networkFile: string, files: readonly TestFile[]): Promise<TestRun> {
+  const { loadDeclaration } = await import('@sallyport/network')
+  const { policyFindings, PolicyProblems, runTests } = await import('@sallyport/policy')
+  const declaration = await loadDeclaration({ networkFile })
+  try {
+    return await runTests(files, declaration)
+  } catch (error) {
+    if (!errorCode(error).startsWith('SP_CEDAR_')) throw error
+    // Loading stops at the first problem of the policies; whoever mends them wants all.
+    const findings = await policyFindings(declaration)
+    const errors = findings.filter(({ level }) => level === 'error')
+    throw errors.length > 0 ? new PolicyProblems(errors) : error
+  }
+}
 
 /** @throws SallyportError `SP_POLICY_TEST_FILE` */
 function readText(path: string): string {
