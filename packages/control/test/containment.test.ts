@@ -226,6 +226,18 @@ test('what an attacker wrote into a call does not stop the feed', async () => {
   assert.ok(edge && edge.allow >= 4 && edge.deny >= 1, JSON.stringify(edge))
 })
 
+test('a record of an instance that is no SPIFFE id does not hold up those after it', async () => {
+  const { decisions } = plane.control.context
+  const peer = await plane.enrol('agent', 'flagger')
+  const over = { decision: 'deny', code: 'SP_NO_FLOW' } as const
+  const nonsense = log.decision('no id at all', over)
+  const next = log.decision(peer.spiffeId, over)
+  assert.equal((await feed([nonsense, next])).status, 200)
+  for (const { record } of [nonsense, next]) {
+    assert.ok(await decisions.get(record.kind === 'decision' ? record.id : ''))
+  }
+})
+
 test('a burst of forbidden calls raises the risk and ends in quarantine by the detector', async () => {
   const { quarantine, incidents, agents } = plane.control.context
   const peer = await plane.enrol('agent', 'flagger')

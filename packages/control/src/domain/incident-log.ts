@@ -137,9 +137,14 @@ export function createIncidents(deps: {
 
 /** The instance itself and all of its agent: either may be what is cut off. */
 export function subjectsOf(instance: string): string[] {
-  const id = parseSpiffeId(instance)
-  const kind = kindOf(id)
-  return kind?.kind === 'agent' ? [instance, agentId(id.trustDomain, kind.name)] : [instance]
+  try {
+    const id = parseSpiffeId(instance)
+    const kind = kindOf(id)
+    return kind?.kind === 'agent' ? [instance, agentId(id.trustDomain, kind.name)] : [instance]
+  } catch {
+    // A gateway that reports nonsense must not hold up what it reports after it.
+    return [instance]
+  }
 }
 
 async function append(tx: Tx, id: string, entries: readonly TimelineEntry[]): Promise<void> {
