@@ -146,7 +146,8 @@ describe('row filters, one by one', () => {
 
   test('values never become text, and names are quoted', async () => {
     const hostile = `'; DROP TABLE docs; --`
-    const filter = filterOf(await load([permit(`resource.s == "${hostile}"`)]))
+    const policies = await load([permit(`resource.s == "${hostile}"`)])
+    const filter = filterOf(policies)
     assert.ok(!filter.text.includes('DROP'))
     assert.deepEqual(filter.values, [hostile])
     assert.ok((await selected(filter)).length > 0)
@@ -163,10 +164,29 @@ describe('row filters, one by one', () => {
       ...odd.values,
     ])
     assert.deepEqual(answer.rows, [{ id: '1' }])
+    for (const table of ['', '_sp1']) {
+      assert.throws(() => filterOf(policies, { ...ROW, table }), {
+        code: 'SP_CEDAR_FILTER_UNSUPPORTED',
+      })
+    }
     assert.throws(
       () => filterOf({ ...({} as PolicySet), policies: () => [] }, { ...ROW, id: 'x\0' }),
       { code: 'SP_CEDAR_FILTER_UNSUPPORTED' },
     )
+  })
+
+  test('is the same text each time, whatever was filtered before', async () => {
+    const policies = await load([
+      permit(
+        'resource.n + resource.i > 3 && resource.n * (resource.i + 1) < 9 && resource.i - 1 < 5',
+      ),
+    ])
+    const { text } = filterOf(policies)
+    assert.match(text, /AS _sp1\b.*AS _sp2\b/)
+    // eslint-disable-next-line no-control-regex -- what must not be left in it
+    assert.doesNotMatch(text, /\u0000/)
+    assert.equal(filterOf(policies).text, text)
+    assert.deepEqual(await selected(filterOf(policies)), decided(policies))
   })
 
   test('numbers its parameters from where it is told', async () => {

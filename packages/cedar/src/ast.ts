@@ -1,11 +1,10 @@
 import { SallyportError } from '@sallyport/base'
 import { restoreInteger } from './est.ts'
-import type { ConditionEst, ExprEst, UidEst } from './est.ts'
+import type { ExprEst, UidEst } from './est.ts'
 import { EXTENSIONS } from './extensions.ts'
 import { toLong } from './long.ts'
 import { segments } from './operators.ts'
 import type { PatternElement } from './operators.ts'
-import type { CompiledPolicy } from './policy.ts'
 import type { EntityUid } from './types.ts'
 
 export type BinaryOperator =
@@ -106,37 +105,11 @@ const VARIABLES: ReadonlySet<string> = new Set<Variable>([
 const UNARY = { '!': 'not', neg: 'negate', isEmpty: 'isEmpty' } as const
 const UNARY_EST = { not: '!', negate: 'neg', isEmpty: 'isEmpty' } as const
 
-export function policyAst(policy: CompiledPolicy): PolicyAst {
-  const { id, effect, annotations, conditions, integers } = policy
-  const clauses = conditions.map(({ kind, body }: ConditionEst) => ({
-    kind,
-    body: exprOf(body, integers),
-  }))
-  const [first, ...rest] = clauses.map(({ kind, body }): Expr =>
-    kind === 'when' ? body : { kind: 'not', operand: body },
-  )
-  return {
-    id,
-    effect,
-    annotations,
-    principal: plainScope(policy.principal),
-    action: plainScope(policy.action),
-    resource: plainScope(policy.resource),
-    clauses,
-    condition: first && rest.reduce((left, right) => binary('&&', left, right), first),
-  }
-}
-
 export function binary(operator: BinaryOperator, left: Expr, right: Expr): Expr {
   return { kind: 'binary', operator, left, right }
 }
 
-function plainScope(scope: CompiledPolicy['principal']): ScopeAst {
-  if (scope.kind === 'eq') return { kind: 'eq', entity: plainUid(scope.entity) }
-  return scope.kind === 'in' ? { ...scope, entities: scope.entities.map(plainUid) } : scope
-}
-
-const plainUid = ({ type, id }: EntityUid): EntityUid => ({ type, id })
+export const plainUid = ({ type, id }: EntityUid): EntityUid => ({ type, id })
 
 const unsupported = (what: string): SallyportError =>
   new SallyportError('SP_CEDAR_UNSUPPORTED', `the policy uses \`${what.slice(0, 60)}\``)

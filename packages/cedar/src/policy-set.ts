@@ -1,7 +1,7 @@
 import type { PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
 import { answer, sorted } from './answer.ts'
-import { policyAst } from './ast.ts'
+import { policyAst } from './policy-ast.ts'
 import type { PolicyAst } from './ast.ts'
 import { boundAll, parseAndCheck } from './check.ts'
 import type { Env } from './operators.ts'

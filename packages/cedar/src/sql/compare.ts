@@ -1,17 +1,18 @@
 import { DatetimeValue, DurationValue, SetValue } from '../value.ts'
 import type { CedarType } from '../schema-types.ts'
 import type { Column, Term } from './columns.ts'
-import { unsupported } from './text.ts'
+import { aliasPlaceholder, unsupported } from './text.ts'
 import type { Parameters } from './text.ts'
 import { alike, parameter, parameterList, typeOf } from './values.ts'
 
 export const FAILED = 'NULL::boolean'
 
-let lastAlias = 0
-
-/** `make` of a value that is computed once, however often it is read. OFFSET keeps the planner from copying it. */
+/**
+ * `make` of a value that is computed once, however often it is read. OFFSET keeps the planner from copying it. A value bound
+ * inside this one's own text has a name of its own: the text, and so its length, is longer.
+ */
 export function bound(sql: string, make: (value: string) => string): string {
-  const alias = `_sp${++lastAlias % 1_000_000}`
+  const alias = aliasPlaceholder(sql.length)
   return `(SELECT ${make(`${alias}.v`)} FROM (SELECT ${sql} AS v OFFSET 0) AS ${alias})`
 }
 

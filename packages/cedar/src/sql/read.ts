@@ -3,7 +3,7 @@ import type { CedarType } from '../schema-types.ts'
 import type { Value } from '../value.ts'
 import type { Column, ColumnMap, Term } from './columns.ts'
 import { FAILED, isListed } from './compare.ts'
-import { identifier, unsupported } from './text.ts'
+import { identifier, tableName, unsupported } from './text.ts'
 import type { SqlType } from './text.ts'
 import type { Row, Translator } from './translate.ts'
 import { alike, parameterList, sqlType, typeOf } from './values.ts'
@@ -18,7 +18,7 @@ type Place =
   | { readonly kind: 'term'; readonly term: Term }
 
 export function qualified(row: Row, column: string): string {
-  return `${identifier(row.map.table)}.${identifier(column)}`
+  return `${tableName(row.map.table)}.${identifier(column)}`
 }
 
 /** An array of one dimension without NULL; NULL where it is another. */
@@ -137,7 +137,7 @@ function lookedUp(translator: Translator, entity: Column, type: string, name: st
   const collation = sqlType(valueType) === 'text' ? ' COLLATE "C"' : ''
   return {
     kind: 'column',
-    sql: `((SELECT _l.v FROM unnest(${ids}, ${values}) AS _l(k, v) WHERE _l.k = ${entity.sql})${collation})`,
+    sql: `((SELECT _spl.v FROM unnest(${ids}, ${values}) AS _spl(k, v) WHERE _spl.k = ${entity.sql})${collation})`,
     type: valueType,
   }
 }

@@ -21,6 +21,18 @@ export function identifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
+/** What the filter's own aliases begin with. */
+const ALIAS = '_sp'
+
+/** An alias that `Parameters.number` names, so that a filter's text is the same each time it is made. */
+export const aliasPlaceholder = (key: number): string => `\0a${key}\0`
+
+/** The quoted name of the table. @throws SallyportError `SP_CEDAR_FILTER_UNSUPPORTED` for a name the filter itself takes */
+export function tableName(name: string): string {
+  if (name.startsWith(ALIAS)) throw unsupported(`a table named \`${name}\``)
+  return identifier(name)
+}
+
 export type SqlType = 'text' | 'bigint' | 'numeric' | 'boolean' | 'inet'
 
 /** The parameters of one filter. A value never becomes part of the text. */
@@ -53,6 +65,7 @@ export class Parameters {
   number(text: string, first: number): { readonly text: string; readonly values: unknown[] } {
     if (text.length > MAX_TEXT) throw unsupported(`a filter of ${text.length} characters`)
     const used = new Map<number, number>()
+    const aliases = new Map<string, string>()
     const values: unknown[] = []
     // eslint-disable-next-line no-control-regex -- the placeholders' own
     const numbered = text.replace(/\0(\d+)\0/g, (_, index: string) => {
@@ -64,7 +77,13 @@ export class Parameters {
       }
       return `$${number}`
     })
-    return { text: numbered, values }
+    // eslint-disable-next-line no-control-regex -- the placeholders' own
+    const named = numbered.replace(/\0a(\d+)\0/g, (_, key: string) => {
+      const alias = aliases.get(key) ?? `${ALIAS}${aliases.size + 1}`
+      aliases.set(key, alias)
+      return alias
+    })
+    return { text: named, values }
   }
 }
 

@@ -19,7 +19,7 @@ export interface Judgement {
   readonly why?: Why
 }
 
-export interface Why {
+interface Why {
   readonly kind: 'no-flow' | 'no-permit' | 'forbidden' | 'error'
   /** The forbids, or the policies that cannot be evaluated. */
   readonly policies: readonly string[]
