@@ -175,6 +175,29 @@ describe('row filters, one by one', () => {
     )
   })
 
+  test('patterns mean what they mean in Cedar, whatever means something to LIKE', async () => {
+    const counts: number[] = []
+    for (const pattern of [
+      'a%b',
+      'a_b',
+      'a\\*b',
+      'a*b',
+      '!%*',
+      '*!%',
+      '%',
+      '_',
+      '\\\\',
+      'a',
+      '*',
+    ]) {
+      const policies = await load([permit(`resource.s like "${pattern}"`)])
+      const kept = await selected(filterOf(policies))
+      assert.deepEqual(kept, decided(policies), pattern)
+      counts.push(kept.length)
+    }
+    assert.ok(counts.filter((count) => count > 0).length > 6, String(counts))
+  })
+
   test('is the same text each time, whatever was filtered before', async () => {
     const policies = await load([
       permit(
