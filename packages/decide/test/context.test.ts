@@ -2,7 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { prepareContext } from '@sallyport/cedar'
 import type { CedarJson } from '@sallyport/cedar'
-import { callContext, fieldContext as contextOfField, sharedContext } from '../src/context.ts'
+import {
+  callContext,
+  clockOf,
+  fieldContext as contextOfField,
+  sharedContext,
+} from '../src/context.ts'
 import type { ContextFacts } from '../src/context.ts'
 import type { Call } from '../src/index.ts'
 import { call, quiet } from './fixture.ts'
@@ -111,6 +116,52 @@ describe('what policies read beside the request', () => {
       })
     })
   }
+
+  const part = (name: string, asked: Partial<Call>, over: Partial<ContextFacts> = {}) =>
+    fieldContext(facts(over, asked)).fields.get(name)
+
+  it('converts a second once, and an instant in between is that second', () => {
+    const noon = Date.UTC(2026, 10, 23, 12)
+    const at = (ms: number) => part('time', { time: noon + ms })
+    const first = at(0)
+    assert.equal(at(1), first)
+    assert.equal(at(999), first)
+    const next = at(1000)
+    assert.notDeepEqual(next, first)
+    assert.equal(at(1999), next)
+    assert.deepEqual(at(0), first)
+  })
+
+  it('converts a source address once, and remembers 4,096 of them', () => {
+    const at = (source: string) => part('source', { source })
+    const numbered = (i: number): string => `10.9.${i >> 8}.${i & 255}`
+    // Whatever was remembered before is gone after so many.
+    for (let i = 0; i < 4097; i++) at(`10.8.${i >> 8}.${i & 255}`)
+    let kept = 0
+    const before = Array.from({ length: 4000 }, (_, i) => at(numbered(i)))
+    for (const [i, value] of before.entries()) if (at(numbered(i)) === value) kept++
+    assert.equal(kept, 4000)
+    for (let i = 0; i < 4097; i++) at(`10.7.${i >> 8}.${i & 255}`)
+    assert.notEqual(at(numbered(0)), before[0])
+    assert.deepEqual(at(numbered(0)), before[0])
+  })
+
+  it('says that nobody approved with one value', () => {
+    assert.equal(part('evidence', { time: 0 }), part('evidence', { time: 5 }))
+    assert.notDeepEqual(part('evidence', {}), part('evidence', {}, { approvers: ['olga'] }))
+  })
+
+  it('knows no time zone that this platform does not know', () => {
+    assert.throws(() => clockOf('Nowhere/Atlantis'), {
+      code: 'SP_NETWORK_RULE',
+      message: 'there is no time zone `Nowhere/Atlantis` here',
+      fix: 'use a name of the IANA database that every gateway knows',
+    })
+    const utc = clockOf(undefined)(0)
+    const local = clockOf('Europe/Berlin')(0)
+    assert.ok(utc instanceof Object && local instanceof Object)
+    assert.notDeepEqual(local, utc)
+  })
 
   for (const source of ['', '1::ffff:10.0.0.1', '10.0.0.1 ', 'nonsense']) {
     it(`takes \`${source}\` for no address`, () => {

@@ -470,7 +470,14 @@ describe('coverage', () => {
     assert.ok(
       first.some(({ policyId, outcome }) => policyId === 'read-core' && outcome === 'satisfied'),
     )
-    assert.ok(fields.flat().length > 0)
+    // Each field as far as its forms are tried: those that are tokenised or dropped three times, one masked twice.
+    assert.equal(fields.length, 3 * 3 + 2 + 4)
+    const held = fields.map((covers) => covers.find(({ outcome }) => outcome === 'satisfied'))
+    const count = (id: string) => held.filter((cover) => cover?.policyId === id).length
+    assert.deepEqual(
+      ['fields-plain', 'fields-memo', 'fields-pan', 'fields-account'].map(count),
+      [3, 1, 1, 2],
+    )
     // A call that no flow covers is put to no policy, and one that is denied returns no field.
     assert.deepEqual(bank.cover(call({ operation: 'hold' }), quiet), [])
     assert.equal(bank.cover(call({ agent: 'flagger' }), quiet).length, 1)
