@@ -280,7 +280,7 @@ export interface Proposal {
 }
 
 /** How far a proposal has come beside the declaration in force. */
-export interface ShadowStage {
+interface ShadowStage {
   readonly stage: 'draft' | 'shadow'
   /** While it is in shadow. */
   readonly since?: number

@@ -7,7 +7,6 @@ import type {
   Edge,
   Proposal,
   ShadowReport,
-  ShadowStage,
 } from '../../src/api/types.ts'
 
 const hex = (text: string): string => createHash('sha256').update(text).digest('hex')
@@ -33,7 +32,7 @@ export const PROPOSAL: Proposal = {
 
 /** What the shadow of `PROPOSAL` would have decided otherwise. */
 export function shadowReport(
-  shadow: ShadowStage,
+  shadow: Proposal['shadow'],
   records: readonly DecisionRecord[],
 ): ShadowReport {
   const examplesOf = (kind: DecisionKind, to: DecisionKind, code: string, changes?: string[]) =>
