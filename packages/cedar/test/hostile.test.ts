@@ -10,6 +10,12 @@ import {
 import type { Request } from '../src/index.ts'
 import { parsePolicies } from '../src/parser.ts'
 
+/** Time that others on the machine take does not count. */
+function processorMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+
 after(closeCedar)
 
 const when = (body: string): string => `permit(principal, action, resource) when { ${body} };`
@@ -47,9 +53,9 @@ describe('hostile policies', () => {
   ]
   for (const [name, body, code] of refused) {
     it(`refuses ${name}, quickly`, async () => {
-      const start = performance.now()
+      const start = processorMs()
       await assert.rejects(load(body), { code })
-      assert.ok(performance.now() - start < 5000)
+      assert.ok(processorMs() - start < 5000)
     })
   }
 
@@ -126,9 +132,9 @@ describe('hostile requests', () => {
 
   it('matches wildcards without blowing up', async () => {
     const set = await load(`context.s like "${'*a'.repeat(200)}b"`)
-    const start = performance.now()
+    const start = processorMs()
     assert.equal(set.decide(request({ s: 'a'.repeat(100_000) }), NOBODY).decision, 'deny')
-    assert.ok(performance.now() - start < 1000)
+    assert.ok(processorMs() - start < 1000)
   })
 })
 

@@ -8,6 +8,12 @@ import { loadDeclaration, NetworkProblems, renderProblem } from '@sallyport/netw
 import fc from 'fast-check'
 import { API, MINIMAL, parse } from './minimal.ts'
 
+/** Time that others on the machine take does not count. */
+function processorMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+
 after(closeCedar)
 
 const codes = (text: string): string[] => parse(text).problems.map((p) => p.code)
@@ -25,9 +31,9 @@ const bombs: readonly (readonly [string, string])[] = [
 ]
 for (const [what, text] of bombs) {
   test(`refuses ${what} quickly`, () => {
-    const started = performance.now()
+    const started = processorMs()
     assert.deepEqual(codes(text), ['SP_NETWORK_TOO_LARGE'])
-    assert.ok(performance.now() - started < 5000, `${performance.now() - started} ms`)
+    assert.ok(processorMs() - started < 5000, `${processorMs() - started} ms`)
   })
 }
 
@@ -47,11 +53,11 @@ test('the widest accepted file is still read quickly', () => {
     { length: 2000 },
     (_, i) => `  agent-${i}: { owner: us, segment: inner }`,
   ).join('\n')
-  const started = performance.now()
+  const started = processorMs()
   const { network, problems } = parse(MINIMAL.replace('agents:\n', `agents:\n${agents}\n`))
   assert.deepEqual(problems, [])
   assert.equal(network?.agents.length, 2001)
-  assert.ok(performance.now() - started < 5000, `${performance.now() - started} ms`)
+  assert.ok(processorMs() - started < 5000, `${processorMs() - started} ms`)
 })
 
 const many = (count: number, line: (i: number) => string): string =>
@@ -76,11 +82,11 @@ const floods: readonly (readonly [string, string, string])[] = [
 ]
 for (const [what, from, to] of floods) {
   test(`reports ${what} by the thousand quickly and in bounds`, () => {
-    const started = performance.now()
+    const started = processorMs()
     const { network, problems } = parse(MINIMAL.replace(from, () => to))
     assert.equal(network, undefined)
     assert.ok(problems.length > 100 && problems.length <= 1000, String(problems.length))
-    assert.ok(performance.now() - started < 5000, `${performance.now() - started} ms`)
+    assert.ok(processorMs() - started < 5000, `${processorMs() - started} ms`)
   })
 }
 
