@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { createDecider } from '@sallyport/decide'
-import type { Declaration } from '@sallyport/network'
+import type { Declaration, EnforcementAbility, Network, Operation } from '@sallyport/network'
 import { diff } from '../src/index.ts'
 import type { CallFinding, DiffReport } from '../src/index.ts'
 import { Solver } from '../src/diff/solver.ts'
@@ -293,6 +293,93 @@ test('what no request shows is compared too: tags, classes, masks, approvers, up
     ],
   )
   assert.equal(report.verdict, 'differs')
+})
+
+test('local time is undecided, never silently equal: other hours, another zone', async () => {
+  const zoned = (texts: readonly string[], timeZone = 'Europe/Zurich'): Declaration =>
+    declaration(texts, { settings: { ...network(1).settings, timeZone } })
+  const until = (hour: number): string => permit(`context.time.local.hour < ${hour}`)
+  const later = await confirmed(zoned([until(9)]), zoned([until(18)]))
+  assert.notEqual(later.verdict, 'equivalent')
+  const open = [...later.newlyAllowed, ...later.undecided]
+  assert.ok(open.length > 0)
+  const gone = forbid('context.time.local.weekday > 5 && context.time.local.minute == 17')
+  const bare = await confirmed(zoned([permit('true'), gone]), zoned([permit('true')]))
+  assert.ok([...bare.newlyAllowed, ...bare.undecided].length > 0)
+  const whole = forbid('[context.time].contains(context.time) && context.time.local.hour > 8')
+  const compared = await confirmed(zoned([permit('true'), whole]), zoned([permit('true')]))
+  assert.ok([...compared.newlyAllowed, ...compared.undecided].length > 0)
+  // The same words in another zone are other hours, and said to be.
+  const moved = await confirmed(zoned([until(9)]), zoned([until(9)], 'Asia/Tokyo'))
+  assert.ok([...moved.newlyAllowed, ...moved.undecided].length > 0)
+  assert.deepEqual(
+    moved.limits.map(({ direction, what }) => [direction, what]),
+    [['widened', 'settings.timeZone']],
+  )
+  const same = await confirmed(zoned([until(9)]), zoned([`${until(9)} // the same`]))
+  assert.equal(same.verdict, 'equivalent')
+})
+
+test('a pattern that has no formula is not taken for another one', async () => {
+  const patterned = (pattern: string): Declaration => {
+    const [system] = network(1).systems
+    const [operation] = system?.operations ?? []
+    assert.ok(system && operation)
+    const ref = { schema: { type: 'string', maxLength: 8, pattern }, required: true } as const
+    const input = { ...INPUT, members: { ...INPUT.members, ref } }
+    const systems = [{ ...system, operations: [{ ...operation, input }] }]
+    return declaration([permit('true')], { systems })
+  }
+  const [old, looser] = ['^(?!x)[k-z]+$', '^(?!y)[k-z]+$']
+  const report = await confirmed(patterned(old), patterned(looser))
+  assert.equal(report.verdict, 'undecided')
+  assert.match(report.undecided[0]?.why ?? '', /the pattern/)
+  assert.equal((await confirmed(patterned(old), patterned(old))).verdict, 'equivalent')
+})
+
+/** What a change of the network alone is said to be. */
+async function listed(change: Partial<Network>, back: Partial<Network> = {}): Promise<string[]> {
+  const report = await diff({
+    old: declaration([permit('true')], back),
+    new: declaration([permit('true')], change),
+  })
+  assert.equal(report.verdict, report.limits.length > 0 ? 'differs' : 'equivalent')
+  return report.limits.map(({ direction, what }) => `${direction} ${what}`)
+}
+
+test('what an answer holds, tokens, enforcement points and shadows are compared', async () => {
+  const { systems, services, settings } = network(1)
+  const [system] = systems
+  const [operation] = system?.operations ?? []
+  const [service] = services
+  assert.ok(system && operation && service)
+  const having = (over: Partial<Operation>): Partial<Network> => ({
+    systems: [{ ...system, operations: [{ ...operation, ...over }] }],
+  })
+  const open = having({ returns: { $: 'account', 'secrets[]': 'public' } })
+  assert.deepEqual(await listed(open), ['widened operation core.op0: returns'])
+  assert.deepEqual(await listed(having({ subject: 'ref' })), [
+    'widened operation core.op0: subject',
+  ])
+  const schema = { type: 'string', maxLength: 8, pattern: '^[A-Za-z0-9-]+$' } as const
+  const ref = { schema: { ...schema, tokenOf: 'account' }, required: true }
+  const tokens = having({ input: { ...INPUT, members: { ...INPUT.members, ref } } })
+  assert.deepEqual(await listed(tokens), ['widened operation core.op0: tokens restored'])
+  assert.deepEqual(await listed({}, tokens), ['narrowed operation core.op0: tokens restored'])
+  const pep = (...can: EnforcementAbility[]): Partial<Network> => ({
+    services: [{ ...service, enforcementPoint: { systems: ['core'], can } }],
+  })
+  const what = 'service core: enforcement point'
+  assert.deepEqual(await listed(pep('body')), [`widened ${what}`])
+  assert.deepEqual(await listed(pep('body', 'project'), pep('body')), [`widened ${what}`])
+  assert.deepEqual(await listed(pep('body'), pep('body', 'project')), [`narrowed ${what}`])
+  const shadow = (shadowMinutes: number): Partial<Network> => ({
+    settings: { ...settings, shadowMinutes },
+  })
+  assert.deepEqual(await listed({}, shadow(60)), ['widened settings.shadowMinutes'])
+  assert.deepEqual(await listed(shadow(5), shadow(60)), ['widened settings.shadowMinutes'])
+  assert.deepEqual(await listed(shadow(5)), ['narrowed settings.shadowMinutes'])
+  assert.deepEqual(await listed({}), [])
 })
 
 test('flows, inputs and limits count', async () => {

@@ -277,6 +277,7 @@ export class Evaluator {
     const t = this.#t
     if (value.kind === 'record') {
       const member = value.members.get(name)
+      if (member?.value.kind === 'opaque') throw new Undecidable(member.value.why)
       return member ? { error: t.not(member.present), value: member.value } : FAILS
     }
     if (value.kind !== 'entity') return FAILS

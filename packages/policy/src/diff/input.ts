@@ -1,3 +1,4 @@
+import { sha256Hex } from '@sallyport/base'
 import type { InputSchema, InputType } from '@sallyport/network'
 import type { Literals } from './literals.ts'
 import { languageOf } from './pattern.ts'
@@ -106,7 +107,9 @@ function acceptsText(
   const language = languageOf(pattern)
   if (language === undefined && text.value === undefined) {
     leftOut.add(pattern)
-    return t.and(length, listed)
+    // The same pattern over the same text is the same unknown on both sides; left out, another one would seem to be it.
+    const name = sha256Hex(JSON.stringify([pattern, text.op])).slice(0, 32)
+    return t.and(length, listed, t.variable(`pattern-${name}`, 'Bool'))
   }
   return t.and(
     length,

@@ -26,6 +26,10 @@ export function limitChanges(before: Network, after: Network): LimitChange[] {
   }
   const [a, b] = [before.settings.staleRisk, after.settings.staleRisk]
   add('settings.staleRisk', a, b, b < a)
+  const [x = 0, y = 0] = [before.settings.shadowMinutes, after.settings.shadowMinutes]
+  add('settings.shadowMinutes', x, y, y < x)
+  // Whichever hours policies name, others are meant.
+  add('settings.timeZone', before.settings.timeZone, after.settings.timeZone, true)
   const ids = new Set([...before.limits, ...after.limits].map(({ id }) => id))
   for (const id of ids) {
     const [old, next] = [before, after].map(({ limits }) => limits.find((one) => one.id === id))

@@ -34,6 +34,9 @@ export interface Request {
 /** An operator beyond those declared, for each that a policy may count. */
 const MAX_APPROVERS = 64
 
+/** Clocks that are put forward and back have no formula here. */
+const LOCAL_TIME: Sym = { kind: 'opaque', why: '`context.time.local`' }
+
 /** Every request of a type at once: one variable for each thing that callers, time and operators choose. */
 export class FreeRequest {
   readonly terms: Terms = new Terms()
@@ -112,15 +115,16 @@ export class FreeRequest {
     ]
   }
 
-  /** The context of the call. @param input as the side reads it */
-  callContext(purpose: string): Sym {
-    return this.#context(purpose, ['input', { present: this.terms.true, value: this.input }])
+  /** The context of the call. @param timeZone of the side that reads it */
+  callContext(purpose: string, timeZone: string | undefined): Sym {
+    const input: Guarded = { present: this.terms.true, value: this.input }
+    return this.#context(purpose, timeZone, ['input', input])
   }
 
   /** The context of a field's treatment. */
-  fieldContext(purpose: string): Sym {
+  fieldContext(purpose: string, timeZone: string | undefined): Sym {
     const { system, operation } = this.type
-    return this.#context(purpose, ['operation', this.#text(`${system}.${operation}`)])
+    return this.#context(purpose, timeZone, ['operation', this.#text(`${system}.${operation}`)])
   }
 
   /** The claims with what is known of the variables in them; all that is known where `all`. */
@@ -185,8 +189,17 @@ export class FreeRequest {
     }
   }
 
-  #context(purpose: string, own: readonly [string, Guarded]): Sym {
+  #context(purpose: string, timeZone: string | undefined, own: readonly [string, Guarded]): Sym {
     const members = new Map([...this.#shared, ['purpose', this.#text(purpose)] as const, own])
+    const time = members.get('time')
+    if (timeZone !== undefined && time?.value.kind === 'record') {
+      const local: Guarded = { present: time.present, value: LOCAL_TIME }
+      const value: Sym = {
+        kind: 'record',
+        members: new Map([...time.value.members, ['local', local]]),
+      }
+      members.set('time', { present: time.present, value })
+    }
     return { kind: 'record', members }
   }
 

@@ -29,18 +29,19 @@ export class Side {
   readonly declaration: Declaration
   readonly decider: Decider
   readonly policies: readonly PolicyAst[]
-  readonly #entitiesDigest: string
+  /** Of all that a condition reads beside the request. */
+  readonly #stateDigest: string
 
   private constructor(
     declaration: Declaration,
     decider: Decider,
     policies: readonly PolicyAst[],
-    entitiesDigest: string,
+    stateDigest: string,
   ) {
     this.declaration = declaration
     this.decider = decider
     this.policies = policies
-    this.#entitiesDigest = entitiesDigest
+    this.#stateDigest = stateDigest
   }
 
   /** @throws SallyportError `SP_CEDAR_*` for policies that do not fit the network */
@@ -49,7 +50,8 @@ export class Side {
     const decider = await createDecider({ declaration })
     const schema = deriveSchema(network)
     const set = await loadPolicySet({ policies: declaration.policies, schema })
-    const digest = sha256Hex(canonicalJson(deriveEntities(network)))
+    const { timeZone = '' } = network.settings
+    const digest = sha256Hex(canonicalJson([deriveEntities(network), timeZone]))
     return new Side(declaration, decider, set.policies(), digest)
   }
 
@@ -91,14 +93,7 @@ export class Side {
       // An instance of another trust domain, which no decision knows.
       return nothing
     }
-    const encoder = new Encoder(
-      this,
-      request,
-      entities,
-      flow.purpose,
-      this.#entitiesDigest,
-      unknowns,
-    )
+    const encoder = new Encoder(this, request, entities, flow.purpose, this.#stateDigest, unknowns)
     return encoder.call(operation)
   }
 }
@@ -135,22 +130,26 @@ class Encoder {
     request: FreeRequest,
     entities: Entities,
     purpose: string,
-    entitiesDigest: string,
+    stateDigest: string,
     unknowns: Unknowns,
   ) {
     this.#side = side
     this.#request = request
     this.#entities = entities
     this.#purpose = purpose
-    this.#state = entitiesDigest
+    this.#state = stateDigest
     this.#unknowns = unknowns
+  }
+
+  get #timeZone(): string | undefined {
+    return this.#side.declaration.network.settings.timeZone
   }
 
   call(operation: Operation): Encoded {
     const { terms: t, type, input, leftOut } = this.#request
     const action = { type: 'Action', id: `${type.system}.${type.operation}` }
     const resource = { type: 'System', id: type.system }
-    const context = this.#request.callContext(this.#purpose)
+    const context = this.#request.callContext(this.#purpose, this.#timeZone)
     const { allowed, permits } = this.#judge(action, resource, context)
     // Obligations that no enforcement point can meet deny.
     const owed = permits.map(({ policy, holds }) => {
@@ -207,7 +206,7 @@ class Encoder {
     owed: readonly { holds: Term; field: string; treatment: FieldTreatment }[],
   ): Map<string, readonly [Term, Term, Term]> {
     const { terms: t } = this.#request
-    const context = this.#request.fieldContext(this.#purpose)
+    const context = this.#request.fieldContext(this.#purpose, this.#timeZone)
     const sets = this.#reachable(operation)
     const own = new Map<string, readonly [Term, Term, Term]>()
     for (const { name: dataset, fields } of sets) {

@@ -1,5 +1,5 @@
 import { DATA_CLASSES } from '@sallyport/network'
-import type { Network, Operator } from '@sallyport/network'
+import type { EnforcementPoint, InputType, Network, Operation, Operator } from '@sallyport/network'
 import { shown } from './limits.ts'
 import type { LimitChange } from './types.ts'
 
@@ -44,10 +44,49 @@ export function trustChanges(before: Network, after: Network): LimitChange[] {
       const what = `operation ${system.name}.${operation.name}`
       compare(`${what}: kind`, operation.kind, other.kind, (_, b) => b === 'read')
       compare(`${what}: binding`, operation.binding, other.binding, () => true)
+      // Policies say how a data set's fields leave, and nothing of which data set an answer holds, or what is public.
+      compare(`${what}: returns`, sorted(operation.returns), sorted(other.returns), () => true)
+      compare(`${what}: subject`, operation.subject, other.subject, () => true)
+      const tokens = (of: Operation): string[] => tokensOf(of.input, 'input').toSorted()
+      compare(`${what}: tokens restored`, tokens(operation), tokens(other), (a, b) =>
+        b.some((one) => !a.includes(one)),
+      )
     }
+  }
+  for (const name of namesOf(before.services, after.services)) {
+    const [a, b] = [before, after].map(({ services }) => find(services, name)?.enforcementPoint)
+    const what = `service ${name}: enforcement point`
+    compare(what, pointOf(a), pointOf(b), (x = [], y = []) => y.some((one) => !x.includes(one)))
   }
   return changes
 }
+
+const sorted = (map: Readonly<Record<string, string>>): readonly (readonly [string, string])[] =>
+  Object.entries(map).toSorted(([a], [b]) => (a < b ? -1 : 1))
+
+/** Where callers may pass a token that is restored, and of which kind. */
+function tokensOf(type: InputType, path: string): string[] {
+  switch (type.type) {
+    case 'string':
+      return type.tokenOf === undefined ? [] : [`${path}: ${type.tokenOf}`]
+    case 'set':
+      return tokensOf(type.items, `${path}[]`)
+    case 'record':
+      return Object.entries(type.members).flatMap(([name, { schema }]) =>
+        tokensOf(schema, `${path}.${name}`),
+      )
+    default:
+      return []
+  }
+}
+
+/** Each system that it may ask about, and each ability: both let it be answered more. */
+const pointOf = (point: EnforcementPoint | undefined): readonly string[] | undefined =>
+  point &&
+  [
+    ...point.systems.map((name) => `asks ${name}`),
+    ...point.can.map((one) => `can ${one}`),
+  ].toSorted()
 
 /** Roles that widen: to approve and release, and to change operators and policy. */
 const trusted = (operator: Operator | undefined): readonly string[] | undefined =>

@@ -29,6 +29,8 @@ export type Sym =
       readonly address: Term
       readonly prefix?: number
     }
+  /** Something that is there and is not encoded: whatever reads it is undecidable, for the reason given. */
+  | { readonly kind: 'opaque'; readonly why: string }
 
 /** The first and the last day that the encoding knows: of the years 2000 to 2099. */
 export const DAYS = { first: 10_957, last: 47_481 } as const
@@ -93,6 +95,8 @@ export function ipConstant(t: Terms, text: string): Sym {
 
 /** Cedar's `==`: false between different types. */
 export function equal(t: Terms, a: Sym, b: Sym): Term {
+  if (a.kind === 'opaque') throw new Undecidable(a.why)
+  if (b.kind === 'opaque') throw new Undecidable(b.why)
   if (a.kind === 'date' || b.kind === 'date') return equalDates(t, a, b)
   switch (a.kind) {
     case 'bool':

@@ -52,7 +52,8 @@ export function addDiff(policy: Command): void {
 
 /** What changed in `network.yaml`, without what no machine reads. */
 function machineRead(structure: Structure): Structure {
-  return structure.filter(({ path }) => !/\.(?:description|displayName)$/.test(path))
+  // Of a declared thing; an input, a path or an attribute that has the name is read by machines.
+  return structure.filter(({ path }) => !/\]\.(?:description|displayName)$/.test(path))
 }
 
 function exitOf(report: Report, wideningOnly: boolean): number {
