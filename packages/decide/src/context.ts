@@ -10,8 +10,8 @@ export interface ContextFacts {
   readonly session: SessionState
   readonly purpose: string
   readonly approvers: readonly string[]
-  /** Of the network's time zone, where it declares one. */
-  readonly clock?: Clock
+  /** Of the network's time zone: `clockOf`. Never left out, for a policy that reads local time would miss it unseen. */
+  readonly clock: Clock
 }
 
 type Members = Record<string, CedarJson | PreparedValue>
@@ -34,7 +34,7 @@ export function sharedContext({
   session,
   purpose,
   approvers,
-  clock = timeRecord,
+  clock,
 }: ContextFacts): SharedContext {
   const shared: Members = {
     time: clock(call.time),

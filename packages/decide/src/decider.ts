@@ -110,7 +110,7 @@ class NetworkDecider implements Decider {
   readonly #store: EntityStore
   readonly #entitiesDigest: string
   readonly #fields: Fields
-  readonly #clock: NonNullable<ContextFacts['clock']>
+  readonly #clock: ContextFacts['clock']
   readonly #stores = new Map<string, { readonly agent: string; readonly store: EntityStore }>()
   readonly #names = new WeakMap<Operation, OperationNames>()
 

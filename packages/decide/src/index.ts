@@ -1,5 +1,5 @@
 export * from './types.ts'
-export { fieldContext, sharedContext } from './context.ts'
+export { clockOf, fieldContext, sharedContext } from './context.ts'
 export { createDecider } from './decider.ts'
 export type { Decider } from './decider.ts'
 export { readInput } from './input.ts'

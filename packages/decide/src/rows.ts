@@ -3,7 +3,8 @@ import { EntityStore, loadPolicySet, rowFilter } from '@sallyport/cedar'
 import type { ColumnMap, PolicySet, RowFilter } from '@sallyport/cedar'
 import { deriveEntities, deriveSchema, instanceEntity } from '@sallyport/network'
 import type { Declaration, PolicySource } from '@sallyport/network'
-import { fieldContext, sharedContext } from './context.ts'
+import { clockOf, fieldContext, sharedContext } from './context.ts'
+import type { ContextFacts } from './context.ts'
 import type { Decider } from './decider.ts'
 import { rowSchema } from './row-schema.ts'
 import type { Call, SessionState } from './types.ts'
@@ -75,12 +76,14 @@ class DataSetRows implements RowFilters {
   readonly #rows: RowSource
   readonly #policies: PolicySet
   readonly #store: EntityStore
+  readonly #clock: ContextFacts['clock']
 
   constructor(decider: Decider, rows: RowSource, policies: PolicySet, store: EntityStore) {
     this.#decider = decider
     this.#rows = rows
     this.#policies = policies
     this.#store = store
+    this.#clock = clockOf(decider.index.network.settings.timeZone)
   }
 
   filter(call: Call, session: SessionState, firstParameter = 1): RowFilter {
@@ -91,7 +94,8 @@ class DataSetRows implements RowFilters {
     if (flow === undefined || outcome.decision !== 'allow') return NONE
     if (!Object.hasOwn(outcome.projection, dataset)) return NONE
     const approvers = call.evidence.approvals
-    const shared = sharedContext({ call, session, purpose: flow.purpose, approvers })
+    const { purpose } = flow
+    const shared = sharedContext({ call, session, purpose, approvers, clock: this.#clock })
     return rowFilter({
       policies: this.#policies,
       entities: this.#store.with([instanceEntity(index.network, call.agent, call.instance)]),

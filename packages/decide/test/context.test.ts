@@ -17,6 +17,7 @@ const facts = (over: Partial<ContextFacts> = {}, asked: Partial<Call> = {}): Con
   session: quiet,
   purpose: 'aml',
   approvers: [],
+  clock: clockOf(undefined),
   ...over,
 })
 const fieldContext = (of: ContextFacts) => contextOfField(sharedContext(of), 'core.list')

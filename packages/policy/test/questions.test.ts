@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { after, describe, test } from 'node:test'
 import { closeCedar, EntityStore, loadPolicySet, prepareContext } from '@sallyport/cedar'
 import type { CedarJson } from '@sallyport/cedar'
-import { createDecider, fieldContext, sharedContext } from '@sallyport/decide'
+import { clockOf, createDecider, fieldContext, sharedContext } from '@sallyport/decide'
 import type { Call, SessionState } from '@sallyport/decide'
 import { deriveEntities, instanceEntity, loadDeclaration } from '@sallyport/network'
 import type { Declaration, InputType } from '@sallyport/network'
@@ -123,7 +123,9 @@ async function evaluator(clauses: readonly Clause[], declaration: Declaration) {
   }
   return (call: Call, session: SessionState, purpose: string, field?: string) => {
     const { instance, agent, system, operation } = call
-    const shared = sharedContext({ call, session, purpose, approvers: call.evidence.approvals })
+    const approvers = call.evidence.approvals
+    const clock = clockOf(declaration.network.settings.timeZone)
+    const shared = sharedContext({ call, session, purpose, approvers, clock })
     const name = `${system}.${operation}`
     const answer = set.decide(
       {

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { canonicalJson, sha256Hex, SallyportError } from '@sallyport/base'
 import { EntityStore, loadPolicySet } from '@sallyport/cedar'
 import type { EntityUid, PolicySet, PreparedContext } from '@sallyport/cedar'
-import { fieldContext, sharedContext } from '@sallyport/decide'
+import { clockOf, fieldContext, sharedContext } from '@sallyport/decide'
 import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sallyport/network'
 import type { Declaration, NetworkIndex } from '@sallyport/network'
 import { verifyLog } from '@sallyport/tlog'
@@ -147,12 +147,14 @@ class FieldUses {
   readonly #policies: PolicySet
   readonly #uses: Uses
   readonly #resident: EntityStore
+  readonly #clock: ReturnType<typeof clockOf>
   readonly #stores = new Map<string, EntityStore | undefined>()
 
   constructor(index: NetworkIndex, policies: PolicySet, uses: Uses) {
     this.#index = index
     this.#policies = policies
     this.#uses = uses
+    this.#clock = clockOf(index.network.settings.timeZone)
     this.#resident = EntityStore.from(deriveEntities(index.network))
   }
 
@@ -178,6 +180,7 @@ class FieldUses {
         session: { labels, risk },
         purpose: flow.purpose,
         approvers,
+        clock: this.#clock,
       }),
       `${system}.${record.operation}`,
     )
