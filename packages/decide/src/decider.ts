@@ -318,7 +318,12 @@ class NetworkDecider implements Decider {
   }
 }
 
-const NOTHING: CedarDecision = { decision: 'deny', reasons: [], errors: [] }
+/** Its lists are part of outcomes, and so of one after another. */
+const NOTHING: CedarDecision = Object.freeze({
+  decision: 'deny',
+  reasons: Object.freeze([]),
+  errors: Object.freeze([]),
+})
 
 function callRequest({ principal, names }: Subject, context: PreparedContext): DecisionRequest {
   const { action, resource } = names

@@ -43,12 +43,12 @@ export function indexNetwork(network: Network): NetworkIndex {
     const byOperation = inner(inner(flows, flow.from), flow.to)
     for (const operation of flow.operations) byOperation.set(operation, flow)
   }
-  const limits = new Map<string, Map<string, Limit[]>>()
-  for (const limit of network.limits) {
+  const limits = new Map<string, Map<string, readonly Limit[]>>()
+  for (const limit of network.limits.map(frozen)) {
     for (const agent of limit.agents) {
       const byOperation = inner(limits, agent)
       for (const operation of limit.operations) {
-        byOperation.set(operation, [...(byOperation.get(operation) ?? []), limit])
+        byOperation.set(operation, Object.freeze([...(byOperation.get(operation) ?? []), limit]))
       }
     }
   }
@@ -67,6 +67,13 @@ export function indexNetwork(network: Network): NetworkIndex {
 }
 
 const NO_LIMITS: readonly Limit[] = Object.freeze([])
+
+/** A copy that cannot be changed: outcomes hand limits out, and share them with the outcomes that follow. */
+function frozen(limit: Limit): Limit {
+  const copy = structuredClone(limit)
+  for (const part of [copy, copy.agents, copy.operations, copy.maxSum]) Object.freeze(part)
+  return copy
+}
 
 function inner<T>(maps: Map<string, Map<string, T>>, key: string): Map<string, T> {
   let map = maps.get(key)
