@@ -39,6 +39,11 @@ export interface Verification {
   /** What was shown, in words, and no more than that. */
   readonly statement: string
   readonly problems: readonly Problem[]
+  /**
+   * Whether all that is wrong is a frame cut short at the very end, as beside a writer that runs: no checkpoint covers it, and nothing
+   * follows it.
+   */
+  readonly torn: boolean
 }
 
 /**
@@ -53,6 +58,7 @@ export async function verifyLog(options: VerifyOptions): Promise<Verification> {
   const tree = new CompactTree()
   let checkpoints: Checkpoint[] = []
   let held: Checkpoint | undefined
+  let tail = false
   try {
     if (options.checkpoint !== undefined) {
       held = parseCheckpoint(options.checkpoint, publicKey, origin)
@@ -100,6 +106,7 @@ export async function verifyLog(options: VerifyOptions): Promise<Verification> {
       })
       if (result.broken) {
         broken = true
+        tail = result.broken.kind === 'torn' && result.end > 0
         problems.push({ code: 'SP_LOG_TAMPERED', message: result.broken.message })
       }
     }
@@ -119,14 +126,19 @@ export async function verifyLog(options: VerifyOptions): Promise<Verification> {
     problems.push(problemOf(error))
   }
   const ok = problems.length === 0
+  const torn = tail && problems.length === 1
   const signed = checkpoints.at(-1)?.size ?? 0
   return {
     ok,
     records: tree.size,
     signed,
     checkpoints: checkpoints.length,
-    statement: ok ? statement(tree.size, signed, held) : 'not verified',
+    statement:
+      ok || torn
+        ? `${statement(tree.size, signed, held)}${torn ? '; a frame at the end is cut short' : ''}`
+        : 'not verified',
     problems,
+    torn,
   }
 }
 

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test from 'node:test'
 import { SallyportError } from '@sallyport/base'
+import { CHECKPOINT_FILE } from '../src/scan.ts'
 import { leafHash, openLog, parseCheckpoint, verifyInclusion, verifyLog } from '../src/index.ts'
 import type { Log } from '../src/index.ts'
 import { ORIGIN, seeded, testLog } from './support/logs.ts'
@@ -155,6 +156,37 @@ test('every kind of tampering is found; an untouched copy verifies', async (t) =
     restore()
     await (await openLog({ dir, origin: ORIGIN, signer, segmentBytes: 2048 })).close()
   })
+})
+
+test('a frame cut short at the very end is told from one that is destroyed before others', async (t) => {
+  const { dir, signer, publicKey, remove } = await testLog()
+  t.after(remove)
+  const log = await openLog({ dir, origin: ORIGIN, signer, segmentBytes: 65_536 })
+  for (let i = 0; i < 20; i++) await log.append(record(i))
+  await log.close()
+  // As after a loss of the checkpoints: all of it is unsigned.
+  rmSync(join(dir, CHECKPOINT_FILE))
+  const [name = ''] = readdirSync(dir).filter((file) => file.endsWith('.seg'))
+  const whole = readFileSync(join(dir, name))
+  const frames: number[] = []
+  for (let at = whole.indexOf('SPLF'); at >= 0; at = whole.indexOf('SPLF', at + 1)) {
+    frames.push(at)
+  }
+  assert.equal(frames.length, 20)
+  const verified = async (bytes: Buffer) => {
+    writeFileSync(join(dir, name), bytes)
+    const { ok, torn, records } = await verifyLog({ dir, origin: ORIGIN, publicKey })
+    return { ok, torn, records }
+  }
+  assert.deepEqual(await verified(whole), { ok: true, torn: false, records: 20 })
+  const last = frames.at(-1) ?? 0
+  for (const written of [3, 20]) {
+    const cut = Buffer.from(whole).fill(0, last + written)
+    assert.deepEqual(await verified(cut), { ok: false, torn: true, records: 19 })
+  }
+  const holed = Buffer.from(whole)
+  holed.fill(0xff, frames[9], (frames[9] ?? 0) + 8)
+  assert.deepEqual(await verified(holed), { ok: false, torn: false, records: 9 })
 })
 
 test('refuses records that are empty or over 65,535 bytes', async (t) => {

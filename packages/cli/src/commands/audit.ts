@@ -272,8 +272,8 @@ async function readRecords(
       if (index >= from) records.push({ index, record: decodeRecord(bytes) })
     },
   })
-  const torn = result.problems.every(({ message }) => message.startsWith('bytes that are no frame'))
-  if (!result.ok && !torn) {
+  // A record that a running gateway is writing is no record yet.
+  if (!result.ok && !result.torn) {
     const [problem] = result.problems
     throw new SallyportError(
       problem?.code ?? 'SP_LOG_TAMPERED',

@@ -132,8 +132,7 @@ async function readLog(
     onRecord: (_index, bytes) => onRecord(decodeRecord(bytes)),
   })
   // A record that a running gateway is writing is no record yet.
-  const torn = result.problems.every(({ message }) => message.startsWith('bytes that are no frame'))
-  if (result.ok || torn) return
+  if (result.ok || result.torn) return
   const [problem] = result.problems
   throw new SallyportError(
     problem?.code ?? 'SP_LOG_TAMPERED',
