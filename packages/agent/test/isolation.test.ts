@@ -13,7 +13,7 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { TestContext } from 'node:test'
@@ -54,8 +54,9 @@ const server = createServer((socket) => socket.on('error', () => undefined).resu
 const admin = createServer((socket) => socket.on('error', () => undefined).resume())
 let target: { host: string; port: number }
 const base = mkdtempSync(join(tmpdir(), 'sp-isolation-'))
-/** Not below `/tmp`, which is hidden anyway. */
-const outside = mkdtempSync(join(import.meta.dirname, '.isolation-'))
+/** Not below `/tmp`, which is hidden anyway, even where the clone is. */
+const here = import.meta.dirname.startsWith('/tmp/') ? homedir() : import.meta.dirname
+const outside = mkdtempSync(join(here, '.isolation-'))
 const data = join(outside, 'data')
 /** A file that the program makes in its temporary folder. */
 const TEMPORARY = `${basename(base)}-new`
