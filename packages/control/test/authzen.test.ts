@@ -169,7 +169,8 @@ test('the caller claims nothing: context and properties of subject and resource 
 })
 
 test('a quarantined instance is denied at once, and a revoked or quarantined enforcement point asks no more', async () => {
-  const victim = await plane.enrol('agent', 'flagger')
+  // Of another agent: questions about `flagger` as such go on.
+  const victim = await plane.enrol('agent', 'analyst')
   const point = await plane.enrol('service', 'front')
   const { quarantine } = plane.control.context
   assert.equal((await send(point, EVALUATION, ask(of(victim), 'silent'))).status, 200)

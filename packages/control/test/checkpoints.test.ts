@@ -70,6 +70,16 @@ test('a gateway speaks of its own log only, and in checkpoints only', async () =
   assert.equal(await shown(), noteOf(origin, 30))
 })
 
+test('a gateway that bears the name of the trust domain owns its own log and no other', async () => {
+  const named = await plane.enrol('gateway', 'bank.test')
+  const origin = originOf(gateway)
+  assert.equal((await send(named, noteOf(origin, 50), origin)).status, 400)
+  const fed = await named.call('POST', '/v1/feed', { shard: 'bank.test/control/c1', items: [] })
+  assert.equal(fed.status, 400)
+  assert.equal((await send(named, noteOf(originOf(named), 50))).status, 200)
+  assert.equal(await shown(), noteOf(origin, 30))
+})
+
 test('the history is bounded: the newest, and the last of each day', async () => {
   const origin = originOf(gateway)
   const password = readFileSync(join(plane.dataDir, 'pg', 'password'), 'utf8').trim()

@@ -188,6 +188,20 @@ test('the report counts what gateways recorded, once, with examples', async () =
   await assert.rejects(bundles().shadowReport('e'.repeat(64)), { code: 'SP_DECLARATION_UNKNOWN' })
 })
 
+test('a gateway that makes up counts does not make those of others fail', async () => {
+  const { digest } = await bundles().propose({ declaration: draft('vast'), by: 'alice' })
+  await bundles().startShadow({ digest, by: 'alice' })
+  const agreed = Number.MAX_SAFE_INTEGER
+  const against: string = bundles().digest()
+  const facts = { digest, against, agreed }
+  const record: AuditRecord = { ...header(), kind: 'event', event: 'shadow-counts', facts }
+  for (let batch = 0; batch < 2; batch++) {
+    assert.equal(await feed(...Array.from({ length: 600 }, (): AuditRecord => record)), 200)
+  }
+  const report = await bundles().shadowReport(digest)
+  assert.equal(report.counts.agreed, Number.MAX_SAFE_INTEGER)
+})
+
 test('the last signature waits for the declared minutes of shadow; one operator alone never suffices', async () => {
   const { digest } = await bundles().propose({ declaration: draft('live'), by: 'alice' })
   // Who proposed may sign, once, and that is one of two.

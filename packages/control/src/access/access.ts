@@ -9,7 +9,7 @@ import type { Publisher } from '../domain/publisher.ts'
 import type { Quarantines } from '../domain/quarantine.ts'
 import type { Store } from '../store/store.ts'
 import type { ControlAudit } from './audit.ts'
-import { judge, subjectOf } from './judge.ts'
+import { isCut, judge, subjectOf } from './judge.ts'
 import type { Standing, Verdict } from './judge.ts'
 import { learn } from './knowledge.ts'
 import { lacks, pepOf } from './pep.ts'
@@ -18,6 +18,8 @@ import type { Question, Semantic } from './request.ts'
 
 /** Answers being worked out at once; more wait at the caller. */
 const MAX_IN_FLIGHT = 32
+/** Of these for one service: it leaves room for the others. */
+const MAX_EACH = 16
 const MAX_MESSAGE = 1000
 /** Decisions made before others get their turn. */
 const TURN = 10
@@ -55,6 +57,8 @@ export class Access {
   readonly #deps: AccessDeps
   #building: { readonly digest: string; readonly decider: Promise<Decider> } | undefined
   #inFlight = 0
+  /** By the service that asks. */
+  readonly #each = new Map<string, number>()
 
   constructor(deps: AccessDeps) {
     this.#deps = deps
@@ -72,7 +76,7 @@ export class Access {
     questions: readonly Question[],
     semantic: Semantic = 'execute_all',
   ): Promise<readonly Answer[]> {
-    return this.#bounded(async () => {
+    return this.#bounded(caller, async () => {
       const { standing, pep } = await this.#stand(caller, questions)
       const verdicts: Verdict[] = []
       for (const question of questions) {
@@ -97,7 +101,7 @@ export class Access {
     facts: Readonly<Record<string, string>>,
     candidates: (decider: Decider, pep: Pep) => Promise<readonly Question[]> | readonly Question[],
   ): Promise<{ readonly questions: readonly Question[]; readonly allowed: readonly boolean[] }> {
-    return this.#bounded(async () => {
+    return this.#bounded(caller, async () => {
       const pep = this.#pep(caller)
       const questions = await candidates(await this.#decider(), pep)
       const { standing } = await this.#stand(caller, questions)
@@ -139,7 +143,7 @@ export class Access {
     caller: VerifiedSvid | undefined,
     questions: readonly Question[],
   ): Promise<{ standing: Standing; pep: Pep }> {
-    const { publisher, quarantine, clock } = this.#deps
+    const { publisher, clock } = this.#deps
     this.#pep(caller)
     // Nothing is decided that could not be recorded.
     await this.#deps.audit()
@@ -154,7 +158,7 @@ export class Access {
       standing: {
         decider,
         knowledge,
-        isQuarantined: (id) => quarantine.isQuarantined(id),
+        isCut: (instance) => this.#isCut(instance),
         now: clock.now(),
       },
       pep: this.#pep(caller),
@@ -167,7 +171,6 @@ export class Access {
     questions: readonly Question[],
     verdicts: readonly Verdict[],
   ): Promise<readonly Answer[]> {
-    const { quarantine } = this.#deps
     const audit = await this.#deps.audit()
     const ids = verdicts.map(() => newId('dec', standing.now))
     const entries: { record: AuditRecord; explanation?: unknown }[] = []
@@ -182,7 +185,7 @@ export class Access {
     const cut: AuditRecord[] = []
     const answers = verdicts.map((verdict, i) => {
       const id = ids[i] ?? ''
-      if (!verdict.allowed || !quarantine.isQuarantined(verdict.instance)) {
+      if (!verdict.allowed || !this.#isCut(verdict.instance)) {
         return answerOf(pep, id, verdict)
       }
       // Quarantined while the record was being written: it does not go out after all.
@@ -276,6 +279,12 @@ export class Access {
     return this.#building.decider
   }
 
+  #isCut(instance: string): boolean {
+    const { quarantine, publisher } = this.#deps
+    const { quarantined } = publisher.current().bundle
+    return isCut(instance, (id) => quarantine.isQuarantined(id), quarantined)
+  }
+
   #demandCurrent({ digest }: Decider): void {
     if (this.#deps.publisher.current().bundle.declarationDigest === digest) return
     throw new SallyportError('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
@@ -283,17 +292,23 @@ export class Access {
     })
   }
 
-  async #bounded<T>(act: () => Promise<T>): Promise<T> {
-    if (this.#inFlight >= MAX_IN_FLIGHT) {
+  async #bounded<T>(caller: VerifiedSvid | undefined, act: () => Promise<T>): Promise<T> {
+    const service = caller?.id.segments[1] ?? ''
+    const own = this.#each.get(service) ?? 0
+    if (this.#inFlight >= MAX_IN_FLIGHT || own >= MAX_EACH) {
       throw new SallyportError('SP_OVERLOADED', 'too many decisions are being asked for at once', {
         fix: 'ask again, or put several questions into one request',
       })
     }
     this.#inFlight++
+    this.#each.set(service, own + 1)
     try {
       return await act()
     } finally {
       this.#inFlight--
+      const left = (this.#each.get(service) ?? 1) - 1
+      if (left > 0) this.#each.set(service, left)
+      else this.#each.delete(service)
     }
   }
 }

@@ -21,6 +21,8 @@ const MAX_SEALED = 20_000
 /** Files of the control plane's shard grow by this: it writes far less than a gateway. */
 const SEGMENT_BYTES = 8 << 20
 const BATCH = 500
+/** Letters of an explanation that travel, as gateways have it; the log has a longer one sealed, whole or by digest. */
+const MAX_EXPLANATION = 65_536
 
 export interface AuditOptions {
   /** `DATA/control`: `log/`, its keys and the keyring. */
@@ -136,7 +138,7 @@ class ControlAudit {
       items = await Promise.all(
         encoded.map(async ({ bytes, record, explanation }) => {
           const { index } = await this.#log.append(bytes)
-          return { index, record, ...(explanation === undefined ? {} : { explanation }) }
+          return { index, record, ...(travels(explanation) ? { explanation } : {}) }
         }),
       )
     } catch (cause) {
@@ -240,6 +242,11 @@ async function kept(path: string, make: () => string): Promise<string> {
     await folder.close()
   }
   return text
+}
+
+/** One that the feed would refuse would hold up everything after it. */
+function travels(explanation: unknown): boolean {
+  return explanation !== undefined && JSON.stringify(explanation).length <= MAX_EXPLANATION
 }
 
 function unavailable(cause: unknown): SallyportError {

@@ -28,13 +28,33 @@ export interface Verdict {
 export interface Standing {
   readonly decider: Decider
   readonly knowledge: Knowledge
-  readonly isQuarantined: (spiffeId: string) => boolean
+  readonly isCut: (instance: string) => boolean
   /** Milliseconds since the epoch: the server's own, never the caller's. */
   readonly now: number
 }
 
 /** The part of a verdict that the question alone gives. */
 type Asked = Omit<Verdict, 'allowed' | 'code' | 'detail' | 'decided' | 'added'>
+
+/** Stands for an agent as such. No instance is ever called so. */
+const ANY = 'any'
+
+/**
+ * Whether a subject is cut off: an instance by itself or with all of its agent, an agent as such with any of its instances, since
+ * nobody says that it is not this one.
+ *
+ * @param instance as `subjectOf` gives it
+ */
+export function isCut(
+  instance: string,
+  isQuarantined: (spiffeId: string) => boolean,
+  quarantined: readonly { readonly subject: string }[],
+): boolean {
+  if (isQuarantined(instance)) return true
+  if (!instance.endsWith(`/${ANY}`)) return false
+  const siblings = instance.slice(0, -ANY.length)
+  return quarantined.some(({ subject }) => subject.startsWith(siblings))
+}
 
 /** The agent and instance that a subject names; undefined where it names none of this network. */
 export function subjectOf(
@@ -44,8 +64,7 @@ export function subjectOf(
   const { trustDomain } = index.network
   if (type === 'agent') {
     if (!index.findAgent(id)) return undefined
-    // No instance is ever called so.
-    return { agent: id, instance: agentId(trustDomain, id, 'any') }
+    return { agent: id, instance: agentId(trustDomain, id, ANY) }
   }
   if (type !== 'instance') return undefined
   try {
@@ -80,7 +99,7 @@ export function judge(pep: Pep, question: Question, standing: Standing): Verdict
     const claimed = `no such agent is declared: ${subject.type.slice(0, 64)} \`${subject.id.slice(0, 256)}\``
     return refused(asked, 'SP_SUBJECT_UNKNOWN', claimed.toWellFormed())
   }
-  if (standing.isQuarantined(named.instance)) {
+  if (standing.isCut(named.instance)) {
     return refused(asked, 'SP_QUARANTINED', 'the subject is quarantined')
   }
   if (!known) return refused(asked, 'SP_SUBJECT_UNKNOWN', 'no such instance is enrolled')

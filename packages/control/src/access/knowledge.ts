@@ -13,7 +13,7 @@ export interface Known {
 }
 
 export interface Knowledge {
-  /** Undefined for an instance that is not enrolled, or whose certificate has ended. */
+  /** Undefined for an instance that is not enrolled, or whose certificate has ended or is revoked. */
   instance(spiffeId: string): Known | undefined
   agent(name: string): Known
 }
@@ -46,7 +46,8 @@ export async function learn(
       (SELECT coalesce(json_agg(spiffe_id), '[]') FROM instances
         WHERE kind = 'gateway' AND not_after > ${now}) AS gateways,
       (SELECT coalesce(json_agg(spiffe_id), '[]') FROM instances
-        WHERE kind = 'agent' AND not_after > ${now} AND spiffe_id = ANY(${ids}::text[])) AS live,
+        WHERE kind = 'agent' AND not_after > ${now} AND spiffe_id = ANY(${ids}::text[])
+          AND NOT EXISTS (SELECT FROM revoked_serials r WHERE r.serial = instances.serial)) AS live,
       (SELECT coalesce(json_object_agg(instance, labels), '{}') FROM
         (SELECT instance, json_agg(label ORDER BY label) AS labels FROM session_labels
           WHERE instance = ANY(${ids}::text[]) GROUP BY instance) AS told) AS labels`.execute(db),

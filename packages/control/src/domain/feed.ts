@@ -75,9 +75,13 @@ async function alarm({ store, incidents, clock }: FeedDeps, gateway: string): Pr
 
 /** A log is named by its origin, `TRUST-DOMAIN/gateway/NAME`, or shorter by the gateway alone. */
 export function ownsShard(gateway: string, shard: string): boolean {
-  const name = kindOf(parseSpiffeId(gateway))?.name ?? ''
-  const own = [name, gateway.slice('spiffe://'.length)]
-  return own.some((prefix) => shard === prefix || shard.startsWith(`${prefix}/`))
+  const { trustDomain, ...id } = parseSpiffeId(gateway)
+  const long = gateway.slice('spiffe://'.length)
+  // One that bears the name of the trust domain does not own everybody's.
+  const short = shard.startsWith(`${trustDomain}/`)
+    ? long
+    : (kindOf({ trustDomain, ...id })?.name ?? long)
+  return [short, long].some((prefix) => shard === prefix || shard.startsWith(`${prefix}/`))
 }
 
 function check(gateway: string, shard: string, items: readonly FeedItem[]): void {

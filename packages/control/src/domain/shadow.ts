@@ -10,6 +10,8 @@ import { storable } from './text.ts'
 
 const EXAMPLES = 10
 const MINUTE_MS = 60_000
+/** Where counting ends: what one gateway makes up must not make the counting of others fail. */
+const MAX_CALLS = Number.MAX_SAFE_INTEGER
 
 /** How far a proposal has come. */
 export interface ShadowStage {
@@ -249,7 +251,9 @@ export async function countShadows(tx: Tx, records: readonly AuditRecord[]): Pro
   const add = (digest: string, against: string, kind: string, calls: number): void => {
     const key = `${digest} ${against} ${kind}`
     const before = counts.get(key)?.calls ?? 0
-    if (calls > 0) counts.set(key, { digest, against, kind, calls: before + calls })
+    if (calls > 0) {
+      counts.set(key, { digest, against, kind, calls: Math.min(before + calls, MAX_CALLS) })
+    }
   }
   for (const record of records) {
     if (record.kind === 'decision' && record.shadow) {
@@ -278,7 +282,9 @@ export async function countShadows(tx: Tx, records: readonly AuditRecord[]): Pro
          WHERE EXISTS (SELECT FROM shadow_runs
                         WHERE digest = ${row.digest} AND against = ${row.against})
       ON CONFLICT (digest, against, kind)
-        DO UPDATE SET calls = shadow_counts.calls + excluded.calls`.execute(tx)
+        DO UPDATE SET calls = least(shadow_counts.calls::numeric + excluded.calls, ${MAX_CALLS})`.execute(
+      tx,
+    )
   }
   for (const { digest, against, kind, id, at } of examples) {
     await sql`

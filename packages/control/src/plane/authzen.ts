@@ -37,12 +37,15 @@ export function authzenRoutes(deps: {
     method: 'POST',
     path: new RegExp(`^${path}$`),
     who: 'anyone',
-    async handle({ request, response, caller }) {
+    async handle({ request, response, caller, recheck }) {
       echoRequestId(request, response)
       // First of all: nobody else's body is read.
       pepOf(caller, publisher.index())
       const body = await readObject(request, { maxBytes: MAX_BYTES, maxDepth: MAX_DEPTH })
-      sendJson(response, await act(caller, body))
+      recheck()
+      const answer = await act(caller, body)
+      recheck()
+      sendJson(response, answer)
     },
   })
   return [

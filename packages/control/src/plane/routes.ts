@@ -23,6 +23,8 @@ interface PlaneCall {
   readonly response: ServerResponse
   readonly url: URL
   readonly caller: VerifiedSvid | undefined
+  /** Judges the caller again, as on arrival: a body may take its time. @throws SallyportError */
+  readonly recheck: () => void
 }
 
 export interface PlaneRoute {

@@ -60,9 +60,11 @@ export function createPlane(deps: PlaneDeps): Plane {
     try {
       const url = new URL(request.url ?? '/', 'http://plane')
       const route = find(deps.routes, request.method ?? '', url.pathname)
-      const caller = admit(route, peerOf(request.socket))
+      const peer = peerOf(request.socket)
+      const caller = admit(route, peer)
+      const recheck = (): void => void admit(route, peer)
       if (caller && kindOf(caller.id)?.kind === 'gateway') deps.onGateway(caller.id.uri, request)
-      await route.handle({ request, response, url, caller })
+      await route.handle({ request, response, url, caller, recheck })
     } catch (error) {
       if (errorCode(error) === 'SP_INTERNAL') deps.onError(error)
       sendProblem(response, error)
