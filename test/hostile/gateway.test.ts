@@ -101,7 +101,9 @@ describe('a hijacked agent against time', () => {
     // The monotonic clock of Linux stands still while the machine sleeps.
     slept = 40_000
     const { body } = await hello()
-    assert.equal(body['code'], 'SP_STALE', JSON.stringify(body))
+    // A JSON-RPC error, which carries the refusal as its data.
+    const refusal = (body['error'] as { data?: { code?: unknown } } | undefined)?.data
+    assert.equal(refusal?.code, 'SP_STALE', JSON.stringify(body))
     world.plane.beating = true
     await until(() => world.gateway.stats().bundleAgeMs < 1000)
     assert.equal((await hello()).status, 200)
