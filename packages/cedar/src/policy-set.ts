@@ -15,7 +15,7 @@ import { compilePolicy } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { Pool } from './pool.ts'
 import type { PreparedContext } from './prepare.ts'
-import { ResourcePlan } from './resource-plan.ts'
+import { PlanParts, ResourcePlan } from './resource-plan.ts'
 import { PolicyIndex } from './policy-index.ts'
 import type {
   CedarDecision,
@@ -196,6 +196,7 @@ class Policies implements PolicySet {
   readonly #byId: ReadonlyMap<string, CompiledPolicy>
   readonly #index: PolicyIndex
   readonly #memo: SliceMemo
+  readonly #parts: PlanParts
   #asts: readonly PolicyAst[] | undefined
 
   /** @param byId in the order of the policies */
@@ -205,6 +206,7 @@ class Policies implements PolicySet {
     this.#byId = byId
     this.#index = index
     this.#memo = new SliceMemo(sliceMemo)
+    this.#parts = new PlanParts(this.#policies)
   }
 
   effect(id: string): 'permit' | 'forbid' | undefined {
@@ -220,7 +222,7 @@ class Policies implements PolicySet {
   }
 
   plan(action: EntityUid, resources: readonly EntityRecord[], entities: EntityStore): ResourcePlan {
-    return new ResourcePlan(this.#policies, action, resources, entities)
+    return new ResourcePlan(this.#parts, action, resources, entities)
   }
 
   explain(request: DecisionRequest, entities: EntityStore): CedarExplanation {

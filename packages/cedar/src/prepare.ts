@@ -30,6 +30,20 @@ export function prepareContext(
 }
 
 /**
+ * A context with a few members more, or others in their place.
+ *
+ * @throws SallyportError `SP_CEDAR_VALUE`
+ */
+export function extendContext(
+  base: PreparedContext,
+  members: Readonly<Record<string, CedarJson | PreparedValue>>,
+): PreparedContext {
+  const fields = new Map(base.fields)
+  for (const [name, value] of prepareContext(members).fields) fields.set(name, value)
+  return new RecordValue(fields)
+}
+
+/**
  * Converts a set, record, entity or extension value. Scalars are quickly converted with the context itself.
  *
  * @throws SallyportError `SP_CEDAR_VALUE`

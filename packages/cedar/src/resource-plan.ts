@@ -17,14 +17,60 @@ import { EntityRef, EvaluationError, RecordValue } from './value.ts'
 /** Decides a group of a plan. */
 export type GroupDecider = (group: number) => CedarDecision
 
-/** What every decision about a group shares. */
+/** What is left of the policies of a group. */
+interface Left {
+  /** Set where every policy applies to every principal. */
+  readonly slice: Slice | undefined
+  readonly index: PolicyIndex
+}
+
 interface Group {
   /** Indices of its resources, ascending. */
   readonly members: readonly number[]
   readonly resource: EntityRecord
-  /** Set where every policy applies to every principal. */
-  readonly slice: Slice | undefined
-  readonly index: PolicyIndex
+  readonly left: Left
+}
+
+/**
+ * What the plans of one policy set share: many resources leave the same of its policies, which is then one object that
+ * decisions find close by, whichever resource they are about.
+ */
+export class PlanParts {
+  readonly #policies: readonly CompiledPolicy[]
+  readonly #clauses = new Map<CompiledPolicy, Clauses>()
+  readonly #acting = new Map<number | string, readonly Clauses[]>()
+  readonly #left = new Map<string, Left>()
+
+  constructor(policies: readonly CompiledPolicy[]) {
+    this.#policies = policies
+  }
+
+  /** The policies whose scope admits an action. */
+  acting(action: EntityRef, actionRecord: EntityRecord | undefined): readonly Clauses[] {
+    const key = actionRecord?.serial ?? JSON.stringify([action.type, action.id])
+    let acting = this.#acting.get(key)
+    if (acting === undefined) {
+      const env: Env = { ...NOTHING, action, actionRecord }
+      acting = this.#policies
+        .filter((policy) => admits(policy.action, action, env))
+        .map((policy) => this.#clausesOf(policy))
+      this.#acting.set(key, acting)
+    }
+    return acting
+  }
+
+  left(specialised: readonly Specialised[]): Left {
+    const key = keyOf(specialised)
+    let left = this.#left.get(key)
+    if (left === undefined) this.#left.set(key, (left = indexed(specialised.map(reduced))))
+    return left
+  }
+
+  #clausesOf(policy: CompiledPolicy): Clauses {
+    let clauses = this.#clauses.get(policy)
+    if (clauses === undefined) this.#clauses.set(policy, (clauses = clausesOf(policy)))
+    return clauses
+  }
 }
 
 /**
@@ -36,30 +82,26 @@ export class ResourcePlan {
   readonly #action: EntityUid
 
   constructor(
-    policies: readonly CompiledPolicy[],
+    parts: PlanParts,
     action: EntityUid,
     resources: readonly EntityRecord[],
     store: EntityStore,
   ) {
     this.#action = action
-    const env = { action: refOf(action), actionRecord: store.find(action) }
-    const acting = policies
-      .filter((policy) => admits(policy.action, env.action, { ...NOTHING, ...env }))
-      .map(clausesOf)
-    const groups = new Map<string, { members: number[]; left: readonly CompiledPolicy[] }>()
-    for (const [i, record] of resources.entries()) {
-      const left = acting.flatMap((policy) => specialise(policy, record) ?? [])
-      const key = left
-        .map(({ policy, kept, own }) => `${policy.order}:${kept.join()}${own ? `@${i}` : ''}`)
-        .join(';')
+    const acting = parts.acting(refOf(action), store.find(action))
+    const groups = new Map<string, { members: number[]; group: Group }>()
+    for (const [i, resource] of resources.entries()) {
+      const left = acting.flatMap((policy) => specialise(policy, resource) ?? [])
+      // Where a clause that is left reads the resource, no other resource can share the answer.
+      const key = `${left.some(({ own }) => own) ? i : ''} ${keyOf(left)}`
       const known = groups.get(key)
       if (known) known.members.push(i)
-      else groups.set(key, { members: [i], left: left.map(reduced) })
+      else {
+        const members = [i]
+        groups.set(key, { members, group: { members, resource, left: parts.left(left) } })
+      }
     }
-    this.#groups = [...groups.values()].flatMap(({ members, left }) => {
-      const resource = resources[members[0] ?? 0]
-      return resource === undefined ? [] : [{ members, resource, ...indexed(left) }]
-    })
+    this.#groups = [...groups.values()].map(({ group }) => group)
   }
 
   /** Which resources are decided together: their places in the list that the plan was made of. */
@@ -87,7 +129,7 @@ export class ResourcePlan {
       const of = this.#groups[group]
       if (of === undefined) return answer(NO_POLICIES, { ...NOTHING, ...shared })
       const env: Env = { ...shared, resource: of.resource.uid, resourceRecord: of.resource }
-      return answer(of.slice ?? of.index.candidates(env), env)
+      return answer(of.left.slice ?? of.left.index.candidates(env), env)
     }
   }
 }
@@ -124,10 +166,13 @@ interface Specialised {
   readonly policy: CompiledPolicy
   /** Indices of the clauses that a decision still has to evaluate. */
   readonly kept: readonly number[]
-  /** Whether one of them reads the resource, so that no other resource can share the answer. */
+  /** Whether one of them reads the resource. */
   readonly own: boolean
   readonly codes: readonly BoolCode[]
 }
+
+const keyOf = (specialised: readonly Specialised[]): string =>
+  specialised.map(({ policy, kept }) => `${policy.order}:${kept.join()}`).join(';')
 
 /**
  * What a policy still asks about a resource; undefined where it cannot hold, whatever else is asked. A clause that is true is
@@ -199,10 +244,7 @@ function reduced({ policy, codes }: Specialised): CompiledPolicy {
   }
 }
 
-function indexed(left: readonly CompiledPolicy[]): {
-  slice: Slice | undefined
-  index: PolicyIndex
-} {
+function indexed(left: readonly CompiledPolicy[]): Left {
   // The index counts policies by their order.
   const policies = left.map((policy, order) => ({ ...policy, order }))
   const everyone = policies.every(({ principal }) => principal.kind === 'all')

@@ -1,5 +1,5 @@
 import { SallyportError } from '@sallyport/base'
-import { prepareContext, prepareValue } from '@sallyport/cedar'
+import { extendContext, prepareContext, prepareValue } from '@sallyport/cedar'
 import type { CedarJson, PreparedContext, PreparedValue } from '@sallyport/cedar'
 import { localClock } from '@sallyport/network'
 import type { Call, SessionState } from './types.ts'
@@ -17,16 +17,16 @@ export interface ContextFacts {
 type Members = Record<string, CedarJson | PreparedValue>
 
 /** What the contexts of one call have in common, converted once. */
-export type SharedContext = Readonly<Members>
+export type SharedContext = PreparedContext
 
 /** The context of the call itself. */
 export function callContext(shared: SharedContext, { input }: Call): PreparedContext {
-  return prepareContext({ ...shared, input })
+  return extendContext(shared, { input })
 }
 
 /** The context of a field's treatment. @param operation `SYSTEM.OPERATION` */
 export function fieldContext(shared: SharedContext, operation: string): PreparedContext {
-  return prepareContext({ ...shared, operation })
+  return extendContext(shared, { operation })
 }
 
 export function sharedContext({
@@ -45,7 +45,7 @@ export function sharedContext({
     evidence: evidenceRecord(approvers),
   }
   if (call.source !== undefined) shared.source = ip(call.source)
-  return shared
+  return prepareContext(shared)
 }
 
 const NO_EVIDENCE = prepareValue({ approvals: 0, approvers: [] })

@@ -4,12 +4,10 @@ import type {
   CedarDecision,
   DecisionRequest,
   EntityUid,
-  GroupDecider,
   PolicyCover,
   PolicyPoints,
   PolicySet,
   PreparedContext,
-  ResourcePlan,
 } from '@sallyport/cedar'
 import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sallyport/network'
 import type { Declaration, Flow, NetworkIndex, Operation } from '@sallyport/network'
@@ -17,7 +15,7 @@ import { callContext, clockOf, fieldContext, sharedContext } from './context.ts'
 import type { ContextFacts, SharedContext } from './context.ts'
 import { explainOutcome } from './explain.ts'
 import { FIELD_ACTIONS, Fields } from './fields.ts'
-import type { FieldsSummary } from './fields.ts'
+import type { Ask, FieldsSummary } from './fields.ts'
 import { parseObligation } from './obligations.ts'
 import type {
   Call,
@@ -300,13 +298,9 @@ class NetworkDecider implements Decider {
     const { principal, store, shared, names } = subject
     const owed = obligations.flatMap((text) => parseObligation(text) ?? [])
     const context = fieldContext(shared, names.action.id)
-    const deciders = new Map<ResourcePlan, GroupDecider>()
-    const ask = (plan: ResourcePlan, group: number): boolean => {
-      let decider = deciders.get(plan)
-      if (decider === undefined) {
-        deciders.set(plan, (decider = plan.decider(principal, context, store)))
-      }
-      return this.#grants(decider(group))
+    const ask: Ask = {
+      begin: (plan) => plan.decider(principal, context, store),
+      grants: (answer) => this.#grants(answer),
     }
     return this.#fields.project(operation.returns, ask, owed)
   }

@@ -1,5 +1,12 @@
 import { SallyportError } from '@sallyport/base'
-import type { EntityStore, EntityUid, PolicySet, ResourcePlan } from '@sallyport/cedar'
+import type {
+  CedarDecision,
+  EntityStore,
+  EntityUid,
+  GroupDecider,
+  PolicySet,
+  ResourcePlan,
+} from '@sallyport/cedar'
 import { DATA_CLASSES } from '@sallyport/network'
 import type { DataClass, DataSet, Network, Operation } from '@sallyport/network'
 import type { FieldTreatment, Projection } from './types.ts'
@@ -26,8 +33,12 @@ export const FIELD_ACTIONS: readonly (readonly [EntityUid, FieldTreatment])[] = 
   [{ type: 'Action', id: 'field.tokenise' }, 'tokenise'],
 ]
 
-/** A decision on an action and on one group of a data set's fields. */
-export type Ask = (plan: ResourcePlan, group: number) => boolean
+/** What a caller asks of the fields of a data set. */
+export interface Ask {
+  /** A plan for this caller and call. */
+  begin(plan: ResourcePlan): GroupDecider
+  grants(answer: CedarDecision): boolean
+}
 
 /** The fields of a data set, ready to have their treatments decided. */
 interface FieldPlans {
@@ -37,7 +48,12 @@ interface FieldPlans {
   readonly alike: readonly (readonly number[])[]
   /** Field index → index into `alike`. */
   readonly kindOf: readonly number[]
+  /** Treatments of the kinds → what they come to. */
+  readonly summaries: Map<string, Summary>
 }
+
+/** Treatments that are owed at least, by `DATASET.FIELD`. */
+type Owed = readonly (readonly [about: string, least: FieldTreatment])[]
 
 /** What certain treatments of the fields of one data set come to. */
 interface Summary {
@@ -46,6 +62,8 @@ interface Summary {
   readonly maxClass: DataClass
   /** Data sets that are reached through fields which leave whole. */
   readonly inside: readonly string[]
+  /** All there is to say where this data set is the only one. */
+  readonly alone: FieldsSummary
 }
 
 /** Combinations of treatments whose summary a data set remembers. */
@@ -57,7 +75,7 @@ export class Fields {
   readonly #policies: PolicySet
   readonly #store: EntityStore
   readonly #plans = new Map<string, FieldPlans>()
-  readonly #summaries = new Map<string, Map<string, Summary>>()
+  readonly #roots = new WeakMap<Operation['returns'], readonly FieldPlans[]>()
 
   constructor(network: Network, policies: PolicySet, store: EntityStore) {
     this.#network = new Map(network.datasets.map((dataset) => [dataset.name, dataset]))
@@ -71,59 +89,66 @@ export class Fields {
    *
    * @param owed treatments that are owed at least, by `DATASET.FIELD`
    */
-  project(
-    returns: Operation['returns'],
-    ask: Ask,
-    owed: readonly (readonly [about: string, least: FieldTreatment])[],
-  ): FieldsSummary {
-    const projection = new Map<string, Summary>()
-    const waiting = Object.values(returns).filter((name) => name !== 'public')
-    for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
-      const dataset = this.#network.get(name)
-      if (dataset === undefined || projection.has(name)) continue
-      const plans = this.#plansOf(dataset)
-      const kinds = plans.alike.map((groups) => treatmentOf(plans, groups, ask))
-      const summary = this.#summary(plans, kinds, owed)
-      projection.set(name, summary)
-      waiting.push(...summary.inside)
+  project(returns: Operation['returns'], ask: Ask, owed: Owed): FieldsSummary {
+    const roots = this.#rootsOf(returns)
+    const [root] = roots
+    if (root !== undefined && roots.length === 1) {
+      const { inside, alone } = this.#summary(root, treatmentsOf(root, ask), owed)
+      if (inside.length === 0) return alone
     }
-    const all = [...projection]
-    const [only] = all
-    if (only !== undefined && all.length === 1) {
-      const [name, { treatments, labels, maxClass }] = only
-      return { projection: { [name]: treatments }, labels, maxClass }
+    return this.#projectAll(roots, ask, owed)
+  }
+
+  #projectAll(roots: readonly FieldPlans[], ask: Ask, owed: Owed): FieldsSummary {
+    const all = new Map<string, Summary>()
+    const waiting = [...roots]
+    for (let plans = waiting.pop(); plans !== undefined; plans = waiting.pop()) {
+      const { name } = plans.dataset
+      if (all.has(name)) continue
+      const summary = this.#summary(plans, treatmentsOf(plans, ask), owed)
+      all.set(name, summary)
+      waiting.push(...summary.inside.flatMap((inner) => this.#plansOf(inner) ?? []))
     }
+    const summaries = [...all.values()]
     return {
-      projection: Object.fromEntries(all.map(([name, { treatments }]) => [name, treatments])),
-      labels: [...new Set(all.flatMap(([, { labels }]) => labels))].sort(),
-      maxClass: all.reduce<DataClass>((max, [, s]) => higherClass(max, s.maxClass), 'public'),
+      projection: Object.fromEntries([...all].map(([name, { treatments }]) => [name, treatments])),
+      labels: [...new Set(summaries.flatMap(({ labels }) => labels))].sort(),
+      maxClass: summaries.reduce<DataClass>((max, s) => higherClass(max, s.maxClass), 'public'),
     }
   }
 
-  #plansOf(dataset: DataSet): FieldPlans {
-    let plans = this.#plans.get(dataset.name)
-    if (plans === undefined) {
+  #rootsOf(returns: Operation['returns']): readonly FieldPlans[] {
+    let roots = this.#roots.get(returns)
+    if (roots === undefined) {
+      roots = Object.values(returns).flatMap((name) => this.#plansOf(name) ?? [])
+      this.#roots.set(returns, roots)
+    }
+    return roots
+  }
+
+  #plansOf(name: string): FieldPlans | undefined {
+    let plans = this.#plans.get(name)
+    const dataset = this.#network.get(name)
+    if (plans === undefined && dataset !== undefined) {
       plans = planFields(dataset, this.#policies, this.#store)
-      this.#plans.set(dataset.name, plans)
+      this.#plans.set(name, plans)
     }
     return plans
   }
 
   /** Derived from the treatments and the declaration alone, so it can be remembered; which they are is decided each time. */
   #summary(
-    { dataset, kindOf }: FieldPlans,
+    { dataset, kindOf, summaries }: FieldPlans,
     kinds: readonly FieldTreatment[],
-    owed: readonly (readonly [string, FieldTreatment])[],
+    owed: Owed,
   ): Summary {
     const treatments = (): FieldTreatment[] => kindOf.map((kind) => kinds[kind] ?? 'drop')
     if (owed.length > 0) return summarise(dataset, fulfil(owed, dataset, treatments()))
-    let known = this.#summaries.get(dataset.name)
-    if (known === undefined) this.#summaries.set(dataset.name, (known = new Map<string, Summary>()))
     const key = kinds.join()
-    let summary = known.get(key)
+    let summary = summaries.get(key)
     if (summary === undefined) {
-      if (known.size >= MAX_SUMMARIES) known.clear()
-      known.set(key, (summary = summarise(dataset, treatments())))
+      if (summaries.size >= MAX_SUMMARIES) summaries.clear()
+      summaries.set(key, (summary = summarise(dataset, treatments())))
     }
     return summary
   }
@@ -149,19 +174,27 @@ function planFields(dataset: DataSet, policies: PolicySet, store: EntityStore): 
     plans,
     alike: [...alike.values()],
     kindOf: groupsOf.map((groups) => keys.indexOf(groups.join())),
+    summaries: new Map(),
   }
 }
 
-function treatmentOf({ plans }: FieldPlans, groups: readonly number[], ask: Ask): FieldTreatment {
-  for (const [i, { plan, treatment }] of plans.entries()) {
-    if (ask(plan, groups[i] ?? -1)) return treatment
-  }
-  return 'drop'
+/** How fields of each kind leave: the first of read, mask and tokenise that is granted, or not at all. */
+function treatmentsOf({ plans, alike }: FieldPlans, ask: Ask): FieldTreatment[] {
+  const begun: (GroupDecider | undefined)[] = []
+  return alike.map((groups) => {
+    for (let i = 0; i < plans.length; i++) {
+      const [step, group] = [plans[i], groups[i]]
+      if (step === undefined || group === undefined) break
+      const decide = (begun[i] ??= ask.begin(step.plan))
+      if (ask.grants(decide(group))) return step.treatment
+    }
+    return 'drop'
+  })
 }
 
 /** The treatments made as strict as obligations ask. */
 function fulfil(
-  owed: readonly (readonly [about: string, least: FieldTreatment])[],
+  owed: Owed,
   { name, fields }: DataSet,
   treatments: readonly FieldTreatment[],
 ): FieldTreatment[] {
@@ -175,7 +208,7 @@ function fulfil(
   )
 }
 
-function summarise({ fields }: DataSet, treatments: readonly FieldTreatment[]): Summary {
+function summarise({ name, fields }: DataSet, treatments: readonly FieldTreatment[]): Summary {
   const labels = new Set<string>()
   const inside: string[] = []
   const treated: [string, FieldTreatment][] = []
@@ -188,11 +221,16 @@ function summarise({ fields }: DataSet, treatments: readonly FieldTreatment[]): 
     maxClass = higherClass(maxClass, field.class)
     if (field.dataset !== undefined) inside.push(field.dataset)
   }
+  const byName = Object.freeze(Object.fromEntries(treated))
+  const sorted = Object.freeze([...labels].sort())
+  // Shared between outcomes, so nobody may change it.
+  const projection = Object.freeze({ [name]: byName })
   return {
-    treatments: Object.freeze(Object.fromEntries(treated)),
-    labels: Object.freeze([...labels].sort()),
+    treatments: byName,
+    labels: sorted,
     maxClass,
     inside,
+    alone: Object.freeze({ projection, labels: sorted, maxClass }),
   }
 }
 

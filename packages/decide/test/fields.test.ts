@@ -53,8 +53,10 @@ describe('treatments of fields', () => {
       mask: listed('mask'),
       tokenise: listed('tokenise'),
     })
-    return (plan, group) =>
-      plan.decider({ type: 'Instance', id: 'i' }, context, store)(group).decision === 'allow'
+    return {
+      begin: (plan) => plan.decider({ type: 'Instance', id: 'i' }, context, store),
+      grants: ({ decision }) => decision === 'allow',
+    }
   }
   const project = (
     returns: Record<string, string>,
@@ -88,7 +90,13 @@ describe('treatments of fields', () => {
     }
     const both = asking({ 'account.id': 'mask' })
     const tokens = asking({ 'account.id': 'tokenise' })
-    const either: Ask = (plan, group) => both(plan, group) || tokens(plan, group)
+    const either: Ask = {
+      begin: (plan) => {
+        const [first, second] = [both.begin(plan), tokens.begin(plan)]
+        return (group) => (both.grants(first(group)) ? first(group) : second(group))
+      },
+      grants: both.grants,
+    }
     assert.equal(fields.project({ $: 'account' }, either, []).projection['account']?.['id'], 'mask')
   })
 
@@ -176,7 +184,7 @@ describe('treatments of fields', () => {
   it('cannot be had for fields that no entity stands for', async () => {
     const policies = await loadPolicySet({ policies: [] })
     const bare = new Fields(network, policies, EntityStore.from([]))
-    assert.throws(() => bare.project({ $: 'hold' }, () => true, []), {
+    assert.throws(() => bare.project({ $: 'hold' }, { ...asking({}), grants: () => true }, []), {
       code: 'SP_INTERNAL',
       message: 'a field has no entity',
     })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { fileURLToPath } from 'node:url'
 import { after, describe, test } from 'node:test'
-import { closeCedar, EntityStore, loadPolicySet, prepareContext } from '@sallyport/cedar'
+import { closeCedar, EntityStore, extendContext, loadPolicySet } from '@sallyport/cedar'
 import type { CedarJson } from '@sallyport/cedar'
 import { clockOf, createDecider, fieldContext, sharedContext } from '@sallyport/decide'
 import type { Call, SessionState } from '@sallyport/decide'
@@ -132,9 +132,7 @@ async function evaluator(clauses: readonly Clause[], declaration: Declaration) {
         principal: { type: 'Instance', id: instance },
         action: { type: 'Action', id: name },
         resource: field ? { type: 'Field', id: field } : { type: 'System', id: system },
-        context: field
-          ? fieldContext(shared, name)
-          : prepareContext({ ...shared, input: call.input }),
+        context: field ? fieldContext(shared, name) : extendContext(shared, { input: call.input }),
       },
       storeOf(agent, instance),
     )
