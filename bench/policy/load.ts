@@ -49,8 +49,8 @@ function rows({ decisions, decision, gap, cpuGap }: Longest): Row[] {
     stated('decisions in the meantime, five runs', decisions, 'decisions'),
     bounded('slowest decision in the meantime', decision, 'ms', '<=', 5),
     bounded('longest time from decision to decision, the swap included', gap, 'ms', '<=', 5),
-    // Where the machine is shared, the kernel may count it in ticks of 4 ms.
-    bounded('the same, processor time', cpuGap, 'ms', '<=', 5),
+    // The kernel may count it in ticks of 4 ms, too coarse to be held to a bound.
+    stated('the same, processor time', cpuGap, 'ms'),
   ]
 }
 
