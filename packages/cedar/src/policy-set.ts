@@ -78,7 +78,8 @@ export interface PolicySet {
    */
   decide(request: DecisionRequest, entities: EntityStore): CedarDecision
   /**
-   * Prepares one action on certain resources, to be decided for many principals and contexts.
+   * Prepares one action on certain resources, to be decided for many principals and contexts. What a plan is made of stays with
+   * the set: plan declared actions, not those that a caller names.
    *
    * @param resources records of the store that decisions will be given, or of one that it extends
    */
