@@ -159,7 +159,7 @@ export class Plane {
     }
     const issued = this.fabric.issuer.issue({
       spiffeId: id,
-      publicKeySpki: await publicKeyFromCsr(sent.csr),
+      publicKeySpki: publicKeyFromCsr(sent.csr),
       ttlSeconds: this.ttlSeconds,
     })
     this.serials.set(id, issued.serial)

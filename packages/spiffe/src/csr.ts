@@ -1,12 +1,16 @@
-import { createPrivateKey, createPublicKey, sign, webcrypto } from 'node:crypto'
+import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 
 import { SallyportError } from '@sallyport/base'
 
 import { OID } from './certificate.ts'
+import { DerReader, readBitOctets, readOid, readOne, readSmallInteger, TAG } from './der-read.ts'
 import { bits, der, oid, pem, sequence, unsigned } from './der-write.ts'
 
 const MAX_CSR_CHARACTERS = 8192
+/** RFC 7468, section 7, with lines of any length: requests come from many tools. */
+const PEM =
+  /^-----BEGIN CERTIFICATE REQUEST-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE REQUEST-----\s*$/
 
 /**
  * A certificate request (PKCS#10, RFC 2986) that proves possession of a P-256 key and asks for nothing: names are
@@ -27,37 +31,43 @@ export function csrFor(privateKey: KeyObject | string): string {
 }
 
 /**
- * The public key of a request, once its self-signature is verified. Everything else in the request is ignored.
+ * The public key of a request (PKCS#10, RFC 2986, section 4), once its self-signature is verified. Names and attributes
+ * are skipped: nothing else of the request is used.
  *
  * @returns SubjectPublicKeyInfo, DER
  * @throws SallyportError `SP_CSR_INVALID`
  */
-export async function publicKeyFromCsr(text: string): Promise<Buffer> {
+export function publicKeyFromCsr(text: string): Buffer {
   if (text.length > MAX_CSR_CHARACTERS) throw invalid('it is too long')
-  // The library also reads bare base64 and hex; only the one PEM form is accepted here.
-  if (
-    !/^-----BEGIN CERTIFICATE REQUEST-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE REQUEST-----\s*$/.test(
-      text,
-    )
-  ) {
-    throw invalid('it is not one PEM certificate request')
-  }
-  // Only the control plane reads requests: nobody else pays for loading the library, which needs its shim first.
-  await import('reflect-metadata')
-  const { Pkcs10CertificateRequest } = await import('@peculiar/x509')
-  let spki: Buffer
+  const body = PEM.exec(text)?.[1]
+  if (body === undefined) throw invalid('it is not one PEM certificate request')
+  let key: KeyObject
   let genuine: boolean
   try {
-    const request = new Pkcs10CertificateRequest(text)
-    genuine = await request.verify(webcrypto)
-    spki = Buffer.from(request.publicKey.rawData)
+    const request = new DerReader(readOne(Buffer.from(body, 'base64'), TAG.sequence).content)
+    const info = request.next(TAG.sequence)
+    const algorithm = new DerReader(request.next(TAG.sequence).content)
+    const named = readOid(algorithm.next(TAG.oid))
+    algorithm.end()
+    const signature = readBitOctets(request.next(TAG.bitString))
+    request.end()
+    if (named !== OID.ecdsaSha256) throw invalid('it is not signed by ECDSA with SHA-256')
+    const fields = new DerReader(info.content)
+    if (readSmallInteger(fields.next(TAG.integer)) !== 0) throw invalid('it is not version 1')
+    fields.next(TAG.sequence)
+    const spki = fields.next(TAG.sequence).raw
+    fields.optional(0xa0)
+    fields.end()
+    key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
+    genuine = key.asymmetricKeyType === 'ec' && verify('sha256', info.raw, key, signature)
   } catch (cause) {
+    if (cause instanceof SallyportError && cause.code === 'SP_CSR_INVALID') throw cause
     throw invalid('it cannot be read', cause)
   }
-  if (!genuine) throw invalid('its signature does not verify')
-  const key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw invalid('its key is not P-256')
-  return spki
+  if (!genuine) throw invalid('its signature does not verify')
+  // Encoded anew: one key has one form here, whatever form it came in.
+  return key.export({ format: 'der', type: 'spki' })
 }
 
 function invalid(why: string, cause?: unknown): SallyportError {

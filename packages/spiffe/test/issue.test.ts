@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
+
+// The reader of requests that is compared with needs its shim first.
+import 'reflect-metadata'
+import {
+  BasicConstraintsExtension,
+  ChallengePasswordAttribute,
+  Pkcs10CertificateRequest,
+  Pkcs10CertificateRequestGenerator,
+} from '@peculiar/x509'
 
 import {
   certificatesFromPem,
@@ -125,12 +134,12 @@ describe('createIssuer', () => {
 describe('certificate requests', () => {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 
-  it('hand over the key they were signed with', async () => {
-    const spki = await publicKeyFromCsr(csrFor(privateKey))
+  it('hand over the key they were signed with', () => {
+    const spki = publicKeyFromCsr(csrFor(privateKey))
     assert.ok(spki.equals(publicKey.export({ format: 'der', type: 'spki' })))
   })
 
-  it('are refused when altered, of another key type, or not one PEM block', async () => {
+  it('are refused when altered, of another key type, or not one PEM block', () => {
     const text = csrFor(privateKey)
     const body = Buffer.from(text.split('\n').slice(1, -2).join(''), 'base64')
     const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
@@ -152,7 +161,45 @@ describe('certificate requests', () => {
       root.certificatePem,
       `${text}${'A'.repeat(9000)}`,
     ]) {
-      await assert.rejects(publicKeyFromCsr(bad), { code: 'SP_CSR_INVALID' })
+      assert.throws(() => publicKeyFromCsr(bad), { code: 'SP_CSR_INVALID' })
+    }
+  })
+
+  it('of another maker, with names and attributes, hand over the key and nothing else', async () => {
+    const made = await Pkcs10CertificateRequestGenerator.create(
+      {
+        name: 'CN=spiffe://bank.test/agent/other',
+        keys: await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
+          'sign',
+          'verify',
+        ]),
+        signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+        attributes: [new ChallengePasswordAttribute('x')],
+        extensions: [new BasicConstraintsExtension(true, 2, true)],
+      },
+      webcrypto,
+    )
+    const spki = publicKeyFromCsr(`${made.toString('pem')}\n`)
+    assert.ok(spki.equals(Buffer.from(made.publicKey.rawData)))
+  })
+
+  it('are refused whichever bit of them is changed', async () => {
+    const text = csrFor(privateKey)
+    const body = Buffer.from(text.split('\n').slice(1, -2).join(''), 'base64')
+    const accepts = (pem: string): boolean => {
+      try {
+        return publicKeyFromCsr(pem).length > 0
+      } catch {
+        return false
+      }
+    }
+    assert.ok(accepts(text))
+    assert.ok(await new Pkcs10CertificateRequest(text).verify(webcrypto))
+    for (let bit = 0; bit < body.length * 8; bit++) {
+      const changed = Buffer.from(body)
+      changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+      const pem = `-----BEGIN CERTIFICATE REQUEST-----\n${changed.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`
+      assert.equal(accepts(pem), false, `bit ${bit}`)
     }
   })
 })

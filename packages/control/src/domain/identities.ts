@@ -81,7 +81,7 @@ export function createIdentities(deps: IdentityDeps): Identities {
     async enrol(token, csr) {
       // Anyone may knock: what holds no token costs one look-up, not the check of a signature.
       await store.run((db) => peek(db as Tx, clock.now(), token))
-      const key = await publicKeyFromCsr(csr)
+      const key = publicKeyFromCsr(csr)
       const { enrolled, kind } = await store.transaction((tx) => enrol(tx, deps, token, key))
       deps.events.publish('agent', { spiffeId: enrolled.spiffeId, enrolled: true })
       if (kind === 'agent') await deps.onEnrolled(enrolled.spiffeId)
@@ -91,7 +91,7 @@ export function createIdentities(deps: IdentityDeps): Identities {
       const { uri } = peer.id
       if (kindOf(peer.id) === undefined || peer.id.trustDomain !== trustDomain) throw unknown()
       if (quarantine.isQuarantined(uri)) throw quarantined()
-      const key = await publicKeyFromCsr(csr)
+      const key = publicKeyFromCsr(csr)
       const renewed = await store.transaction((tx) => renew(tx, deps, peer, key))
       if (renewed) return renewed
       await quarantine.quarantine({

@@ -243,7 +243,7 @@ export class TestPlane {
     }
     const path = req.url ?? ''
     if (path === '/v1/enroll' || path === '/v1/renew') {
-      const spki = await publicKeyFromCsr(text(body['csr']))
+      const spki = publicKeyFromCsr(text(body['csr']))
       if (path === '/v1/enroll' && body['token'] !== 'join') {
         send(403, { code: 'SP_JOIN_TOKEN' })
         return
