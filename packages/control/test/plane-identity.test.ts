@@ -136,6 +136,37 @@ test('renewal follows one lineage; the same request again has the same answer', 
   assert.deepEqual(status.body, { instance: peer.spiffeId, quarantined: true })
 })
 
+test('of many who renew at once each gets its own answer, a thief and one that is cut off among them', async () => {
+  const peers = await Promise.all(Array.from({ length: 8 }, () => plane.enrol('agent', 'flagger')))
+  const [robbed, cut, ...others] = peers
+  assert.ok(robbed && cut)
+  const thief = new Peer(plane)
+  thief.holder = robbed.holder
+  assert.equal((await robbed.renew()).status, 200)
+  const { quarantine } = plane.control.context
+  const before = new Map(others.map((peer) => [peer, peer.holder]))
+  const asked = Promise.all([
+    thief.call('POST', '/v1/renew', { csr: thief.csr().csr }),
+    ...others.map((peer) => peer.renew()),
+  ])
+  await quarantine.quarantine({ subject: cut.spiffeId, reason: 'test', by: 'test' })
+  const [stolen, ...renewed] = await asked
+  assert.equal(stolen.body['code'], 'SP_RENEW_SUPERSEDED')
+  assert.equal((await cut.renew()).body['code'], 'SP_QUARANTINED')
+  assert.deepEqual(
+    renewed.map(({ status, body }, index) => [
+      status,
+      body['spiffeId'] === others[index]?.spiffeId,
+    ]),
+    others.map(() => [200, true]),
+  )
+  for (const peer of others) {
+    assert.notEqual(peer.holder, before.get(peer))
+    assert.equal(quarantine.isQuarantined(peer.spiffeId), false)
+  }
+  assert.equal(quarantine.isQuarantined(robbed.spiffeId), true)
+})
+
 test('hostile bodies are refused with their code', async () => {
   const gateway = await plane.enrol('gateway', 'gw2')
   const refused = async (text: string): Promise<unknown> =>

@@ -1,30 +1,18 @@
 import { sql } from 'kysely'
-import { newId, sha256Hex, SallyportError } from '@sallyport/base'
-import type { Clock } from '@sallyport/base'
+import { newId, SallyportError } from '@sallyport/base'
 import { agentId, gatewayId, kindOf, publicKeyFromCsr, serviceId } from '@sallyport/spiffe'
-import type { Issuer, VerifiedSvid } from '@sallyport/spiffe'
-import type { Store, Tx } from '../store/store.ts'
-import type { Trust } from '../trust.ts'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { Tx } from '../store/store.ts'
 import { agentIsCut } from './cutting.ts'
 import type { Events } from './events.ts'
-import { subjectsOf } from './incident-log.ts'
 import type { JoinKind, JoinTokens } from './joinTokens.ts'
-import type { Publisher } from './publisher.ts'
 import type { Quarantines } from './quarantine.ts'
+import { createRenewals, issueFirst, quarantined, unknown } from './renewals.ts'
+import type { Enrolled, IssueDeps } from './renewals.ts'
 import { newSecret, secretHash } from './secrets.ts'
 
 const TOKEN_MS = 10 * 60_000
 const NAME = /^[A-Za-z0-9._-]{1,64}$/
-
-/** What an enrolment or a renewal answers. */
-interface Enrolled {
-  readonly spiffeId: string
-  readonly chain: string
-  readonly roots: string
-  /** Milliseconds since the epoch. */
-  readonly notAfter: number
-  readonly pins?: Trust['pins']
-}
 
 export interface Identities extends JoinTokens {
   /**
@@ -42,12 +30,7 @@ export interface Identities extends JoinTokens {
   renew(peer: VerifiedSvid, csr: string): Promise<Enrolled>
 }
 
-export interface IdentityDeps {
-  readonly store: Store
-  readonly clock: Clock
-  readonly trust: Trust
-  readonly issuer: Issuer
-  readonly publisher: Publisher
+export interface IdentityDeps extends IssueDeps {
   readonly quarantine: Quarantines
   readonly events: Events
   /** Told of new agents, so that their risk is known to gateways before their first call. */
@@ -57,6 +40,7 @@ export interface IdentityDeps {
 export function createIdentities(deps: IdentityDeps): Identities {
   const { store, clock, trust, quarantine } = deps
   const { trustDomain } = trust.pins
+  const renew = createRenewals(deps)
   return {
     async create({ kind, name, by }) {
       checkDeclared(deps, kind, name)
@@ -92,8 +76,8 @@ export function createIdentities(deps: IdentityDeps): Identities {
       if (kindOf(peer.id) === undefined || peer.id.trustDomain !== trustDomain) throw unknown()
       if (quarantine.isQuarantined(uri)) throw quarantined()
       const key = publicKeyFromCsr(csr)
-      const renewed = await store.transaction((tx) => renew(tx, deps, peer, key))
-      if (renewed) return renewed
+      const renewed = await renew({ peer, key })
+      if (renewed !== 'superseded') return renewed
       await quarantine.quarantine({
         subject: uri,
         reason: `certificate ${peer.serial.slice(0, 16)} was renewed from twice: two hold its key`,
@@ -193,103 +177,8 @@ async function enrol(
       conflict.column('spiffe_id').doUpdateSet({ enrolled_by: spent.created_by, last_seen: now }),
     )
     .execute()
-  return { enrolled: await issue(tx, deps, spiffeId, key, null), kind }
+  return { enrolled: await issueFirst(tx, deps, spiffeId, key), kind }
 }
-
-/** @returns undefined where the certificate was renewed before, with another key */
-async function renew(
-  tx: Tx,
-  deps: IdentityDeps,
-  peer: VerifiedSvid,
-  key: Buffer,
-): Promise<Enrolled | undefined> {
-  const spiffeId = peer.id.uri
-  // The lock makes one of two renewals that race the later one.
-  const row = await tx
-    .selectFrom('instances')
-    .select('serial')
-    .where('spiffe_id', '=', spiffeId)
-    .forUpdate()
-    .executeTakeFirst()
-  const presented = await tx
-    .selectFrom('certificates')
-    .select('spiffe_id')
-    .where('serial', '=', peer.serial)
-    .executeTakeFirst()
-  if (!row || presented?.spiffe_id !== spiffeId) throw unknown()
-  // A quarantine takes the same lock: whichever comes second sees the first.
-  const cut = await tx
-    .selectFrom('quarantines')
-    .select('id')
-    .where('subject', 'in', subjectsOf(spiffeId))
-    .where('released_at', 'is', null)
-    .executeTakeFirst()
-  if (cut) throw quarantined()
-  if (row.serial === peer.serial) return issue(tx, deps, spiffeId, key, peer.serial)
-  const next = await tx
-    .selectFrom('certificates')
-    .select(['chain', 'not_after', 'key_digest'])
-    .where('renews', '=', peer.serial)
-    .executeTakeFirst()
-  // The answer got lost and the client asks again with the key it made: nobody else can use what this returns.
-  if (next?.key_digest !== keyDigest(key)) return undefined
-  return {
-    spiffeId,
-    chain: next.chain,
-    roots: deps.trust.rootsPem,
-    notAfter: next.not_after,
-  }
-}
-
-async function issue(
-  tx: Tx,
-  deps: IdentityDeps,
-  spiffeId: string,
-  key: Buffer,
-  renews: string | null,
-): Promise<Enrolled> {
-  const now = deps.clock.now()
-  const { svidTtlSeconds } = deps.publisher.index().network.settings
-  const svid = deps.issuer.issue({
-    spiffeId,
-    publicKeySpki: key,
-    ttlSeconds: svidTtlSeconds,
-    now,
-  })
-  await tx
-    .insertInto('certificates')
-    .values({
-      serial: svid.serial,
-      spiffe_id: spiffeId,
-      key_digest: keyDigest(key),
-      chain: svid.chainPem,
-      not_after: svid.notAfter,
-      issued_at: now,
-      renews,
-    })
-    .execute()
-  await tx
-    .updateTable('instances')
-    .set({ serial: svid.serial, not_after: svid.notAfter, last_seen: now })
-    .where('spiffe_id', '=', spiffeId)
-    .execute()
-  return {
-    spiffeId,
-    chain: svid.chainPem,
-    roots: deps.trust.rootsPem,
-    notAfter: svid.notAfter,
-  }
-}
-
-const keyDigest = (spki: Buffer): string => sha256Hex(spki)
-
-const quarantined = (): SallyportError =>
-  new SallyportError('SP_QUARANTINED', 'this identity is quarantined')
-
-const unknown = (): SallyportError =>
-  new SallyportError('SP_RENEW_UNKNOWN', 'this certificate is not one that can be renewed', {
-    fix: 'enrol anew with a join token',
-  })
 
 const badToken = (): SallyportError =>
   new SallyportError('SP_JOIN_TOKEN', 'the join token is not valid, was used, or has expired', {

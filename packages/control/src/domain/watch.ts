@@ -260,10 +260,15 @@ class DetectionLoop implements Watch {
       const { score, reasons } = this.#detector.risk(id, now)
       return { id, score, reasons: JSON.stringify(reasons) }
     })
+    // In the order in which everybody locks several of them.
     const { numAffectedRows } = await sql`
+      WITH locked AS (SELECT spiffe_id FROM instances
+                       WHERE spiffe_id = ANY(${rows.map(({ id }) => id)}::text[])
+                       ORDER BY spiffe_id FOR UPDATE)
       UPDATE instances SET risk = v.score, risk_at = ${now}, risk_reasons = v.reasons
         FROM unnest(${rows.map(({ id }) => id)}::text[], ${rows.map(({ score }) => score)}::float8[],
                     ${rows.map(({ reasons }) => reasons)}::text[]) AS v(id, score, reasons)
+        JOIN locked ON locked.spiffe_id = v.id
        WHERE instances.spiffe_id = v.id`.execute(tx)
     return Number(numAffectedRows ?? 0) > 0
   }
