@@ -6,6 +6,7 @@ import type { ProblemCode } from './problem.ts'
 import { escapePointer } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
 import type { RawNetwork } from './raw.ts'
+import { checkSecrets } from './secrets.ts'
 import type { InputType, Network, Operation } from './types.ts'
 
 export type Report = (
@@ -27,6 +28,7 @@ export function checkReferences(
   checker.quorum()
   checker.settings()
   checkAttributes(network, located, report)
+  checkSecrets(network, located, report)
   checker.names()
   checker.placement()
   checker.datasets()

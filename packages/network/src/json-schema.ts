@@ -1,55 +1,21 @@
+import {
+  DESCRIPTION,
+  integer,
+  list,
+  name,
+  NAME,
+  named,
+  object,
+  oneOf,
+  OWNER,
+  text,
+} from './schema-parts.ts'
+import type { Schema } from './schema-parts.ts'
+import { databasesSchema, secretsSchema, transitSchema } from './secrets-schema.ts'
 import { ENFORCEMENT_ABILITIES } from './types.ts'
 
-const NAME = '^[a-z][a-z0-9-]{0,62}$'
 const FIELD_NAME = '^(?!__)[A-Za-z_][A-Za-z0-9_-]{0,62}$'
 const OPERATION_NAME = '^[A-Za-z_][A-Za-z0-9_-]{0,126}$'
-
-type Schema = Readonly<Record<string, unknown>>
-
-const text = (description: string, maxLength = 1000): Schema => ({
-  type: 'string',
-  minLength: 1,
-  maxLength,
-  description,
-})
-const name = (description: string): Schema => ({ type: 'string', pattern: NAME, description })
-const integer = (
-  description: string,
-  minimum: number,
-  maximum: number,
-  fallback?: number,
-): Schema => ({
-  type: 'integer',
-  minimum,
-  maximum,
-  description,
-  ...(fallback !== undefined && { default: fallback }),
-})
-const oneOf = (description: string, values: readonly string[], fallback?: string): Schema => ({
-  type: 'string',
-  enum: values,
-  description,
-  ...(fallback !== undefined && { default: fallback }),
-})
-const object = (
-  description: string,
-  required: readonly string[],
-  properties: Readonly<Record<string, Schema>>,
-): Schema => ({ type: 'object', description, additionalProperties: false, required, properties })
-const named = (description: string, value: Schema, key = NAME): Schema => ({
-  type: 'object',
-  description,
-  propertyNames: { pattern: key },
-  additionalProperties: value,
-})
-const list = (description: string, items: Schema, minItems = 0): Schema => ({
-  type: 'array',
-  description,
-  items,
-  minItems,
-  // Comparing objects pair by pair takes quadratic time; flows are compared by what they claim instead.
-  uniqueItems: items['type'] === 'string',
-})
 
 const CLASSES = ['public', 'internal', 'confidential', 'restricted']
 const CRITICALITY = oneOf(
@@ -57,8 +23,6 @@ const CRITICALITY = oneOf(
   ['low', 'medium', 'high', 'critical'],
   'medium',
 )
-const DESCRIPTION = text('One sentence for people.')
-const OWNER = text('Who answers for it.', 128)
 const QUALIFIED = {
   type: 'string',
   pattern: '^[a-z][a-z0-9-]{0,62}\\.[A-Za-z_][A-Za-z0-9_-]{0,126}$',
@@ -328,6 +292,9 @@ export const networkJsonSchema: Schema = {
           }),
         }),
       ),
+      databases: databasesSchema,
+      secrets: secretsSchema,
+      transit: transitSchema,
     },
   ),
 }

@@ -5,7 +5,8 @@ import { escapePointer, readYaml } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
 import type { RawNetwork } from './raw.ts'
 import { checkStructure } from './structure.ts'
-import { resolveSystem } from './system.ts'
+import { resolveSecrets } from './secrets.ts'
+import { readPem, resolveSystem } from './system.ts'
 import { withTokenKinds } from './token-kinds.ts'
 import type { DataSet, Flow, Limit, Network, Settings, System } from './types.ts'
 
@@ -150,5 +151,6 @@ function resolve(
       ...(limit.maxCalls !== undefined && { maxCalls: limit.maxCalls }),
       ...(limit.maxSum && { maxSum: limit.maxSum }),
     })),
+    ...resolveSecrets(raw, (file, pointer) => readPem(file, located.at(pointer), options, report)),
   }
 }

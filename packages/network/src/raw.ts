@@ -1,3 +1,4 @@
+import type { RotationRule, TableAction, TransitKey } from './secrets-types.ts'
 import type {
   Attributes,
   Criticality,
@@ -53,6 +54,48 @@ export interface RawNetwork {
     readonly maxCalls?: number
     readonly maxSum?: { readonly input: string; readonly max: number }
   }>
+  readonly databases?: Named<{
+    readonly description?: string
+    readonly owner: string
+    readonly host: string
+    readonly port?: number
+    readonly database: string
+    readonly tls?: { readonly caFile: string; readonly serverName?: string }
+    readonly admin: { readonly user: string; readonly secret: string }
+    readonly login?: 'certificate' | 'password'
+    readonly accounts: Named<{
+      readonly ttlSeconds?: number
+      readonly maxTtlSeconds?: number
+      readonly maxConnections?: number
+      readonly statementTimeoutMs?: number
+      readonly grants: readonly RawTableGrant[]
+    }>
+  }>
+  readonly secrets?: Named<{
+    readonly owner: string
+    readonly use: string
+    readonly agents?: readonly string[]
+    readonly services?: readonly string[]
+    readonly operators?: readonly string[]
+    readonly local?: boolean
+    readonly maxVersions?: number
+    readonly rotation?: Omit<RotationRule, 'ca' | 'graceSeconds' | 'parameters'> & {
+      readonly caFile?: string
+      readonly graceSeconds?: number
+      readonly parameters?: Readonly<Record<string, string>>
+    }
+  }>
+  readonly transit?: Named<
+    Omit<TransitKey, 'name' | 'users'> & { readonly users?: TransitKey['users'] }
+  >
+}
+
+export interface RawTableGrant {
+  readonly schema?: string
+  readonly table: string
+  readonly columns: readonly string[]
+  readonly actions: readonly TableAction[]
+  readonly rows?: Readonly<Record<string, string | number | boolean>>
 }
 
 type Named<T> = Readonly<Record<string, T>>

@@ -88,17 +88,28 @@ function upstreamOf(
   if ('service' in raw) return { kind: 'service', ...raw }
   const { caFile, ...rest } = raw
   if (caFile === undefined) return { kind: 'external', ...rest }
-  const pem = read(caFile, located.at(`${pointer}/caFile`), options, report)
+  const pem = readPem(caFile, located.at(`${pointer}/caFile`), options, report)
+  return { kind: 'external', ...rest, caFile: pem }
+}
+
+/** The CA certificate in a file beside the declaration; empty, and reported, where it is none. */
+export function readPem(
+  file: string,
+  span: SourceSpan,
+  options: ParseOptions,
+  report: Report,
+): string {
+  const pem = read(file, span, options, report)
   if (pem !== undefined && !pem.includes('-----BEGIN CERTIFICATE-----')) {
     report(
       'SP_NETWORK_FILE',
-      located.at(`${pointer}/caFile`),
-      `\`${caFile}\` holds no PEM certificate`,
+      span,
+      `\`${file}\` holds no PEM certificate`,
       'without its CA the system’s certificate could not be checked',
       'put the CA certificate there in PEM form',
     )
   }
-  return { kind: 'external', ...rest, caFile: pem ?? '' }
+  return pem ?? ''
 }
 
 function importerOf(

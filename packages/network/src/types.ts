@@ -1,3 +1,5 @@
+import type { Database, SecretRule, TransitKey } from './secrets-types.ts'
+
 /** How bad it is when a value is seen by the wrong eyes, least first. */
 export type DataClass = 'public' | 'internal' | 'confidential' | 'restricted'
 export const DATA_CLASSES: readonly DataClass[] = [
@@ -248,6 +250,9 @@ export interface Network {
   readonly datasets: readonly DataSet[]
   readonly flows: readonly Flow[]
   readonly limits: readonly Limit[]
+  readonly databases?: readonly Database[]
+  readonly secrets?: readonly SecretRule[]
+  readonly transit?: readonly TransitKey[]
 }
 
 /** Policies travel as source: id → Cedar text, one policy each. Ids come from `@id`, else `FILE.policyN`. */
