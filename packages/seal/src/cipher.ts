@@ -8,23 +8,32 @@ const IV_BYTES = 12
 export function encrypt(
   key: KeyObject,
   plaintext: Uint8Array,
-  aad: string,
+  aad: string | Uint8Array,
 ): { readonly iv: Buffer; readonly ct: Buffer } {
   const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv('aes-256-gcm', key, iv)
-  cipher.setAAD(Buffer.from(aad))
+  cipher.setAAD(octets(aad))
   const ct = Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
   return { iv, ct }
 }
 
 /** @throws Error where key, IV, ciphertext or associated data are not those of the encryption */
-export function decrypt(key: KeyObject, iv: Uint8Array, ct: Uint8Array, aad: string): Buffer {
+export function decrypt(
+  key: KeyObject,
+  iv: Uint8Array,
+  ct: Uint8Array,
+  aad: string | Uint8Array,
+): Buffer {
   if (iv.byteLength !== IV_BYTES || ct.byteLength < TAG_BYTES) throw new Error('not a ciphertext')
   const decipher = createDecipheriv('aes-256-gcm', key, iv, { authTagLength: TAG_BYTES })
-  decipher.setAAD(Buffer.from(aad))
+  decipher.setAAD(octets(aad))
   decipher.setAuthTag(ct.subarray(ct.byteLength - TAG_BYTES))
   return Buffer.concat([
     decipher.update(ct.subarray(0, ct.byteLength - TAG_BYTES)),
     decipher.final(),
   ])
+}
+
+function octets(aad: string | Uint8Array): Uint8Array {
+  return typeof aad === 'string' ? Buffer.from(aad) : aad
 }
