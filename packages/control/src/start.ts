@@ -229,7 +229,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     },
     ...(options.console.staticDir === undefined ? {} : { staticDir: options.console.staticDir }),
     agents: createAgents({ store, clock, publisher, quarantine }),
-    joinTokens: identities,
+    identities,
     quarantine,
     health: {
       async read() {

@@ -6,6 +6,8 @@ import { SallyportError } from '@sallyport/base'
 import { OID } from './certificate.ts'
 import { DerReader, readBitOctets, readOid, readOne, readSmallInteger, TAG } from './der-read.ts'
 import { bits, der, oid, pem, sequence, unsigned } from './der-write.ts'
+import { readP256 } from './p256.ts'
+import type { P256Key } from './p256.ts'
 
 const MAX_CSR_CHARACTERS = 8192
 /** RFC 7468, section 7, with lines of any length: requests come from many tools. */
@@ -41,7 +43,7 @@ export function publicKeyFromCsr(text: string): Buffer {
   if (text.length > MAX_CSR_CHARACTERS) throw invalid('it is too long')
   const body = PEM.exec(text)?.[1]
   if (body === undefined) throw invalid('it is not one PEM certificate request')
-  let key: KeyObject
+  let key: P256Key | undefined
   let genuine: boolean
   try {
     const request = new DerReader(readOne(Buffer.from(body, 'base64'), TAG.sequence).content)
@@ -58,16 +60,15 @@ export function publicKeyFromCsr(text: string): Buffer {
     const spki = fields.next(TAG.sequence).raw
     fields.optional(0xa0)
     fields.end()
-    key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
-    genuine = key.asymmetricKeyType === 'ec' && verify('sha256', info.raw, key, signature)
+    key = readP256(spki)
+    genuine = key !== undefined && verify('sha256', info.raw, key.key, signature)
   } catch (cause) {
     if (cause instanceof SallyportError && cause.code === 'SP_CSR_INVALID') throw cause
     throw invalid('it cannot be read', cause)
   }
-  if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw invalid('its key is not P-256')
+  if (key === undefined) throw invalid('its key is not P-256')
   if (!genuine) throw invalid('its signature does not verify')
-  // Encoded anew: one key has one form here, whatever form it came in.
-  return key.export({ format: 'der', type: 'spki' })
+  return key.spki
 }
 
 function invalid(why: string, cause?: unknown): SallyportError {

@@ -28,6 +28,8 @@ import {
   unsigned,
 } from './der-write.ts'
 import { checkTrustDomain, parseSpiffeId } from './id.ts'
+import { isP256, readP256 } from './p256.ts'
+import type { P256Key } from './p256.ts'
 import { checkAuthority } from './profile.ts'
 
 export interface RootRequest {
@@ -227,20 +229,16 @@ function validity(
   }
 }
 
-function isP256(key: KeyObject): boolean {
-  return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1'
-}
-
 /** The key alone, encoded anew, so that nothing else a requester put there is signed. */
 function canonicalKey(spki: Buffer): Buffer {
-  let key: KeyObject
+  let key: P256Key | undefined
   try {
-    key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
+    key = readP256(spki)
   } catch {
     throw refuse('the public key cannot be read')
   }
-  if (!isP256(key)) throw refuse('the public key is not a P-256 key')
-  return key.export({ format: 'der', type: 'spki' })
+  if (!key) throw refuse('the public key is not a P-256 key')
+  return key.spki
 }
 
 /** 128 bits, 126 of them random; never a leading zero octet, so that its hex form has one spelling. */

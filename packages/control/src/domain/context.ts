@@ -4,9 +4,9 @@ import type { Approvals } from './approvals.ts'
 import type { Bundles } from './bundles.ts'
 import type { Decisions } from './decisions.ts'
 import type { Events } from './events.ts'
+import type { Identities } from './identities.ts'
 import type { Health } from './health.ts'
 import type { Incidents } from './incidents.ts'
-import type { JoinTokens } from './joinTokens.ts'
 import type { Operators } from './operators.ts'
 import type { Quarantines } from './quarantine.ts'
 
@@ -28,7 +28,7 @@ export interface ControlContext {
   readonly events: Events
   readonly health: Health
   readonly incidents: Incidents
-  readonly joinTokens: JoinTokens
+  readonly identities: Identities
   readonly operators: Operators
   readonly quarantine: Quarantines
 }

@@ -70,23 +70,25 @@ async function renewAll(
   const { rows: instances } = await sql<{ spiffe_id: string; serial: string }>`
     SELECT spiffe_id, serial FROM instances WHERE spiffe_id = ANY(${ids}::text[])
      ORDER BY spiffe_id FOR UPDATE`.execute(tx)
-  const { rows: owners } = await sql<{ serial: string; spiffe_id: string }>`
-    SELECT serial, spiffe_id FROM certificates WHERE serial = ANY(${presented}::text[])`.execute(tx)
-  // A quarantine takes the same lock: whichever comes second sees the first.
-  const { rows: cuts } = await sql<{ subject: string }>`
-    SELECT subject FROM quarantines
-     WHERE subject = ANY(${ids.flatMap(subjectsOf)}::text[]) AND released_at IS NULL`.execute(tx)
+  // Read after the lock is held: a quarantine takes the same lock, and whichever comes second sees the first.
+  const { rows: found } = await sql<{ instance: string; owner: string | null; cut: boolean }>`
+    SELECT asked.instance, certificates.spiffe_id AS owner,
+           EXISTS (SELECT FROM quarantines WHERE released_at IS NULL
+                    AND subject IN (asked.instance, asked.agent)) AS cut
+      FROM unnest(${presented}::text[], ${ids}::text[], ${ids.map(agentOf)}::text[])
+             AS asked(serial, instance, agent)
+      LEFT JOIN certificates ON certificates.serial = asked.serial`.execute(tx)
   const current = new Map(instances.map((row) => [row.spiffe_id, row.serial]))
-  const ownerOf = new Map(owners.map((row) => [row.serial, row.spiffe_id]))
-  const cut = new Set(cuts.map(({ subject }) => subject))
+  const stateOf = new Map(found.map((row) => [row.instance, row]))
 
   const fresh: Issue[] = []
   const late: Renewal[] = []
   const judged = renewals.map(({ peer, key }): Answer | 'late' => {
     const { uri } = peer.id
     const serial = current.get(uri)
-    if (serial === undefined || ownerOf.get(peer.serial) !== uri) return unknown()
-    if (subjectsOf(uri).some((subject) => cut.has(subject))) return quarantined()
+    const state = stateOf.get(uri)
+    if (serial === undefined || state?.owner !== uri) return unknown()
+    if (state.cut) return quarantined()
     if (serial !== peer.serial) {
       late.push({ peer, key })
       return 'late'
@@ -168,6 +170,9 @@ export async function issueFirst(
   return enrolled
 }
 
+/** `spiffe://TD/agent/NAME` of an agent's instance: what a quarantine of the whole agent names; the id itself otherwise. */
+const agentOf = (id: string): string => subjectsOf(id).at(-1) ?? id
+
 async function record(tx: Tx, issues: readonly Issue[]): Promise<void> {
   if (issues.length === 0) return
   const serials = issues.map(({ serial }) => serial)
@@ -175,15 +180,17 @@ async function record(tx: Tx, issues: readonly Issue[]): Promise<void> {
   const ends = issues.map(({ notAfter }) => notAfter)
   const times = issues.map(({ at }) => at)
   await sql`
-    INSERT INTO certificates (serial, spiffe_id, key_digest, chain, not_after, issued_at, renews)
-    SELECT * FROM unnest(${serials}::text[], ${ids}::text[], ${issues.map(({ keyDigest }) => keyDigest)}::text[],
-                         ${issues.map(({ chain }) => chain)}::text[], ${ends}::bigint[], ${times}::bigint[],
-                         ${issues.map(({ renews }) => renews)}::text[])`.execute(tx)
-  await sql`
-    UPDATE instances SET serial = v.serial, not_after = v.not_after, last_seen = v.at
-      FROM unnest(${serials}::text[], ${ids}::text[], ${ends}::bigint[], ${times}::bigint[])
-        AS v(serial, spiffe_id, not_after, at)
-     WHERE instances.spiffe_id = v.spiffe_id`.execute(tx)
+    WITH made AS (
+      SELECT * FROM unnest(${serials}::text[], ${ids}::text[], ${issues.map(({ keyDigest }) => keyDigest)}::text[],
+                           ${issues.map(({ chain }) => chain)}::text[], ${ends}::bigint[], ${times}::bigint[],
+                           ${issues.map(({ renews }) => renews)}::text[])
+        AS made(serial, spiffe_id, key_digest, chain, not_after, issued_at, renews)
+    ), kept AS (
+      INSERT INTO certificates (serial, spiffe_id, key_digest, chain, not_after, issued_at, renews)
+      SELECT * FROM made
+    )
+    UPDATE instances SET serial = made.serial, not_after = made.not_after, last_seen = made.issued_at
+      FROM made WHERE instances.spiffe_id = made.spiffe_id`.execute(tx)
 }
 
 export const quarantined = (): SallyportError =>

@@ -177,7 +177,9 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       }),
     },
     incidents: { list: async () => [], get: async () => undefined },
-    joinTokens: {
+    identities: {
+      enrol: () => Promise.reject(new Error('nobody enrols here')),
+      renew: () => Promise.reject(new Error('nobody renews here')),
       create: async ({ kind, name, by }) => {
         acts.push({ act: `join ${kind} ${name}`, by })
         return { token: 'jt_1', expiresAt: now + 600_000 }

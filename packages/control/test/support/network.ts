@@ -95,7 +95,7 @@ export class TestPlane {
   }
 
   async token(kind: 'agent' | 'service' | 'gateway', name: string, by = 'test'): Promise<string> {
-    return (await this.control.context.joinTokens.create({ kind, name, by })).token
+    return (await this.control.context.identities.create({ kind, name, by })).token
   }
 
   async enrol(kind: 'agent' | 'service' | 'gateway', name: string, by = 'test'): Promise<Peer> {

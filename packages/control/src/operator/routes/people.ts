@@ -11,7 +11,7 @@ const admin = { role: 'admin', act: 'widen' } as const
 const adminOrLocal = { ...admin, local: true } as const
 
 /** Letting people and workloads in. */
-export function peopleRoutes({ joinTokens, operators }: ControlContext): Route[] {
+export function peopleRoutes({ identities, operators }: ControlContext): Route[] {
   return [
     {
       method: 'GET',
@@ -89,7 +89,7 @@ export function peopleRoutes({ joinTokens, operators }: ControlContext): Route[]
       body: object({ kind: choice('agent', 'service', 'gateway'), name: text(256) }),
       answer: object({ token: text(256), expiresAt: time }),
       handle: (call) =>
-        joinTokens.create({
+        identities.create({
           // The body schema admits only these words.
           kind: textOf(call.body, 'kind') as JoinKind,
           name: textOf(call.body, 'name'),

@@ -1,0 +1,32 @@
+import { createPublicKey } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+
+/** SubjectPublicKeyInfo of an uncompressed point on P-256 up to the point itself (RFC 5480, section 2). */
+const HEAD = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex')
+const LENGTH = HEAD.length + 64
+
+export interface P256Key {
+  readonly key: KeyObject
+  /** The one canonical encoding, whatever form the key came in. */
+  readonly spki: Buffer
+}
+
+/**
+ * Reads a P-256 public key. OpenSSL checks that the point lies on the curve.
+ *
+ * @param spki SubjectPublicKeyInfo, DER
+ * @returns undefined for a key of another type or curve
+ * @throws Error of `node:crypto` where it cannot be read
+ */
+export function readP256(spki: Buffer): P256Key | undefined {
+  const key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
+  // Most keys come in this form already, and encoding one anew costs more than signing with it.
+  if (spki.length === LENGTH && spki.subarray(0, HEAD.length).equals(HEAD)) {
+    return { key, spki: Buffer.from(spki) }
+  }
+  return isP256(key) ? { key, spki: key.export({ format: 'der', type: 'spki' }) } : undefined
+}
+
+export function isP256(key: KeyObject): boolean {
+  return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1'
+}
