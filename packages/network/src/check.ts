@@ -1,5 +1,6 @@
 import type { SourceSpan } from '@sallyport/base'
 import { checkAttributes } from './attributes.ts'
+import { checkPeople } from './people.ts'
 import { localClock } from './local-clock.ts'
 import { didYouMean } from './problem.ts'
 import type { ProblemCode } from './problem.ts'
@@ -27,6 +28,7 @@ export function checkReferences(
   const checker = new Checker(network, raw, located, report)
   checker.quorum()
   checker.settings()
+  checkPeople(network, located, report)
   checkAttributes(network, located, report)
   checkSecrets(network, located, report)
   checker.names()

@@ -17,6 +17,7 @@ import { ENFORCEMENT_ABILITIES } from './types.ts'
 const FIELD_NAME = '^(?!__)[A-Za-z_][A-Za-z0-9_-]{0,62}$'
 const OPERATION_NAME = '^[A-Za-z_][A-Za-z0-9_-]{0,126}$'
 
+const ROLES = ['viewer', 'responder', 'approver', 'admin']
 const CLASSES = ['public', 'internal', 'confidential', 'restricted']
 const CRITICALITY = oneOf(
   'What its loss or misuse would cost.',
@@ -77,7 +78,70 @@ const settings = object('How long things live. Every value has a safe default.',
     0,
     525_600,
   ),
+  sessionMinutes: integer(
+    'How long an operator’s session lasts at most; absent means 480.',
+    1,
+    1440,
+  ),
+  sessionIdleMinutes: integer('How long it lasts unused; absent means 15.', 1, 480),
+  sessionBinding: oneOf(
+    'What a session is bound to beside its cookie: the browser (default), or its network address too.',
+    ['browser', 'address'],
+  ),
+  recoveryMinutes: integer(
+    'How long a second operator’s word for a sign-in by code holds; absent means 10.',
+    1,
+    60,
+  ),
+  breakGlassMinutes: integer('How long break-glass lasts; absent means 30.', 1, 240),
+  breakGlassReviewHours: integer(
+    'After this a break-glass that nobody else has reviewed is overdue; absent means 24.',
+    1,
+    720,
+  ),
 })
+
+const roles = (description: string): Schema => list(description, { type: 'string', enum: ROLES }, 1)
+
+const identityProvider = object(
+  'Who else says who somebody is (OpenID Connect). Its sessions read and narrow.',
+  ['issuer', 'clientId', 'groups'],
+  {
+    issuer: {
+      type: 'string',
+      // Plain http only where nobody else can listen: the machine itself.
+      pattern:
+        '^(https://[^\\s/?#@]+|http://(localhost|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]{1,5})?)(/[^\\s?#]*)?$',
+      maxLength: 512,
+      description: 'Exactly as its tokens have it.',
+    },
+    clientId: text('What it knows this console as.', 256),
+    clientSecretFile: text(
+      'A file on the machine of the control plane (0600), absolute or below the data directory; absent means a public client.',
+      256,
+    ),
+    groups: object('What its groups are given here.', ['claim', 'map'], {
+      claim: {
+        type: 'string',
+        pattern: '^[A-Za-z_][A-Za-z0-9_:./-]{0,127}$',
+        description: 'The member of the ID token that lists groups.',
+      },
+      map: {
+        type: 'object',
+        description: 'Group → roles. Whoever is in none of them does not get in.',
+        propertyNames: { minLength: 1, maxLength: 256 },
+        maxProperties: 500,
+        additionalProperties: roles('What the group is given.'),
+      },
+    }),
+    maxRole: oneOf('Nobody has more than this by a group.', ROLES, 'responder'),
+    disabled: {
+      type: 'boolean',
+      description: 'Ends its sessions, and opens none.',
+      default: false,
+    },
+  },
+)
 
 const enforcementPoint = object(
   'It may ask the control plane for decisions (AuthZEN) about the systems it fronts.',
@@ -234,13 +298,22 @@ export const networkJsonSchema: Schema = {
         'People. Their keys are enrolled, not declared.',
         object('A person.', ['displayName', 'roles'], {
           displayName: text('As others know them.', 128),
-          roles: list(
-            'What the person may do.',
-            { type: 'string', enum: ['viewer', 'responder', 'approver', 'admin'] },
-            1,
+          roles: roles('What the person may do.'),
+          identities: list(
+            'Who the person is at identity providers.',
+            object('One account.', ['provider', 'subject'], {
+              provider: name('A name under `identityProviders`.'),
+              subject: text('Its `sub` there.', 255),
+            }),
+          ),
+          breakGlass: object(
+            'What the person may have for a short while, with a reason, an alarm and a review.',
+            ['roles'],
+            { roles: roles('Roles beside the usual ones. The quorum stays what it is.') },
           ),
         }),
       ),
+      identityProviders: named('Where people may sign in from.', identityProvider),
       services: named(
         'Workloads of our own that serve systems.',
         object('A service.', ['owner', 'segment'], {
@@ -248,6 +321,10 @@ export const networkJsonSchema: Schema = {
           owner: OWNER,
           segment: name('A name under `segments`.'),
           enforcementPoint,
+          responder: {
+            const: true,
+            description: 'It may cut agents and instances off; it lets nobody back in.',
+          },
         }),
       ),
       systems: named('Systems and their operations.', system),

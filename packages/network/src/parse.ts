@@ -105,6 +105,16 @@ function resolve(
       ...(agent.attributes && { attributes: agent.attributes }),
     })),
     operators: Object.entries(raw.operators).map(([name, operator]) => ({ name, ...operator })),
+    ...(raw.identityProviders && {
+      identityProviders: Object.entries(raw.identityProviders).map(
+        ([name, { maxRole = 'responder', disabled = false, ...provider }]) => ({
+          name,
+          ...provider,
+          maxRole,
+          disabled,
+        }),
+      ),
+    }),
     services: Object.entries(raw.services ?? {}).map(([name, service]) => ({
       name,
       description: service.description ?? '',
@@ -116,6 +126,7 @@ function resolve(
           can: service.enforcementPoint.can ?? [],
         },
       }),
+      ...(service.responder && { responder: service.responder }),
     })),
     systems,
     datasets: Object.entries(raw.datasets ?? {}).map(([name, dataset]): DataSet => ({

@@ -27,6 +27,19 @@ export interface RawNetwork {
   readonly operators: Named<{
     readonly displayName: string
     readonly roles: readonly OperatorRole[]
+    readonly identities?: readonly { readonly provider: string; readonly subject: string }[]
+    readonly breakGlass?: { readonly roles: readonly OperatorRole[] }
+  }>
+  readonly identityProviders?: Named<{
+    readonly issuer: string
+    readonly clientId: string
+    readonly clientSecretFile?: string
+    readonly groups: {
+      readonly claim: string
+      readonly map: Readonly<Record<string, readonly OperatorRole[]>>
+    }
+    readonly maxRole?: OperatorRole
+    readonly disabled?: boolean
   }>
   readonly services?: Named<{
     readonly description?: string
@@ -36,6 +49,7 @@ export interface RawNetwork {
       readonly systems: readonly string[]
       readonly can?: readonly EnforcementAbility[]
     }
+    readonly responder?: true
   }>
   readonly systems: Named<RawSystem>
   readonly datasets?: Named<RawDataSet>

@@ -39,6 +39,31 @@ export interface Operator {
   readonly name: string
   readonly displayName: string
   readonly roles: readonly OperatorRole[]
+  /** Who this person is at the declared identity providers. */
+  readonly identities?: readonly { readonly provider: string; readonly subject: string }[]
+  /** What this person may have for a short while, with a reason, an alarm and a review; absent means nothing. */
+  readonly breakGlass?: { readonly roles: readonly OperatorRole[] }
+}
+
+/**
+ * Who else says who somebody is (OpenID Connect). It opens sessions that read and narrow; what widens still takes a passkey
+ * that gateways pin.
+ */
+export interface IdentityProvider {
+  readonly name: string
+  /** Exactly as its tokens have it. */
+  readonly issuer: string
+  readonly clientId: string
+  /** A file on the machine of the control plane (0600); absent means a public client, with PKCE alone. */
+  readonly clientSecretFile?: string
+  readonly groups: {
+    /** The member of the ID token that lists the person's groups. */
+    readonly claim: string
+    readonly map: Readonly<Record<string, readonly OperatorRole[]>>
+  }
+  /** Nobody has more than this by a group. */
+  readonly maxRole: OperatorRole
+  readonly disabled: boolean
 }
 
 /** viewer < responder (contain, investigate) < approver (approve, release) < admin (operators, policy). */
@@ -52,6 +77,8 @@ export interface Service {
   readonly segment: string
   /** It may ask the control plane for decisions (AuthZEN); absent means never. */
   readonly enforcementPoint?: EnforcementPoint
+  /** It may cut agents and instances off; it lets nobody back in. */
+  readonly responder?: true
 }
 
 /** What an enforcement point of somebody else's make fronts and can do. What a decision needs and it cannot do denies. */
@@ -234,6 +261,18 @@ export interface Settings {
   readonly timeZone?: string
   /** How long a declaration must have been in shadow before it can come into force; absent means not at all. */
   readonly shadowMinutes?: number
+  /** How long an operator's session lasts at most; absent means eight hours. */
+  readonly sessionMinutes?: number
+  /** How long it lasts unused; absent means a quarter of an hour. */
+  readonly sessionIdleMinutes?: number
+  /** What it is bound to beside its cookie: the browser (default), or its network address too. */
+  readonly sessionBinding?: 'browser' | 'address'
+  /** How long a second operator's word for a sign-in by code holds; absent means ten minutes. */
+  readonly recoveryMinutes?: number
+  /** How long break-glass lasts; absent means half an hour. */
+  readonly breakGlassMinutes?: number
+  /** After this a break-glass that nobody else has reviewed is overdue; absent means a day. */
+  readonly breakGlassReviewHours?: number
 }
 
 export interface Network {
@@ -245,6 +284,8 @@ export interface Network {
   readonly segments: readonly Segment[]
   readonly agents: readonly Agent[]
   readonly operators: readonly Operator[]
+  /** Absent means none: people sign in with passkeys. */
+  readonly identityProviders?: readonly IdentityProvider[]
   readonly services: readonly Service[]
   readonly systems: readonly System[]
   readonly datasets: readonly DataSet[]

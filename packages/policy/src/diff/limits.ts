@@ -11,6 +11,15 @@ const MORE_IS_WIDER: readonly (keyof Settings)[] = [
   'quarantineAtRisk',
 ]
 
+/** How long people's sign-ins hold, and what they are where nothing is declared. */
+const SIGN_IN = [
+  ['sessionMinutes', 480],
+  ['sessionIdleMinutes', 15],
+  ['recoveryMinutes', 10],
+  ['breakGlassMinutes', 30],
+  ['breakGlassReviewHours', 24],
+] as const
+
 /** What bounds calls beside the policies: limits, the quorum, and the settings that say how long trust lasts. */
 export function limitChanges(before: Network, after: Network): LimitChange[] {
   const changes: LimitChange[] = []
@@ -24,6 +33,14 @@ export function limitChanges(before: Network, after: Network): LimitChange[] {
     const [a, b] = [before.settings[name], after.settings[name]]
     add(`settings.${name}`, a, b, (b ?? Infinity) > (a ?? Infinity))
   }
+  for (const [name, absent] of SIGN_IN) {
+    const [a = absent, b = absent] = [before.settings[name], after.settings[name]]
+    add(`settings.${name}`, a, b, b > a)
+  }
+  const [bound = 'browser', tied = 'browser'] = [before, after].map(
+    ({ settings }) => settings.sessionBinding,
+  )
+  add('settings.sessionBinding', bound, tied, tied === 'browser')
   const [a, b] = [before.settings.staleRisk, after.settings.staleRisk]
   add('settings.staleRisk', a, b, b < a)
   const [x = 0, y = 0] = [before.settings.shadowMinutes, after.settings.shadowMinutes]

@@ -17,6 +17,16 @@ export function trustChanges(before: Network, after: Network): LimitChange[] {
   for (const name of namesOf(before.operators, after.operators)) {
     const [a, b] = [before, after].map(({ operators }) => trusted(find(operators, name)))
     compare(`operator ${name}: roles`, a, b, (x = [], y = []) => y.some((one) => !x.includes(one)))
+    const [glass, other] = [before, after].map(({ operators }) => signIns(find(operators, name)))
+    compare(`operator ${name}: sign-in`, glass ?? [], other ?? [], (x, y) =>
+      y.some((one) => !x.includes(one)),
+    )
+  }
+  const providers = [before, after].map(({ identityProviders }) => identityProviders ?? [])
+  for (const name of namesOf(providers[0] ?? [], providers[1] ?? [])) {
+    const [a, b] = providers.map((declared) => find(declared, name))
+    // Whichever member differs, others may come in by it.
+    compare(`identity provider ${name}`, a, b, (_, next) => next !== undefined && !next.disabled)
   }
   for (const dataset of before.datasets) {
     const next = find(after.datasets, dataset.name)
@@ -57,6 +67,8 @@ export function trustChanges(before: Network, after: Network): LimitChange[] {
     const [a, b] = [before, after].map(({ services }) => find(services, name)?.enforcementPoint)
     const what = `service ${name}: enforcement point`
     compare(what, pointOf(a), pointOf(b), (x = [], y = []) => y.some((one) => !x.includes(one)))
+    const [c, d] = [before, after].map(({ services }) => find(services, name)?.responder ?? false)
+    compare(`service ${name}: responder`, c, d, (_, next) => next === true)
   }
   return changes
 }
@@ -91,6 +103,12 @@ const pointOf = (point: EnforcementPoint | undefined): readonly string[] | undef
 /** Roles that widen: to approve and release, and to change operators and policy. */
 const trusted = (operator: Operator | undefined): readonly string[] | undefined =>
   operator?.roles.filter((role) => role === 'approver' || role === 'admin').toSorted()
+
+/** Other ways in, and what break-glass adds. */
+const signIns = (operator: Operator | undefined): readonly string[] => [
+  ...(operator?.identities ?? []).map(({ provider, subject }) => `${subject} of ${provider}`),
+  ...(operator?.breakGlass?.roles ?? []).map((role) => `break-glass ${role}`),
+]
 
 interface Named {
   readonly name: string
