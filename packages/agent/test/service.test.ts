@@ -39,6 +39,7 @@ async function start() {
       response.end(
         JSON.stringify({
           sub: call.sub,
+          ...(call.obo ? { obo: call.obo } : {}),
           body,
           token: request.headers['sallyport-call-token'] ?? null,
           raw: request.rawHeaders.some((text) => text.toLowerCase() === 'sallyport-call-token'),
@@ -82,7 +83,7 @@ async function send(
 }
 
 const token = (
-  change: Partial<typeof claims> & { request?: string } = {},
+  change: Partial<Parameters<typeof issueCallToken>[0]> = {},
   key = gateway.keyPem,
   now = Date.now(),
 ) =>
@@ -101,6 +102,8 @@ describe('createService', () => {
     })
     const empty = await token({ request: requestHash('POST', PATH, Buffer.alloc(0)) })
     assert.equal((await send(running.target, empty, { body: '' })).status, 200)
+    const obo = { subject: 'operator:olga', actors: [claims.sub] }
+    assert.deepEqual((await send(running.target, await token({ obo }))).body['obo'], obo)
     assert.deepEqual(running.refused, [])
   })
 

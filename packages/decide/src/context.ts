@@ -45,6 +45,14 @@ export function sharedContext({
     evidence: evidenceRecord(approvers),
   }
   if (call.source !== undefined) shared.source = ip(call.source)
+  if (call.onBehalfOf !== undefined) {
+    const { subject, actors } = call.onBehalfOf
+    shared.onBehalfOf = { subject, actors: [...actors] }
+  }
+  if (call.mandate !== undefined) {
+    const { id, delegator, depth, task } = call.mandate
+    shared.mandate = { id, delegator, depth, task }
+  }
   return prepareContext(shared)
 }
 

@@ -51,7 +51,7 @@ export interface Decider {
    * @throws SallyportError where the call cannot be put to the policies
    */
   cover(call: Call, session: SessionState): readonly (readonly PolicyCover[])[]
-  /** SHA-256 hex of everything beside the call that its decision read: entities, labels, risk. */
+  /** SHA-256 hex of everything beside the call that its decision read: entities, labels, risk, delegation, mandate. */
   stateDigest(call: Call, session: SessionState): string
 }
 
@@ -176,7 +176,17 @@ class NetworkDecider implements Decider {
   stateDigest(call: Call, session: SessionState): string {
     const { instance, agent } = call
     const labels = [...new Set(session.labels)].sort()
-    const state = { entities: this.#entitiesDigest, instance, agent, labels, risk: session.risk }
+    const { onBehalfOf, mandate } = call
+    const state = {
+      entities: this.#entitiesDigest,
+      instance,
+      agent,
+      labels,
+      risk: session.risk,
+      // Left out where absent, so that records from before they existed keep their digest.
+      ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
+      ...(mandate === undefined ? {} : { mandate }),
+    }
     return sha256Hex(canonicalJson(state))
   }
 

@@ -7,6 +7,25 @@ export interface Evidence {
   readonly approvals: readonly string[]
 }
 
+/** For whom the caller acts, where that is proven; absent means for nobody but itself. */
+export interface OnBehalfOf {
+  /** The person or agent at the beginning of the delegation. */
+  readonly subject: string
+  /** Everybody who acts for the subject, the caller first (RFC 8693 section 4.1). */
+  readonly actors: readonly string[]
+}
+
+/** The verified mandate that covers a call, as policies read it. */
+export interface CallMandate {
+  readonly id: string
+  /** Who gave the mandate at the root of the chain: `operator:NAME`, or an agent's SPIFFE id. */
+  readonly delegator: string
+  /** Hops from the root to the caller, 1 for a mandate that the root gave the caller itself. */
+  readonly depth: number
+  /** What the caller was told to do, in the words of the mandate it presents. */
+  readonly task: string
+}
+
 /** One call, canonical and typed: what is authorised, logged and forwarded. */
 export interface Call {
   /** The verified SPIFFE id of the calling instance. */
@@ -22,6 +41,8 @@ export interface Call {
   /** Only from a declared PROXY protocol peer or a directly accepted socket; otherwise absent. */
   readonly source?: string
   readonly evidence: Evidence
+  readonly onBehalfOf?: OnBehalfOf
+  readonly mandate?: CallMandate
 }
 
 export interface SessionState {

@@ -44,6 +44,8 @@ entity Field in [DataSet] { name: String, class: Long, className: String, tags: 
 ${timeType(network)}
 type Session = { labels: Set<String> };
 type Evidence = { approvals: Long, approvers: Set<String> };
+type OnBehalfOf = { subject: String, actors: Set<String> };
+type Mandate = { id: String, delegator: String, depth: Long, task: String };
 
 action "call";
 action "read", "write" in ["call"];`
@@ -58,7 +60,7 @@ function timeType({ settings }: Network): string {
 
 /** What every call's context has, as members of a Cedar record type. */
 export const BASE_CONTEXT =
-  'time: Time, source?: ipaddr, session: Session, risk: Long, purpose: String, evidence: Evidence'
+  'time: Time, source?: ipaddr, session: Session, risk: Long, purpose: String, evidence: Evidence, onBehalfOf?: OnBehalfOf, mandate?: Mandate'
 
 function typeOf(type: InputType): string {
   switch (type.type) {

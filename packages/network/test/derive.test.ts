@@ -27,6 +27,8 @@ test('the derived schema types every part of the Cedar model', async () => {
     'context has source && context.source.isInRange(ip("10.0.0.0/8"))',
     'context.session.labels.contains("pii") && context.risk < 10 && context.purpose == "work"',
     'context.evidence.approvals >= 1 && context.evidence.approvers.contains("ann")',
+    'context has onBehalfOf && context.onBehalfOf.actors.contains(context.onBehalfOf.subject)',
+    'context has mandate && context.mandate.depth < 3 && context.mandate.delegator == context.mandate.id && context.mandate.task like "*"',
     'principal.agent.segment == "inner" && principal.agent.criticality == "medium"',
     'resource.owner == "us" && resource.name == "bank" && resource in Segment::"inner"',
   ]) {
@@ -53,6 +55,8 @@ test('a policy that reads what does not exist is refused', async () => {
     'context.input.dry',
     'context.input.amount == "10"',
     'context.source.isLoopback()',
+    'context.onBehalfOf.subject == "x"',
+    'context.mandate.id == "x"',
     'context.session.tags.contains("x")',
     'resource.class < 3',
   ]) {

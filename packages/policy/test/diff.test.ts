@@ -125,6 +125,16 @@ const SHOWN = [
   ['approvals', 'context.evidence.approvals >= 2', /"approvals":\["[^"]+","[^"]+"\]/],
   ['an approver', 'context.evidence.approvers.contains("olga")', /"approvals":\["olga"\]/],
   [
+    'a delegation',
+    'context has onBehalfOf && context.onBehalfOf.subject == "operator:olga"',
+    /"onBehalfOf":\{"subject":"operator:olga"/,
+  ],
+  [
+    'a mandate',
+    'context has mandate && context.mandate.depth == 3 && context.mandate.task like "case *"',
+    /"mandate":\{[^}]*"depth":3,"task":"case /,
+  ],
+  [
     'a set',
     'context.input.tags.containsAll(["b", "c"]) && !context.input.tags.contains("a")',
     /"tags":\["[bc]","[bc]"\]/,

@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import { newId, sha256Hex, SallyportError } from '@sallyport/base'
 import { errors, jwtVerify, SignJWT } from 'jose'
-import { demand, integer, members, text } from './shape.ts'
+import { demand, integer, members, onBehalfOfShape, text } from './shape.ts'
 import type { CallToken } from './types.ts'
 
 const TYPE = 'sallyport-call+jwt'
@@ -21,7 +21,7 @@ const claimsShape = members<CallToken>(
     operation: text(256),
     request: text(64, /^[0-9a-f]{64}$/),
   },
-  {},
+  { obo: onBehalfOfShape, mandate: text(128) },
 )
 
 /**

@@ -9,6 +9,8 @@ export type {
   EventRecord,
   FeedItem,
   LabelRecord,
+  MandateFacts,
+  OnBehalfOf,
   OperatorKey,
   OperatorLink,
   OperatorSet,

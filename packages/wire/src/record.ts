@@ -9,6 +9,7 @@ import {
   map,
   members,
   oneOf,
+  onBehalfOfShape,
   text,
 } from './shape.ts'
 import type { Check } from './shape.ts'
@@ -71,6 +72,11 @@ const decision = members<DecisionRecord>(
     approvalId: id,
     decidedAt: integer(),
     approvers: list(id, 64),
+    onBehalfOf: onBehalfOfShape,
+    mandate: members<NonNullable<DecisionRecord['mandate']>>(
+      { id, delegator: spiffeId, depth: integer(1, 16), task: text(1024), chain: list(id, 16) },
+      {},
+    ),
     input: sealed,
     why: sealed,
     shadow: members<ShadowOutcome>(

@@ -1,4 +1,5 @@
 import { SallyportError } from '@sallyport/base'
+import type { OnBehalfOf } from './types.ts'
 
 /** Refuses a value by throwing; what it lets through has exactly the declared shape. */
 export type Check = (value: unknown, path: string) => void
@@ -98,6 +99,12 @@ export const members =
       else if (entry !== undefined) check(entry, `${path}.${key}`)
     }
   }
+
+/** Shared by records and call tokens. */
+export const onBehalfOfShape: Check = members<OnBehalfOf>(
+  { subject: text(2048), actors: list(text(2048), 8) },
+  {},
+)
 
 /** Runs `check`; a mismatch becomes a `SallyportError` with `code` whose detail names the place. */
 export function demand(check: Check, value: unknown, code: string, message: string): void {

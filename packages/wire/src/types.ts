@@ -168,6 +168,25 @@ export interface TrustPins {
   readonly roots: string
 }
 
+/** For whom an agent acts, as it was proven. */
+export interface OnBehalfOf {
+  /** The person or agent at the beginning of the delegation. */
+  readonly subject: string
+  /** Everybody who acts for the subject, the caller first (RFC 8693 section 4.1); at most 8. */
+  readonly actors: readonly string[]
+}
+
+/** The verified mandate that covers a call. */
+export interface MandateFacts {
+  readonly id: string
+  /** Who gave the mandate at the root of the chain: `operator:NAME`, or an agent's SPIFFE id. */
+  readonly delegator: string
+  /** Hops from the root to the caller, 1 for a mandate that the root gave the caller itself. */
+  readonly depth: number
+  /** In the words of the mandate that the caller presents. */
+  readonly task: string
+}
+
 /** The claims of the 30-second token from a gateway to a service. Signed with the gateway's SVID key. */
 export interface CallToken {
   /** The gateway's SPIFFE id. */
@@ -184,6 +203,10 @@ export interface CallToken {
   readonly operation: string
   /** SHA-256 hex over `METHOD SP canonical-path SP sha256(body)`. */
   readonly request: string
+  /** The delegation chain: for whom the instance acts. Absent means for nobody but itself. */
+  readonly obo?: OnBehalfOf
+  /** The id of the mandate that covers the call. */
+  readonly mandate?: string
 }
 
 /** An audit record, as canonical JSON in the log. Ids and outcomes are plain; inputs are sealed. */
@@ -215,6 +238,10 @@ export interface DecisionRecord extends RecordBase {
   readonly decidedAt?: number
   /** Operators whose verified approvals policies read, sorted; absent means none. */
   readonly approvers?: readonly string[]
+  /** The delegation that policies read. */
+  readonly onBehalfOf?: OnBehalfOf
+  /** The mandate that covered the call, as policies read it, and the ids of its chain, root first. */
+  readonly mandate?: MandateFacts & { readonly chain: readonly string[] }
   readonly revision: Revision
   readonly declarationDigest: string
   /** SHA-256 hex of the entity state and session state that the decision read. */

@@ -62,6 +62,30 @@ test('a call token is for one audience, issuer and request, for thirty seconds',
   await assert.rejects(verify({ requestHash: other }), code('SP_CALL_TOKEN_REQUEST'))
 })
 
+test('a call token says for whom the caller acts and by which mandate, in exactly these shapes', async () => {
+  const obo = { subject: 'operator:olga', actors: [claims.sub, 'spiffe://td/agent/b/1'] }
+  const issue = (over: object): Promise<string> =>
+    issueCallToken({ ...claims, ...over }, ec.privateKey, NOW)
+  const verify = async (over: object): Promise<unknown> =>
+    verifyCallToken(await issue(over), ec.publicKey, expect)
+  const verified = await verifyCallToken(
+    await issue({ obo, mandate: 'mdt_1' }),
+    ec.publicKey,
+    expect,
+  )
+  assert.deepEqual([verified.obo, verified.mandate], [obo, 'mdt_1'])
+  for (const over of [
+    { obo: { ...obo, admin: true } },
+    { obo: { subject: 'operator:olga' } },
+    { obo: { ...obo, actors: Array.from({ length: 9 }, () => 'a') } },
+    { obo: 'operator:olga' },
+    { mandate: ['mdt_1'] },
+    { mandate: 'm'.repeat(129) },
+  ]) {
+    await assert.rejects(verify(over), code('SP_CALL_TOKEN_INVALID'))
+  }
+})
+
 test('forged call tokens are refused', async () => {
   const good = await issueCallToken(claims, ec.privateKey, NOW)
   const [header = '', payload = '', signature = ''] = good.split('.')
@@ -219,6 +243,27 @@ test('a decision may say what a shadow would have decided, and who else asked fo
     { shadow: { ...shadow, changes: Array.from({ length: 33 }, () => 'x') } },
     { pep: { ...pep, surprise: 1 } },
     { pep: { id: pep.id } },
+  ]) {
+    // Deliberately not records.
+    const spoilt = { ...decision, ...odd } as unknown as AuditRecord
+    assert.throws(() => encodeRecord(spoilt), code('SP_RECORD_INVALID'))
+  }
+})
+
+test('a decision may say for whom the call was and by which mandate, in exactly these shapes', () => {
+  const onBehalfOf = { subject: 'operator:olga', actors: [decision.instance] }
+  const mandate = {
+    ...{ id: 'mdt_2', delegator: 'operator:olga', depth: 2, task: 'close case 7' },
+    chain: ['mdt_1', 'mdt_2'],
+  }
+  const whole = { ...decision, onBehalfOf, mandate }
+  assert.deepEqual(decodeRecord(encodeRecord(whole)), whole)
+  for (const odd of [
+    { onBehalfOf: { ...onBehalfOf, surprise: 1 } },
+    { onBehalfOf: { subject: 'x' } },
+    { mandate: { ...mandate, depth: 0 } },
+    { mandate: { ...mandate, chain: 'mdt_1' } },
+    { mandate: { ...mandate, surprise: 1 } },
   ]) {
     // Deliberately not records.
     const spoilt = { ...decision, ...odd } as unknown as AuditRecord

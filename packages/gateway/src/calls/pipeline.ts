@@ -338,6 +338,7 @@ export class Pipeline {
       input,
       time: this.#parts.clock.now(),
       ...(caller.source === undefined ? {} : { source: caller.source }),
+      ...(caller.onBehalfOf === undefined ? {} : { onBehalfOf: caller.onBehalfOf }),
       evidence: { approvals },
     }
   }

@@ -129,6 +129,7 @@ export class Recorder {
       ...(approvalId === undefined ? {} : { approvalId }),
       decidedAt: call.time,
       ...(call.evidence.approvals.length === 0 ? {} : { approvers: call.evidence.approvals }),
+      ...(call.onBehalfOf === undefined ? {} : { onBehalfOf: call.onBehalfOf }),
       revision: enforced.revision,
       declarationDigest: enforced.decider.digest,
       stateDigest: enforced.decider.stateDigest(call, session),

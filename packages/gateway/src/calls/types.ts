@@ -12,6 +12,8 @@ export interface Caller {
   readonly group?: string
   /** Peer address of a directly accepted socket; absent behind relays. */
   readonly source?: string
+  /** For whom the caller acts, proven by a token that was verified for this very caller; absent otherwise. */
+  readonly onBehalfOf?: { readonly subject: string; readonly actors: readonly string[] }
 }
 
 /** The request that would go to the upstream: made from typed input only. */

@@ -45,6 +45,7 @@ export class HttpCalls {
     try {
       answer = await this.#parts.exchange.send({
         caller: caller.instance,
+        delegation: grant.call,
         system,
         decision: grant.id,
         operation: `${system.name}.${typed.operation.name}`,

@@ -214,6 +214,7 @@ export class McpCalls {
     const { system, operation } = grant.typed
     const result = await upstream.call({
       caller: context.caller.instance,
+      delegation: grant.call,
       system,
       decision: grant.id,
       operation: `${system.name}.${operation.name}`,

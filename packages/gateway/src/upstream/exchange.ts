@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { parseJson } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
+import type { Call } from '@sallyport/decide'
 import type { System } from '@sallyport/network'
 import { serviceId } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
@@ -26,6 +27,8 @@ export interface ExchangeOptions {
 export interface ExchangeRequest {
   /** SPIFFE id of the caller. */
   readonly caller: string
+  /** What was decided by beside the caller itself, told to services of the network. */
+  readonly delegation: Pick<Call, 'onBehalfOf' | 'mandate'>
   readonly system: System
   readonly decision: string
   /** `SYSTEM.OPERATION`. */
@@ -147,6 +150,7 @@ export class Exchange {
     const { gateway, clock } = this.#options
     if (this.#key?.pem !== keyPem) this.#key = { pem: keyPem, key: createPrivateKey(keyPem) }
     const { method, path, body } = exchange.request
+    const { onBehalfOf, mandate } = exchange.delegation
     return issueCallToken(
       {
         iss: gateway,
@@ -155,6 +159,8 @@ export class Exchange {
         decision: exchange.decision,
         operation: exchange.operation,
         request: requestHash(method, path, body ?? new Uint8Array()),
+        ...(onBehalfOf === undefined ? {} : { obo: onBehalfOf }),
+        ...(mandate === undefined ? {} : { mandate: mandate.id }),
       },
       this.#key.key,
       clock.now(),

@@ -7,7 +7,7 @@ import { EventReader } from '../edge/sse.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import { parseUpstream, unusable, upstreamRefusal } from './exchange.ts'
-import type { Exchange, UpstreamAnswer } from './exchange.ts'
+import type { Exchange, ExchangeRequest, UpstreamAnswer } from './exchange.ts'
 
 /** The revision of MCP that this gateway speaks to servers. */
 const VERSION = '2025-06-18'
@@ -23,6 +23,7 @@ interface Session {
 
 export interface ToolCall {
   readonly caller: string
+  readonly delegation: ExchangeRequest['delegation']
   readonly system: System
   readonly decision: string
   readonly operation: string
@@ -182,8 +183,9 @@ export class McpUpstream {
   }
 }
 
-const keyOf = ({ caller, system }: ToolCall): string =>
-  `${caller} ${JSON.stringify([system.name, system.upstream])}`
+/** One for each subject that the caller acts for, too: what a server keeps of one is not the other's. */
+const keyOf = ({ caller, delegation: { onBehalfOf }, system }: ToolCall): string =>
+  `${caller} ${JSON.stringify([system.name, system.upstream, onBehalfOf?.subject ?? null])}`
 
 const rpcBody = (message: unknown): Buffer => Buffer.from(JSON.stringify(message))
 

@@ -37,6 +37,12 @@ const MAX_APPROVERS = 64
 /** Clocks that are put forward and back have no formula here. */
 const LOCAL_TIME: Sym = { kind: 'opaque', why: '`context.time.local`' }
 
+/** The parties of a delegation have no closed list. */
+const ACTORS: Sym = { kind: 'opaque', why: '`context.onBehalfOf.actors`' }
+
+/** Hops that a chain of mandates may have. */
+const MAX_DEPTH = 5
+
 /** Every request of a type at once: one variable for each thing that callers, time and operators choose. */
 export class FreeRequest {
   readonly terms: Terms = new Terms()
@@ -51,6 +57,14 @@ export class FreeRequest {
   readonly #labels: readonly Guarded[]
   readonly #approvers: readonly Guarded[]
   readonly #risk: Term
+  readonly #behalf: { readonly present: Term; readonly subject: Term }
+  readonly #mandate: {
+    readonly present: Term
+    readonly id: Term
+    readonly delegator: Term
+    readonly depth: Term
+    readonly task: Term
+  }
   readonly #source: { readonly present: Term; readonly v6: Term; readonly address: Term }
 
   constructor(type: RequestType) {
@@ -83,8 +97,20 @@ export class FreeRequest {
     const address = t.variable('source', 'Address')
     this.#source = { present: t.variable('source?', 'Bool'), v6, address }
     this.#assume(t.or(v6, t.masked(address, ((1n << 96n) - 1n) << 32n, 0n)))
+    this.#behalf = {
+      present: t.variable('on-behalf?', 'Bool'),
+      subject: t.variable('on-behalf-subject', 'String'),
+    }
+    this.#mandate = {
+      present: t.variable('mandate?', 'Bool'),
+      id: t.variable('mandate-id', 'String'),
+      delegator: t.variable('mandate-delegator', 'String'),
+      depth: this.#long('mandate-depth', 1, MAX_DEPTH),
+      task: t.variable('mandate-task', 'String'),
+    }
     const there = (value: Sym): Guarded => ({ present: t.true, value })
     const long = (term: Term): Guarded => there({ kind: 'long', term })
+    const string = (term: Term): Guarded => there({ kind: 'string', term })
     const record = (members: readonly (readonly [string, Guarded])[]): Guarded =>
       there({ kind: 'record', members: new Map(members) })
     const approvals = this.#approvers.reduce(
@@ -111,6 +137,28 @@ export class FreeRequest {
           ['approvals', long(approvals)],
           ['approvers', there({ kind: 'set', items: this.#approvers })],
         ]),
+      ],
+      [
+        'onBehalfOf',
+        {
+          present: this.#behalf.present,
+          value: record([
+            ['subject', string(this.#behalf.subject)],
+            ['actors', there(ACTORS)],
+          ]).value,
+        },
+      ],
+      [
+        'mandate',
+        {
+          present: this.#mandate.present,
+          value: record([
+            ['id', string(this.#mandate.id)],
+            ['delegator', string(this.#mandate.delegator)],
+            ['depth', long(this.#mandate.depth)],
+            ['task', string(this.#mandate.task)],
+          ]).value,
+        },
       ],
     ]
   }
@@ -184,8 +232,33 @@ export class FreeRequest {
         time: (minutes * 60 + number(second, 0)) * 1000,
         ...(valueOf(model, present) === true ? { source } : {}),
         evidence: { approvals: chosen(this.#approvers) },
+        ...this.#delegation(model, number),
       },
       session: { labels: chosen(this.#labels), risk: number(this.#risk, 0) },
+    }
+  }
+
+  /** For whom and by which mandate, where the model has them. */
+  #delegation(
+    model: Model,
+    number: (term: Term, otherwise: number) => number,
+  ): Pick<Call, 'onBehalfOf' | 'mandate'> {
+    const text = (term: Term): string => String(valueOf(model, term) ?? '').toWellFormed()
+    const { id, delegator, depth, task } = this.#mandate
+    return {
+      ...(valueOf(model, this.#behalf.present) === true
+        ? { onBehalfOf: { subject: text(this.#behalf.subject), actors: [this.type.instance] } }
+        : {}),
+      ...(valueOf(model, this.#mandate.present) === true
+        ? {
+            mandate: {
+              id: text(id),
+              delegator: text(delegator),
+              depth: number(depth, 1),
+              task: text(task),
+            },
+          }
+        : {}),
     }
   }
 

@@ -68,6 +68,24 @@ export function randomRequest(type: RequestType, chance: Chance): Request {
           ]),
         ]),
       },
+      ...(chance.next(3) === 0
+        ? {
+            onBehalfOf: {
+              subject: chance.of(named('subject'), 'operator:somebody'),
+              actors: [instance, ...chance.some(named('actors'))],
+            },
+          }
+        : {}),
+      ...(chance.next(3) === 0
+        ? {
+            mandate: {
+              id: chance.of(named('id'), 'mdt_1'),
+              delegator: chance.of(named('delegator'), 'operator:somebody'),
+              depth: 1 + chance.next(5),
+              task: chance.of(named('task'), 'a task'),
+            },
+          }
+        : {}),
     },
     session: {
       labels: chance.some([...new Set([...labels, ...named('labels')])]),

@@ -20,6 +20,10 @@ export function shrink(request: Request, holds: (request: Request) => boolean): 
     const before = best
     const { source: _, ...rest } = best.call
     if (best.call.source !== undefined) attempt({ ...best, call: rest })
+    const { onBehalfOf: _behalf, ...forItself } = best.call
+    if (best.call.onBehalfOf !== undefined) attempt({ ...best, call: forItself })
+    const { mandate: _mandate, ...unmandated } = best.call
+    if (best.call.mandate !== undefined) attempt({ ...best, call: unmandated })
     if (best.call.time !== PLAIN_TIME) attempt(withCall(best, { time: PLAIN_TIME }))
     for (const one of best.session.labels) {
       const labels = best.session.labels.filter((label) => label !== one)

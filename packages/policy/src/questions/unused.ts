@@ -175,6 +175,8 @@ class FieldUses {
           time: record.decidedAt ?? record.at,
           ...(peer.source === undefined ? {} : { source: peer.source }),
           evidence: { approvals: approvers },
+          ...(record.onBehalfOf === undefined ? {} : { onBehalfOf: record.onBehalfOf }),
+          ...(record.mandate === undefined ? {} : { mandate: record.mandate }),
         },
         session: { labels, risk },
         purpose: flow.purpose,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { errorCode, parseJson, sha256Hex, SallyportError } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
 import { createDecider, readInput } from '@sallyport/decide'
-import type { Call, Decider, SessionState } from '@sallyport/decide'
+import type { Call, CallMandate, Decider, SessionState } from '@sallyport/decide'
 import type { Declaration } from '@sallyport/network'
 import { readKeyring } from '@sallyport/seal'
 import type { KeyringReader } from '@sallyport/seal'
@@ -60,7 +60,7 @@ export class Recorded {
         return 'input-truncated'
       }
     }
-    const { instance, agent, system, labels, risk, peer } = record
+    const { instance, agent, system, labels, risk, peer, onBehalfOf } = record
     const call: Call = {
       instance,
       agent,
@@ -70,6 +70,8 @@ export class Recorded {
       time: record.decidedAt ?? record.at,
       ...(peer.source === undefined ? {} : { source: peer.source }),
       evidence: { approvals: record.approvers ?? approvers },
+      ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
+      ...(record.mandate === undefined ? {} : { mandate: mandateOf(record.mandate) }),
     }
     return { decider, call, session: { labels, risk } }
   }
@@ -91,6 +93,11 @@ export class Recorded {
       return errorCode(error) === 'SP_SEAL_ERASED' ? 'erased' : 'input-unreadable'
     }
   }
+}
+
+/** As policies read it: the chain is of the record alone, and not part of the state's digest. */
+function mandateOf({ chain: _, ...facts }: NonNullable<DecisionRecord['mandate']>): CallMandate {
+  return facts
 }
 
 /** The declaration that the gateway kept under a digest; undefined where it is not there, or is another one. */
