@@ -8,7 +8,7 @@ import type { Call, CallMandate, Decider, SessionState } from '@sallyport/decide
 import type { Declaration } from '@sallyport/network'
 import { readKeyring } from '@sallyport/seal'
 import type { KeyringReader } from '@sallyport/seal'
-import type { DecisionRecord } from '@sallyport/wire'
+import type { DecisionRecord, MandateFacts } from '@sallyport/wire'
 import type { NotReplayed } from './types.ts'
 
 /** A call as it was put to the policies. */
@@ -96,8 +96,8 @@ export class Recorded {
 }
 
 /** As policies read it: the chain is of the record alone, and not part of the state's digest. */
-function mandateOf({ chain: _, ...facts }: NonNullable<DecisionRecord['mandate']>): CallMandate {
-  return facts
+function mandateOf({ id, delegator, depth, task }: MandateFacts): CallMandate {
+  return { id, delegator, depth, task }
 }
 
 /** The declaration that the gateway kept under a digest; undefined where it is not there, or is another one. */
