@@ -34,6 +34,8 @@ export interface EmbeddedOptions {
   readonly dir: string
   /** Starts the server again whenever it ends by itself (default true). */
   readonly restart?: boolean
+  /** More of the server's settings, e.g. to listen on loopback with TLS. */
+  readonly settings?: Readonly<Record<string, string>>
 }
 
 const OWNER = 'sallyport'
@@ -63,7 +65,7 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
   )
   const password = await cluster(dir, account, binaries)
   const socket = socketDir(dir, account)
-  const server = new Server(dir, socket, account, binaries, options.restart ?? true)
+  const server = new Server(dir, socket, account, binaries, options)
   await server.start()
   const query = new URLSearchParams({ host: socket })
   return {
@@ -138,15 +140,23 @@ class Server {
   readonly #account: Account
   readonly #binaries: Binaries
   readonly #restart: boolean
+  readonly #settings: Readonly<Record<string, string>>
   #child: ChildProcess | undefined
   #stopping = false
 
-  constructor(dir: string, socket: string, account: Account, binaries: Binaries, restart: boolean) {
+  constructor(
+    dir: string,
+    socket: string,
+    account: Account,
+    binaries: Binaries,
+    { restart = true, settings = {} }: EmbeddedOptions,
+  ) {
     this.#dir = dir
     this.#socket = socket
     this.#account = account
     this.#binaries = binaries
     this.#restart = restart
+    this.#settings = settings
   }
 
   get pid(): number {
@@ -192,6 +202,7 @@ class Server {
       fsync: 'on',
       full_page_writes: 'on',
       synchronous_commit: 'on',
+      ...this.#settings,
     }
     const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
     const [command = '', ...rest] = [

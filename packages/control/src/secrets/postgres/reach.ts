@@ -1,0 +1,67 @@
+import { SallyportError } from '@sallyport/base'
+import type { TableGrant } from '@sallyport/network'
+import type pg from 'pg'
+
+/** What a role can effectively do: its own grants, and those of PUBLIC and of roles it belongs to. */
+const REACH = `
+  WITH relations AS (
+    SELECT c.oid, n.nspname, c.relname
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+       AND has_schema_privilege($1, n.oid, 'USAGE')
+       AND (has_table_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+         OR has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES'))
+  )
+  SELECT nspname AS schema, relname AS table, attname AS column, lower(action) AS action
+    FROM relations r
+    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) action
+   WHERE has_column_privilege($1, r.oid, a.attnum, action)
+  UNION ALL
+  SELECT nspname, relname, NULL, lower(action)
+    FROM relations r CROSS JOIN unnest(ARRAY['DELETE', 'TRUNCATE', 'TRIGGER']) action
+   WHERE has_table_privilege($1, r.oid, action)`
+
+interface Reach {
+  readonly schema: string
+  readonly table: string
+  readonly column: string | null
+  readonly action: string
+}
+
+/**
+ * Asks the server what a role can effectively read and change, and refuses where that is more than it was granted.
+ *
+ * @throws SallyportError `SP_DATABASE_OVERREACH`
+ */
+export async function checkReach(
+  client: pg.ClientBase,
+  role: string,
+  grants: readonly TableGrant[],
+): Promise<void> {
+  const granted = new Set(
+    grants.flatMap(({ schema, table, columns, actions }) =>
+      actions.flatMap((action) =>
+        action === 'delete'
+          ? [keyOf({ schema, table, column: null, action })]
+          : columns.map((column) => keyOf({ schema, table, column, action })),
+      ),
+    ),
+  )
+  const { rows } = await client.query<Reach>(REACH, [role])
+  const beyond = rows.filter((reach) => !granted.has(keyOf(reach)))
+  const [first] = beyond
+  if (!first) return
+  throw new SallyportError(
+    'SP_DATABASE_OVERREACH',
+    'everybody may do more in this database than the account is given',
+    {
+      detail: `${beyond.length} in all, e.g. ${first.action} ${first.schema}.${first.table}.${first.column ?? '*'}`,
+      fix: 'revoke from PUBLIC what its own users can be granted by name',
+    },
+  )
+}
+
+const keyOf = ({ schema, table, column, action }: Reach): string =>
+  JSON.stringify([schema, table, column, action])
