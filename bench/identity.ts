@@ -1,12 +1,18 @@
 /** Figures of identity. Arguments name parts to run; all of them otherwise. */
 import { closeCedar } from '@sallyport/cedar'
 import { benchIssue } from './identity/issue.ts'
+import { benchCutOff, benchRevocation } from './identity/revocation.ts'
 import { benchVerify } from './identity/verify.ts'
 import type { Row } from './row.ts'
 
 type Part = (note: (text: string) => void) => Promise<readonly Row[]>
 
-const PARTS: Readonly<Record<string, Part>> = { issue: benchIssue, verify: benchVerify }
+const PARTS: Readonly<Record<string, Part>> = {
+  issue: benchIssue,
+  verify: benchVerify,
+  revocation: benchRevocation,
+  cutoff: benchCutOff,
+}
 
 export async function run(args: readonly string[]): Promise<Row[]> {
   const rows: Row[] = []

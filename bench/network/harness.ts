@@ -11,6 +11,7 @@ import { adminClient } from '../../packages/cli/src/admin.ts'
 import type { AdminClient } from '../../packages/cli/src/admin.ts'
 import { target } from '../../packages/cli/src/address.ts'
 import { startPlanes } from '../../packages/cli/src/commands/planes.ts'
+import { selfCommand, supervise } from '../../packages/cli/src/supervise.ts'
 import { members, textOf } from '../../packages/cli/src/shape.ts'
 
 const PLANE = '127.0.0.1:7481'
@@ -38,12 +39,23 @@ export interface Harness {
   /** One-use link of the first operator, at the console. */
   readonly link: string
   caller(): Promise<Caller>
+  /** One more gateway, in a process of its own. */
+  addGateway(options: {
+    readonly id: string
+    readonly listen: string
+    /** Where it finds the control plane. */
+    readonly control?: string
+  }): Promise<{ stop(): Promise<void> }>
   stop(): Promise<void>
 }
 
-export async function startHarness(note: (text: string) => void): Promise<Harness> {
+/** @param network a declaration other than the usual one */
+export async function startHarness(
+  note: (text: string) => void,
+  network: string = NETWORK,
+): Promise<Harness> {
   const data = mkdtempSync(join(tmpdir(), 'sp-bench-'))
-  const declaration = await loadDeclaration({ networkFile: NETWORK })
+  const declaration = await loadDeclaration({ networkFile: network })
   await initTrust({
     dataDir: data,
     declaration,
@@ -52,12 +64,13 @@ export async function startHarness(note: (text: string) => void): Promise<Harnes
   })
   const admin = adminClient(data)
   const rootsPem = readFileSync(join(data, 'trust/ca.pem'), 'utf8')
+  const joinToken = async (kind: string, name: string): Promise<string> =>
+    textOf(members(await admin.post('/api/join-tokens', { kind, name })).token)
   const join_ = async (kind: string, name: string): Promise<Identity> => {
-    const { token } = members(await admin.post('/api/join-tokens', { kind, name }))
     const identity = await enrol({
       planeTarget: target(PLANE),
       rootsPem,
-      token: textOf(token),
+      token: await joinToken(kind, name),
       trustDomain: TRUST_DOMAIN,
     })
     identity.startRotation()
@@ -74,7 +87,7 @@ export async function startHarness(note: (text: string) => void): Promise<Harnes
   writeFileSync(secretsFile, '{}', { mode: 0o600 })
   const planes = await startPlanes({
     data,
-    network: NETWORK,
+    network,
     console: ['--console-port', '7480'],
     plane: PLANE,
     listen: GATEWAY,
@@ -123,6 +136,19 @@ export async function startHarness(note: (text: string) => void): Promise<Harnes
           await client.close()
         },
       }
+    },
+    async addGateway({ id, listen, control = PLANE }) {
+      const gateway = supervise({
+        name: id,
+        ...selfCommand(
+          ...['gateway', '--id', id, '--data', data, '--control', control, '--listen', listen],
+          ...['--upstream', `store=127.0.0.1:${STORE_PORT}`],
+        ),
+        env: { SALLYPORT_JOIN_TOKEN: await joinToken('gateway', id) },
+        onError: (text) => note(`${id}: ${text}`),
+      })
+      await gateway.line(({ ready }) => ready === 'gateway', 120_000)
+      return { stop: () => gateway.stop() }
     },
     async stop() {
       clearInterval(ticker)
