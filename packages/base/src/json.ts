@@ -71,7 +71,6 @@ function checkDepth(text: string, maxDepth: number): void {
 }
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
-const SPACE = /[ \t\n\r]*/y
 // A string token: no raw control characters, only the escapes of RFC 8259 section 7.
 // eslint-disable-next-line no-control-regex -- the control characters are what is being excluded
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
@@ -96,25 +95,23 @@ class StrictParser {
   }
 
   #space(): void {
-    SPACE.lastIndex = this.#at
-    SPACE.test(this.#text)
-    this.#at = SPACE.lastIndex
+    while (isSpace(this.#text.charCodeAt(this.#at))) this.#at++
   }
 
   #value(): JsonValue {
     this.#space()
-    switch (this.#text[this.#at]) {
-      case '{':
+    switch (this.#text.charCodeAt(this.#at)) {
+      case 0x7b:
         return this.#object()
-      case '[':
+      case 0x5b:
         return this.#array()
-      case '"':
+      case 0x22:
         return this.#string()
-      case 't':
+      case 0x74:
         return this.#word('true', true)
-      case 'f':
+      case 0x66:
         return this.#word('false', false)
-      case 'n':
+      case 0x6e:
         return this.#word('null', null)
       default:
         return this.#number()
@@ -129,9 +126,8 @@ class StrictParser {
 
   #number(): number {
     NUMBER.lastIndex = this.#at
-    const match = NUMBER.exec(this.#text)
-    if (!match) throw this.#syntax()
-    const value = Number(match[0])
+    if (!NUMBER.test(this.#text)) throw this.#syntax()
+    const value = Number(this.#text.slice(this.#at, NUMBER.lastIndex))
     if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
       throw fail('SP_JSON_NUMBER', `the JSON number at offset ${this.#at} cannot be held exactly`)
     }
@@ -140,29 +136,46 @@ class StrictParser {
   }
 
   #string(): string {
+    const plain = this.#plainString()
+    if (plain !== undefined) return plain
     STRING.lastIndex = this.#at
-    const match = STRING.exec(this.#text)
-    if (!match) throw this.#syntax()
+    if (!STRING.test(this.#text)) throw this.#syntax()
+    const token = this.#text.slice(this.#at, STRING.lastIndex)
     this.#at = STRING.lastIndex
     // The token matched the grammar above, so JSON.parse can only return a string.
-    const value = match[0].includes('\\') ? (JSON.parse(match[0]) as string) : match[0].slice(1, -1)
+    const value = token.includes('\\') ? (JSON.parse(token) as string) : token.slice(1, -1)
     if (!value.isWellFormed()) {
       throw fail('SP_JSON_UNICODE', 'a JSON string has an unpaired surrogate')
     }
     return value
   }
 
+  /** A string of ASCII without escapes, as most are; undefined, and nothing consumed, where it is another. */
+  #plainString(): string | undefined {
+    const text = this.#text
+    const start = this.#at + 1
+    for (let end = start; ; end++) {
+      const c = text.charCodeAt(end)
+      if (c === 0x22) {
+        this.#at = end + 1
+        return text.slice(start, end)
+      }
+      // NaN, past the end, is not in the range either.
+      if (!(c >= 0x20 && c < 0x80 && c !== 0x5c)) return undefined
+    }
+  }
+
   #array(): JsonValue[] {
     const items: JsonValue[] = []
     this.#at++
     this.#space()
-    if (this.#text[this.#at] === ']') {
+    if (this.#text.charCodeAt(this.#at) === 0x5d) {
       this.#at++
       return items
     }
     for (;;) {
       items.push(this.#value())
-      if (this.#next(']')) return items
+      if (this.#next(0x5d)) return items
     }
   }
 
@@ -170,13 +183,13 @@ class StrictParser {
     const members: { [key: string]: JsonValue } = {}
     this.#at++
     this.#space()
-    if (this.#text[this.#at] === '}') {
+    if (this.#text.charCodeAt(this.#at) === 0x7d) {
       this.#at++
       return members
     }
     for (;;) {
       this.#space()
-      if (this.#text[this.#at] !== '"') throw this.#syntax()
+      if (this.#text.charCodeAt(this.#at) !== 0x22) throw this.#syntax()
       const key = this.#string()
       if (key === '__proto__') {
         throw fail('SP_JSON_FORBIDDEN_KEY', 'a JSON object has a member named `__proto__`')
@@ -185,22 +198,24 @@ class StrictParser {
         throw fail('SP_JSON_DUPLICATE_KEY', 'a JSON object names the same member twice')
       }
       this.#space()
-      if (this.#text[this.#at] !== ':') throw this.#syntax()
+      if (this.#text.charCodeAt(this.#at) !== 0x3a) throw this.#syntax()
       this.#at++
       members[key] = this.#value()
-      if (this.#next('}')) return members
+      if (this.#next(0x7d)) return members
     }
   }
 
   /** Consumes `,` (false) or the closing bracket (true). */
-  #next(close: ']' | '}'): boolean {
+  #next(close: number): boolean {
     this.#space()
-    const c = this.#text[this.#at]
-    if (c !== ',' && c !== close) throw this.#syntax()
+    const c = this.#text.charCodeAt(this.#at)
+    if (c !== 0x2c && c !== close) throw this.#syntax()
     this.#at++
     return c === close
   }
 }
+
+const isSpace = (c: number): boolean => c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09
 
 /**
  * The canonical form of a JSON value (RFC 8785, JCS): members sorted by UTF-16 code units, ECMAScript
