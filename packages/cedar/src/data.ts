@@ -75,24 +75,27 @@ function requirePlain(json: object): void {
 export function recordFromJson(
   json: unknown,
   isValue?: (member: unknown) => member is Value,
+  base?: RecordValue,
 ): RecordValue {
   if (typeof json !== 'object' || json === null) throw bad('what should be a record is none')
   requirePlain(json)
   left = MAX_VALUES
-  return record(json, 0, isValue)
+  return record(json, 0, isValue, base)
 }
 
 /**
  * The context of a request, in which an entity or an extension value cannot stand for the record.
  *
  * @param isValue says of a member that it is a value already
+ * @param base what the context has too, where `json` has nothing else for it
  * @throws SallyportError `SP_CEDAR_VALUE`
  */
 export function contextFromJson(
   json: unknown,
   isValue?: (member: unknown) => member is Value,
+  base?: RecordValue,
 ): RecordValue {
-  const context = recordFromJson(json, isValue)
+  const context = recordFromJson(json, isValue, base)
   for (const name of ['__entity', '__extn', '__expr']) {
     if (context.fields.has(name)) throw bad(`the context is an \`${name}\`, not a record`)
   }
@@ -123,8 +126,11 @@ function record(
   json: object,
   depth: number,
   isValue?: (member: unknown) => member is Value,
+  base?: RecordValue,
 ): RecordValue {
   const fields = new Map<string, Value>()
+  // Half the time of `new Map(base.fields)`.
+  if (base !== undefined) for (const [key, member] of base.fields) fields.set(key, member)
   // Own enumerable members of a plain object are all that a record has.
   for (const key of Object.keys(json)) {
     if (!key.isWellFormed()) throw bad('an attribute name has an unpaired surrogate')

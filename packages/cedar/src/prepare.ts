@@ -38,9 +38,7 @@ export function extendContext(
   base: PreparedContext,
   members: Readonly<Record<string, CedarJson | PreparedValue>>,
 ): PreparedContext {
-  const fields = new Map(base.fields)
-  for (const [name, value] of prepareContext(members).fields) fields.set(name, value)
-  return new RecordValue(fields)
+  return reading(() => contextFromJson(members, isPrepared, base))
 }
 
 /**

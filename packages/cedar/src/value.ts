@@ -63,13 +63,13 @@ export class SetValue {
 
   constructor(items: Iterable<Value>) {
     const scalars = new Set<Scalar>()
-    const others = new Map<string, Value>()
+    let others: Map<string, Value> | undefined
     for (const item of items) {
-      if (typeof item === 'object') others.set(keyOf(item), item)
-      else scalars.add(item)
+      if (typeof item !== 'object') scalars.add(item)
+      else (others ??= new Map<string, Value>()).set(keyOf(item), item)
     }
     this.scalars = scalars
-    this.others = others
+    this.others = others ?? NONE
   }
 
   get size(): number {
@@ -101,6 +101,9 @@ export class SetValue {
 }
 
 type Scalar = boolean | Long | string
+
+/** Most sets hold scalars only. */
+const NONE: ReadonlyMap<string, Value> = new Map()
 
 export type Value =
   | Scalar

@@ -69,6 +69,7 @@ export async function createDecider(input: { declaration: Declaration }): Promis
     digest: sha256Hex(canonicalJson(input.declaration)),
     index: indexNetwork(network),
     policies,
+    obligations: obligationsOf(policies, sources),
     store: EntityStore.from(entities),
     entitiesDigest: sha256Hex(canonicalJson(entities)),
   })
@@ -78,8 +79,22 @@ interface DeciderParts {
   readonly digest: string
   readonly index: NetworkIndex
   readonly policies: PolicySet
+  readonly obligations: ReadonlyMap<string, string>
   readonly store: EntityStore
   readonly entitiesDigest: string
+}
+
+function obligationsOf(
+  policies: PolicySet,
+  all: Declaration['policies'],
+): ReadonlyMap<string, string> {
+  const found = new Map<string, string>()
+  for (const { id } of all) {
+    const annotations = policies.annotations(id)
+    const text = Object.hasOwn(annotations, 'obligation') ? annotations['obligation'] : undefined
+    if (text !== undefined) found.set(id, text)
+  }
+  return found
 }
 
 /** What every decision about one call shares. */
@@ -108,6 +123,8 @@ class NetworkDecider implements Decider {
   readonly #store: EntityStore
   readonly #entitiesDigest: string
   readonly #fields: Fields
+  /** What policies oblige to, by id: few do. */
+  readonly #obligations: ReadonlyMap<string, string>
   readonly #clock: ContextFacts['clock']
   readonly #stores = new Map<string, { readonly agent: string; readonly store: EntityStore }>()
   readonly #names = new WeakMap<Operation, OperationNames>()
@@ -120,6 +137,7 @@ class NetworkDecider implements Decider {
     this.#entitiesDigest = parts.entitiesDigest
     this.#clock = clockOf(parts.index.network.settings.timeZone)
     this.#fields = new Fields(parts.index.network, parts.policies, parts.store)
+    this.#obligations = parts.obligations
   }
 
   decide(call: Call, session: SessionState): Outcome {
@@ -266,9 +284,9 @@ class NetworkDecider implements Decider {
       return { allow: false, cedar, code }
     }
     if (this.#forbidFailed(cedar)) return { allow: false, cedar, code: 'SP_DENIED_POLICY_ERROR' }
-    const obligations = cedar.reasons.flatMap((id) => this.#obligation(id) ?? [])
+    const obligations = cedar.reasons.flatMap((id) => this.#obligations.get(id) ?? [])
     const unknown = cedar.reasons.find((id) => {
-      const text = this.#obligation(id)
+      const text = this.#obligations.get(id)
       return text !== undefined && parseObligation(text) === undefined
     })
     if (unknown !== undefined) {
@@ -277,11 +295,6 @@ class NetworkDecider implements Decider {
       return { allow: false, cedar: { ...cedar, errors }, code: 'SP_DENIED_POLICY_ERROR' }
     }
     return { allow: true, cedar, obligations }
-  }
-
-  #obligation(id: string): string | undefined {
-    const annotations = this.#policies.annotations(id)
-    return Object.hasOwn(annotations, 'obligation') ? annotations['obligation'] : undefined
   }
 
   #forbidFailed(cedar: CedarDecision): boolean {
@@ -318,7 +331,7 @@ class NetworkDecider implements Decider {
   #grants(answer: CedarDecision): boolean {
     if (answer.decision === 'deny' || this.#forbidFailed(answer)) return false
     // Obligations are owed on calls; on a field none is understood.
-    return !answer.reasons.some((id) => this.#obligation(id) !== undefined)
+    return !answer.reasons.some((id) => this.#obligations.has(id))
   }
 }
 
