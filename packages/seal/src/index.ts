@@ -12,3 +12,9 @@ export type {
   Protection,
   Unsealer,
 } from './barrier/types.ts'
+export { pinSource } from './keys/pin.ts'
+export { sealedKeys } from './keys/sealed.ts'
+export { softwareKeys } from './keys/software.ts'
+export type { KeyAlgorithm, KeyInfo, KeyProvider, Signer } from './keys/types.ts'
+export { openTokenKeys } from './pkcs11/provider.ts'
+export type { TokenKeys, TokenKeysOptions } from './pkcs11/provider.ts'
