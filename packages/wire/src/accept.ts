@@ -38,6 +38,7 @@ export function acceptBundle(
   checkDeclaration(previous, bundle, pins, operators)
   const released = checkQuarantines(previous, bundle, operators)
   checkRevocations(previous, bundle, options.now ?? Date.now())
+  checkMandates(previous, bundle, options.now ?? Date.now())
   return {
     format: 'sallyport-seen/1',
     revision: bundle.revision,
@@ -48,6 +49,7 @@ export function acceptBundle(
     quarantined: bundle.quarantined,
     released: [...new Set([...(previous?.released ?? []), ...released])],
     revokedSerials: bundle.revokedSerials,
+    ...(bundle.revokedMandates ? { revokedMandates: bundle.revokedMandates } : {}),
   }
 }
 
@@ -145,6 +147,17 @@ function checkRevocations(previous: BundleState | undefined, bundle: Bundle, now
     if (notAfter > now && (still === undefined || still < notAfter)) {
       throw new SallyportError('SP_BUNDLE_UNREVOKED', 'the bundle drops a revoked certificate', {
         detail: `serial ${serial}`,
+      })
+    }
+  }
+}
+
+function checkMandates(previous: BundleState | undefined, bundle: Bundle, now: number): void {
+  const carried = new Map(bundle.revokedMandates?.map(({ id, notAfter }) => [id, notAfter]))
+  for (const { id, notAfter } of previous?.revokedMandates ?? []) {
+    if (notAfter > now && (carried.get(id) ?? 0) < notAfter) {
+      throw new SallyportError('SP_BUNDLE_UNREVOKED', 'the bundle drops a revoked mandate', {
+        detail: `mandate ${id}`,
       })
     }
   }

@@ -8,6 +8,7 @@ import type {
   PasskeySignature,
   Quarantine,
   Revision,
+  RevokedMandate,
   RiskEntry,
   ShadowDeclaration,
   Signed,
@@ -21,7 +22,7 @@ const name = text(256)
 const base64url = text(16_384, /^[A-Za-z0-9_-]*$/)
 const digest = text(64, /^[0-9a-f]{64}$/)
 
-const signature = members<PasskeySignature>(
+export const passkeySignatureShape: Check = members<PasskeySignature>(
   {
     operator: name,
     credentialId: base64url,
@@ -31,7 +32,7 @@ const signature = members<PasskeySignature>(
   },
   {},
 )
-const signatures = list(signature, 64)
+const signatures = list(passkeySignatureShape, 64)
 
 const operatorSet = members<OperatorSet>(
   {
@@ -101,6 +102,12 @@ export const signedBundleShape: Check = members<SignedBundle>(
           genesisSignature: base64url,
           history: list(members<OperatorLink>(link, { genesisSignature: base64url }), 1024),
         }),
+        revokedMandates: list(
+          members<RevokedMandate>(
+            { id: text(64, /^mdt_[A-Za-z0-9_-]{43}$/), notAfter: integer() },
+            {},
+          ),
+        ),
         shadow: members<ShadowDeclaration>({ digest, declaration: anything }, {}),
       },
     ),

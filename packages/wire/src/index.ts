@@ -18,6 +18,7 @@ export type {
   PasskeySignature,
   Quarantine,
   Revision,
+  RevokedMandate,
   RiskEntry,
   SealedValue,
   Signed,
@@ -42,3 +43,21 @@ export { verifyApprovals, verifyQuorum } from './quorum.ts'
 export type { ApprovedCall } from './quorum.ts'
 export { decodeRecord, encodeRecord } from './record.ts'
 export { statementChallenge } from './statement.ts'
+export { coverOf } from './mandate/cover.ts'
+export type { HopUse, MandatedCall } from './mandate/cover.ts'
+export { MANDATE_DETAIL_TYPE, mandateDetail, mandateOfDetail } from './mandate/rar.ts'
+export type { MandateDetail } from './mandate/rar.ts'
+export { MANDATE_ID, MAX_MANDATE_MS, readMandateStatement } from './mandate/shape.ts'
+export { mandateId, mandateToken, readMandateToken, signAgentMandate } from './mandate/sign.ts'
+export type {
+  AgentMandate,
+  AmountCeiling,
+  ArgumentConstraint,
+  MandateGrant,
+  MandateStatement,
+  OperatorMandate,
+  SignedMandate,
+  VerifiedMandate,
+} from './mandate/types.ts'
+export { holdsMandate, verifyMandate } from './mandate/verify.ts'
+export type { MandateRules, MandateSigner } from './mandate/verify.ts'

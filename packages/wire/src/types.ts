@@ -1,3 +1,5 @@
+import type { MandateStatement } from './mandate/types.ts'
+
 /** (epoch, n): compared epoch first. A restore from backup opens a new epoch. */
 export interface Revision {
   readonly epoch: number
@@ -54,6 +56,7 @@ export type Statement =
       readonly nonce: string
     }
   | ApprovalStatement
+  | MandateStatement
 
 /** Covers the exact arguments: any change voids it. */
 export interface ApprovalStatement {
@@ -118,6 +121,8 @@ export interface Bundle<D = unknown> {
   readonly releases: readonly Signed<Extract<Statement, { kind: 'release' }>>[]
   /** Revoked certificate serial numbers, lower-case hex; only grows until they expire. */
   readonly revokedSerials: readonly { readonly serial: string; readonly notAfter: number }[]
+  /** Revoked mandates, with everything below them; only grows until they expire. Absent means none. */
+  readonly revokedMandates?: readonly RevokedMandate[]
   /** Instance → risk. */
   readonly risk: Readonly<Record<string, RiskEntry>>
   /**
@@ -153,6 +158,13 @@ export interface BundleState {
   /** Ids of quarantines whose signed release was accepted. */
   readonly released: readonly string[]
   readonly revokedSerials: readonly { readonly serial: string; readonly notAfter: number }[]
+  readonly revokedMandates?: readonly RevokedMandate[]
+}
+
+export interface RevokedMandate {
+  readonly id: string
+  /** When it would have ended by itself, or could at the latest; milliseconds since the epoch. */
+  readonly notAfter: number
 }
 
 /** What a gateway pins when it enrols, and keeps. */

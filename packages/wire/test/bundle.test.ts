@@ -302,6 +302,29 @@ test('a release is for once: the same id quarantined again stays', () => {
   assert.throws(() => accept(again, bundle(4, { releases })), code('SP_BUNDLE_RELEASE'))
 })
 
+test('revoked mandates stay until they expire, in a later epoch too', () => {
+  const revoked = { id: `mdt_${'A'.repeat(43)}`, notAfter: NOW + 1000 }
+  const with1 = { revokedMandates: [revoked] }
+  const state = accept(undefined, bundle(1, with1))
+  assert.deepEqual(state.revokedMandates, [revoked])
+  const dropped = code('SP_BUNDLE_UNREVOKED')
+  assert.throws(() => accept(state, bundle(2)), dropped)
+  assert.throws(() => accept(state, bundle(2, { revokedMandates: [] })), dropped)
+  const shorter = { revokedMandates: [{ ...revoked, notAfter: NOW + 1 }] }
+  assert.throws(() => accept(state, bundle(2, shorter)), dropped)
+  assert.deepEqual(accept(state, bundle(2, with1)).revokedMandates, [revoked])
+  const past = { revokedMandates: [{ ...revoked, notAfter: NOW }] }
+  assert.equal(accept(accept(undefined, bundle(1, past)), bundle(2)).revokedMandates, undefined)
+  const next = {
+    revision: { epoch: 2, n: 1 },
+    declarationSignatures: sigs(declares(D0, 2), ada, bob),
+  }
+  assert.throws(() => accept(state, bundle(1, next)), dropped)
+  assert.deepEqual(accept(state, bundle(1, { ...next, ...with1 })).revokedMandates, [revoked])
+  const odd = bundle(2, { revokedMandates: [{ ...revoked, id: 'mdt_1' }] })
+  assert.throws(() => accept(state, odd), code('SP_BUNDLE_FORMAT'))
+})
+
 test('revoked serials stay until they expire', () => {
   const revoked = { serial: '0a', notAfter: NOW + 1000 }
   const state = accept(undefined, bundle(1, { revokedSerials: [revoked] }))
