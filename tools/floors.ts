@@ -15,6 +15,7 @@ const FLOOR: Readonly<Record<string, number>> = {
   decide: 4,
   segments: 4,
   detect: 4,
+  oauth: 4,
   gateway: 5,
   policy: 5,
   control: 5,

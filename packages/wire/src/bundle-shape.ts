@@ -14,6 +14,8 @@ import type {
   Signed,
   SignedBundle,
   Statement,
+  TokenKey,
+  TokenTrust,
 } from './types.ts'
 
 type Release = Extract<Statement, { kind: 'release' }>
@@ -109,6 +111,19 @@ export const signedBundleShape: Check = members<SignedBundle>(
           ),
         ),
         shadow: members<ShadowDeclaration>({ digest, declaration: anything }, {}),
+        tokens: members<TokenTrust>(
+          {
+            issuer: text(512),
+            keys: list(
+              members<TokenKey>({ kid: name, key: base64url, notAfter: integer() }, {}),
+              1024,
+            ),
+            revoked: list(
+              members<TokenTrust['revoked'][number]>({ jti: name, exp: integer() }, {}),
+            ),
+          },
+          {},
+        ),
       },
     ),
   },

@@ -26,6 +26,8 @@ export type {
   ShadowOutcome,
   SignedBundle,
   Statement,
+  TokenKey,
+  TokenTrust,
   TrustPins,
 } from './types.ts'
 export { acceptBundle } from './accept.ts'

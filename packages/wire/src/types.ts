@@ -130,6 +130,26 @@ export interface Bundle<D = unknown> {
    * signs it.
    */
   readonly shadow?: ShadowDeclaration<D>
+  /** What access tokens are verified by; absent until the first one is issued. */
+  readonly tokens?: TokenTrust
+}
+
+/** Who issues access tokens, with which keys, and which of them no longer count. */
+export interface TokenTrust {
+  /** Exactly as tokens have it in `iss`. */
+  readonly issuer: string
+  readonly keys: readonly TokenKey[]
+  /** Until they expire. Whatever was made from one of them does not count either. */
+  readonly revoked: readonly { readonly jti: string; readonly exp: number }[]
+}
+
+/** A key that signs access tokens (ES256). */
+export interface TokenKey {
+  readonly kid: string
+  /** SPKI DER, base64url, P-256. */
+  readonly key: string
+  /** Milliseconds since the epoch: no token under it outlives this. */
+  readonly notAfter: number
 }
 
 export interface ShadowDeclaration<D = unknown> {

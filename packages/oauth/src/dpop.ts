@@ -1,0 +1,111 @@
+import { createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { SallyportError } from '@sallyport/base'
+import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
+import type { JWK } from 'jose'
+
+/** Seconds that a nonce is handed out for; it is accepted for one such span more. */
+const SPAN = 60
+const MAX_PROOF = 4096
+const ALGORITHMS = ['ES256', 'EdDSA', 'Ed25519']
+
+/** What a proof must be made for. */
+export interface ProofTarget {
+  readonly method: string
+  /** Without query and fragment. */
+  readonly url: string
+  /** The access token that it comes with. */
+  readonly token: string
+}
+
+/**
+ * Verifies proofs of possession (RFC 9449, section 4.3) with nonces of its own: one made for another process is worth nothing
+ * here, so that what was used is remembered here alone.
+ */
+export class DpopGuard {
+  readonly #secret = randomBytes(32)
+  readonly #max: number
+  /** `jti` and key → when it is forgotten, in seconds. */
+  readonly #used = new Map<string, number>()
+
+  /** @param max how many used proofs are remembered; while there is no room, none is accepted */
+  constructor(max = 65_536) {
+    this.#max = max
+  }
+
+  /** The nonce that proofs carry now. @param now milliseconds since the epoch */
+  nonce(now: number): string {
+    return this.#nonceOf(Math.floor(now / 1000 / SPAN))
+  }
+
+  /**
+   * @returns the thumbprint of the key that signed (RFC 7638)
+   * @throws SallyportError `SP_DPOP_PROOF`; `SP_DPOP_NONCE` where a fresh nonce would mend it
+   */
+  async verify(proof: string, target: ProofTarget, now: number): Promise<string> {
+    if (proof.length > MAX_PROOF) throw refuse('it is too long')
+    let payload: Readonly<Record<string, unknown>>
+    let jwk: JWK | undefined
+    try {
+      const verified = await jwtVerify(proof, EmbeddedJWK, {
+        algorithms: ALGORITHMS,
+        typ: 'dpop+jwt',
+        currentDate: new Date(now),
+      })
+      payload = verified.payload
+      jwk = verified.protectedHeader.jwk
+    } catch (cause) {
+      throw refuse('it does not verify', cause)
+    }
+    const { jti, htm, htu, ath, nonce } = payload
+    if (jwk === undefined) throw refuse('it has no key')
+    if (typeof jti !== 'string' || jti === '' || jti.length > 256) throw refuse('it has no `jti`')
+    if (htm !== target.method) throw refuse('it is for another method')
+    if (typeof htu !== 'string' || bare(htu) !== target.url) throw refuse('it is for another address')
+    if (ath !== hash('sha256', target.token, 'base64url')) throw refuse('it is for another token')
+    const thumbprint = await calculateJwkThumbprint(jwk)
+    const span = Math.floor(now / 1000 / SPAN)
+    const fresh =
+      typeof nonce === 'string' && [span, span - 1].some((n) => same(nonce, this.#nonceOf(n)))
+    if (!fresh) {
+      throw new SallyportError('SP_DPOP_NONCE', 'the proof needs the nonce of this gateway', {
+        fix: 'make a new proof with the nonce of the header `DPoP-Nonce`',
+      })
+    }
+    // The nonce bounds its age, so that what is remembered is bounded too.
+    this.#use(`${thumbprint} ${jti}`, (span + 2) * SPAN, now)
+    return thumbprint
+  }
+
+  #use(key: string, until: number, now: number): void {
+    if (this.#used.has(key)) throw refuse('it was used before')
+    if (this.#used.size >= this.#max) {
+      for (const [old, end] of this.#used) if (end * 1000 <= now) this.#used.delete(old)
+      if (this.#used.size >= this.#max) throw refuse('too many proofs come at once')
+    }
+    this.#used.set(key, until)
+  }
+
+  #nonceOf(span: number): string {
+    return createHmac('sha256', this.#secret).update(`dpop nonce ${span}`).digest('base64url')
+  }
+}
+
+function bare(url: string): string | undefined {
+  const parsed = URL.parse(url)
+  if (!parsed) return undefined
+  parsed.hash = ''
+  parsed.search = ''
+  return parsed.href
+}
+
+function same(a: string, b: string): boolean {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)]
+  return left.length === right.length && timingSafeEqual(left, right)
+}
+
+function refuse(detail: string, cause?: unknown): SallyportError {
+  return new SallyportError('SP_DPOP_PROOF', 'the proof of possession is not valid', {
+    detail,
+    cause,
+  })
+}

@@ -1,0 +1,158 @@
+/** The part of oidc-provider 9.13 that is used here; the package brings no types. */
+declare module 'oidc-provider' {
+  import type { X509Certificate } from 'node:crypto'
+  import type { IncomingMessage, ServerResponse } from 'node:http'
+
+  interface ClientModel {
+    readonly clientId: string
+  }
+
+  interface ResourceServerInfo {
+    readonly scope: string
+    readonly audience: string
+    readonly accessTokenTTL: number
+    readonly accessTokenFormat: 'jwt'
+    readonly jwt: { readonly sign: { readonly alg: 'ES256' } }
+  }
+
+  interface TokenModel {
+    readonly kind: string
+    readonly clientId: string
+    readonly accountId?: string
+    readonly expiration: number
+    readonly tokenType: string
+    scope?: string | undefined
+    rar?: readonly Readonly<Record<string, unknown>>[] | undefined
+    resourceServer: unknown
+    setThumbprint(kind: 'jkt', thumbprint: string): void
+    save(): Promise<string>
+  }
+
+  interface Context {
+    readonly req: IncomingMessage
+    body: unknown
+    readonly oidc: {
+      readonly client: ClientModel
+      readonly params: Record<string, string | readonly string[] | undefined>
+      readonly body?: Readonly<Record<string, unknown>>
+      readonly provider: Provider
+      entity(name: string, value: unknown): void
+    }
+  }
+
+  /** A JWT access token before it is signed. */
+  interface StructuredToken {
+    header: Record<string, unknown> | undefined
+    readonly payload: Record<string, unknown>
+  }
+
+  interface Adapter {
+    upsert(
+      id: string,
+      payload: Readonly<Record<string, unknown>>,
+      expiresIn?: number,
+    ): Promise<void>
+    find(id: string): Promise<Record<string, unknown> | undefined>
+    findByUid(uid: string): Promise<Record<string, unknown> | undefined>
+    findByUserCode(userCode: string): Promise<Record<string, unknown> | undefined>
+    consume(id: string): Promise<void>
+    destroy(id: string): Promise<void>
+    revokeByGrantId(grantId: string): Promise<void>
+  }
+
+  interface GrantModel {
+    readonly accountId?: string
+    readonly clientId?: string
+    addResourceScope(resource: string, scope: string): void
+    addRar(detail: Readonly<Record<string, unknown>>): void
+    save(): Promise<string>
+  }
+
+  interface InteractionModel {
+    readonly uid: string
+    readonly exp: number
+    readonly prompt: { readonly name: string; readonly details: Readonly<Record<string, unknown>> }
+    readonly params: Readonly<Record<string, unknown>>
+    readonly session?: { readonly accountId: string }
+  }
+
+  /** Checked by oidc-provider itself when it starts. */
+  type Configuration = Readonly<Record<string, unknown>>
+
+  class Provider {
+    constructor(issuer: string, configuration: Configuration)
+    proxy: boolean
+    readonly issuer: string
+    callback(): (request: IncomingMessage, response: ServerResponse) => Promise<void>
+    on(event: string, listener: (ctx: Context, error: Error) => void): this
+    registerGrantType(
+      name: string,
+      handler: (ctx: Context) => Promise<void>,
+      parameters: readonly string[],
+      duplicates?: readonly string[],
+    ): void
+    interactionDetails(
+      request: IncomingMessage,
+      response: ServerResponse,
+    ): Promise<InteractionModel>
+    interactionResult(
+      request: IncomingMessage,
+      response: ServerResponse,
+      result: Readonly<Record<string, unknown>>,
+      options?: { readonly mergeWithLastSubmission: boolean },
+    ): Promise<string>
+    readonly AccessToken: new (input: {
+      readonly client: ClientModel
+      readonly accountId: string
+      readonly expiresIn: number
+      readonly scope: string
+    }) => TokenModel
+    readonly ResourceServer: new (identifier: string, info: ResourceServerInfo) => unknown
+    readonly Grant: new (input: {
+      readonly accountId: string
+      readonly clientId: string
+    }) => GrantModel
+  }
+
+  type OAuthError = new (description: string, options?: { readonly cause?: unknown }) => Error
+
+  const errors: {
+    readonly InvalidRequest: new (description: string) => Error
+    readonly InvalidGrant: OAuthError
+    readonly InvalidTarget: OAuthError
+    readonly InvalidScope: new (description: string, scope?: string) => Error
+    readonly InvalidClientAuth: OAuthError
+    readonly InvalidAuthorizationDetails: OAuthError
+    readonly AccessDenied: OAuthError
+  }
+
+  export { errors, Provider }
+  export type {
+    Adapter,
+    ClientModel,
+    Configuration,
+    Context,
+    ResourceServerInfo,
+    StructuredToken,
+    TokenModel,
+    X509Certificate,
+  }
+}
+
+declare module 'oidc-provider/lib/helpers/validate_dpop.js' {
+  import type { Context, Provider } from 'oidc-provider'
+
+  interface Proof {
+    readonly thumbprint: string
+    readonly jti: string
+  }
+
+  /** @returns undefined where the request carries no proof */
+  export default function validateDpop(provider: Provider, ctx: Context): Promise<Proof | undefined>
+  export function checkDpopReplay(
+    provider: Provider,
+    ctx: Context,
+    proof: Proof,
+    clientId: string,
+  ): Promise<void>
+}
