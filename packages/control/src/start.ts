@@ -26,6 +26,7 @@ import { isControl } from './domain/text.ts'
 import { createWatch } from './domain/watch.ts'
 import { ownIdentity } from './identity.ts'
 import { boundedServer, closed } from './listen.ts'
+import { createOauth } from './oauth/mount.ts'
 import { createOperatorApi, listenPrivately } from './operator/index.ts'
 import { authzenRoutes } from './plane/authzen.ts'
 import { createHub } from './plane/hub.ts'
@@ -196,6 +197,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     audit: audit.get,
   })
   const searches = new Searches({ access, publisher, store, clock })
+  const oauth = createOauth({ store, clock, trust, publisher, quarantine, onError })
   const plane = createPlane({
     identity: identity.holder,
     clock,
@@ -209,6 +211,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
         ...{ limits, quarantine, publisher, hub },
       }),
       ...authzenRoutes({ access, searches, publisher }),
+      ...oauth.routes,
     ],
     onGateway: (gateway) => hub.note(gateway),
   })
@@ -255,7 +258,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   consoleUrl = web.url
   const api = createOperatorApi(context, { onError })
   opened.defer(() => api.close())
-  handle = api.consoleHandler
+  handle = oauth.beside(api.consoleHandler, new URL(consoleUrl).origin)
   const adminSocket = join(options.dataDir, 'run', 'admin.sock')
   mkdirSync(join(options.dataDir, 'run'), { recursive: true, mode: 0o700 })
   const admin = boundedServer(api.adminHandler)

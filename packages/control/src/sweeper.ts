@@ -28,6 +28,7 @@ export function startSweeper(deps: {
     await store.run(async (db) => {
       await db.deleteFrom('challenges').where('expires_at', '<=', now).execute()
       await db.deleteFrom('sessions').where('expires_at', '<=', now).execute()
+      await db.deleteFrom('oauth_artefacts').where('expires_at', '<=', now).execute()
       await db
         .deleteFrom('operator_links')
         .where('expires_at', '<=', now - DAY_MS)

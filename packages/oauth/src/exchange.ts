@@ -111,7 +111,10 @@ export class Exchanges {
     if (typeof token !== 'string' || token === '') {
       throw new errors.InvalidRequest('subject_token is missing')
     }
-    if (type !== ACCESS_TOKEN || (params['requested_token_type'] ?? ACCESS_TOKEN) !== ACCESS_TOKEN) {
+    if (
+      type !== ACCESS_TOKEN ||
+      (params['requested_token_type'] ?? ACCESS_TOKEN) !== ACCESS_TOKEN
+    ) {
       throw new errors.InvalidRequest('only access tokens are exchanged, for access tokens')
     }
     if (params['actor_token'] !== undefined || params['actor_token_type'] !== undefined) {
@@ -152,7 +155,9 @@ export class Exchanges {
   #extend(subject: AccessClaims, clientId: string): Extra {
     const prior = [...(subject.prior ?? []), subject.jti]
     const taken = presenterOf(subject) === clientId
-    const act = taken ? subject.act : { sub: clientId, ...(subject.act ? { act: subject.act } : {}) }
+    const act = taken
+      ? subject.act
+      : { sub: clientId, ...(subject.act ? { act: subject.act } : {}) }
     if (prior.length > MAX_PRIOR || depth(act) > MAX_ACTORS) {
       throw new errors.InvalidGrant(`more than ${MAX_ACTORS} would act for the subject`)
     }
@@ -175,7 +180,8 @@ export class Exchanges {
     const foreign = wanted?.find((name) => !own.has(name))
     if (foreign !== undefined) throw new errors.InvalidScope('no flow of the client', foreign)
     const scope = (wanted ?? [...granted]).filter((name) => own.has(name)).join(' ')
-    if (scope === '') throw new errors.InvalidTarget('no flow leads from this client to that system')
+    if (scope === '')
+      throw new errors.InvalidTarget('no flow leads from this client to that system')
     return scope
   }
 

@@ -1,4 +1,5 @@
 import { IncomingMessage } from 'node:http'
+import { Socket } from 'node:net'
 import { errors } from 'oidc-provider'
 
 const MAX_BODY = 32_768
@@ -17,7 +18,8 @@ export async function readForm(request: IncomingMessage): Promise<URLSearchParam
     // No encoding is set, so chunks are buffers.
     const bytes = chunk as Buffer
     size += bytes.length
-    if (size > MAX_BODY) throw new errors.InvalidRequest(`the body is larger than ${MAX_BODY} bytes`)
+    if (size > MAX_BODY)
+      throw new errors.InvalidRequest(`the body is larger than ${MAX_BODY} bytes`)
     chunks.push(bytes)
   }
   return new URLSearchParams(Buffer.concat(chunks).toString('utf8'))
@@ -33,7 +35,8 @@ export function rewritten(
   url: string,
   form?: URLSearchParams,
 ): IncomingMessage {
-  const inner = new IncomingMessage(request.socket)
+  // Nothing is read from it: how the caller is connected must not show in the URLs that are made.
+  const inner = new IncomingMessage(new Socket())
   inner.method = request.method
   inner.url = url
   inner.httpVersion = '1.1'

@@ -9,6 +9,15 @@ import type { AccessClaims } from './claims.ts'
 import { systemOf } from './resource.ts'
 import type { TokenVerifier } from './verify.ts'
 
+/** A token that shall count no more. */
+export interface RevokedToken {
+  readonly jti: string
+  /** Seconds since the epoch. */
+  readonly exp: number
+  /** Whose it was. */
+  readonly client: string
+}
+
 export interface InspectDeps {
   readonly trustDomain: string
   readonly clock: Clock
@@ -16,7 +25,7 @@ export interface InspectDeps {
   readonly verifier: TokenVerifier
   readonly standing: (subject: string) => boolean
   readonly revokedSerial: (serial: string) => boolean
-  readonly revoke: (token: { readonly jti: string; readonly exp: number }) => Promise<void>
+  readonly revoke: (token: RevokedToken) => Promise<void>
 }
 
 /**
@@ -51,7 +60,7 @@ export async function revoke(
   if (!peer) throw anonymous()
   const claims = await verified(token, deps)
   if (claims?.client_id !== peer.id) return
-  await deps.revoke({ jti: claims.jti, exp: claims.exp })
+  await deps.revoke({ jti: claims.jti, exp: claims.exp, client: peer.id })
 }
 
 /** Whether subject and actors of a token may act now, and none of their certificates was revoked since. */

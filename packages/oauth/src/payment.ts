@@ -76,9 +76,8 @@ export function covered(wanted: Payment, granted: readonly Payment[]): boolean {
 }
 
 function bad(detail: string): SallyportError {
-  return new SallyportError(
-    'SP_AUTHORISATION_DETAILS',
-    'the authorisation details are not valid',
-    { detail, fix: 'send payments with `type`, `amount`, `currency`, `creditor` and `operations`' },
-  )
+  return new SallyportError('SP_AUTHORISATION_DETAILS', 'the authorisation details are not valid', {
+    detail,
+    fix: 'send payments with `type`, `amount`, `currency`, `creditor` and `operations`',
+  })
 }

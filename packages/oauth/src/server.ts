@@ -16,6 +16,7 @@ import { findClient, TOKEN_EXCHANGE } from './clients.ts'
 import { EXCHANGE_PARAMETERS, Exchanges } from './exchange.ts'
 import { readForm, rewritten } from './form.ts'
 import { introspect, revoke } from './inspect.ts'
+import type { RevokedToken } from './inspect.ts'
 import { publicKeys } from './keys.ts'
 import { readPayment, readPayments } from './payment.ts'
 import { systemOf, systemUri } from './resource.ts'
@@ -39,7 +40,7 @@ export interface AuthorisationServerDeps {
   /** SPKI DER of the certificates that an instance has and may use. */
   readonly keysOf: (spiffeId: string) => Promise<readonly Buffer[]>
   /** Makes a token count no more, wherever it is presented; resolves when that is published. */
-  readonly revoke: (token: { readonly jti: string; readonly exp: number }) => Promise<void>
+  readonly revoke: (token: RevokedToken) => Promise<void>
   readonly onError: (error: unknown) => void
 }
 
@@ -149,16 +150,12 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
     if (claimed.length === 0 && !asserts) form.set('client_id', peer.id)
   }
 
-  function askForWhatIsDeclared(
-    form: URLSearchParams,
-    { network }: AuthorisationServerDeps,
-  ): void {
+  function askForWhatIsDeclared(form: URLSearchParams, { network }: AuthorisationServerDeps): void {
     if (form.get('grant_type') !== 'client_credentials' || form.has('scope')) return
-    const system = systemOf(trustDomain, form.get('resource') ?? '')
-    const client = form.get('client_id')
-    if (system === undefined || client === null) return
-    // Without a scope, all that the agent's flows declare: never more than it could do anyway.
-    const operations = operationsFor(network(), client, trustDomain, system)
+    const name = systemOf(trustDomain, form.get('resource') ?? '')
+    const system = name === undefined ? undefined : network().findSystem(name)
+    // Without a scope, all of the system: what no flow of the client declares is left out of it again.
+    const operations = system?.operations.map((operation) => operation.name) ?? []
     if (operations.length > 0) form.set('scope', operations.join(' '))
   }
 }
@@ -181,7 +178,12 @@ function configuration(
     },
     jwks: {
       keys: [
-        { ...signing.privateKey.export({ format: 'jwk' }), kid: signing.kid, alg: 'ES256', use: 'sig' },
+        {
+          ...signing.privateKey.export({ format: 'jwk' }),
+          kid: signing.kid,
+          alg: 'ES256',
+          use: 'sig',
+        },
       ],
     },
     clientAuthMethods: ['tls_client_auth', 'private_key_jwt'],
@@ -240,7 +242,11 @@ function configuration(
       },
       resourceIndicators: {
         enabled: true,
-        defaultResource: () => undefined,
+        defaultResource: (_ctx: Context, _client: unknown, granted?: unknown) => {
+          if (granted !== undefined) return granted
+          // A token for no system in particular would be one for each.
+          throw new errors.InvalidTarget('resource is missing')
+        },
         useGrantedResource: () => true,
         getResourceServerInfo: (_ctx: Context, resource: string, client: { clientId: string }) => {
           const system = systemOf(trustDomain, resource)
@@ -269,7 +275,10 @@ function configuration(
       },
       pushedAuthorizationRequests: { enabled: true },
     },
-    assertJwtClientAuthClaimsAndHeader: (_ctx: Context, claims: { aud?: unknown; exp?: unknown }) => {
+    assertJwtClientAuthClaimsAndHeader: (
+      _ctx: Context,
+      claims: { aud?: unknown; exp?: unknown },
+    ) => {
       // One issuer, as one text: an assertion for several could be replayed by any of them.
       if (claims.aud !== issuer) {
         throw new errors.InvalidClientAuth('`aud` is not the issuer, as one text')

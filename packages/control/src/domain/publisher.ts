@@ -12,7 +12,10 @@ import type {
   Revision,
   ShadowDeclaration,
   SignedBundle,
+  TokenKey,
+  TokenTrust,
 } from '@sallyport/wire'
+import { isVouched } from '../oauth/keys.ts'
 import type { Store, Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import { once, serially } from './serially.ts'
@@ -292,6 +295,11 @@ async function assemble(
     (SELECT coalesce(json_object_agg(spiffe_id, json_build_object(
         'score', risk, 'at', risk_at)), '{}')
        FROM instances WHERE kind = 'agent' AND not_after > ${now}) AS risk,
+    (SELECT coalesce(json_agg(json_build_object(
+        'kid', kid, 'key', key, 'notAfter', not_after, 'signature', signature) ORDER BY kid), '[]')
+       FROM token_keys WHERE not_after > ${now}) AS token_keys,
+    (SELECT coalesce(json_agg(json_build_object('jti', jti, 'exp', exp) ORDER BY jti), '[]')
+       FROM revoked_tokens WHERE exp > ${Math.floor(now / 1000)}) AS revoked_tokens,
     (SELECT digest FROM shadow_runs WHERE ended_at IS NULL) AS shadow`.execute(tx)
   const [state] = rows
   if (!state) throw new SallyportError('SP_INTERNAL', 'the state could not be read')
@@ -316,6 +324,7 @@ async function assemble(
     revokedSerials: state.revoked,
     risk: state.risk,
     ...(state.shadow === null ? {} : { shadow: await shadowWith(tx, state.shadow, knownShadow) }),
+    ...tokensOf(state, trust),
   }
 }
 
@@ -327,7 +336,21 @@ interface State {
   readonly releases: readonly { statement: string; signatures: readonly PasskeySignature[] }[]
   readonly revoked: Bundle['revokedSerials']
   readonly risk: Bundle['risk']
+  readonly token_keys: readonly (TokenKey & { readonly signature: string })[]
+  readonly revoked_tokens: TokenTrust['revoked']
   readonly shadow: string | null
+}
+
+/** Only keys that a control plane of this trust root vouched for: to write in the database is not enough. */
+function tokensOf(
+  { token_keys: rows, revoked_tokens: revoked }: State,
+  trust: Trust,
+): Pick<Bundle, 'tokens'> {
+  const keys = rows
+    .filter(({ signature, ...entry }) => isVouched(entry, signature, trust))
+    .map(({ kid, key, notAfter }) => ({ kid, key, notAfter }))
+  if (keys.length === 0) return {}
+  return { tokens: { issuer: trust.relyingParty.origin, keys, revoked } }
 }
 
 function readLink(text: string): OperatorLink {

@@ -30,7 +30,8 @@ interface PlaneCall {
 export interface PlaneRoute {
   readonly method: 'GET' | 'POST'
   readonly path: RegExp
-  readonly who: 'anonymous' | 'anyone' | 'gateway'
+  /** `either`: with a certificate, which then has to be good, or without. */
+  readonly who: 'anonymous' | 'anyone' | 'either' | 'gateway'
   /** Open to quarantined and revoked callers too. */
   readonly always?: boolean
   handle(call: PlaneCall): Promise<void>

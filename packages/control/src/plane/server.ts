@@ -74,6 +74,7 @@ export function createPlane(deps: PlaneDeps): Plane {
   /** @throws SallyportError where this peer may not make this call now */
   function admit(route: PlaneRoute, peer: VerifiedSvid | undefined): VerifiedSvid | undefined {
     if (route.who === 'anonymous') return peer
+    if (!peer && route.who === 'either') return undefined
     if (!peer) throw new SallyportError('SP_PLANE_IDENTITY', 'this call needs a certificate')
     assertFresh(peer, deps.clock.now())
     const kind = kindOf(peer.id)?.kind

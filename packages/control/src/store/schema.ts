@@ -152,6 +152,17 @@ export interface Database {
   }
   reservations: { id: string; at: Int; state: string }
   limit_buckets: { bucket: Int; width: Int; limit_id: string }
+  oauth_artefacts: {
+    hash: string
+    kind: string
+    payload: string
+    expires_at: Int
+    grant_hash: string | null
+    alias: string | null
+    consumed: Int | null
+  }
+  token_keys: { kid: string; key: string; not_after: Int; signature: string }
+  revoked_tokens: { jti: string; exp: Int; client: string; at: Int }
   incidents: {
     id: string
     subject: string

@@ -1,0 +1,196 @@
+import { X509Certificate } from 'node:crypto'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { TLSSocket } from 'node:tls'
+import type { Clock } from '@sallyport/base'
+import { SallyportError } from '@sallyport/base'
+import { createAuthorisationServer, isOauthPath } from '@sallyport/oauth'
+import type { AuthorisationServer, Peer } from '@sallyport/oauth'
+import { certificatesFromPem, kindOf, parseSpiffeId } from '@sallyport/spiffe'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { Publisher } from '../domain/publisher.ts'
+import type { Quarantines } from '../domain/quarantine.ts'
+import { checkSource } from '../operator/guard.ts'
+import { sendProblem, setSecurityHeaders } from '../operator/http.ts'
+import type { PlaneRoute } from '../plane/routes.ts'
+import type { Store } from '../store/store.ts'
+import type { Trust } from '../trust.ts'
+import { createArtefacts } from './artefacts.ts'
+import { createTokenKeys } from './keys.ts'
+import type { SigningKey } from './keys.ts'
+
+export interface OauthDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly trust: Trust
+  readonly publisher: Publisher
+  readonly quarantine: Quarantines
+  readonly onError: (error: unknown) => void
+}
+
+export interface Oauth {
+  /** On the plane: certificates count. */
+  readonly routes: readonly PlaneRoute[]
+  /** At the issuer's own address, where nobody has a certificate: its paths here, all others as `rest` does. */
+  beside(rest: RequestListener, origin: string): RequestListener
+}
+
+const OPERATOR = 'operator:'
+/** Tokens of one client that are revoked and not expired: each goes to every gateway. */
+const MAX_REVOKED = 64
+
+/** Runs the authorisation server on what the control plane knows. */
+export function createOauth(deps: OauthDeps): Oauth {
+  const { store, clock, trust, publisher, quarantine } = deps
+  const { trustDomain } = trust.pins
+  const artefacts = createArtefacts(store, clock)
+  const keys = createTokenKeys(deps)
+  let made: { readonly key: SigningKey; readonly server: AuthorisationServer } | undefined
+
+  const standing = (subject: string): boolean => {
+    const index = publisher.index()
+    if (subject.startsWith(OPERATOR)) {
+      return index.network.operators.some(({ name }) => `${OPERATOR}${name}` === subject)
+    }
+    const [kind, name] = segmentsOf(subject)
+    if (kind !== 'agent' || name === undefined || !index.findAgent(name)) return false
+    return !quarantine.isQuarantined(subject) && !isCut(subject)
+  }
+  const isCut = (subject: string): boolean =>
+    publisher.current().bundle.quarantined.some((one) => one.subject === subject)
+  const revokedSerial = (serial: string): boolean =>
+    publisher.current().bundle.revokedSerials.some((one) => one.serial === serial)
+
+  async function server(): Promise<AuthorisationServer> {
+    const key = await keys()
+    if (made?.key !== key) {
+      const fresh = createAuthorisationServer({
+        issuer: trust.relyingParty.origin,
+        trustDomain,
+        clock,
+        network: () => publisher.index(),
+        artefacts,
+        signing: key,
+        trust: () => publisher.current().bundle.tokens,
+        standing,
+        revokedSerial,
+        keysOf: (spiffeId) => keysOf(deps, spiffeId, revokedSerial),
+        revoke: (token) => revoke(deps, token),
+        onError: deps.onError,
+      })
+      made = { key, server: fresh }
+    }
+    return made.server
+  }
+
+  const handle = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    caller: VerifiedSvid | undefined,
+  ): Promise<void> => {
+    const peer = caller ? peerOf(request, caller) : undefined
+    await (await server()).handle(request, response, peer)
+  }
+  const routes = (['GET', 'POST'] as const).map((method): PlaneRoute => ({
+    method,
+    path: /^\/(?:oauth2\/[a-z0-9/_-]{1,128}|\.well-known\/oauth-authorization-server)$/i,
+    who: 'either',
+    handle: ({ request, response, caller }) => handle(request, response, caller),
+  }))
+  return {
+    routes,
+    beside: (rest, origin) => (request, response) => {
+      const path = (request.url ?? '').split('?', 1)[0] ?? ''
+      if (!isOauthPath(path)) {
+        rest(request, response)
+        return
+      }
+      setSecurityHeaders(response, origin)
+      void atIssuer(request, response, origin)
+    },
+  }
+
+  async function atIssuer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    origin: string,
+  ): Promise<void> {
+    try {
+      checkSource(request, origin, false)
+      await handle(request, response, undefined)
+    } catch (error) {
+      if (!(error instanceof SallyportError)) deps.onError(error)
+      if (response.headersSent) response.destroy()
+      else sendProblem(response, error, false)
+    }
+  }
+}
+
+function segmentsOf(subject: string): readonly string[] {
+  try {
+    return parseSpiffeId(subject).segments
+  } catch {
+    return []
+  }
+}
+
+function peerOf({ socket }: IncomingMessage, { id, serial }: VerifiedSvid): Peer {
+  const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
+  if (certificate) return { id: id.uri, serial, certificate }
+  throw new SallyportError('SP_PLANE_IDENTITY', 'this call needs a certificate')
+}
+
+/** The public keys of the certificates that an instance has and may use. */
+async function keysOf(
+  { store, clock }: OauthDeps,
+  spiffeId: string,
+  revoked: (serial: string) => boolean,
+): Promise<readonly Buffer[]> {
+  if (kindOf(parseSpiffeId(spiffeId)) === undefined) return []
+  const rows = await store.run((db) =>
+    db
+      .selectFrom('certificates')
+      .select(['serial', 'chain'])
+      .where('spiffe_id', '=', spiffeId)
+      .where('not_after', '>', clock.now())
+      .orderBy('issued_at', 'desc')
+      .limit(8)
+      .execute(),
+  )
+  return rows
+    .filter(({ serial }) => !revoked(serial))
+    .flatMap(({ chain }) => {
+      const [leaf] = certificatesFromPem(chain)
+      if (!leaf) return []
+      return [new X509Certificate(leaf).publicKey.export({ format: 'der', type: 'spki' })]
+    })
+}
+
+async function revoke(
+  { publisher, clock }: OauthDeps,
+  token: { readonly jti: string; readonly exp: number; readonly client: string },
+): Promise<void> {
+  await publisher.publish(async (tx) => {
+    const now = clock.now()
+    await tx
+      .deleteFrom('revoked_tokens')
+      .where('exp', '<=', Math.floor(now / 1000))
+      .execute()
+    const { count } = await tx
+      .selectFrom('revoked_tokens')
+      .select((eb) => eb.fn.countAll<number>().as('count'))
+      .where('client', '=', token.client)
+      .executeTakeFirstOrThrow()
+    if (count >= MAX_REVOKED) {
+      throw new SallyportError('SP_REVOCATION_FLOOD', 'too many tokens were revoked one by one', {
+        fix: 'let them expire, or have the instance quarantined',
+      })
+    }
+    const done = await tx
+      .insertInto('revoked_tokens')
+      .values({ ...token, at: now })
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('jti')
+      .executeTakeFirst()
+    return { result: undefined, changed: done !== undefined }
+  })
+}
