@@ -17,18 +17,25 @@ import { elsewhere, findIsolation, parentDeath } from './isolate.ts'
 import type { Found, Isolation } from './isolate.ts'
 import { startRelay } from './relay.ts'
 import type { Relay } from './relay.ts'
+import { serveWorkloadApi } from '../workload/serve.ts'
+import type { WorkloadApi } from '../workload/serve.ts'
+import type { LazyWorkload } from '../workload/lazy.ts'
 
 export interface LaunchOptions {
   /** The agent's name; for messages only. */
   readonly name: string
   readonly command: string
   readonly args: readonly string[]
-  /** All that the program gets beside a few harmless variables (`PATH`, `HOME`, …) and its two sockets. */
+  /** All that the program gets beside a few harmless variables (`PATH`, `HOME`, …) and its sockets. */
   readonly env: Readonly<Record<string, string>>
-  /** Made where absent, 0700; holds the two sockets while the agent runs. */
+  /** Made where absent, 0700; holds the sockets while the agent runs. */
   readonly runDir: string
   readonly gateway: Target
   readonly control: Target
+  /** Whom the SPIFFE Workload API on the third socket speaks for; absent means that there is none. */
+  readonly workload?: LazyWorkload
+  /** Told of each connection to it that got nothing. */
+  readonly onWorkloadRefused?: (error: unknown) => void
   /** `require` fails where the machine cannot isolate, `auto` goes on and says so, `off` does not try. */
   readonly isolate: 'auto' | 'require' | 'off'
   /**
@@ -69,8 +76,8 @@ const GRACE_MS = 3000
 const NAMESPACE_WAIT_MS = 3000
 
 /**
- * Starts an agent with two Unix sockets as its only ways out: one relayed to the gateway, one to the control plane. Where
- * the machine permits it, the agent sees neither hidden files nor other processes.
+ * Starts an agent with two Unix sockets as its only ways out: one relayed to the gateway, one to the control plane; on a
+ * third, any SPIFFE client finds its identity. Where the machine permits it, the agent sees neither hidden files nor other processes.
  *
  * @throws SallyportError `SP_LAUNCH_FAILED`, `SP_LAUNCH_NOT_ISOLATED`
  */
@@ -80,8 +87,11 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
   if (options.isolate === 'require' && found.reason !== undefined) throw notIsolated(found.reason)
   const dir = socketDir(options.runDir)
   const relays: Relay[] = []
+  let api: WorkloadApi | undefined
   const cut = (): void => {
     for (const relay of relays) relay.cut()
+    options.workload?.withdraw('its ways out are closed')
+    api?.close()
     if (dir.temporary) rmSync(dir.path, { recursive: true, force: true })
   }
   try {
@@ -90,6 +100,15 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
     for (const path of [gatewayPath, planePath]) rmSync(path, { force: true })
     relays.push(await startRelay(gatewayPath, options.gateway))
     relays.push(await startRelay(planePath, options.control))
+    if (options.workload) {
+      const { workload, onWorkloadRefused } = options
+      api = await serveWorkloadApi({
+        path: join(dir.path, 'workload.sock'),
+        // Nobody else reaches a socket of this user in a folder of this user.
+        admit: async () => ({ source: await workload.source(), recheck: () => undefined }),
+        ...(onWorkloadRefused ? { onRefused: onWorkloadRefused } : {}),
+      })
+    }
     const { way } = found
     const program = [options.command, ...options.args]
     const view = { hide, expose: [dir.path, ...expose], cwd: options.cwd ?? process.cwd() }
@@ -101,6 +120,7 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
         ...options.env,
         SALLYPORT_GATEWAY: `unix:${gatewayPath}`,
         SALLYPORT_PLANE: `unix:${planePath}`,
+        ...(api ? { SPIFFE_ENDPOINT_SOCKET: api.endpoint } : {}),
       },
       way,
     )
@@ -134,7 +154,7 @@ const NOT_ASKED: Found = {
 function socketDir(runDir: string): { path: string; temporary: boolean } {
   mkdirSync(runDir, { recursive: true, mode: 0o700 })
   chmodSync(runDir, 0o700)
-  if (Buffer.byteLength(join(runDir, 'gateway.sock')) < MAX_SOCKET_PATH) {
+  if (Buffer.byteLength(join(runDir, 'workload.sock')) < MAX_SOCKET_PATH) {
     return { path: runDir, temporary: false }
   }
   // `mkdtemp` makes 0700 directories.

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
+import { renderError } from '@sallyport/base'
 import { adminClient } from '../admin.ts'
 import type { AdminClient } from '../admin.ts'
 import { followEvents } from '../events.ts'
@@ -46,14 +48,26 @@ export function addRun(program: Command): void {
         const before = new Set(await instancesOf(admin, options.as))
         const [program_ = '', ...args] = command
         const exited = Promise.withResolvers<number>()
-        const { launchAgent } = await import('@sallyport/agent')
+        const { enrol, launchAgent, lazyWorkload } = await import('@sallyport/agent')
+        const rootsFile = join(data, 'trust', 'ca.pem')
+        // Beside the agent's own, and only for a program that asks for it the way any SPIFFE workload does.
+        const workload = lazyWorkload(async (onRotationError) => {
+          const joinAs = { kind: 'agent', name: options.as }
+          return enrol({
+            planeTarget: target(options.control),
+            rootsPem: readFileSync(rootsFile, 'utf8'),
+            token: textOf(members(await admin.post('/api/join-tokens', joinAs)).token),
+            trustDomain,
+            onRotationError,
+          })
+        })
         const launched = await launchAgent({
           name: options.as,
           command: program_,
           args,
           env: {
             SALLYPORT_JOIN_TOKEN: textOf(token.token),
-            SALLYPORT_ROOTS: join(data, 'trust', 'ca.pem'),
+            SALLYPORT_ROOTS: rootsFile,
             SALLYPORT_TRUST_DOMAIN: trustDomain,
           },
           runDir: join(data, 'run', `${options.as}-${process.pid}`),
@@ -61,7 +75,10 @@ export function addRun(program: Command): void {
           control: target(options.control),
           isolate: options.isolate,
           hide: [data],
-          expose: [join(data, 'trust', 'ca.pem'), ...options.expose],
+          expose: [rootsFile, ...options.expose],
+          workload,
+          onWorkloadRefused: (error) =>
+            out.note(`${options.as}: workload API: ${renderError(error)}`),
           stdio: 'inherit',
           onExit: (code) => exited.resolve(code ?? 1),
         })
