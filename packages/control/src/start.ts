@@ -28,7 +28,10 @@ import { ownIdentity } from './identity.ts'
 import { boundedServer, closed } from './listen.ts'
 import { createOauth } from './oauth/mount.ts'
 import { createOperatorApi, listenPrivately } from './operator/index.ts'
+import { openControlBarrier } from './secrets/barrier.ts'
+import { createCustody } from './secrets/custody.ts'
 import { authzenRoutes } from './plane/authzen.ts'
+import { custodyRoutes } from './plane/custody.ts'
 import { createHub } from './plane/hub.ts'
 import { planeRoutes } from './plane/routes.ts'
 import { createPlane } from './plane/server.ts'
@@ -187,6 +190,13 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const checkpoints = createCheckpoints({ store, clock, incidents })
   const audit = auditShard({ dir: join(options.dataDir, 'control'), trustDomain, clock, decisions })
   opened.defer(() => audit.close())
+  const barrier = await openControlBarrier(join(options.dataDir, 'control'))
+  const custody = createCustody({
+    ...{ store, clock, trust, publisher, quarantine, onError },
+    audit: audit.get,
+    barrier: () => barrier,
+  })
+  opened.defer(() => custody.stop())
   const access = new Access({
     store,
     clock,
@@ -212,6 +222,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       }),
       ...authzenRoutes({ access, searches, publisher }),
       ...oauth.routes,
+      ...custodyRoutes(custody),
     ],
     onGateway: (gateway) => hub.note(gateway),
   })
@@ -223,6 +234,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     trustDomain,
     approvals,
     bundles,
+    custody,
     decisions,
     events,
     incidents,

@@ -1,4 +1,6 @@
 export { TrustBundle, certificatesFromPem } from './bundle.ts'
+export { createClientAuthority, issueClientCertificate } from './client.ts'
+export type { ClientAuthority } from './client.ts'
 export { csrFor, publicKeyFromCsr } from './csr.ts'
 export { agentId, controlId, gatewayId, kindOf, parseSpiffeId, serviceId } from './id.ts'
 export type { SpiffeId, SpiffeKind } from './id.ts'

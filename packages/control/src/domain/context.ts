@@ -1,4 +1,5 @@
 import type { Clock } from '@sallyport/base'
+import type { Custody } from '../secrets/custody.ts'
 import type { Agents } from './agents.ts'
 import type { Approvals } from './approvals.ts'
 import type { Bundles } from './bundles.ts'
@@ -24,6 +25,7 @@ export interface ControlContext {
   readonly agents: Agents
   readonly approvals: Approvals
   readonly bundles: Bundles
+  readonly custody: Custody
   readonly decisions: Decisions
   readonly events: Events
   readonly health: Health

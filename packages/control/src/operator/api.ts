@@ -12,6 +12,7 @@ import { authorise } from './route.ts'
 import type { ApiCall, Principal, Route } from './route.ts'
 import { Router } from './router.ts'
 import { approvalRoutes } from './routes/approvals.ts'
+import { custodyRoutes } from './routes/custody.ts'
 import { declarationRoutes } from './routes/declaration.ts'
 import { peopleRoutes } from './routes/people.ts'
 import { quarantineRoutes } from './routes/quarantine.ts'
@@ -65,6 +66,7 @@ export function createOperatorApi(
     ...quarantineRoutes(context),
     ...declarationRoutes(context),
     ...peopleRoutes(context),
+    ...custodyRoutes(context),
     {
       method: 'GET',
       path: '/api/events',

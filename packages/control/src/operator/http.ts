@@ -77,6 +77,11 @@ const STATUS: Readonly<Record<string, number>> = {
   SP_API_MEDIA_TYPE: 415,
   SP_API_HOST: 421,
   SP_API_RATE: 429,
+  SP_SECRET_REFUSED: 403,
+  SP_SECRET_CONFLICT: 409,
+  SP_DATABASE_UNREACHABLE: 503,
+  SP_SEAL_SEALED: 503,
+  SP_AUDIT_UNAVAILABLE: 503,
   SP_STORE_UNAVAILABLE: 503,
 }
 const BY_ENDING: readonly (readonly [RegExp, number])[] = [

@@ -179,4 +179,56 @@ export interface Database {
     text: string
     decision_id: string | null
   }
+  leases: {
+    id: string
+    parent: string | null
+    kind: 'scope' | 'database'
+    holder: string
+    serial: string
+    resource: string
+    account: string | null
+    target: string | null
+    terms: string | null
+    state: 'creating' | 'active' | 'ending' | 'ended'
+    issued_at: Int
+    expires_at: Int
+    max_expires_at: Int
+    ended_at: Int | null
+    end_reason: string | null
+  }
+  lease_clock: { sole: Generated<boolean>; high: Int }
+  secrets: { path: string; current: number; newest: number; at: Int }
+  secret_versions: {
+    path: string
+    version: number
+    value: Buffer | null
+    key_id: string | null
+    created_at: Int
+    created_by: string
+    deleted_at: Int | null
+    destroyed_at: Int | null
+  }
+  transit_keys: { name: string; type: string; newest: number; min_decrypt: number }
+  transit_versions: {
+    name: string
+    version: number
+    key: Buffer
+    public_key: string | null
+    created_at: Int
+  }
+  rotations: {
+    id: string
+    path: string
+    step: 'create' | 'verify' | 'switch' | 'grace' | 'revoke' | 'done' | 'failed'
+    reason: string
+    by: string
+    old_version: number
+    old_key_id: string | null
+    new_version: number | null
+    new_key_id: string | null
+    started_at: Int
+    grace_until: Int | null
+    ended_at: Int | null
+    error: string | null
+  }
 }

@@ -6,9 +6,21 @@ import { verifyPasskey, verifyQuorum } from '@sallyport/wire'
 import type { ApprovalStatement, OperatorKey, OperatorSet } from '@sallyport/wire'
 import type { ApprovalView } from '../../src/domain/approvals.ts'
 import type { ControlContext } from '../../src/domain/context.ts'
+import type { Custody } from '../../src/secrets/custody.ts'
 import type { ControlEvent, Events } from '../../src/domain/events.ts'
 import type { Operators, SessionView } from '../../src/domain/operators.ts'
 import type { QuarantineView, ReleaseStatement } from '../../src/domain/quarantine.ts'
+
+const absent: unknown = new Proxy(
+  {},
+  {
+    get() {
+      throw new SallyportError('SP_INTERNAL', 'not in memory')
+    },
+  },
+)
+// Never looked into here: custody is tested with a database.
+const notInMemory = { leases: absent, databases: absent, vault: absent } as Custody
 
 const ABSOLUTE_MS = 8 * 3_600_000
 const digest = 'a'.repeat(64)
@@ -122,6 +134,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       },
       use: async () => undefined,
     },
+    custody: notInMemory,
     bundles: {
       current: () => {
         throw new SallyportError('SP_INTERNAL', 'not in memory')

@@ -1,0 +1,114 @@
+import { sha256Hex } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import type { Barrier } from '@sallyport/seal'
+import type { ControlAudit } from '../access/audit.ts'
+import type { Publisher } from '../domain/publisher.ts'
+import type { Quarantines } from '../domain/quarantine.ts'
+import type { Store } from '../store/store.ts'
+import type { Trust } from '../trust.ts'
+import { databaseAuthority } from './authority.ts'
+import { DatabaseAccounts } from './databases.ts'
+import { SecretStore } from './kv.ts'
+import { Leases } from './leases.ts'
+import { Vault } from './vault.ts'
+
+/**
+ * Writes an event to the control plane's own shard of the audit log. What it stands for happens after it resolved, or not at all.
+ *
+ * @throws SallyportError `SP_AUDIT_UNAVAILABLE`
+ */
+export type Record = (
+  event: string,
+  subject: string,
+  facts: Readonly<{ [name: string]: string | number | boolean }>,
+) => Promise<void>
+
+export interface CustodyDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly trust: Trust
+  readonly publisher: Publisher
+  readonly quarantine: Quarantines
+  readonly audit: () => Promise<ControlAudit>
+  readonly barrier: () => Barrier
+  readonly onError: (error: unknown) => void
+}
+
+/** What the control plane keeps for others: secrets, leases, accounts. */
+export interface Custody {
+  readonly leases: Leases
+  readonly databases: DatabaseAccounts
+  readonly vault: Vault
+  /** PEM that a database server trusts its clients by. */
+  databaseClients(): Promise<string>
+  stop(): Promise<void>
+}
+
+const SWEEP_MS = 1000
+const RECONCILE_MS = 300_000
+
+/** Starts sweeping at once: what ran out while no control plane ran ends now. */
+export function createCustody(deps: CustodyDeps): Custody {
+  const { store, clock, trust, publisher, quarantine, barrier, onError } = deps
+  const { trustDomain } = trust.pins
+  const network = () => publisher.index().network
+  const record: Record = async (event, subject, facts) => {
+    const audit = await deps.audit()
+    await audit.append([{ record: { ...audit.base(), kind: 'event', event, subject, facts } }])
+  }
+  const secrets = new SecretStore({ store, clock, barrier })
+  const authority = databaseAuthority({ secrets, clock, trustDomain })
+  const revoked = revocations(publisher)
+  const leases: Leases = new Leases({
+    store,
+    clock,
+    release: (row) => databases.release(row),
+    judge(row) {
+      if (quarantine.isQuarantined(row.holder)) return 'quarantined'
+      if (revoked(row.serial)) return 'certificate revoked'
+      return databases.judge(row)
+    },
+    onEnded: (row, reason) =>
+      record('lease-ended', row.holder, { lease: row.id, resource: row.resource, reason }),
+    onError,
+  })
+  const databases: DatabaseAccounts = new DatabaseAccounts({
+    ...{ clock, network, secrets, leases, authority, record, onError },
+    // Of this trust root and no other: two networks may share a server.
+    prefix: `sp_${sha256Hex(trust.pins.bundleKey).slice(0, 8)}_`,
+  })
+  const vault = new Vault({ secrets, network, record })
+
+  const quietly = (act: () => Promise<unknown>) => (): void => void act().catch(onError)
+  const sweep = quietly(() => leases.sweep())
+  const reconcile = quietly(() => databases.reconcile())
+  const timers = [setInterval(sweep, SWEEP_MS), setInterval(reconcile, RECONCILE_MS)]
+  for (const timer of timers) timer.unref()
+  const unsubscribe = publisher.onChange(sweep)
+  sweep()
+  reconcile()
+  return {
+    leases,
+    databases,
+    vault,
+    databaseClients: async () => (await authority()).certificatePem,
+    async stop() {
+      unsubscribe()
+      for (const timer of timers) clearInterval(timer)
+      await leases.sweep().catch(() => undefined)
+    },
+  }
+}
+
+function revocations(publisher: Publisher): (serial: string) => boolean {
+  let of = publisher.current()
+  let serials = new Set(of.bundle.revokedSerials.map((one) => one.serial))
+  return (serial) => {
+    const current = publisher.current()
+    if (current !== of) {
+      of = current
+      serials = new Set(current.bundle.revokedSerials.map((one) => one.serial))
+    }
+    return serials.has(serial)
+  }
+}

@@ -1,0 +1,104 @@
+import type { Network } from '@sallyport/network'
+import { SallyportError } from '@sallyport/base'
+import { isCredential, mayRead, nameOf, purposeOf, refused } from './access.ts'
+import type { Reader } from './access.ts'
+import type { Record } from './custody.ts'
+import { checkPath } from './kv.ts'
+import type { SecretStore, SecretValue, SecretVersion, SecretView } from './kv.ts'
+
+/** How long a gateway may keep a credential without asking again. A rotation waits twice as long before it revokes. */
+export const CREDENTIAL_SECONDS = 5
+
+/** Secrets for those whom the declaration names, each reading recorded before it is answered. Never a value in a record. */
+export class Vault {
+  readonly #secrets: SecretStore
+  readonly #network: () => Network
+  readonly #record: Record
+
+  constructor(deps: {
+    readonly secrets: SecretStore
+    readonly network: () => Network
+    readonly record: Record
+  }) {
+    this.#secrets = deps.secrets
+    this.#network = deps.network
+    this.#record = deps.record
+  }
+
+  /** @throws SallyportError `SP_SECRET_REFUSED`, `SP_SECRET_PATH`, `SP_SECRET_UNKNOWN` */
+  async read(reader: Reader, path: string, version?: number): Promise<SecretValue> {
+    checkPath(path)
+    if (!mayRead(this.#network(), path, reader)) {
+      await this.#record('secret-refused', nameOf(reader), { path })
+      throw refused()
+    }
+    const found = await this.#secrets.get(path, version)
+    await this.#record('secret-read', nameOf(reader), { path, version: found.version })
+    return found
+  }
+
+  /**
+   * The credential of an upstream, for a gateway.
+   *
+   * @throws SallyportError `SP_SECRET_REFUSED` where no system of the declaration in force is called with it
+   */
+  async credential(gateway: string, name: string): Promise<SecretValue> {
+    checkPath(name)
+    if (!isCredential(this.#network(), name)) {
+      await this.#record('secret-refused', gateway, { path: name })
+      throw refused()
+    }
+    return this.#secrets.get(name)
+  }
+
+  /** Paths that the reader may read, and no others. */
+  async list(reader: Reader, prefix = ''): Promise<readonly SecretView[]> {
+    const network = this.#network()
+    const all = await this.#secrets.list(prefix)
+    return all.filter(({ path }) => mayRead(network, path, reader))
+  }
+
+  /** All that are declared, with owner and use, for whoever manages them. */
+  async all(prefix = ''): Promise<readonly (SecretView & { owner: string; use: string })[]> {
+    const network = this.#network()
+    return (await this.#secrets.list(prefix)).flatMap((view) => {
+      const purpose = purposeOf(network, view.path)
+      return purpose ? [{ ...view, owner: purpose.owner, use: purpose.use }] : []
+    })
+  }
+
+  async versions(path: string): Promise<readonly SecretVersion[]> {
+    this.#purpose(path)
+    return this.#secrets.versions(path)
+  }
+
+  /** @throws SallyportError `SP_SECRET_UNDECLARED`, `SP_SECRET_CONFLICT`, `SP_SECRET_VALUE` */
+  async write(by: string, path: string, value: Buffer, cas?: number): Promise<number> {
+    const { maxVersions } = this.#purpose(path)
+    await this.#record('secret-written', by, { path })
+    return this.#secrets.put({
+      ...{ path, value, by, keep: maxVersions },
+      ...(cas === undefined ? {} : { cas }),
+    })
+  }
+
+  /** @throws SallyportError `SP_SECRET_UNDECLARED`, `SP_SECRET_UNKNOWN` */
+  async mark(
+    by: string,
+    path: string,
+    versions: readonly number[],
+    what: 'delete' | 'undelete' | 'destroy',
+  ): Promise<void> {
+    this.#purpose(path)
+    await this.#record(`secret-${what}`, by, { path, versions: versions.join(' ') })
+    await this.#secrets.mark(path, versions, what)
+  }
+
+  #purpose(path: string): { readonly maxVersions: number } {
+    const purpose = purposeOf(this.#network(), checkPath(path))
+    if (purpose) return purpose
+    throw new SallyportError('SP_SECRET_UNDECLARED', 'nothing is declared for this path', {
+      fix: 'declare it under `secrets` in network.yaml, with its owner and use',
+    })
+  }
+}
