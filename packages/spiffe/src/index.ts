@@ -4,7 +4,14 @@ export type { ClientAuthority } from './client.ts'
 export { csrFor, publicKeyFromCsr } from './csr.ts'
 export { agentId, controlId, gatewayId, kindOf, parseSpiffeId, serviceId } from './id.ts'
 export type { SpiffeId, SpiffeKind } from './id.ts'
-export { createIssuer, createRoot } from './issue.ts'
-export type { IssuedSvid, Issuer, LeafRequest, RootMaterial, RootRequest } from './issue.ts'
+export { createIssuer, createRoot, signRoot } from './issue.ts'
+export type {
+  CertificateSigner,
+  IssuedSvid,
+  Issuer,
+  LeafRequest,
+  RootMaterial,
+  RootRequest,
+} from './issue.ts'
 export { verifySvid } from './verify.ts'
 export type { VerifiedSvid } from './verify.ts'

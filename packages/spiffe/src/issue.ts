@@ -46,6 +46,13 @@ export interface RootMaterial {
   readonly privateKeyPem: string
 }
 
+/** A P-256 key that signs where it is kept: in this process, or in a token that never gives it out. */
+export interface CertificateSigner {
+  readonly publicKey: KeyObject
+  /** ECDSA over SHA-256 of `data`, DER (RFC 3279, 2.2.3). */
+  sign(data: Uint8Array): Buffer
+}
+
 export interface LeafRequest {
   readonly spiffeId: string
   /** SubjectPublicKeyInfo, DER; P-256 only. */
@@ -97,9 +104,22 @@ const seconds = (at: number): number => Math.floor(at / 1000) * 1000
  * @throws SallyportError `SP_SPIFFE_ID`, `SP_ISSUE_REFUSED`
  */
 export function createRoot(request: RootRequest): RootMaterial {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return {
+    certificatePem: signRoot(signerOf(privateKey), request),
+    privateKeyPem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+  }
+}
+
+/**
+ * The certificate (PEM) of such a root, by a key that is kept elsewhere.
+ *
+ * @throws SallyportError `SP_SPIFFE_ID`, `SP_ISSUE_REFUSED`, and the signer's own
+ */
+export function signRoot(signer: CertificateSigner, request: RootRequest): string {
   checkTrustDomain(request.trustDomain)
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const spki = publicKey.export({ format: 'der', type: 'spki' })
+  if (!isP256(signer.publicKey)) throw refuse('the key of the root is not a P-256 key')
+  const spki = signer.publicKey.export({ format: 'der', type: 'spki' })
   const now = request.now ?? Date.now()
   const keyId = keyIdOf(spki)
   const subject = sequence(
@@ -114,7 +134,7 @@ export function createRoot(request: RootRequest): RootMaterial {
       ),
     ),
   )
-  const raw = signCertificate(privateKey, {
+  const raw = signCertificate(signer, {
     issuer: subject,
     subject,
     spki,
@@ -132,10 +152,7 @@ export function createRoot(request: RootRequest): RootMaterial {
       ),
     ],
   })
-  return {
-    certificatePem: pem('CERTIFICATE', raw),
-    privateKeyPem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
-  }
+  return pem('CERTIFICATE', raw)
 }
 
 /**
@@ -143,24 +160,30 @@ export function createRoot(request: RootRequest): RootMaterial {
  *
  * @throws SallyportError `SP_ISSUE_REFUSED` and what the profile says of the certificate
  */
-export function createIssuer(material: {
-  readonly certificatePem: string
-  readonly privateKey: KeyObject | string
-}): Issuer {
+export function createIssuer(
+  material: { readonly certificatePem: string } & (
+    { readonly privateKey: KeyObject | string } | { readonly signer: CertificateSigner }
+  ),
+): Issuer {
   const [raw, ...others] = certificatesFromPem(material.certificatePem)
   if (raw === undefined || others.length > 0)
     throw refuse('the issuer needs exactly one certificate')
   const root = parseCertificate(raw)
   const trustDomain = trustDomainOf(root)
   checkAuthority(root, trustDomain)
-  const privateKey =
-    typeof material.privateKey === 'string'
-      ? createPrivateKey(material.privateKey)
-      : material.privateKey
-  if (!isP256(privateKey)) throw refuse('the issuer key is not a P-256 key')
-  const own = createPublicKey(privateKey).export({ format: 'der', type: 'spki' })
+  const signer = 'signer' in material ? material.signer : signerOf(material.privateKey)
+  if (!isP256(signer.publicKey)) throw refuse('the issuer key is not a P-256 key')
+  const own = signer.publicKey.export({ format: 'der', type: 'spki' })
   if (!own.equals(root.spki)) throw refuse('the issuer key does not belong to the certificate')
-  return { trustDomain, issue: (request) => issueLeaf(root, trustDomain, privateKey, request) }
+  return { trustDomain, issue: (request) => issueLeaf(root, trustDomain, signer, request) }
+}
+
+function signerOf(key: KeyObject | string): CertificateSigner {
+  const privateKey = typeof key === 'string' ? createPrivateKey(key) : key
+  return {
+    publicKey: createPublicKey(privateKey),
+    sign: (data) => sign('sha256', data, privateKey),
+  }
 }
 
 function trustDomainOf(root: Certificate): string {
@@ -172,7 +195,7 @@ function trustDomainOf(root: Certificate): string {
 function issueLeaf(
   root: Certificate,
   trustDomain: string,
-  privateKey: KeyObject,
+  signer: CertificateSigner,
   request: LeafRequest,
 ): IssuedSvid {
   const id = parseSpiffeId(request.spiffeId)
@@ -188,7 +211,7 @@ function issueLeaf(
   }
   const period = validity(now, request.ttlSeconds, root.notAfter)
   const serial = newSerial()
-  const raw = signCertificate(privateKey, {
+  const raw = signCertificate(signer, {
     issuer: root.subject,
     subject: sequence(),
     spki,
@@ -274,7 +297,7 @@ interface Body {
 const ALGORITHM = sequence(oid(OID.ecdsaSha256))
 
 /** TBSCertificate and Certificate (RFC 5280, 4.1), ECDSA with SHA-256. */
-function signCertificate(privateKey: KeyObject, body: Body): Buffer {
+function signCertificate(signer: CertificateSigner, body: Body): Buffer {
   const tbs = sequence(
     der(0xa0, unsigned(Buffer.from([2]))),
     unsigned(body.serial),
@@ -285,5 +308,5 @@ function signCertificate(privateKey: KeyObject, body: Body): Buffer {
     body.spki,
     der(0xa3, sequence(...body.extensions)),
   )
-  return sequence(tbs, ALGORITHM, bits(sign('sha256', tbs, privateKey)))
+  return sequence(tbs, ALGORITHM, bits(signer.sign(tbs)))
 }

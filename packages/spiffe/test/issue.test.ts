@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { createPublicKey, generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, sign, webcrypto, X509Certificate } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,6 +21,7 @@ import {
   createRoot,
   csrFor,
   publicKeyFromCsr,
+  signRoot,
   TrustBundle,
   verifySvid,
 } from '../src/index.ts'
@@ -92,6 +93,23 @@ describe('createIssuer', () => {
     refused({ ttlSeconds: Number.NaN })
     refused({ dnsNames: ['bad name'] })
     refused({ dnsNames: ['*.bank.test'] })
+  })
+
+  it('signs root and leaves where the key is kept, and refuses a signer of another key or curve', () => {
+    const signer = (namedCurve = 'P-256') => {
+      const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve })
+      return { publicKey, sign: (data: Uint8Array) => sign('sha256', data, privateKey) }
+    }
+    const own = signer()
+    const certificatePem = signRoot(own, { trustDomain: 'bank.test', ttlSeconds: 86_400 })
+    const { chainPem } = createIssuer({ certificatePem, signer: own }).issue(request)
+    const trusted = new Map([['bank.test', TrustBundle.fromPem('bank.test', certificatePem)]])
+    const verified = verifySvid(certificatesFromPem(chainPem), trusted, { now: Date.now() })
+    assert.equal(verified.id.uri, request.spiffeId)
+    const refused = { code: 'SP_ISSUE_REFUSED' }
+    assert.throws(() => createIssuer({ certificatePem, signer: signer() }), refused)
+    const wide = { trustDomain: 'bank.test', ttlSeconds: 60 }
+    assert.throws(() => signRoot(signer('P-384'), wide), refused)
   })
 
   it("refuses a key that is not the certificate's", () => {

@@ -9,6 +9,13 @@ export interface Checkpoint {
   readonly root: Buffer
 }
 
+/** Signs checkpoints where its Ed25519 key is kept: in this process, or in a token that never gives it out. */
+export interface CheckpointSigner {
+  readonly publicKey: KeyObject
+  /** RFC 8032, 64 bytes. */
+  sign(data: Uint8Array): Buffer
+}
+
 /** Raw 32-byte Ed25519 public key of a public or private key. */
 function rawPublicKey(key: KeyObject): Buffer {
   const { x } = (key.type === 'private' ? createPublicKey(key) : key).export({ format: 'jwk' })
@@ -26,12 +33,19 @@ function keyId(origin: string, key: KeyObject): Buffer {
   return hash('sha256', id, 'buffer').subarray(0, 4)
 }
 
+export function checkpointSigner(privateKey: KeyObject): CheckpointSigner {
+  return {
+    publicKey: createPublicKey(privateKey),
+    sign: (data) => sign(null, data, privateKey),
+  }
+}
+
 /** Signs a checkpoint as a C2SP signed note (tlog-checkpoint v1.0). Sign only sizes that are already durable. */
-export function signCheckpoint(checkpoint: Checkpoint, signer: KeyObject): string {
+export function signCheckpoint(checkpoint: Checkpoint, signer: CheckpointSigner): string {
   const { origin, size, root } = checkpoint
   const text = `${origin}\n${size}\n${root.toString('base64')}\n`
-  const signature = sign(null, Buffer.from(text), signer)
-  return `${text}\n— ${origin} ${Buffer.concat([keyId(origin, signer), signature]).toString('base64')}\n`
+  const signature = signer.sign(Buffer.from(text))
+  return `${text}\n— ${origin} ${Buffer.concat([keyId(origin, signer.publicKey), signature]).toString('base64')}\n`
 }
 
 const NOTE =

@@ -1,7 +1,7 @@
-import { createPublicKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
-import { signCheckpoint } from './checkpoint.ts'
+import { checkpointSigner, signCheckpoint } from './checkpoint.ts'
+import type { CheckpointSigner } from './checkpoint.ts'
 import { decodeFrameHeader, decodeRecords, encodeFrame, encodeSegmentHeader } from './frame.ts'
 import { FRAME_HEADER, MAX_RECORD, SEGMENT_HEADER } from './frame.ts'
 import { lockWriter } from './lock.ts'
@@ -17,8 +17,8 @@ export interface LogOptions {
   readonly dir: string
   /** Name of the log, on every checkpoint, e.g. `meridian.example/gateway/gw1`. */
   readonly origin: string
-  /** Ed25519 private key that signs checkpoints. */
-  readonly signer: KeyObject
+  /** Ed25519 key that signs checkpoints: a private key, or one that is kept elsewhere. */
+  readonly signer: KeyObject | CheckpointSigner
   /** Bytes a segment file is preallocated with (default 64 MiB). */
   readonly segmentBytes?: number
   /** A checkpoint is signed this long after the first record it covers (default 1,000 ms). */
@@ -97,7 +97,7 @@ class Shard implements Log {
   readonly origin: string
   failed = false
   recovery: Recovery | undefined
-  readonly #signer: KeyObject
+  readonly #signer: CheckpointSigner
   readonly #storage: Storage
   readonly #unlock: () => Promise<void>
   readonly #segmentBytes: number
@@ -121,7 +121,8 @@ class Shard implements Log {
 
   constructor(options: LogOptions, storage: Storage, unlock: () => Promise<void>) {
     this.origin = options.origin
-    this.#signer = options.signer
+    const { signer } = options
+    this.#signer = 'sign' in signer ? signer : checkpointSigner(signer)
     this.#storage = storage
     this.#unlock = unlock
     this.#segmentBytes = options.segmentBytes ?? 64 * 1024 * 1024
@@ -134,8 +135,7 @@ class Shard implements Log {
   }
 
   async open(): Promise<void> {
-    const publicKey = createPublicKey(this.#signer)
-    const state = await recover(this.#storage, this.origin, publicKey)
+    const state = await recover(this.#storage, this.origin, this.#signer.publicKey)
     this.#tree = state.tree
     this.#positions = state.positions
     this.#segment = state.segment

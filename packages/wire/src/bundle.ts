@@ -16,9 +16,13 @@ export function declarationDigest(declaration: unknown): string {
   return sha256Hex(canonicalJson(declaration))
 }
 
-/** Signs with Ed25519 (RFC 8032) over the bundle's canonical JSON. */
-export function signBundle<D>(bundle: Bundle<D>, bundleKey: KeyObject): SignedBundle<D> {
-  const signature = sign(null, Buffer.from(canonicalJson(bundle)), bundleKey)
+/** Signs with Ed25519 (RFC 8032) over the bundle's canonical JSON, with a key of this process or one that is kept elsewhere. */
+export function signBundle<D>(
+  bundle: Bundle<D>,
+  bundleKey: KeyObject | { sign(data: Uint8Array): Buffer },
+): SignedBundle<D> {
+  const message = Buffer.from(canonicalJson(bundle))
+  const signature = 'sign' in bundleKey ? bundleKey.sign(message) : sign(null, message, bundleKey)
   return { bundle, signature: signature.toString('base64url') }
 }
 
