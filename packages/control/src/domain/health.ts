@@ -1,4 +1,5 @@
 import type { Revision } from '@sallyport/wire'
+import type { Later } from './rollback.ts'
 import type { CertificateState } from '../site/rotation.ts'
 
 export interface GatewayHealth {
@@ -19,6 +20,8 @@ interface HealthView {
   /** What it is served behind; absent over plain http. Times in milliseconds since the epoch. */
   readonly certificate?: CertificateState
   readonly database: 'ok' | 'unreachable'
+  /** There while gateways enforce a later revision than the database knows. */
+  readonly restored?: Later
   readonly gateways: readonly GatewayHealth[]
   readonly audit: readonly {
     readonly shard: string

@@ -27,6 +27,8 @@ export interface Change<T> {
   readonly changed: boolean
   /** The declaration that comes into force with this revision. */
   readonly declaration?: { readonly digest: string; readonly body: Declaration }
+  /** The epoch that begins with it; the one that runs where absent. */
+  readonly epoch?: number
 }
 
 /**
@@ -94,8 +96,9 @@ export async function createPublisher(deps: {
       turn(async () => {
         const done = await store.transaction(async (tx) => {
           const head = await lockHead(tx)
-          const revision = { epoch: head.epoch, n: head.n + 1 }
-          const change = await act(tx, revision)
+          const next = { epoch: head.epoch, n: head.n + 1 }
+          const change = await act(tx, next)
+          const revision = change.epoch === undefined ? next : { epoch: change.epoch, n: 1 }
           if (!change.changed) {
             return { result: change.result, revision: { epoch: head.epoch, n: head.n } }
           }

@@ -9,6 +9,7 @@ import type { Decisions } from '../domain/decisions.ts'
 import type { Identities } from '../domain/identities.ts'
 import type { Limits } from '../domain/limits.ts'
 import type { Publisher } from '../domain/publisher.ts'
+import type { Rollback } from '../domain/rollback.ts'
 import type { Quarantines } from '../domain/quarantine.ts'
 import { booleanIn, integerIn, malformed, readBody, sendJson, textIn } from './answer.ts'
 import type { Hub } from './hub.ts'
@@ -45,6 +46,7 @@ export interface RouteDeps {
   readonly limits: Limits
   readonly quarantine: Quarantines
   readonly publisher: Publisher
+  readonly rollback: Rollback
   readonly hub: Hub
 }
 
@@ -110,6 +112,18 @@ export function planeRoutes(deps: RouteDeps): PlaneRoute[] {
       who: 'gateway',
       async handle({ response, caller }) {
         hub.open(known(caller).id.uri, response)
+      },
+    },
+    {
+      method: 'POST',
+      path: /^\/v1\/later$/,
+      who: 'gateway',
+      async handle({ request, response, caller }) {
+        const body = await readBody(request, FEED, ['bundle', 'signature'])
+        // Of unknown shape still: `shown` verifies all of it before anything is read.
+        const signed = body as unknown as Parameters<Rollback['shown']>[1]
+        await deps.rollback.shown(known(caller).id.uri, signed)
+        sendJson(response, {})
       },
     },
     {

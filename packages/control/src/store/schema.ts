@@ -23,6 +23,14 @@ export interface Database {
     state: string
     signature: string
   }
+  later_bundle: {
+    sole: Generated<boolean>
+    epoch: Int
+    n: Int
+    declaration_digest: string
+    shown_by: string
+    at: Int
+  }
   superseded_declarations: { epoch: Int; digest: string }
   operator_sets: { version: number; link: string; at: Int }
   operator_proposal: {

@@ -250,7 +250,7 @@ export class Follower {
     for (const waiter of this.#waiters) waiter()
   }
 
-  async until(met: (follower: Follower) => boolean, ms = 5000): Promise<void> {
+  async until(met: (follower: Follower) => boolean, ms = 30_000): Promise<void> {
     const end = performance.now() + ms
     while (!met(this)) {
       const left = end - performance.now()

@@ -50,10 +50,13 @@ export interface BundlesOptions {
   /** What the newest accepted bundle has in shadow, after everything that takes effect. */
   onShadow?(shadow: ShadowDeclaration<Declaration> | undefined): void
   onAccepted(revision: Revision): void
-  onRefused(code: string, detail: string): void
+  /** @param newest the last bundle that was accepted, for a control plane that no longer knows it */
+  onRefused(code: string, detail: string, newest: JsonValue | undefined): void
 }
 
 const FILE = 'seen.json'
+/** The bundle itself, as it was signed: proof, for a control plane whose database was restored. */
+const NEWEST = 'newest.json'
 
 const subjectsOf = (state: BundleState): ReadonlySet<string> =>
   new Set(state.quarantined.map(({ subject }) => subject))
@@ -76,17 +79,25 @@ export class Bundles {
   #turn: Promise<void> = Promise.resolve()
   #wanted: Bundle<Declaration> | undefined
   #building: Promise<void> | undefined
+  #newest: JsonValue | undefined
+  #keeping: Promise<void> | undefined
 
-  private constructor(options: BundlesOptions, seen: BundleState | undefined) {
+  private constructor(
+    options: BundlesOptions,
+    seen: BundleState | undefined,
+    newest: JsonValue | undefined,
+  ) {
     this.#options = options
     this.#seen = seen
+    this.#newest = newest
     if (seen) this.#narrow(subjectsOf(seen), serialsOf(seen))
   }
 
   /** @throws SallyportError `SP_GATEWAY_STATE` where what was seen before cannot be read */
   static async open(options: BundlesOptions): Promise<Bundles> {
     const kept = await readJsonFile(join(options.dataDir, FILE))
-    return new Bundles(options, kept === undefined ? undefined : asState(kept))
+    const newest = await readJsonFile(join(options.dataDir, NEWEST))
+    return new Bundles(options, kept === undefined ? undefined : asState(kept), newest)
   }
 
   /** Undefined until the first bundle. */
@@ -140,6 +151,7 @@ export class Bundles {
   async settled(): Promise<void> {
     await this.#turn
     await this.#building
+    await this.#keeping
   }
 
   async #take(message: JsonValue): Promise<void> {
@@ -157,6 +169,8 @@ export class Bundles {
         // INVARIANT: durable before it is enforced, so that no restart forgets a revision that was in force.
         await writeDurably(join(dataDir, FILE), JSON.stringify(state))
         this.#seen = state
+        this.#newest = message
+        this.#keeping ??= this.#keep()
         this.#options.onAccepted(state.revision)
       }
       this.#risk = signed.bundle.risk
@@ -172,10 +186,24 @@ export class Bundles {
     }
   }
 
+  /** Writes the newest bundle down beside the calls: one write at a time, and of several that wait the last. */
+  async #keep(): Promise<void> {
+    try {
+      for (let written: JsonValue | undefined; written !== this.#newest;) {
+        written = this.#newest
+        await writeDurably(join(this.#options.dataDir, NEWEST), JSON.stringify(written))
+      }
+    } catch {
+      // What is enforced stands in the other file, durably; this one only helps a control plane that forgot.
+    } finally {
+      this.#keeping = undefined
+    }
+  }
+
   #refused(error: unknown): void {
     this.#behind = true
     const detail = error instanceof SallyportError ? (error.detail ?? error.message) : String(error)
-    this.#options.onRefused(errorCode(error), detail)
+    this.#options.onRefused(errorCode(error), detail, this.#newest)
   }
 
   #narrow(quarantined: ReadonlySet<string>, revoked: ReadonlySet<string>): void {

@@ -127,6 +127,9 @@ export class TestPlane {
     return this.issue(serviceId(this.trustDomain, name, 's1'), 3600)
   }
 
+  /** Bundles that gateways showed because they were offered older ones. */
+  readonly shown: Body[] = []
+
   async listen(): Promise<void> {
     this.#mtls = createMtlsServer({
       identity: new IdentityHolder(this.issue(controlId(this.trustDomain, 'c1'), 3600)),
@@ -312,6 +315,9 @@ export class TestPlane {
         reservationId: text(body['reservationId']),
         commit: body['commit'] === true,
       })
+      send(200, {})
+    } else if (path === '/v1/later') {
+      this.shown.push(body)
       send(200, {})
     } else send(404, { code: 'SP_PLANE_ROUTE' })
   }

@@ -206,7 +206,7 @@ export async function startWorld(
 }
 
 /** Waits until `holds`, or fails. */
-export async function until(holds: () => boolean, ms = 5000): Promise<void> {
+export async function until(holds: () => boolean, ms = 30_000): Promise<void> {
   const end = performance.now() + ms
   while (!holds()) {
     if (performance.now() > end) throw new Error(`not within ${ms} ms: ${String(holds)}`)
