@@ -8,6 +8,7 @@ import type { ServerUnaryCall, status, UntypedServiceImplementation } from '@grp
 import { SallyportError } from '@sallyport/base'
 
 import { failure, SDS_SERVICE, WORKLOAD_SERVICE } from './grpc.ts'
+import { secretDiscovery } from './sds.ts'
 import type { WorkloadSource } from './source.ts'
 import { workloadApi } from './workload-api.ts'
 
@@ -31,7 +32,7 @@ export interface WorkloadApiOptions {
   admit(socket: Socket): Promise<Admission>
   /** Connections at once (default 256). */
   readonly maxConnections?: number
-  /** Told of each connection that was turned away. */
+  /** Told of each connection that was turned away, and of secrets that an Envoy did not take. */
   readonly onRefused?: (error: unknown) => void
 }
 
@@ -116,6 +117,7 @@ async function take(socket: Socket, options: WorkloadApiOptions): Promise<void> 
   try {
     const admission = await options.admit(socket)
     server.addService(WORKLOAD_SERVICE, workloadApi(admission))
+    server.addService(SDS_SERVICE, secretDiscovery(admission, options.onRefused))
   } catch (error) {
     options.onRefused?.(error)
     // The next attempt is to be judged anew, so it must not come over this connection.
