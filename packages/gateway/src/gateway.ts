@@ -35,6 +35,7 @@ import { Liveness } from './state/liveness.ts'
 import { Sessions } from './state/sessions.ts'
 import { newStats } from './stats.ts'
 import type { Stats } from './stats.ts'
+import { Credentials } from './upstream/credentials.ts'
 import { Exchange } from './upstream/exchange.ts'
 import { McpUpstream } from './upstream/mcp.ts'
 import { UpstreamPools } from './upstream/pools.ts'
@@ -51,7 +52,7 @@ export interface GatewayOptions {
   readonly pinsFile?: string
   /** One-use, to enrol. */
   readonly joinToken?: string
-  /** Secret name → value: credentials of external systems. */
+  /** Secret name → value: credentials of external systems. What is not here is asked of the control plane. */
   readonly secrets: Readonly<Record<string, string>>
   /** System name → where it is, if not as declared. */
   readonly upstreams?: Readonly<Record<string, Address>>
@@ -180,7 +181,7 @@ class RunningGateway implements Gateway {
       clock,
       settings: this.#settings,
       gateway: this.spiffeId,
-      secrets: this.#options.secrets,
+      credentials: new Credentials({ client, clock, given: this.#options.secrets }),
     })
     const mcpUpstream = new McpUpstream(exchange, this.#settings)
 

@@ -380,4 +380,50 @@ describe('HTTP calls through a gateway', () => {
       'not-permitted',
     )
   })
+
+  it('fetches a credential that it was not given, keeps it for a moment, and calls nothing without', async () => {
+    const clock = { now: () => Date.now(), monotonic: () => performance.now() + ahead }
+    let ahead = 0
+    const { plane } = world
+    await world.restart({ secrets: {}, clock })
+    const caller = world.agent('reader', 'i7')
+    const ask = () => caller.ask({ path: '/rates/v1/rate' })
+    /** As if so much time had passed with the control plane in reach. */
+    const later = async (ms: number): Promise<void> => {
+      ahead += ms
+      plane.publish()
+      await until(() => world.gateway.stats().bundleAgeMs < ms, 30_000)
+    }
+    const sent = () => outside.at(-1)?.headers['x-api-key']
+    const before = outside.length
+    refusedAs(await ask(), 503, 'SP_CREDENTIAL_MISSING', 'refused')
+    plane.credentials.set('rates-key', 'two\r\nlines: x')
+    refusedAs(await ask(), 503, 'SP_CREDENTIAL_MISSING', 'refused')
+    assert.equal(outside.length, before)
+    plane.credentials.set('rates-key', 'first')
+    await later(61_000)
+    const read = plane.credentialReads
+    await Promise.all([ask(), ask(), ask()])
+    assert.deepEqual([sent(), plane.credentialReads - read], ['first', 1])
+    plane.credentials.set('rates-key', 'second')
+    await ask()
+    assert.equal(sent(), 'first')
+    await later(61_000)
+    await ask()
+    assert.equal(sent(), 'second')
+    // Out of reach: the last one goes on for five minutes, and no longer.
+    plane.credentialsDown = true
+    await later(200_000)
+    await ask()
+    assert.equal(sent(), 'second')
+    await later(150_000)
+    refusedAs(await ask(), 503, 'SP_CREDENTIAL_MISSING', 'refused')
+    plane.credentialsDown = false
+    assert.equal((await ask()).status, 200)
+    await later(61_000)
+    plane.credentials.delete('rates-key')
+    refusedAs(await ask(), 503, 'SP_CREDENTIAL_MISSING', 'refused')
+    const records = JSON.stringify(plane.records())
+    assert.doesNotMatch(records, /second|two\b/)
+  })
 })

@@ -11,14 +11,14 @@ import { issueCallToken, requestHash } from '@sallyport/wire'
 import type { UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
+import type { Credentials } from './credentials.ts'
 import type { UpstreamPools } from './pools.ts'
 
 export interface ExchangeOptions {
   readonly pools: UpstreamPools
   /** SPIFFE id of this gateway. */
   readonly gateway: string
-  /** Secret name → value: credentials that only the gateway holds. */
-  readonly secrets: Readonly<Record<string, string>>
+  readonly credentials: Credentials
   readonly settings: GatewaySettings
   readonly clock: Clock
 }
@@ -97,7 +97,9 @@ export class Exchange {
           headersTimeout: settings.upstreamTimeoutMs,
           bodyTimeout: exchange.idleMs ?? settings.upstreamTimeoutMs,
         })
-        return readHead(answer)
+        const head = readHead(answer)
+        if (head.status === 401) this.#forget(system)
+        return head
       } catch (error) {
         if (error instanceof Refusal) throw error
         const again = exchange.repeatable && wasClosed(error)
@@ -128,18 +130,15 @@ export class Exchange {
     }
     const { credential } = upstream
     if (!credential) return {}
-    const { secrets } = this.#options
-    const secret = Object.hasOwn(secrets, credential.secret)
-      ? secrets[credential.secret]
-      : undefined
-    if (secret === undefined || secret === '') {
-      throw new Refusal('SP_CREDENTIAL_MISSING', 'the system cannot be reached', {
-        status: 503,
-        detail: `no secret \`${credential.secret}\``,
-      })
-    }
+    const secret = await this.#options.credentials.get(credential.secret)
     const value = credential.scheme === undefined ? secret : `${credential.scheme} ${secret}`
     return { [credential.header]: value }
+  }
+
+  #forget({ upstream }: System): void {
+    if (upstream.kind === 'external' && upstream.credential) {
+      this.#options.credentials.forget(upstream.credential.secret)
+    }
   }
 
   #callToken(

@@ -72,6 +72,10 @@ export class TestPlane {
   risk: Record<string, { score: number; at: number }> = {}
   limit: 'grant' | 'refuse' | 'fail' = 'grant'
   feedDown = false
+  /** Credentials of upstreams; `credentialsDown` does not answer for them. */
+  readonly credentials: Map<string, string> = new Map()
+  credentialsDown = false
+  credentialReads = 0
   gatewayTtl = 60
   beating = true
 
@@ -280,6 +284,12 @@ export class TestPlane {
       const items = body['items'] as unknown as FeedItem[]
       for (const item of items) this.feed.set(item.index, item)
       send(200, { next: (items.at(-1)?.index ?? -1) + 1 })
+    } else if (path.startsWith('/v1/credentials/')) {
+      this.credentialReads++
+      const value = this.credentials.get(path.slice('/v1/credentials/'.length))
+      if (this.credentialsDown) send(503, { code: 'SP_SEAL_SEALED' })
+      else if (value === undefined) send(403, { code: 'SP_SECRET_REFUSED' })
+      else send(200, { value, version: 1, cacheSeconds: 60 })
     } else if (path === '/v1/approvals') {
       const open = [...this.approvals.values()].find(
         (a) =>
