@@ -9,6 +9,7 @@ import { declarationDigest } from '@sallyport/wire'
 import { Access } from './access/access.ts'
 import { auditShard } from './access/audit.ts'
 import { Searches } from './access/search.ts'
+import { createAlarms } from './domain/alarms.ts'
 import { createApprovals } from './domain/asking.ts'
 import type { ControlContext } from './domain/context.ts'
 import { createLimits } from './domain/counting.ts'
@@ -19,11 +20,12 @@ import { createCheckpoints } from './domain/checkpoints.ts'
 import { createDecisions } from './domain/feed.ts'
 import { createIdentities } from './domain/identities.ts'
 import { createIncidents } from './domain/incident-log.ts'
-import { createOperators } from './domain/people.ts'
+import { createOperators, credentialsIn } from './domain/people.ts'
 import { createPublisher, REVISION_CHANNEL } from './domain/publisher.ts'
 import { createRollback } from './domain/rollback.ts'
 import { createAgents } from './domain/roster.ts'
 import { isControl } from './domain/text.ts'
+import { createSessions } from './domain/signing-in.ts'
 import { createWatch } from './domain/watch.ts'
 import { ownIdentity } from './identity.ts'
 import { boundedServer, closed } from './listen.ts'
@@ -110,7 +112,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
 
   const events = createEvents(clock)
   const publisher = await createPublisher({ store, trust, clock, declaration: options.declaration })
-  const monitor = watchStore(store, REVISION_CHANNEL, () => publisher.refresh())
+  let news = (): void => undefined
+  const monitor = watchStore(store, REVISION_CHANNEL, async () => {
+    await publisher.refresh()
+    news()
+  })
   opened.defer(() => monitor.stop())
   const hub = createHub({ publisher, clock, alive: () => monitor.alive() })
   opened.defer(() => hub.close())
@@ -176,6 +182,13 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     events,
     consoleUrl: () => consoleUrl,
   })
+  const alarms = createAlarms({ store, clock, events })
+  const sessions = createSessions({
+    ...{ store, clock, alarms, events },
+    network: () => publisher.index().network,
+    credentialsOf: (operator) => credentialsIn(operatorSet(), operator),
+  })
+  news = () => sessions.refresh()
   await watch.start()
   opened.defer(() => watch.stop().catch(onError))
   const stopSweeping = startSweeper({ store, clock, approvals, limits, onError })
@@ -241,6 +254,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     events,
     incidents,
     operators,
+    sessions,
+    alarms,
     get consoleUrl() {
       return consoleUrl
     },

@@ -7,6 +7,8 @@ import type { Store } from './store/store.ts'
 const APPROVALS_MS = 1000
 const REST_MS = 60_000
 const DAY_MS = 86_400_000
+/** A year. */
+const ALARMS_MS = 366 * DAY_MS
 
 /** Marks what ran out, and deletes what nothing reads any more. Nothing relies on it: every reader judges by time itself. */
 export function startSweeper(deps: {
@@ -27,8 +29,16 @@ export function startSweeper(deps: {
     const now = clock.now()
     await store.run(async (db) => {
       await db.deleteFrom('challenges').where('expires_at', '<=', now).execute()
-      await db.deleteFrom('sessions').where('expires_at', '<=', now).execute()
       await db.deleteFrom('oauth_artefacts').where('expires_at', '<=', now).execute()
+      // No setting lets a session live longer than a day.
+      await db
+        .deleteFrom('sessions')
+        .where('started_at', '<=', now - DAY_MS)
+        .execute()
+      await db
+        .deleteFrom('alarms')
+        .where('at', '<=', now - ALARMS_MS)
+        .execute()
       await db
         .deleteFrom('operator_links')
         .where('expires_at', '<=', now - DAY_MS)

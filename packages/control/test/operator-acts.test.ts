@@ -210,8 +210,9 @@ test('a shadow is started by an admin with a passkey, and by nobody less', async
   ] as const
   const { browser: bob } = await site.enrolled('bob')
   const { browser: ada } = await site.enrolled('ada')
-  const { operators } = site.control.context
-  const { session, view } = await operators.startSession({ operator: 'ada', method: 'totp' })
+  const { sessions } = site.control.context
+  const seen = { userAgent: '', address: '127.0.0.1' }
+  const { session, view } = await sessions.start({ operator: 'ada', method: 'totp' }, seen)
   const code = site.browser()
   code.cookie = `sp_session=${session}`
   code.csrf = view.csrf

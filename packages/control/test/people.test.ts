@@ -65,14 +65,8 @@ test('a newer link replaces the older one, and undeclared people get none', asyn
   await assert.rejects(act, { code: 'SP_OPERATOR_UNKNOWN' })
 })
 
-test('sessions, challenges and codes are each good once, for one purpose', async () => {
+test('challenges and codes are each good once, for one purpose', async () => {
   const { operators } = plane.control.context
-  const { session, view } = await operators.startSession({ operator: 'alice', method: 'passkey' })
-  assert.deepEqual(await operators.session(session), view)
-  assert.equal(await operators.session(`${session}x`), undefined)
-  await operators.endSession(session)
-  assert.equal(await operators.session(session), undefined)
-
   await operators.keepChallenge('c1', 'login')
   assert.equal(await operators.takeChallenge('c1', 'register'), false)
   await operators.keepChallenge('c2', 'login')

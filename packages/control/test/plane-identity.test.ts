@@ -77,7 +77,8 @@ test('secrets of another kind are no join tokens, and join tokens nothing else',
   assert.equal(asToken.body['code'], 'SP_JOIN_TOKEN')
   const token = await plane.token('agent', 'flagger')
   await assert.rejects(operators.openLink(token), { code: 'SP_LINK_INVALID' })
-  assert.equal(await operators.session(token), undefined)
+  const seen = { userAgent: '', address: '127.0.0.1' }
+  assert.equal(await plane.control.context.sessions.find(token, seen), undefined)
 })
 
 test('tokens are for what is declared', async () => {

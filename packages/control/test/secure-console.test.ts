@@ -379,6 +379,40 @@ test('a taken port says so', async () => {
   files.remove()
 })
 
+test('made-up cookies are rationed before they are looked up, and spare those with a session', async () => {
+  const fresh = await openSecureConsole()
+  try {
+    const { browser } = await fresh.enrolled('ada')
+    const { sessions } = fresh.control.context
+    const find = sessions.find.bind(sessions)
+    let reads = 0
+    sessions.find = (...given) => {
+      reads++
+      return find(...given)
+    }
+    const stranger = fresh.browser()
+    for (let call = 0; call < 200; call++) {
+      stranger.cookie = `__Host-sp_session=spsession_${String(call).padStart(43, 'x')}`
+      const { status } = await stranger.get('/api/agents')
+      assert.ok(status === 401 || status === 429)
+    }
+    // A burst of 60 and one more each second.
+    assert.ok(reads >= 20 && reads < 150, `${reads} reads`)
+    const before = reads
+    assert.equal((await browser.get('/api/agents')).status, 200)
+    assert.equal(reads, before + 1)
+    // One that was a session is looked up once more, and counts as made up from then on.
+    const { cookie } = browser
+    assert.equal((await browser.post('/api/auth/logout')).status, 200)
+    browser.cookie = cookie
+    const left = reads
+    for (let call = 0; call < 20; call++) await browser.get('/api/agents')
+    assert.ok(reads - left < 20, `${reads - left} reads of a session that was over`)
+  } finally {
+    await fresh.close()
+  }
+})
+
 test('strangers are rationed by address, those with a session are not', async () => {
   const fresh = await openSecureConsole()
   try {

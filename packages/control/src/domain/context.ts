@@ -1,6 +1,7 @@
 import type { Clock } from '@sallyport/base'
 import type { Custody } from '../secrets/custody.ts'
 import type { Agents } from './agents.ts'
+import type { Alarms } from './alarms.ts'
 import type { Approvals } from './approvals.ts'
 import type { Bundles } from './bundles.ts'
 import type { Decisions } from './decisions.ts'
@@ -10,6 +11,7 @@ import type { Health } from './health.ts'
 import type { Incidents } from './incidents.ts'
 import type { Operators } from './operators.ts'
 import type { Quarantines } from './quarantine.ts'
+import type { Sessions } from './sessions.ts'
 
 /**
  * What the operator API is built on. Every method throws `SP_STORE_UNAVAILABLE` while the database is away. Sessions and
@@ -33,4 +35,6 @@ export interface ControlContext {
   readonly identities: Identities
   readonly operators: Operators
   readonly quarantine: Quarantines
+  readonly sessions: Sessions
+  readonly alarms: Alarms
 }

@@ -1,6 +1,15 @@
 import type { JsonValue } from '@sallyport/base'
 
-type EventType = 'decision' | 'approval' | 'agent' | 'quarantine' | 'incident' | 'revision' | 'risk'
+type EventType =
+  | 'decision'
+  | 'approval'
+  | 'agent'
+  | 'quarantine'
+  | 'incident'
+  | 'revision'
+  | 'risk'
+  | 'session'
+  | 'alarm'
 
 /** What the console is told live, and can catch up on. */
 export interface ControlEvent {

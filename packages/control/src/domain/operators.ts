@@ -15,17 +15,7 @@ export interface RegistrationView {
   readonly credentialIds: readonly string[]
 }
 
-export interface SessionView {
-  readonly operator: string
-  readonly displayName: string
-  readonly roles: readonly OperatorRole[]
-  readonly method: 'passkey' | 'totp'
-  readonly csrf: string
-  /** Milliseconds since the epoch. */
-  readonly expiresAt: number
-}
-
-/** People: their keys, one-time links, sessions and sign-in codes. Roles come from the declaration in force. */
+/** People: their keys, one-time links and sign-in codes. Roles come from the declaration in force. */
 export interface Operators {
   /** The set in force, as gateways pin it; undefined before the first operator enrols. */
   set(): OperatorSet | undefined
@@ -94,17 +84,6 @@ export interface Operators {
   /** Marks a time step as used. @returns false where this or a later step was used before: the code must be refused */
   useTotpStep(operator: string, step: number): Promise<boolean>
 
-  /**
-   * @returns `session`: the secret for the cookie; only its hash is kept
-   * @throws SallyportError `SP_OPERATOR_UNKNOWN`
-   */
-  startSession(input: {
-    readonly operator: string
-    readonly method: 'passkey' | 'totp'
-  }): Promise<{ session: string; view: SessionView }>
-  /** Valid, not expired, and its operator is still declared (and, for a passkey session, still has a key). */
-  session(session: string): Promise<SessionView | undefined>
-  endSession(session: string): Promise<void>
   /**
    * Keeps a random WebAuthn challenge of a ceremony for 5 minutes.
    *

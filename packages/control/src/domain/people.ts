@@ -9,7 +9,7 @@ import type { Operators, OperatorsStatement } from './operators.ts'
 import { loadOperatorLinks } from './publisher.ts'
 import type { Change, Publisher } from './publisher.ts'
 import { newSecret, secretHash } from './secrets.ts'
-import { createSessions } from './sessions.ts'
+import { createCodes } from './codes.ts'
 import { checkSignature, signersOf } from './signers.ts'
 
 const LINK_MS = 24 * 3_600_000
@@ -37,11 +37,10 @@ export function createOperators(deps: OperatorDeps): Operators {
       fix: 'declare the operator in network.yaml first',
     })
   }
-  const credentialsOf = (name: string): string[] =>
-    (current()?.keys ?? []).filter((k) => k.operator === name).map((k) => k.credentialId)
+  const credentialsOf = (name: string): string[] => credentialsIn(current(), name)
 
   return {
-    ...createSessions({ store, clock, find, credentialsOf }),
+    ...createCodes({ store, clock, find }),
     set: current,
     rpId: () => trust.relyingParty.rpId,
     origin: () => trust.relyingParty.origin,
@@ -133,6 +132,11 @@ export function createOperators(deps: OperatorDeps): Operators {
       return result
     },
   }
+}
+
+/** The passkeys of an operator in a set. */
+export function credentialsIn(set: OperatorSet | undefined, operator: string): string[] {
+  return (set?.keys ?? []).filter((k) => k.operator === operator).map((k) => k.credentialId)
 }
 
 type Find = (name: string) => { readonly name: string; readonly roles: readonly string[] }

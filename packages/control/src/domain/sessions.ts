@@ -1,134 +1,85 @@
-import { randomBytes } from 'node:crypto'
-import type { Clock } from '@sallyport/base'
-import type { Operator } from '@sallyport/network'
-import type { Store } from '../store/store.ts'
-import type { Operators } from './operators.ts'
-import { newSecret, secretHash } from './secrets.ts'
+import type { OperatorRole } from '@sallyport/network'
 
-const SESSION_MS = 8 * 3_600_000
-const CHALLENGE_MS = 5 * 60_000
+export type SignInMethod = 'passkey' | 'totp' | 'oidc'
 
-type Sessions = Pick<
-  Operators,
-  | 'startSession'
-  | 'session'
-  | 'endSession'
-  | 'keepChallenge'
-  | 'takeChallenge'
-  | 'setTotpSecret'
-  | 'totpSecret'
-  | 'useTotpStep'
->
+/** What a request shows of the browser that sent it. */
+export interface Seen {
+  readonly userAgent: string
+  /** As the socket has it. */
+  readonly address: string
+}
 
-/** The part of `Operators` that is about being signed in. */
-export function createSessions(deps: {
-  readonly store: Store
-  readonly clock: Clock
-  /** @throws SallyportError `SP_OPERATOR_UNKNOWN` */
-  readonly find: (operator: string) => Operator
-  readonly credentialsOf: (operator: string) => readonly string[]
-}): Sessions {
-  const { store, clock, find, credentialsOf } = deps
-  return {
-    async startSession({ operator, method }) {
-      const { displayName, roles } = find(operator)
-      const session = newSecret('session')
-      const csrf = randomBytes(24).toString('base64url')
-      const expiresAt = clock.now() + SESSION_MS
-      await store.run((db) =>
-        db
-          .insertInto('sessions')
-          .values({
-            hash: secretHash('session', session),
-            operator,
-            method,
-            csrf,
-            expires_at: expiresAt,
-          })
-          .execute(),
-      )
-      return { session, view: { operator, displayName, roles, method, csrf, expiresAt } }
-    },
-    async session(session) {
-      const row = await store.run((db) =>
-        db
-          .selectFrom('sessions')
-          .selectAll()
-          .where('hash', '=', secretHash('session', session))
-          .where('expires_at', '>', clock.now())
-          .executeTakeFirst(),
-      )
-      if (!row) return undefined
-      let operator: Operator
-      try {
-        operator = find(row.operator)
-      } catch {
-        // No longer declared: signed out.
-        return undefined
-      }
-      if (credentialsOf(row.operator).length === 0) return undefined
-      const { displayName, roles } = operator
-      const { method, csrf, expires_at: expiresAt } = row
-      return { operator: row.operator, displayName, roles, method, csrf, expiresAt }
-    },
-    async endSession(session) {
-      await store.run((db) =>
-        db.deleteFrom('sessions').where('hash', '=', secretHash('session', session)).execute(),
-      )
-    },
-    async keepChallenge(challenge, purpose) {
-      await store.run((db) =>
-        db
-          .insertInto('challenges')
-          .values({
-            hash: secretHash('challenge', challenge),
-            purpose,
-            expires_at: clock.now() + CHALLENGE_MS,
-          })
-          .execute(),
-      )
-    },
-    async takeChallenge(challenge, purpose) {
-      const row = await store.run((db) =>
-        db
-          .deleteFrom('challenges')
-          .where('hash', '=', secretHash('challenge', challenge))
-          .returning(['purpose', 'expires_at'])
-          .executeTakeFirst(),
-      )
-      return row !== undefined && row.purpose === purpose && row.expires_at > clock.now()
-    },
-    async setTotpSecret(operator, secret) {
-      find(operator)
-      await store.run((db) =>
-        db
-          .insertInto('operator_totp')
-          .values({ operator, secret })
-          .onConflict((conflict) => conflict.column('operator').doUpdateSet({ secret }))
-          .execute(),
-      )
-    },
-    async totpSecret(operator) {
-      const row = await store.run((db) =>
-        db
-          .selectFrom('operator_totp')
-          .select('secret')
-          .where('operator', '=', operator)
-          .executeTakeFirst(),
-      )
-      return row?.secret
-    },
-    async useTotpStep(operator, step) {
-      const row = await store.run((db) =>
-        db
-          .updateTable('operator_totp')
-          .set({ last_step: step })
-          .where('operator', '=', operator)
-          .where('last_step', '<', step)
-          .returning('operator')
-          .executeTakeFirst(),
-      )
-      return row !== undefined
-    },
-  }
+/** How somebody proved who they are. */
+export type SignIn =
+  | {
+      readonly method: 'passkey'
+      readonly operator: string
+      readonly credentialId: string
+    }
+  | { readonly method: 'totp'; readonly operator: string }
+  | {
+      readonly method: 'oidc'
+      readonly provider: string
+      readonly subject: string
+      readonly displayName: string
+      readonly groups: readonly string[]
+    }
+
+export interface SessionView {
+  readonly id: string
+  /** The declared name, or `PROVIDER:SUBJECT` of somebody whom an identity provider vouches for and nobody declared. */
+  readonly operator: string
+  readonly displayName: string
+  readonly roles: readonly OperatorRole[]
+  readonly method: SignInMethod
+  readonly csrf: string
+  /** Milliseconds since the epoch; no session is valid later. */
+  readonly expiresAt: number
+  /** Milliseconds since the epoch; it ends then unless it is used before. */
+  readonly idleAt: number
+}
+
+/** A session as others may see it: without what opens it. */
+export interface SessionListing {
+  readonly id: string
+  readonly operator: string
+  readonly method: SignInMethod
+  readonly roles: readonly OperatorRole[]
+  readonly userAgent: string
+  readonly address: string
+  readonly startedAt: number
+  readonly lastUsed: number
+  readonly expiresAt: number
+  readonly idleAt: number
+}
+
+/** Who is signed in. Roles come from the declaration in force, at every use. */
+export interface Sessions {
+  /**
+   * @returns `session`: the secret for the cookie; only its hash is kept
+   * @throws SallyportError `SP_OPERATOR_UNKNOWN`, `SP_API_LOGIN`
+   */
+  start(input: SignIn, seen: Seen): Promise<{ session: string; view: SessionView }>
+  /**
+   * The session of this secret where it is valid for this browser. Whatever opened it must still be in force: the passkey in the
+   * operator set, the identity provider in the declaration. Shown by another browser it ends, with an alarm.
+   */
+  find(session: string, seen: Seen): Promise<SessionView | undefined>
+  /** Counts a use. */
+  touch(view: SessionView): Promise<void>
+  /** Ends the session of this secret. */
+  end(session: string): Promise<void>
+  /** Newest first; of one operator, or all. */
+  list(operator?: string): Promise<readonly SessionListing[]>
+  /** @returns false where there is no such session, or it is not of `operator` */
+  revoke(id: string, by: string, operator?: string): Promise<boolean>
+  /** Which of these are still valid. */
+  living(ids: readonly string[]): Promise<ReadonlySet<string>>
+  /**
+   * Told at once of sessions that ended.
+   *
+   * @param listener given the session; undefined where any may have ended at another control plane
+   * @returns the function that ends it
+   */
+  onEnded(listener: (id: string | undefined) => void): () => void
 }

@@ -2,11 +2,12 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import type { ControlContext } from '../domain/context.ts'
+import type { Seen } from '../domain/sessions.ts'
 import { isSecure } from '../site/origin.ts'
 import { serveFile } from './files.ts'
 import { checkCsrf, checkSource, sessionCookie, sessionSetCookie } from './guard.ts'
 import { readBody, sendJson, sendProblem, setSecurityHeaders } from './http.ts'
-import { IdleWatch } from './idle.ts'
+import { KnownSessions } from './known.ts'
 import { openApi } from './openapi.ts'
 import { authorise } from './route.ts'
 import type { ApiCall, Principal, Route } from './route.ts'
@@ -18,13 +19,13 @@ import { peopleRoutes } from './routes/people.ts'
 import { quarantineRoutes } from './routes/quarantine.ts'
 import { readRoutes } from './routes/reads.ts'
 import { sessionRoutes } from './routes/session.ts'
+import { signedInRoutes } from './routes/signed-in.ts'
 import { any, check } from './schema.ts'
-import { streamEvents } from './stream.ts'
+import { Streams } from './stream.ts'
 import { Strangers } from './strangers.ts'
 import { TotpDoor } from './totp.ts'
 
 const DEFAULT_MAX_BYTES = 65_536
-const NO_SESSION_LIFETIME_MS = 60 * 60_000
 
 export interface OperatorApi {
   /** For a server on loopback, or one over TLS: the console's files and `/api`, for browsers. */
@@ -54,13 +55,14 @@ export function createOperatorApi(
 ): OperatorApi {
   const origin = new URL(options.origin ?? context.consoleUrl).origin
   const staticDir = options.staticDir ?? context.staticDir
-  const idle = new IdleWatch(context.clock)
-  const streams = new Streams(context, idle)
+  const known = new KnownSessions()
+  const streams = new Streams(context)
   const totp = new TotpDoor(context.operators, context.clock)
   // On loopback everybody has the same address, and is a user of this machine.
   const strangers = isSecure(origin) ? new Strangers(context.clock) : undefined
   const routes: Route[] = [
-    ...sessionRoutes(context, totp, (secret) => streams.end(secret)),
+    ...sessionRoutes(context, totp),
+    ...signedInRoutes(context),
     ...readRoutes(context),
     ...approvalRoutes(context),
     ...quarantineRoutes(context),
@@ -73,7 +75,7 @@ export function createOperatorApi(
       summary: 'Server-sent events; `Last-Event-ID` resumes',
       access: { role: 'viewer', act: 'read', local: true },
       answer: any(
-        'decision, approval, agent, quarantine, incident, revision, risk; reset: load afresh',
+        'decision, approval, agent, quarantine, incident, revision, risk, session, alarm; reset: load afresh',
       ),
       stream: (call, response) => streams.open(call, response),
     },
@@ -98,17 +100,23 @@ export function createOperatorApi(
     const { route, params } = router.find(request.method ?? '', url.pathname)
     authorise(route.access, principal)
     // A page that only listens is not in use.
-    if (principal.kind === 'operator' && !('stream' in route)) idle.touch(principal.secret)
+    if (principal.kind === 'operator' && !('stream' in route)) {
+      await context.sessions.touch(principal.view)
+    }
     if (route.method === 'POST' && principal.kind === 'operator') {
       checkCsrf(request, principal.view.csrf)
     }
     const call: ApiCall = {
       principal,
+      seen: seenIn(request),
       params,
       query: readQuery(url, route),
       body: await bodyOf(request, route),
       lastEventId: lastEventId(request),
-      setSession: (secret) => response.setHeader('set-cookie', sessionSetCookie(secret, origin)),
+      setSession(secret) {
+        if (secret !== undefined) known.meet(secret)
+        response.setHeader('set-cookie', sessionSetCookie(secret, origin))
+      },
     }
     if ('stream' in route) await route.stream(call, response)
     else sendJson(response, 200, await route.handle(call))
@@ -134,9 +142,19 @@ export function createOperatorApi(
         await serveFile(staticDir, request, response, url.pathname)
         return
       }
-      const principal = await principalOf(context, idle, sessionCookie(request, origin))
-      if (principal.kind === 'operator') OPERATOR_CALLS.add(request)
-      else strangers?.admit(request.socket.remoteAddress ?? '')
+      const secret = sessionCookie(request, origin)
+      const admit = (): void => strangers?.admit(seenIn(request).address)
+      const met = secret !== undefined && known.has(secret)
+      // Looking a cookie up costs the database a read, so a made-up one is rationed first.
+      if (!met) admit()
+      const principal = await principalOf(context, secret, seenIn(request))
+      if (principal.kind === 'operator') {
+        OPERATOR_CALLS.add(request)
+        known.meet(principal.secret)
+      } else if (met) {
+        known.forget(secret)
+        admit()
+      }
       await answer(request, response, url, principal)
     }),
     adminHandler: guarded(async (request, response) => {
@@ -152,19 +170,19 @@ export function createOperatorApi(
 const OPERATOR_CALLS = new WeakSet<IncomingMessage>()
 
 async function principalOf(
-  { operators }: ControlContext,
-  idle: IdleWatch,
+  { sessions }: ControlContext,
   secret: string | undefined,
+  seen: Seen,
 ): Promise<Principal> {
-  if (secret !== undefined && idle.left(secret) === 0) {
-    await operators.endSession(secret)
-    return { kind: 'nobody' }
-  }
-  const view = secret === undefined ? undefined : await operators.session(secret)
+  const view = secret === undefined ? undefined : await sessions.find(secret, seen)
   if (secret === undefined || !view) return { kind: 'nobody' }
-  idle.meet(secret)
   return { kind: 'operator', secret, view }
 }
+
+const seenIn = ({ headers, socket }: IncomingMessage): Seen => ({
+  userAgent: headers['user-agent'] ?? '',
+  address: socket.remoteAddress ?? '',
+})
 
 function pathOf(request: IncomingMessage): URL {
   const target = request.url ?? ''
@@ -207,53 +225,4 @@ async function bodyOf(
 function lastEventId(request: IncomingMessage): string | undefined {
   const value = request.headers['last-event-id']
   return typeof value === 'string' && value !== '' ? value : undefined
-}
-
-/** Open event streams, by the session that opened them. */
-class Streams {
-  readonly #context: ControlContext
-  readonly #idle: IdleWatch
-  readonly #bySession = new Map<string, Set<() => void>>()
-  readonly #stopWatching: () => void
-
-  constructor(context: ControlContext, idle: IdleWatch) {
-    this.#context = context
-    this.#idle = idle
-    // An operator who is removed, or loses a key, loses the streams too.
-    this.#stopWatching = context.events.subscribe(({ type }) => {
-      if (type === 'revision') void this.#recheck()
-    })
-  }
-
-  async open({ principal, lastEventId }: ApiCall, response: ServerResponse): Promise<void> {
-    const operator = principal.kind === 'operator' ? principal : undefined
-    const key = operator?.secret ?? ''
-    const closers = this.#bySession.get(key) ?? new Set()
-    this.#bySession.set(key, closers)
-    const lifetimeMs = operator
-      ? Math.min(
-          Math.max(0, operator.view.expiresAt - this.#context.clock.now()),
-          this.#idle.left(operator.secret),
-        )
-      : NO_SESSION_LIFETIME_MS
-    await streamEvents(this.#context.events, response, lastEventId, { lifetimeMs, closers })
-    if (closers.size === 0) this.#bySession.delete(key)
-  }
-
-  end(secret: string): void {
-    for (const close of this.#bySession.get(secret) ?? []) close()
-  }
-
-  close(): void {
-    this.#stopWatching()
-    for (const secret of this.#bySession.keys()) this.end(secret)
-  }
-
-  async #recheck(): Promise<void> {
-    for (const secret of this.#bySession.keys()) {
-      if (secret === '') continue
-      const view = await this.#context.operators.session(secret).catch(() => undefined)
-      if (!view) this.end(secret)
-    }
-  }
 }

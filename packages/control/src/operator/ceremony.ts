@@ -118,10 +118,13 @@ export async function loginOptions(
 /**
  * Verifies a sign-in (WebAuthn Level 3, section 7.2) against the operator set in force.
  *
- * @returns the operator whose passkey it is
+ * @returns the operator whose passkey it is, and which
  * @throws SallyportError `SP_API_LOGIN`
  */
-export async function verifyLogin(operators: Operators, response: JsonValue): Promise<string> {
+export async function verifyLogin(
+  operators: Operators,
+  response: JsonValue,
+): Promise<{ operator: string; credentialId: string }> {
   // `assertionSchema` has checked the members that are read.
   const given = response as unknown as Parameters<
     typeof verifyAuthenticationResponse
@@ -144,7 +147,7 @@ export async function verifyLogin(operators: Operators, response: JsonValue): Pr
     }),
   )
   if (!verified) throw refused()
-  return key.operator
+  return { operator: key.operator, credentialId: key.credentialId }
 }
 
 /** Request options for signing one statement with one's own passkeys: the statement is the challenge. */

@@ -2,7 +2,8 @@ import type { ServerResponse } from 'node:http'
 import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import type { OperatorRole } from '@sallyport/network'
-import type { SessionView } from '../domain/operators.ts'
+import { RANK } from '../domain/session-rules.ts'
+import type { Seen, SessionView } from '../domain/sessions.ts'
 import type { ObjectSchema, Schema } from './schema.ts'
 
 /** Who is asking. `local` came over the admin socket, whose file mode is what authenticates it. */
@@ -22,6 +23,8 @@ export interface Access {
 
 export interface ApiCall {
   readonly principal: Principal
+  /** What the request shows of the browser. */
+  readonly seen: Seen
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, string>>
   readonly body: Readonly<Record<string, JsonValue>>
@@ -49,13 +52,6 @@ interface RouteBase {
 export type Route =
   | (RouteBase & { handle(call: ApiCall): Promise<unknown> })
   | (RouteBase & { stream(call: ApiCall, response: ServerResponse): Promise<void> })
-
-const RANK: Readonly<Record<OperatorRole, number>> = {
-  viewer: 1,
-  responder: 2,
-  approver: 3,
-  admin: 4,
-}
 
 /**
  * The first door of every call.

@@ -1,7 +1,10 @@
 import type { ServerResponse } from 'node:http'
+import type { ControlContext } from '../domain/context.ts'
 import type { ControlEvent, Events } from '../domain/events.ts'
+import type { ApiCall } from './route.ts'
 
 const HEARTBEAT_MS = 15_000
+const NO_SESSION_LIFETIME_MS = 60 * 60_000
 /** A reader this far behind is cut off; it comes back with its last id and catches up. */
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 
@@ -12,7 +15,7 @@ const MAX_BUFFERED_BYTES = 4 * 1024 * 1024
  * @param lifetimeMs after which the stream ends, so that whoever listens is authenticated again
  * @returns when the stream has ended
  */
-export async function streamEvents(
+async function streamEvents(
   events: Events,
   response: ServerResponse,
   lastEventId: string | undefined,
@@ -29,6 +32,8 @@ export async function streamEvents(
     ended.resolve()
   }
   const send = (event: ControlEvent): void => {
+    // What ended it may be told as an event too.
+    if (response.writableEnded) return
     response.write(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event.data)}\n\n`)
     if (response.writableLength > MAX_BUFFERED_BYTES) response.destroy()
   }
@@ -50,4 +55,61 @@ export async function streamEvents(
   clearInterval(heartbeat)
   clearTimeout(lifetime)
   options.closers.delete(end)
+}
+
+/** Open event streams, by the session that opened them: they end with it. */
+export class Streams {
+  readonly #context: ControlContext
+  readonly #bySession = new Map<string, Set<() => void>>()
+  readonly #stopWatching: readonly (() => void)[]
+
+  constructor(context: ControlContext) {
+    this.#context = context
+    const recheck = (): void => {
+      // Without the database nothing new is told anyway.
+      this.#recheck().catch(() => undefined)
+    }
+    this.#stopWatching = [
+      context.sessions.onEnded((id) => (id === undefined ? recheck() : this.#end(id))),
+      // An operator who is removed, or loses a key, loses the streams too.
+      context.events.subscribe(({ type }) => {
+        if (type === 'revision') recheck()
+      }),
+    ]
+  }
+
+  async open({ principal, lastEventId }: ApiCall, response: ServerResponse): Promise<void> {
+    const view = principal.kind === 'operator' ? principal.view : undefined
+    const key = view?.id ?? ''
+    const closers = this.#bySession.get(key) ?? new Set()
+    this.#bySession.set(key, closers)
+    const until = view ? Math.min(view.expiresAt, view.idleAt) : Infinity
+    const lifetimeMs = Math.min(
+      NO_SESSION_LIFETIME_MS,
+      Math.max(0, until - this.#context.clock.now()),
+    )
+    const streamed = streamEvents(this.#context.events, response, lastEventId, {
+      lifetimeMs,
+      closers,
+    })
+    // It may have ended between the look at it and the entry above.
+    if (view && !(await this.#context.sessions.living([key])).has(key)) this.#end(key)
+    await streamed
+    if (closers.size === 0) this.#bySession.delete(key)
+  }
+
+  close(): void {
+    for (const stop of this.#stopWatching) stop()
+    for (const id of this.#bySession.keys()) this.#end(id)
+  }
+
+  #end(id: string): void {
+    for (const close of this.#bySession.get(id) ?? []) close()
+  }
+
+  async #recheck(): Promise<void> {
+    const ids = [...this.#bySession.keys()].filter((id) => id !== '')
+    const living = await this.#context.sessions.living(ids)
+    for (const id of ids) if (!living.has(id)) this.#end(id)
+  }
 }

@@ -1,4 +1,5 @@
 import type { Generated, JSONColumnType } from 'kysely'
+import type { Alarm } from '../domain/alarms.ts'
 
 /** Milliseconds since the epoch, and counters: the pool reads PostgreSQL's bigint as a safe integer. */
 type Int = number
@@ -50,11 +51,21 @@ export interface Database {
   operator_totp: { operator: string; secret: string; last_step: Generated<Int> }
   sessions: {
     hash: string
+    id: string
     operator: string
-    method: 'passkey' | 'totp'
+    method: 'passkey' | 'totp' | 'oidc'
     csrf: string
-    expires_at: Int
+    credential_id: string | null
+    provider: string | null
+    subject: string | null
+    display_name: string | null
+    groups: JSONColumnType<readonly string[] | null, string | null, never>
+    user_agent: string
+    address: string
+    started_at: Int
+    last_used: Int
   }
+  alarms: { id: string; at: Int; kind: Alarm['kind']; operator: string; text: string }
   challenges: { hash: string; purpose: string; expires_at: Int }
   join_tokens: {
     hash: string

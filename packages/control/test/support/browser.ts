@@ -32,6 +32,7 @@ export class Browser {
   readonly #target: TcpTarget | { readonly socketPath: string }
   cookie: string | undefined
   csrf = ''
+  userAgent: string | undefined
 
   constructor(origin: string, target: TcpTarget | { readonly socketPath: string }) {
     this.origin = origin
@@ -68,6 +69,7 @@ export class Browser {
       host: new URL(this.origin).host,
       'sec-fetch-site': 'same-origin',
       cookie: this.cookie,
+      'user-agent': this.userAgent,
       ...(changing
         ? { origin: this.origin, 'content-type': 'application/json', 'x-sallyport-csrf': this.csrf }
         : {}),

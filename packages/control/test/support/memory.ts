@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { canonicalJson, newId, SallyportError } from '@sallyport/base'
 import { indexNetwork, loadDeclaration } from '@sallyport/network'
 import type { Declaration, OperatorRole } from '@sallyport/network'
@@ -8,8 +8,10 @@ import type { ApprovalView } from '../../src/domain/approvals.ts'
 import type { ControlContext } from '../../src/domain/context.ts'
 import type { Custody } from '../../src/secrets/custody.ts'
 import type { ControlEvent, Events } from '../../src/domain/events.ts'
-import type { Operators, SessionView } from '../../src/domain/operators.ts'
+import type { Alarm } from '../../src/domain/alarms.ts'
+import type { Operators } from '../../src/domain/operators.ts'
 import type { QuarantineView, ReleaseStatement } from '../../src/domain/quarantine.ts'
+import { memorySessions } from './memory-sessions.ts'
 
 const absent: unknown = new Proxy(
   {},
@@ -22,7 +24,6 @@ const absent: unknown = new Proxy(
 // Never looked into here: custody is tested with a database.
 const notInMemory = { leases: absent, databases: absent, vault: absent } as Custody
 
-const ABSOLUTE_MS = 8 * 3_600_000
 const digest = 'a'.repeat(64)
 
 /** The domain in memory, so that the operator API is tested alone: real signatures, no database. */
@@ -59,6 +60,16 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
   const acts: { act: string; by: string }[] = []
   const { operators, remove, set } = memoryOperators(origin, declaration, clock.now)
   const events = memoryEvents(clock.now)
+  const alarms: Alarm[] = []
+  const sessions = memorySessions({
+    now: clock.now,
+    network: declaration.network,
+    credentialsOf: (operator) =>
+      set()
+        .keys.filter((key) => key.operator === operator)
+        .map((key) => key.credentialId),
+    alarms,
+  })
   let failure: unknown
 
   let approval: ApprovalView = {
@@ -104,6 +115,8 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
     trustDomain: 'meridian.test',
     consoleUrl: origin,
     operators,
+    sessions,
+    alarms: { list: async () => alarms },
     events,
     agents: {
       list: async () => {
@@ -243,7 +256,6 @@ function memoryOperators(
   set: () => OperatorSet
 } {
   const links = new Map<string, string>()
-  const sessions = new Map<string, SessionView>()
   const challenges = new Map<string, string>()
   const secrets = new Map<string, string>()
   const steps = new Map<string, number>()
@@ -304,29 +316,6 @@ function memoryOperators(
       steps.set(operator, step)
       return true
     },
-    startSession: async ({ operator, method }) => {
-      const session = randomBytes(32).toString('base64url')
-      const csrf = randomBytes(16).toString('base64url')
-      const expiresAt = now() + ABSOLUTE_MS
-      const view = {
-        operator,
-        displayName: operator,
-        roles: rolesOf(operator),
-        method,
-        csrf,
-        expiresAt,
-      }
-      sessions.set(hashed(session), view)
-      return { session, view }
-    },
-    session: async (secret) => {
-      const view = sessions.get(hashed(secret))
-      if (!view || view.expiresAt <= now()) return undefined
-      return keys.some((key) => key.operator === view.operator) ? view : undefined
-    },
-    endSession: async (secret) => {
-      sessions.delete(hashed(secret))
-    },
     keepChallenge: async (challenge, purpose) => {
       challenges.set(challenge, purpose)
     },
@@ -363,5 +352,3 @@ function memoryEvents(now: () => number): Events {
         : past.filter((event) => event.id > from),
   }
 }
-
-const hashed = (secret: string): string => createHash('sha256').update(secret).digest('hex')

@@ -1,5 +1,6 @@
 import { assertPasskeyKey } from '@sallyport/wire'
 import type { ControlContext } from '../../domain/context.ts'
+import type { SignIn } from '../../domain/sessions.ts'
 import {
   assertionSchema,
   attestationSchema,
@@ -21,16 +22,12 @@ const signedIn = openObject({
 })
 
 /** Signing in and out. */
-export function sessionRoutes(
-  context: ControlContext,
-  totp: TotpDoor,
-  endStreams: (secret: string) => void,
-): Route[] {
-  const { operators } = context
+export function sessionRoutes(context: ControlContext, totp: TotpDoor): Route[] {
+  const { operators, sessions } = context
 
-  const signIn = async (call: ApiCall, operator: string, method: 'passkey' | 'totp') => {
-    if (call.principal.kind === 'operator') await operators.endSession(call.principal.secret)
-    const { session, view } = await operators.startSession({ operator, method })
+  const signIn = async (call: ApiCall, how: SignIn) => {
+    if (call.principal.kind === 'operator') await sessions.end(call.principal.secret)
+    const { session, view } = await sessions.start(how, call.seen)
     call.setSession(session)
     const { displayName, roles, csrf } = view
     return { operator: { name: view.operator, displayName, roles }, csrf }
@@ -83,7 +80,14 @@ export function sessionRoutes(
         assertPasskeyKey(made.publicKey)
         const result = await operators.register({ link: secret, ...made })
         return result.active
-          ? { ...result, ...(await signIn(call, view.operator, 'passkey')) }
+          ? {
+              ...result,
+              ...(await signIn(call, {
+                method: 'passkey',
+                operator: view.operator,
+                credentialId: made.credentialId,
+              })),
+            }
           : result
       },
     },
@@ -104,7 +108,10 @@ export function sessionRoutes(
       body: object({ response: assertionSchema }),
       answer: signedIn,
       handle: async (call) =>
-        signIn(call, await verifyLogin(operators, call.body['response'] ?? null), 'passkey'),
+        signIn(call, {
+          method: 'passkey',
+          ...(await verifyLogin(operators, call.body['response'] ?? null)),
+        }),
     },
     {
       method: 'POST',
@@ -116,7 +123,7 @@ export function sessionRoutes(
       handle: async (call) => {
         const operator = textOf(call.body, 'operator')
         await totp.verify(operator, textOf(call.body, 'code'))
-        return signIn(call, operator, 'totp')
+        return signIn(call, { method: 'totp', operator })
       },
     },
     {
@@ -152,8 +159,7 @@ export function sessionRoutes(
       answer: object({}),
       handle: async (call) => {
         if (call.principal.kind === 'operator') {
-          await operators.endSession(call.principal.secret)
-          endStreams(call.principal.secret)
+          await sessions.end(call.principal.secret)
         }
         call.setSession(undefined)
         return {}
