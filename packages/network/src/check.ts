@@ -1,4 +1,5 @@
 import type { SourceSpan } from '@sallyport/base'
+import { checkAttestation } from './attestation.ts'
 import { checkAttributes } from './attributes.ts'
 import { checkPeople } from './people.ts'
 import { localClock } from './local-clock.ts'
@@ -30,6 +31,7 @@ export function checkReferences(
   checker.settings()
   checkPeople(network, located, report)
   checkAttributes(network, located, report)
+  checkAttestation(network, located, report)
   checkSecrets(network, located, report)
   checker.names()
   checker.placement()

@@ -1,3 +1,4 @@
+export * from './attestation-types.ts'
 export * from './secrets-types.ts'
 export * from './types.ts'
 export { BASE_CONTEXT, deriveSchema } from './cedar-schema.ts'

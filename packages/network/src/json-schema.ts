@@ -1,3 +1,4 @@
+import { attestorsSchema, attestSchema } from './attestation.ts'
 import {
   DESCRIPTION,
   integer,
@@ -292,8 +293,10 @@ export const networkJsonSchema: Schema = {
           criticality: CRITICALITY,
           roles: list('Roles that policies refer to.', { type: 'string', pattern: NAME }),
           attributes: ATTRIBUTES,
+          attest: attestSchema,
         }),
       ),
+      attestors: attestorsSchema,
       operators: named(
         'People. Their keys are enrolled, not declared.',
         object('A person.', ['displayName', 'roles'], {

@@ -1,3 +1,4 @@
+import { resolveAttestors } from './attestation.ts'
 import { checkReferences } from './check.ts'
 import type { Report } from './check.ts'
 import type { Problem } from './problem.ts'
@@ -6,7 +7,7 @@ import type { Located } from './read-yaml.ts'
 import type { RawNetwork } from './raw.ts'
 import { checkStructure } from './structure.ts'
 import { resolveSecrets } from './secrets.ts'
-import { readPem, resolveSystem } from './system.ts'
+import { readPem, resolveSystem, readText } from './system.ts'
 import { withTokenKinds } from './token-kinds.ts'
 import type { DataSet, Flow, Limit, Network, Settings, System } from './types.ts'
 
@@ -103,6 +104,7 @@ function resolve(
       criticality: agent.criticality ?? 'medium',
       roles: agent.roles ?? [],
       ...(agent.attributes && { attributes: agent.attributes }),
+      ...(agent.attest && { attest: agent.attest }),
     })),
     operators: Object.entries(raw.operators).map(([name, operator]) => ({ name, ...operator })),
     ...(raw.identityProviders && {
@@ -162,6 +164,11 @@ function resolve(
       ...(limit.maxCalls !== undefined && { maxCalls: limit.maxCalls }),
       ...(limit.maxSum && { maxSum: limit.maxSum }),
     })),
+    ...resolveAttestors(
+      raw.attestors,
+      (file, pointer) => readText(file, located.at(pointer), options, report) ?? '',
+      (file, pointer) => readPem(file, located.at(pointer), options, report),
+    ),
     ...resolveSecrets(raw, (file, pointer) => readPem(file, located.at(pointer), options, report)),
   }
 }

@@ -1,3 +1,4 @@
+import type { Attestation } from './attestation-types.ts'
 import type { RotationRule, TableAction, TransitKey } from './secrets-types.ts'
 import type {
   Attributes,
@@ -23,7 +24,17 @@ export interface RawNetwork {
     readonly criticality?: Criticality
     readonly roles?: readonly string[]
     readonly attributes?: Attributes
+    readonly attest?: Attestation
   }>
+  readonly attestors?: {
+    readonly x509pop?: { readonly caFile: string }
+    readonly kubernetes?: {
+      readonly issuer: string
+      readonly audience: string
+      readonly keysFile?: string
+      readonly api?: { readonly url: string; readonly caFile: string }
+    }
+  }
   readonly operators: Named<{
     readonly displayName: string
     readonly roles: readonly OperatorRole[]

@@ -99,7 +99,7 @@ export function readPem(
   options: ParseOptions,
   report: Report,
 ): string {
-  const pem = read(file, span, options, report)
+  const pem = readText(file, span, options, report)
   if (pem !== undefined && !pem.includes('-----BEGIN CERTIFICATE-----')) {
     report(
       'SP_NETWORK_FILE',
@@ -123,7 +123,7 @@ function importerOf(
   const file = raw[key]
   // The JSON Schema requires the one that belongs to the protocol.
   if (file === undefined) return undefined
-  const text = read(file, located.at(`${pointer}/${key}`), options, report)
+  const text = readText(file, located.at(`${pointer}/${key}`), options, report)
   if (text === undefined) return undefined
   const top: SourceSpan = { file, line: 1, column: 1 }
   if (key === 'tools') {
@@ -151,7 +151,8 @@ function importerOf(
   }
 }
 
-function read(
+/** The text of a file beside the declaration; undefined, and reported, where it cannot be read. */
+export function readText(
   file: string,
   span: SourceSpan,
   options: ParseOptions,

@@ -1,3 +1,4 @@
+import type { Attestation, Attestors } from './attestation-types.ts'
 import type { Database, SecretRule, TransitKey } from './secrets-types.ts'
 
 /** How bad it is when a value is seen by the wrong eyes, least first. */
@@ -32,6 +33,7 @@ export interface Agent {
   readonly criticality: Criticality
   readonly roles: readonly string[]
   readonly attributes?: Attributes
+  readonly attest?: Attestation
 }
 
 /** A person. Keys are enrolled with the control plane, not declared. */
@@ -294,6 +296,7 @@ export interface Network {
   readonly databases?: readonly Database[]
   readonly secrets?: readonly SecretRule[]
   readonly transit?: readonly TransitKey[]
+  readonly attestors?: Attestors
 }
 
 /** Policies travel as source: id → Cedar text, one policy each. Ids come from `@id`, else `FILE.policyN`. */
