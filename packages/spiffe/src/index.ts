@@ -13,5 +13,14 @@ export type {
   RootMaterial,
   RootRequest,
 } from './issue.ts'
+export type { PublicJwk } from './jwk.ts'
+export { createJwtAuthority, issueJwtSvid, verifyJwtSvid } from './jwt.ts'
+export type {
+  IssuedJwtSvid,
+  JwtAuthority,
+  JwtSigner,
+  JwtSvidRequest,
+  VerifiedJwtSvid,
+} from './jwt.ts'
 export { verifySvid } from './verify.ts'
 export type { VerifiedSvid } from './verify.ts'
