@@ -15,6 +15,7 @@ import { Pipeline } from './calls/pipeline.ts'
 import { Standing } from './calls/standing.ts'
 import { Listener } from './edge/listener.ts'
 import type { Address } from './edge/listener.ts'
+import { Tokens } from './edge/tokens.ts'
 import { PlaneClient } from './plane/client.ts'
 import { establishIdentity } from './plane/enrol.ts'
 import { loadPins } from './plane/pins.ts'
@@ -237,7 +238,8 @@ class RunningGateway implements Gateway {
       },
     })
     this.#undo.push(() => bundles.settled())
-    const standing = new Standing(bundles, clock, trustDomain)
+    const tokens = new Tokens(bundles, clock, trustDomain)
+    const standing = new Standing(bundles, clock, trustDomain, tokens)
     const approvals = new Approvals(client, sessions.used)
     const key = await secretFile(join(dataDir, 'token.key'))
     const shared = {
@@ -265,6 +267,7 @@ class RunningGateway implements Gateway {
     const requests = new Requests({
       ...shared,
       standing,
+      tokens,
       pipeline,
       http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
       mcp: new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions }),

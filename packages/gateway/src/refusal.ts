@@ -17,6 +17,8 @@ export interface RefusalFacts {
   readonly cause?: unknown
   /** The connection cannot be trusted to be in step any more. */
   readonly close?: boolean
+  /** Sent with it over HTTP. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** A call that does not go through. `message` is all the caller is told beside code and outcome. */
@@ -26,6 +28,7 @@ export class Refusal extends SallyportError {
   readonly needs: RefusalFacts['needs']
   readonly retryAfterSeconds: number | undefined
   readonly close: boolean
+  readonly headers: Readonly<Record<string, string>>
   /** Set once a record of the refusal stands in the log. */
   decision: string | undefined
 
@@ -39,6 +42,7 @@ export class Refusal extends SallyportError {
     this.needs = facts.needs
     this.retryAfterSeconds = facts.retryAfterSeconds
     this.close = facts.close ?? false
+    this.headers = facts.headers ?? {}
     this.decision = facts.decision
   }
 }

@@ -236,6 +236,7 @@ const systemParts = {
     OPERATION_NAME,
   ),
   attributes: ATTRIBUTES,
+  onBehalfOf: oneOf('Calls must carry a token that a person gave the caller.', ['person']),
 }
 
 const system: Schema = {

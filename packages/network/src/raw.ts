@@ -147,6 +147,7 @@ export interface RawSystem {
       }
   readonly operations: Named<RawOperation>
   readonly attributes?: Attributes
+  readonly onBehalfOf?: 'person'
 }
 
 interface RawOperation {

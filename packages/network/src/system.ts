@@ -75,6 +75,7 @@ export function resolveSystem(
     upstream: upstreamOf(raw.upstream, located, `${pointer}/upstream`, options, report),
     operations,
     ...(raw.attributes && { attributes: raw.attributes }),
+    ...(raw.onBehalfOf && { onBehalfOf: raw.onBehalfOf }),
   }
 }
 

@@ -112,6 +112,8 @@ export type System = {
   readonly upstream: Upstream
   readonly operations: readonly Operation[]
   readonly attributes?: Attributes
+  /** Calls must carry a token that a person gave the caller; absent means that its certificate is enough. */
+  readonly onBehalfOf?: 'person'
 }
 
 /**

@@ -11,7 +11,7 @@ const ALGORITHMS = ['ES256', 'EdDSA', 'Ed25519']
 /** What a proof must be made for. */
 export interface ProofTarget {
   readonly method: string
-  /** Without query and fragment. */
+  /** Without query and fragment, each segment of its path encoded. */
   readonly url: string
   /** The access token that it comes with. */
   readonly token: string
@@ -96,7 +96,15 @@ function bare(url: string): string | undefined {
   if (!parsed) return undefined
   parsed.hash = ''
   parsed.search = ''
-  return parsed.href
+  try {
+    // Which characters are escaped is the client's choice; what they say is not.
+    const segments = parsed.pathname
+      .split('/')
+      .map((one) => encodeURIComponent(decodeURIComponent(one)))
+    return parsed.origin + segments.join('/')
+  } catch {
+    return undefined
+  }
 }
 
 function same(a: string, b: string): boolean {

@@ -81,3 +81,25 @@ function bad(detail: string): SallyportError {
     fix: 'send payments with `type`, `amount`, `currency`, `creditor` and `operations`',
   })
 }
+
+/**
+ * Whether payments that a token names allow a call. An operation that none of them names is not theirs to judge; one that is
+ * named must say in its input, as `amount`, `currency` and `creditor`, what one of them allows.
+ */
+export function paymentsAllow(
+  payments: readonly Payment[] | undefined,
+  operation: string,
+  input: Readonly<Record<string, unknown>>,
+): boolean {
+  const named = payments?.filter(({ operations }) => operations.includes(operation)) ?? []
+  if (named.length === 0) return true
+  const { amount, currency, creditor } = input
+  return named.some(
+    (payment) =>
+      typeof amount === 'number' &&
+      amount >= 0 &&
+      amount <= payment.amount &&
+      currency === payment.currency &&
+      creditor === payment.creditor,
+  )
+}

@@ -13,3 +13,8 @@ export function systemOf(trustDomain: string, uri: string): string | undefined {
   const name = uri.startsWith(prefix) ? uri.slice(prefix.length) : ''
   return /^[A-Za-z0-9._-]{1,128}$/.test(name) ? name : undefined
 }
+
+/** Where the protected-resource metadata of a system is found (RFC 9728, section 3.1). */
+export function resourceMetadataUri(trustDomain: string, system: string): string {
+  return `https://gateway.${trustDomain}/.well-known/oauth-protected-resource/${system}`
+}

@@ -6,10 +6,12 @@ import { errors, jwtVerify } from 'jose'
 import { actorsOf, presenterOf, readClaims, scopesOf, TOKEN_TYPE } from './claims.ts'
 import type { AccessClaims } from './claims.ts'
 
+export { certificateThumbprint } from './claims.ts'
+export { DpopGuard } from './dpop.ts'
+export { paymentsAllow } from './payment.ts'
+export { resourceMetadataUri, systemUri } from './resource.ts'
 export { actorsOf, presenterOf, scopesOf }
 export type { AccessClaims }
-export { DpopGuard } from './dpop.ts'
-export { systemOf, systemUri } from './resource.ts'
 
 const MAX_TOKEN = 8192
 /** Seconds that the issuer's clock may be ahead. */

@@ -130,6 +130,7 @@ export class Pipeline {
     const read = standing.enforced(false)
     const call = { ...grant.call, time: clock.now() }
     const outcome = read.decider.decide(call, this.#session(grant.caller.instance, read))
+    standing.recheckToken(grant.caller.token)
     // Stale for what the answer holds.
     if (outcome.maxClass === 'restricted') standing.enforced(true)
     if (bundles.isQuarantined(grant.caller.instance)) throw quarantined()
@@ -250,6 +251,7 @@ export class Pipeline {
     const { approvals, limits, standing } = this.#parts
     const { id, enforced, typed, caller } = draft
     standing.enforced(isSensitive(draft))
+    standing.demandScope(caller, typed)
     if (draft.outcome.decision === 'needs' && approvalId !== undefined) {
       draft.approvalId = approvalId
       const { operators, decider } = enforced
@@ -272,7 +274,7 @@ export class Pipeline {
       standing.enforced(isSensitive(draft))
       await this.#recorder.allow(draft)
       // It may have changed while the record was being written; the record of a narrowing then stands after it.
-      standing.check(caller.svid)
+      standing.recheck(caller)
       this.#demandCurrent(enforced)
       return reserved
     } catch (error) {

@@ -53,7 +53,7 @@ export class Recorder {
     try {
       const input = await this.#sealInput(draft)
       // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
-      standing.check(caller.svid)
+      standing.recheck(caller)
       const records = [audit.append(this.#record(draft, draft.outcome.code, { input }))]
       if (approval) {
         const { id: used, approvers, statements } = approval

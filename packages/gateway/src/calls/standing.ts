@@ -3,8 +3,10 @@ import type { Clock } from '@sallyport/base'
 import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import { assertFresh } from '@sallyport/transport'
+import type { Tokens } from '../edge/tokens.ts'
 import { Refusal } from '../refusal.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
+import type { Caller, TypedCall } from './types.ts'
 
 const identity = (code: string, message: string): Refusal =>
   new Refusal(code, message, { status: 401, close: true })
@@ -14,11 +16,13 @@ export class Standing {
   readonly #bundles: Bundles
   readonly #clock: Clock
   readonly #trustDomain: string
+  readonly #tokens: Tokens
 
-  constructor(bundles: Bundles, clock: Clock, trustDomain: string) {
+  constructor(bundles: Bundles, clock: Clock, trustDomain: string, tokens: Tokens) {
     this.#bundles = bundles
     this.#clock = clock
     this.#trustDomain = trustDomain
+    this.#tokens = tokens
   }
 
   /**
@@ -48,6 +52,34 @@ export class Standing {
       throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
     }
     return { instance, agent: kind.name }
+  }
+
+  /**
+   * The same of a caller that was let in before, and of the token that it came with.
+   *
+   * @throws Refusal as `check`; `SP_ACCESS_TOKEN_*`
+   */
+  recheck({ svid, token }: Caller): void {
+    this.check(svid)
+    this.recheckToken(token)
+  }
+
+  /** @throws Refusal `SP_ACCESS_TOKEN_*` where a token that was accepted does not count any more */
+  recheckToken(token: Caller['token']): void {
+    if (!token) return
+    try {
+      this.#tokens.check(token)
+    } catch (error) {
+      throw new Refusal(errorCode(error), 'the access token is no longer valid', {
+        status: 401,
+        cause: error,
+      })
+    }
+  }
+
+  /** @throws Refusal `SP_ACCESS_TOKEN_SCOPE` where the caller's token is not for this call */
+  demandScope(caller: Caller, typed: TypedCall): void {
+    this.#tokens.demandScope(caller, typed)
   }
 
   /** Whether the holder of this certificate may be connected. */

@@ -1,5 +1,6 @@
 import type { CedarJson } from '@sallyport/cedar'
 import type { Operation, System } from '@sallyport/network'
+import type { AccessClaims } from '@sallyport/oauth/verify'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 
 /** Who calls: proven by the connection, never by the message. */
@@ -14,6 +15,8 @@ export interface Caller {
   readonly source?: string
   /** For whom the caller acts, proven by a token that was verified for this very caller; absent otherwise. */
   readonly onBehalfOf?: { readonly subject: string; readonly actors: readonly string[] }
+  /** The token that was accepted with this request: it narrows what the caller may do, and is judged again as the call goes on. */
+  readonly token?: AccessClaims
 }
 
 /** The request that would go to the upstream: made from typed input only. */

@@ -47,6 +47,7 @@ export function sendProblem(res: ServerResponse, refusal: Refusal, decision: str
   }
   const headers: Record<string, string | number> = {
     ...COMMON,
+    ...refusal.headers,
     'content-type': 'application/problem+json',
     'content-length': body.length,
   }

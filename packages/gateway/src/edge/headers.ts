@@ -13,6 +13,10 @@ export interface RequestHeaders {
   readonly mcpSession: string | undefined
   /** `MCP-Protocol-Version`. */
   readonly mcpVersion: string | undefined
+  /** `Authorization`: for the gateway itself, never passed on. */
+  readonly authorization: string | undefined
+  /** `DPoP`. */
+  readonly dpop: string | undefined
 }
 
 /** RFC 9110 `token` without `_`, which CGI-like servers take for `-`. */
@@ -79,6 +83,8 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     approval: idHeader(headers, 'sallyport-approval'),
     mcpSession: idHeader(headers, 'mcp-session-id'),
     mcpVersion: headers.get('mcp-protocol-version'),
+    authorization: headers.get('authorization'),
+    dpop: headers.get('dpop'),
   }
 }
 

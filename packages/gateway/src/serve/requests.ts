@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
+import type { System } from '@sallyport/network'
 import { peerOf, tlsFacts } from '@sallyport/transport'
 import type { Pipeline } from '../calls/pipeline.ts'
 import type { Standing } from '../calls/standing.ts'
@@ -8,6 +9,7 @@ import type { Caller } from '../calls/types.ts'
 import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
 import { Pace } from '../edge/pace.ts'
+import type { Tokens } from '../edge/tokens.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Liveness } from '../state/liveness.ts'
@@ -20,6 +22,7 @@ import type { OwnCalls } from './own.ts'
 
 export interface RequestParts {
   readonly standing: Standing
+  readonly tokens: Tokens
   readonly pipeline: Pipeline
   readonly http: HttpCalls
   readonly mcp: McpCalls
@@ -95,16 +98,17 @@ export class Requests {
     return this.#dispatch(context, named)
   }
 
-  async #dispatch(context: RequestContext, named: (system: string) => void): Promise<string> {
-    const { request, enforced } = context
+  async #dispatch(bare: RequestContext, named: (system: string) => void): Promise<string> {
+    const { request, enforced } = bare
     const [name = ''] = request.target.segments
+    const system = enforced.decider.index.findSystem(name)
+    if (system) named(name)
+    const context = { ...bare, caller: await this.#withToken(bare, system) }
     if (name === OWN) {
       await this.#parts.own.serve(context)
       return OWN
     }
-    const system = enforced.decider.index.findSystem(name)
     if (!system) throw noOperation()
-    named(name)
     if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
     else await this.#parts.http.serve(context, system)
     return name
@@ -129,6 +133,13 @@ export class Requests {
       ...(group === undefined ? {} : { group }),
       ...(source === undefined ? {} : { source }),
     }
+  }
+
+  /** Before anything is answered: a token that is bad refuses whatever it came with. */
+  #withToken({ req, request, caller }: BareContext, system: System | undefined): Promise<Caller> {
+    // Every socket with a verified peer is one of TLS.
+    const certificate = (req.socket as TLSSocket).getPeerX509Certificate()?.raw
+    return this.#parts.tokens.accept({ request, caller, certificate, system })
   }
 
   #enter(instance: string): () => void {

@@ -13,6 +13,7 @@ import type {
   RiskEntry,
   ShadowDeclaration,
   SignedBundle,
+  TokenTrust,
   TrustPins,
 } from '@sallyport/wire'
 import { routesOf } from '../adapters/http.ts'
@@ -72,6 +73,7 @@ export class Bundles {
   #quarantined: ReadonlySet<string> = new Set()
   #revoked: ReadonlySet<string> = new Set()
   #risk: Readonly<Record<string, RiskEntry>> = {}
+  #tokens: TokenTrust | undefined
   /** By the clock that never goes back, and by the wall clock, which goes on while the machine sleeps. */
   #synced = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY }
   /** The newest bundle that arrived could not be taken: what is enforced is then known to be out of date. */
@@ -120,6 +122,11 @@ export class Bundles {
 
   isRevoked(serial: string): boolean {
     return this.#revoked.has(serial)
+  }
+
+  /** What access tokens are verified by, as the newest bundle has it. */
+  get tokens(): TokenTrust | undefined {
+    return this.#tokens
   }
 
   /** 0–100; the declared stale value where the score is too old, from the future, or not there. */
@@ -174,6 +181,7 @@ export class Bundles {
         this.#options.onAccepted(state.revision)
       }
       this.#risk = signed.bundle.risk
+      this.#tokens = signed.bundle.tokens
       this.#narrow(subjectsOf(state), serialsOf(state))
       this.#wanted = signed.bundle
       this.#behind = false

@@ -27,6 +27,7 @@ import type {
   Signed,
   SignedBundle,
   Statement,
+  TokenTrust,
   TrustPins,
 } from '@sallyport/wire'
 import { setOf, TestOperator } from './passkey.ts'
@@ -70,6 +71,7 @@ export class TestPlane {
   releases: Signed<Extract<Statement, { kind: 'release' }>>[] = []
   revokedSerials: { serial: string; notAfter: number }[] = []
   risk: Record<string, { score: number; at: number }> = {}
+  tokens: TokenTrust | undefined
   limit: 'grant' | 'refuse' | 'fail' = 'grant'
   feedDown = false
   /** Credentials of upstreams; `credentialsDown` does not answer for them. */
@@ -178,6 +180,7 @@ export class TestPlane {
         releases: this.releases,
         revokedSerials: this.revokedSerials,
         risk: this.risk,
+        ...(this.tokens ? { tokens: this.tokens } : {}),
         ...over,
       },
       this.#bundleKey.privateKey,
