@@ -121,7 +121,6 @@ describe('HTTP calls through a gateway', () => {
     const path = '/bank/v1/accounts?open=true&limit=5&owner=Ann+L%C3%A9e%26x'
     const headers = {
       cookie: 'a=b',
-      authorization: 'Bearer x',
       'x-forwarded-for': '10.0.0.1',
       'sallyport-call-token': 'forged',
       'x-spiffe-id': 'spiffe://test.example/agent/teller/i1',
