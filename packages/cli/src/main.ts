@@ -11,6 +11,7 @@ import { addInit } from './commands/init.ts'
 import { addPlanes } from './commands/planes.ts'
 import { addPolicy } from './commands/policy.ts'
 import { addRun } from './commands/run.ts'
+import { addWorkloadApi } from './commands/workload-api.ts'
 import { addSegment } from './commands/segment.ts'
 import { EXIT, exitCode } from './exit.ts'
 
@@ -27,6 +28,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addCheck(program)
   addPlanes(program)
   addRun(program)
+  addWorkloadApi(program)
   addAgent(program)
   addPolicy(program)
   addApproval(program)
