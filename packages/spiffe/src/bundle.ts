@@ -40,9 +40,6 @@ export class TrustBundle {
     pem: string,
     jwtKeys: readonly { readonly kid: string; readonly publicJwk: PublicJwk }[] = [],
   ): TrustBundle {
-    checkTrustDomain(trustDomain)
-    const authorities = certificatesFromPem(pem).map((raw) => parseCertificate(raw))
-    for (const authority of authorities) checkAuthority(authority, trustDomain)
     const keys = new Map<string, JwtKey>()
     for (const { kid, publicJwk } of jwtKeys) {
       const publicKey = readPublicJwk(publicJwk)
@@ -50,7 +47,23 @@ export class TrustBundle {
       if (kid === '' || keys.has(kid)) throw invalid('a JWT key without a name of its own')
       keys.set(kid, { publicKey })
     }
-    return new TrustBundle(trustDomain, authorities, keys)
+    const authorities = certificatesFromPem(pem).map((raw) => parseCertificate(raw))
+    return TrustBundle.of(trustDomain, authorities, keys)
+  }
+
+  /**
+   * A bundle of what is parsed already. One without authorities trusts nothing.
+   *
+   * @throws SallyportError `SP_SPIFFE_ID`, or what the profile says of a root
+   */
+  static of(
+    trustDomain: string,
+    authorities: readonly Certificate[],
+    jwtKeys: ReadonlyMap<string, JwtKey>,
+  ): TrustBundle {
+    checkTrustDomain(trustDomain)
+    for (const authority of authorities) checkAuthority(authority, trustDomain)
+    return new TrustBundle(trustDomain, authorities, jwtKeys)
   }
 }
 
