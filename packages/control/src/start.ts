@@ -9,6 +9,7 @@ import { declarationDigest } from '@sallyport/wire'
 import { Access } from './access/access.ts'
 import { auditShard } from './access/audit.ts'
 import { Searches } from './access/search.ts'
+import { createActs } from './domain/acts.ts'
 import { createAlarms } from './domain/alarms.ts'
 import { createApprovals } from './domain/asking.ts'
 import type { ControlContext } from './domain/context.ts'
@@ -23,6 +24,8 @@ import { createIncidents } from './domain/incident-log.ts'
 import { createOperators, credentialsIn } from './domain/people.ts'
 import { createPublisher, REVISION_CHANNEL } from './domain/publisher.ts'
 import { createRollback } from './domain/rollback.ts'
+import { createRecoveries } from './domain/recoveries.ts'
+import { createResponders } from './domain/responders.ts'
 import { createAgents } from './domain/roster.ts'
 import { isControl } from './domain/text.ts'
 import { createSessions } from './domain/signing-in.ts'
@@ -36,6 +39,7 @@ import { createCustody } from './secrets/custody.ts'
 import { authzenRoutes } from './plane/authzen.ts'
 import { custodyRoutes } from './plane/custody.ts'
 import { createHub } from './plane/hub.ts'
+import { responderRoutes } from './plane/responders.ts'
 import { planeRoutes } from './plane/routes.ts'
 import { createPlane } from './plane/server.ts'
 import { planSite } from './site/site.ts'
@@ -173,6 +177,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const limits = createLimits({ store, clock, publisher })
   const rollback = createRollback({ store, clock, trust, publisher, events, onError })
   const bundles = createBundles({ store, clock, publisher, events, operatorSet })
+  const audit = auditShard({ dir: join(options.dataDir, 'control'), trustDomain, clock, decisions })
+  opened.defer(() => audit.close())
+  const acts = createActs(audit.get)
+  const barrier = await openControlBarrier(join(options.dataDir, 'control'))
   let consoleUrl = site.url
   const operators = createOperators({
     store,
@@ -180,6 +188,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     publisher,
     trust,
     events,
+    barrier,
     consoleUrl: () => consoleUrl,
   })
   const alarms = createAlarms({ store, clock, events })
@@ -189,6 +198,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     credentialsOf: (operator) => credentialsIn(operatorSet(), operator),
   })
   news = () => sessions.refresh()
+  const network = () => publisher.index().network
+  const recoveries = createRecoveries({ store, clock, network, alarms, acts })
+  const responders = createResponders({ clock, network, quarantine, acts, onError })
   await watch.start()
   opened.defer(() => watch.stop().catch(onError))
   const stopSweeping = startSweeper({ store, clock, approvals, limits, onError })
@@ -203,9 +215,6 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   })
   opened.defer(() => identity.stop())
   const checkpoints = createCheckpoints({ store, clock, incidents })
-  const audit = auditShard({ dir: join(options.dataDir, 'control'), trustDomain, clock, decisions })
-  opened.defer(() => audit.close())
-  const barrier = await openControlBarrier(join(options.dataDir, 'control'))
   const custody = createCustody({
     ...{ store, clock, trust, publisher, quarantine, onError },
     audit: audit.get,
@@ -238,6 +247,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ...authzenRoutes({ access, searches, publisher }),
       ...oauth.routes,
       ...custodyRoutes(custody),
+      ...responderRoutes(responders),
     ],
     onGateway: (gateway) => hub.note(gateway),
   })
@@ -254,6 +264,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     events,
     incidents,
     operators,
+    recoveries,
     sessions,
     alarms,
     get consoleUrl() {

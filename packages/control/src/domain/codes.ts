@@ -1,24 +1,24 @@
 import type { Clock } from '@sallyport/base'
 import type { Operator } from '@sallyport/network'
+import type { Barrier } from '@sallyport/seal'
 import type { Store } from '../store/store.ts'
 import type { Operators } from './operators.ts'
 import { secretHash } from './secrets.ts'
 
 const CHALLENGE_MS = 5 * 60_000
 
-type Codes = Pick<
-  Operators,
-  'keepChallenge' | 'takeChallenge' | 'setTotpSecret' | 'totpSecret' | 'useTotpStep'
->
+type Codes = Pick<Operators, 'keepChallenge' | 'takeChallenge' | 'setTotpSecret' | 'totpSecret'>
 
 /** The part of `Operators` that is about what is good once: challenges and codes. */
 export function createCodes(deps: {
   readonly store: Store
   readonly clock: Clock
+  /** Its keys are not in the database. */
+  readonly barrier: Barrier
   /** @throws SallyportError `SP_OPERATOR_UNKNOWN` */
   readonly find: (operator: string) => Operator
 }): Codes {
-  const { store, clock, find } = deps
+  const { store, clock, find, barrier } = deps
   return {
     async keepChallenge(challenge, purpose) {
       await store.run((db) =>
@@ -42,13 +42,15 @@ export function createCodes(deps: {
       )
       return row !== undefined && row.purpose === purpose && row.expires_at > clock.now()
     },
-    async setTotpSecret(operator, secret) {
+    async setTotpSecret(operator, secret, step) {
       find(operator)
+      const sealed = await barrier.encrypt(pathOf(operator), 0, Buffer.from(secret))
+      const values = { secret: sealed.toString('base64url'), last_step: step }
       await store.run((db) =>
         db
           .insertInto('operator_totp')
-          .values({ operator, secret })
-          .onConflict((conflict) => conflict.column('operator').doUpdateSet({ secret }))
+          .values({ operator, ...values })
+          .onConflict((conflict) => conflict.column('operator').doUpdateSet(values))
           .execute(),
       )
     },
@@ -60,19 +62,12 @@ export function createCodes(deps: {
           .where('operator', '=', operator)
           .executeTakeFirst(),
       )
-      return row?.secret
-    },
-    async useTotpStep(operator, step) {
-      const row = await store.run((db) =>
-        db
-          .updateTable('operator_totp')
-          .set({ last_step: step })
-          .where('operator', '=', operator)
-          .where('last_step', '<', step)
-          .returning('operator')
-          .executeTakeFirst(),
-      )
-      return row !== undefined
+      if (!row) return undefined
+      const sealed = Buffer.from(row.secret, 'base64url')
+      return (await barrier.decrypt(pathOf(operator), 0, sealed)).toString()
     },
   }
 }
+
+/** A sealed secret opens for its own operator only. */
+const pathOf = (operator: string): string => `totp/${operator}`

@@ -11,6 +11,7 @@ import type { Health } from './health.ts'
 import type { Incidents } from './incidents.ts'
 import type { Operators } from './operators.ts'
 import type { Quarantines } from './quarantine.ts'
+import type { Recoveries } from './recoveries.ts'
 import type { Sessions } from './sessions.ts'
 
 /**
@@ -35,6 +36,7 @@ export interface ControlContext {
   readonly identities: Identities
   readonly operators: Operators
   readonly quarantine: Quarantines
+  readonly recoveries: Recoveries
   readonly sessions: Sessions
   readonly alarms: Alarms
 }

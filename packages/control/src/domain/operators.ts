@@ -78,11 +78,15 @@ export interface Operators {
     readonly signature: PasskeySignature
   }): Promise<{ active: boolean; signed: readonly string[]; quorum: number }>
 
-  /** Keeps a secret for one-time codes (base32), replacing an older one. */
-  setTotpSecret(operator: string, secret: string): Promise<void>
+  /**
+   * Keeps a secret for one-time codes (base32), sealed, replacing an older one.
+   *
+   * @param step of the code that showed it: spent
+   * @throws SallyportError `SP_SEAL_*`
+   */
+  setTotpSecret(operator: string, secret: string, step: number): Promise<void>
+  /** @throws SallyportError `SP_SEAL_*` */
   totpSecret(operator: string): Promise<string | undefined>
-  /** Marks a time step as used. @returns false where this or a later step was used before: the code must be refused */
-  useTotpStep(operator: string, step: number): Promise<boolean>
 
   /**
    * Keeps a random WebAuthn challenge of a ceremony for 5 minutes.

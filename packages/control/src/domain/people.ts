@@ -1,5 +1,6 @@
 import { canonicalJson, parseJson, sha256Hex, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
+import type { Barrier } from '@sallyport/seal'
 import { signOperatorSet } from '@sallyport/wire'
 import type { OperatorKey, OperatorLink, OperatorSet, PasskeySignature } from '@sallyport/wire'
 import type { Store, Tx } from '../store/store.ts'
@@ -22,6 +23,7 @@ export interface OperatorDeps {
   readonly publisher: Publisher
   readonly trust: Trust
   readonly events: Events
+  readonly barrier: Barrier
   readonly consoleUrl: () => string
 }
 
@@ -40,7 +42,7 @@ export function createOperators(deps: OperatorDeps): Operators {
   const credentialsOf = (name: string): string[] => credentialsIn(current(), name)
 
   return {
-    ...createCodes({ store, clock, find }),
+    ...createCodes({ store, clock, find, barrier: deps.barrier }),
     set: current,
     rpId: () => trust.relyingParty.rpId,
     origin: () => trust.relyingParty.origin,

@@ -18,6 +18,7 @@ import { declarationRoutes } from './routes/declaration.ts'
 import { peopleRoutes } from './routes/people.ts'
 import { quarantineRoutes } from './routes/quarantine.ts'
 import { readRoutes } from './routes/reads.ts'
+import { recoveryRoutes } from './routes/recovery.ts'
 import { sessionRoutes } from './routes/session.ts'
 import { signedInRoutes } from './routes/signed-in.ts'
 import { any, check } from './schema.ts'
@@ -57,12 +58,13 @@ export function createOperatorApi(
   const staticDir = options.staticDir ?? context.staticDir
   const known = new KnownSessions()
   const streams = new Streams(context)
-  const totp = new TotpDoor(context.operators, context.clock)
+  const totp = new TotpDoor(context)
   // On loopback everybody has the same address, and is a user of this machine.
   const strangers = isSecure(origin) ? new Strangers(context.clock) : undefined
   const routes: Route[] = [
     ...sessionRoutes(context, totp),
     ...signedInRoutes(context),
+    ...recoveryRoutes(context),
     ...readRoutes(context),
     ...approvalRoutes(context),
     ...quarantineRoutes(context),

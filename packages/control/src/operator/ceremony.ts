@@ -125,16 +125,27 @@ export async function verifyLogin(
   operators: Operators,
   response: JsonValue,
 ): Promise<{ operator: string; credentialId: string }> {
+  const keys = operators.set()?.keys ?? []
+  const { operator, credentialId } = await verifyAssertion(operators, keys, 'login', response)
+  return { operator, credentialId }
+}
+
+async function verifyAssertion(
+  operators: Operators,
+  keys: readonly OperatorKey[],
+  purpose: string,
+  response: JsonValue,
+): Promise<OperatorKey> {
   // `assertionSchema` has checked the members that are read.
   const given = response as unknown as Parameters<
     typeof verifyAuthenticationResponse
   >[0]['response']
-  const key = operators.set()?.keys.find(({ credentialId }) => credentialId === given.id)
+  const key = keys.find(({ credentialId }) => credentialId === given.id)
   if (!key) throw refused()
   const { verified } = await attempt(() =>
     verifyAuthenticationResponse({
       response: given,
-      expectedChallenge: (challenge) => operators.takeChallenge(challenge, 'login'),
+      expectedChallenge: (challenge) => operators.takeChallenge(challenge, purpose),
       expectedOrigin: operators.origin(),
       expectedRPID: operators.rpId(),
       requireUserVerification: true,
@@ -147,8 +158,42 @@ export async function verifyLogin(
     }),
   )
   if (!verified) throw refused()
-  return { operator: key.operator, credentialId: key.credentialId }
+  return key
 }
+
+/**
+ * Request options for showing, with one's own passkey and user verification, that it is oneself who does one certain thing.
+ *
+ * @param purpose what, e.g. `recovery:olga`: the answer is good for nothing else
+ */
+export async function presenceOptions(
+  operators: Operators,
+  operator: string,
+  purpose: string,
+): Promise<PublicKeyCredentialRequestOptionsJSON> {
+  const options = await generateAuthenticationOptions({
+    rpID: operators.rpId(),
+    userVerification: 'required',
+    challenge: Uint8Array.from(randomBytes(32)),
+    allowCredentials: keysOf(operators, operator).map(({ credentialId }) => ({ id: credentialId })),
+  })
+  await operators.keepChallenge(options.challenge, `${operator} ${purpose}`)
+  return options
+}
+
+/** @throws SallyportError `SP_API_LOGIN` */
+export async function verifyPresence(
+  operators: Operators,
+  operator: string,
+  purpose: string,
+  response: JsonValue,
+): Promise<void> {
+  const own = keysOf(operators, operator)
+  await verifyAssertion(operators, own, `${operator} ${purpose}`, response)
+}
+
+const keysOf = (operators: Operators, operator: string): readonly OperatorKey[] =>
+  (operators.set()?.keys ?? []).filter((key) => key.operator === operator)
 
 /** Request options for signing one statement with one's own passkeys: the statement is the challenge. */
 export async function signingOptions<S extends Statement>(
@@ -156,7 +201,7 @@ export async function signingOptions<S extends Statement>(
   operator: string,
   statement: S,
 ): Promise<{ statement: S; options: PublicKeyCredentialRequestOptionsJSON }> {
-  const own = (operators.set()?.keys ?? []).filter((key: OperatorKey) => key.operator === operator)
+  const own = keysOf(operators, operator)
   const options = await generateAuthenticationOptions({
     rpID: operators.rpId(),
     userVerification: 'required',

@@ -1,7 +1,9 @@
 import { SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { Secret, TOTP } from 'otpauth'
+import type { ControlContext } from '../domain/context.ts'
 import type { Operators } from '../domain/operators.ts'
+import type { Recoveries } from '../domain/recoveries.ts'
 
 const PERIOD_SECONDS = 30
 const MAX_FAILURES = 5
@@ -10,16 +12,18 @@ const FAILURE_WINDOW_MS = 5 * 60_000
 const NOBODY = new Secret({ size: 20 })
 
 /**
- * Time-based one-time codes (RFC 6238, SHA-1, 6 digits, 30 s, one step of drift): a fallback for signing in, never for
- * signing. Each code works once, however it is spaced; five wrong ones close the way for five minutes.
+ * Time-based one-time codes (RFC 6238, SHA-1, 6 digits, 30 s, one step of drift): a way back in where a second
+ * operator has confirmed it, never for signing. Each code works once, however it is spaced; five wrong ones close the way for five minutes.
  */
 export class TotpDoor {
   readonly #operators: Operators
+  readonly #recoveries: Recoveries
   readonly #clock: Clock
   readonly #failures = new Map<string, number[]>()
 
-  constructor(operators: Operators, clock: Clock) {
+  constructor({ operators, recoveries, clock }: ControlContext) {
     this.#operators = operators
+    this.#recoveries = recoveries
     this.#clock = clock
   }
 
@@ -31,7 +35,7 @@ export class TotpDoor {
     const base32 = declared ? await this.#operators.totpSecret(operator) : undefined
     const step = this.#stepOf(base32 === undefined ? NOBODY : Secret.fromBase32(base32), code)
     if (base32 === undefined || step === undefined) throw refused()
-    if (!(await this.#operators.useTotpStep(operator, step))) throw refused()
+    if ((await this.#recoveries.use(operator, step)) === undefined) throw refused()
     this.#failures.delete(operator)
   }
 
@@ -44,8 +48,7 @@ export class TotpDoor {
     this.#spendAttempt(operator)
     const step = this.#stepOf(Secret.fromBase32(base32), code)
     if (step === undefined) throw refused()
-    await this.#operators.setTotpSecret(operator, base32)
-    await this.#operators.useTotpStep(operator, step)
+    await this.#operators.setTotpSecret(operator, base32, step)
     this.#failures.delete(operator)
   }
 
@@ -79,5 +82,7 @@ export function newTotp(operator: string, issuer: string): { secret: string; uri
 }
 
 function refused(): SallyportError {
-  return new SallyportError('SP_API_LOGIN', 'the code was not accepted')
+  return new SallyportError('SP_API_LOGIN', 'the code was not accepted', {
+    fix: 'ask another operator to confirm your recovery in the console, then use the next code within minutes',
+  })
 }

@@ -65,6 +65,7 @@ export interface Database {
     started_at: Int
     last_used: Int
   }
+  recoveries: { operator: string; confirmed_by: string; confirmed_at: Int }
   alarms: { id: string; at: Int; kind: Alarm['kind']; operator: string; text: string }
   challenges: { hash: string; purpose: string; expires_at: Int }
   join_tokens: {

@@ -11,6 +11,7 @@ import type { ControlEvent, Events } from '../../src/domain/events.ts'
 import type { Alarm } from '../../src/domain/alarms.ts'
 import type { Operators } from '../../src/domain/operators.ts'
 import type { QuarantineView, ReleaseStatement } from '../../src/domain/quarantine.ts'
+import type { Recoveries } from '../../src/domain/recoveries.ts'
 import { memorySessions } from './memory-sessions.ts'
 
 const absent: unknown = new Proxy(
@@ -58,7 +59,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
     },
   }
   const acts: { act: string; by: string }[] = []
-  const { operators, remove, set } = memoryOperators(origin, declaration, clock.now)
+  const { operators, recoveries, remove, set } = memoryOperators(origin, declaration, clock.now)
   const events = memoryEvents(clock.now)
   const alarms: Alarm[] = []
   const sessions = memorySessions({
@@ -115,6 +116,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
     trustDomain: 'meridian.test',
     consoleUrl: origin,
     operators,
+    recoveries,
     sessions,
     alarms: { list: async () => alarms },
     events,
@@ -252,6 +254,7 @@ function memoryOperators(
   now: () => number,
 ): {
   operators: Operators
+  recoveries: Recoveries
   remove: (name: string) => void
   set: () => OperatorSet
 } {
@@ -307,15 +310,11 @@ function memoryOperators(
     proposed: async () => undefined,
     proposeRemoval: async () => undefined,
     signProposed: async () => ({ active: false, signed: [], quorum: 1 }),
-    setTotpSecret: async (operator, secret) => {
+    setTotpSecret: async (operator, secret, step) => {
       secrets.set(operator, secret)
+      steps.set(operator, step)
     },
     totpSecret: async (operator) => secrets.get(operator),
-    useTotpStep: async (operator, step) => {
-      if (step <= (steps.get(operator) ?? -1)) return false
-      steps.set(operator, step)
-      return true
-    },
     keepChallenge: async (challenge, purpose) => {
       challenges.set(challenge, purpose)
     },
@@ -328,7 +327,24 @@ function memoryOperators(
   const remove = (name: string): void => {
     keys = keys.filter((key) => key.operator !== name)
   }
-  return { operators, remove, set }
+  const confirmed = new Map<string, { by: string; at: number }>()
+  const recoveries: Recoveries = {
+    list: async () => [],
+    confirm: async ({ operator, by }) => {
+      confirmed.set(operator, { by, at: now() })
+      return { operator, confirmedBy: by, confirmedAt: now(), expiresAt: now() + 600_000 }
+    },
+    use: async (operator, step) => {
+      const word = confirmed.get(operator)
+      if (!word || now() - word.at >= 600_000 || step <= (steps.get(operator) ?? -1)) {
+        return undefined
+      }
+      confirmed.delete(operator)
+      steps.set(operator, step)
+      return word.by
+    },
+  }
+  return { operators, recoveries, remove, set }
 }
 
 function memoryEvents(now: () => number): Events {

@@ -48,7 +48,9 @@ export class RealConsole {
     const real = new RealConsole(await freePort(), declaration, options.databaseUrl)
     const { origin, dataDir } = real
     if (options.beside) {
-      cpSync(join(options.beside.dataDir, 'trust'), join(dataDir, 'trust'), { recursive: true })
+      for (const part of ['trust', 'control/barrier.json', 'control/unseal.key']) {
+        cpSync(join(options.beside.dataDir, part), join(dataDir, part), { recursive: true })
+      }
     } else await initTrust({ dataDir, declaration, rpId: 'localhost', origin })
     await real.restart()
     return real
