@@ -216,7 +216,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   opened.defer(() => identity.stop())
   const checkpoints = createCheckpoints({ store, clock, incidents })
   const custody = createCustody({
-    ...{ store, clock, trust, publisher, quarantine, onError },
+    ...{ store, clock, trust, publisher, quarantine, events, onError },
     audit: audit.get,
     barrier: () => barrier,
   })

@@ -46,7 +46,7 @@ after(async () => {
 })
 
 const put = (path: string, value: string, cas?: number): Promise<number> =>
-  vault.write('alice', path, Buffer.from(value), cas)
+  vault.write('alice', path, Buffer.from(value), cas === undefined ? {} : { cas })
 const read = async (path: string, version?: number): Promise<string> =>
   (await vault.read(ALICE, path, version)).value.toString()
 const refusedWith = (answer: Answer, status: number, code: string): void =>

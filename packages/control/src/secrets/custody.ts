@@ -1,7 +1,8 @@
 import { sha256Hex } from '@sallyport/base'
-import type { Clock } from '@sallyport/base'
+import type { Clock, JsonValue } from '@sallyport/base'
 import type { Barrier } from '@sallyport/seal'
 import type { ControlAudit } from '../access/audit.ts'
+import type { Events } from '../domain/events.ts'
 import type { Publisher } from '../domain/publisher.ts'
 import type { Quarantines } from '../domain/quarantine.ts'
 import type { Store } from '../store/store.ts'
@@ -10,14 +11,15 @@ import { databaseAuthority } from './authority.ts'
 import { DatabaseAccounts } from './databases.ts'
 import { SecretStore } from './kv.ts'
 import { Leases } from './leases.ts'
-import { Vault } from './vault.ts'
+import { Rotations } from './rotation/rotations.ts'
+import { CREDENTIAL_SECONDS, Vault } from './vault.ts'
 
 /**
  * Writes an event to the control plane's own shard of the audit log. What it stands for happens after it resolved, or not at all.
  *
  * @throws SallyportError `SP_AUDIT_UNAVAILABLE`
  */
-export type Record = (
+export type Recorder = (
   event: string,
   subject: string,
   facts: Readonly<{ [name: string]: string | number | boolean }>,
@@ -29,6 +31,7 @@ export interface CustodyDeps {
   readonly trust: Trust
   readonly publisher: Publisher
   readonly quarantine: Quarantines
+  readonly events: Events
   readonly audit: () => Promise<ControlAudit>
   readonly barrier: () => Barrier
   readonly onError: (error: unknown) => void
@@ -39,6 +42,7 @@ export interface Custody {
   readonly leases: Leases
   readonly databases: DatabaseAccounts
   readonly vault: Vault
+  readonly rotations: Rotations
   /** PEM that a database server trusts its clients by. */
   databaseClients(): Promise<string>
   stop(): Promise<void>
@@ -46,13 +50,16 @@ export interface Custody {
 
 const SWEEP_MS = 1000
 const RECONCILE_MS = 300_000
+const SCHEDULE_MS = 60_000
+/** A quarantine for this reason replaces the key too. */
+const EXPOSURE = /^secret exposure: ([A-Za-z0-9._/-]{1,600})$/
 
 /** Starts sweeping at once: what ran out while no control plane ran ends now. */
 export function createCustody(deps: CustodyDeps): Custody {
-  const { store, clock, trust, publisher, quarantine, barrier, onError } = deps
+  const { store, clock, trust, publisher, quarantine, events, barrier, onError } = deps
   const { trustDomain } = trust.pins
   const network = () => publisher.index().network
-  const record: Record = async (event, subject, facts) => {
+  const record: Recorder = async (event, subject, facts) => {
     const audit = await deps.audit()
     await audit.append([{ record: { ...audit.base(), kind: 'event', event, subject, facts } }])
   }
@@ -78,26 +85,53 @@ export function createCustody(deps: CustodyDeps): Custody {
     prefix: `sp_${sha256Hex(trust.pins.bundleKey).slice(0, 8)}_`,
   })
   const vault = new Vault({ secrets, network, record })
+  const rotations = new Rotations({
+    ...{ store, clock, network, secrets, record, onError },
+    cacheSeconds: CREDENTIAL_SECONDS,
+  })
 
   const quietly = (act: () => Promise<unknown>) => (): void => void act().catch(onError)
   const sweep = quietly(() => leases.sweep())
   const reconcile = quietly(() => databases.reconcile())
-  const timers = [setInterval(sweep, SWEEP_MS), setInterval(reconcile, RECONCILE_MS)]
+  const rotate = quietly(() => rotations.sweep())
+  const schedule = quietly(() => rotations.schedule())
+  const timers = [
+    setInterval(sweep, SWEEP_MS),
+    setInterval(rotate, SWEEP_MS),
+    setInterval(reconcile, RECONCILE_MS),
+    setInterval(schedule, SCHEDULE_MS),
+  ]
   for (const timer of timers) timer.unref()
   const unsubscribe = publisher.onChange(sweep)
+  const unwatch = events.subscribe(({ type, data }) => {
+    const path = type === 'quarantine' ? exposedBy(data) : undefined
+    if (path === undefined) return
+    const reason = 'exposed, and its holder quarantined'
+    quietly(() => rotations.start({ path, reason, by: 'control' }).then(() => rotations.sweep()))()
+  })
   sweep()
   reconcile()
   return {
     leases,
     databases,
     vault,
+    rotations,
     databaseClients: async () => (await authority()).certificatePem,
     async stop() {
       unsubscribe()
+      unwatch()
       for (const timer of timers) clearInterval(timer)
-      await leases.sweep().catch(() => undefined)
+      await Promise.allSettled([leases.sweep(), rotations.sweep()])
     },
   }
+}
+
+/** The path that a quarantine’s reason says was exposed: `secret exposure: PATH`. */
+function exposedBy(data: JsonValue): string | undefined {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
+  // Narrowed to a JSON object; its member is checked.
+  const { reason, inForce } = data as Readonly<Record<string, JsonValue>>
+  return inForce === true && typeof reason === 'string' ? EXPOSURE.exec(reason)?.[1] : undefined
 }
 
 function revocations(publisher: Publisher): (serial: string) => boolean {

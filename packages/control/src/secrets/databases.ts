@@ -4,7 +4,7 @@ import type { Clock } from '@sallyport/base'
 import type { Database, DatabaseAccount, Network } from '@sallyport/network'
 import { issueClientCertificate, kindOf, parseSpiffeId, publicKeyFromCsr } from '@sallyport/spiffe'
 import type { ClientAuthority, VerifiedSvid } from '@sallyport/spiffe'
-import type { Record } from './custody.ts'
+import type { Recorder } from './custody.ts'
 import type { SecretStore } from './kv.ts'
 import type { LeaseRow, Leases } from './leases.ts'
 import { accountsLike, closeAccount, createAccount, setLogin } from './postgres/account.ts'
@@ -37,7 +37,7 @@ export interface DatabaseDeps {
   readonly secrets: SecretStore
   readonly leases: Leases
   readonly authority: () => Promise<ClientAuthority>
-  readonly record: Record
+  readonly record: Recorder
   /** What the names of all our roles begin with, in any database. */
   readonly prefix: string
   readonly onError: (error: unknown) => void

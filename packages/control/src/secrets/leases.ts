@@ -297,7 +297,7 @@ export class Leases {
 }
 
 /** The time that leases are judged by: the database's, or the latest that it ever told. */
-async function tick(tx: Tx): Promise<number> {
+export async function tick(tx: Tx): Promise<number> {
   const { high } = await tx
     .updateTable('lease_clock')
     .set({

@@ -2,7 +2,7 @@ import type { Network } from '@sallyport/network'
 import { SallyportError } from '@sallyport/base'
 import { isCredential, mayRead, nameOf, purposeOf, refused } from './access.ts'
 import type { Reader } from './access.ts'
-import type { Record } from './custody.ts'
+import type { Recorder } from './custody.ts'
 import { checkPath } from './kv.ts'
 import type { SecretStore, SecretValue, SecretVersion, SecretView } from './kv.ts'
 
@@ -13,12 +13,12 @@ export const CREDENTIAL_SECONDS = 5
 export class Vault {
   readonly #secrets: SecretStore
   readonly #network: () => Network
-  readonly #record: Record
+  readonly #record: Recorder
 
   constructor(deps: {
     readonly secrets: SecretStore
     readonly network: () => Network
-    readonly record: Record
+    readonly record: Recorder
   }) {
     this.#secrets = deps.secrets
     this.#network = deps.network
@@ -72,14 +72,20 @@ export class Vault {
     return this.#secrets.versions(path)
   }
 
-  /** @throws SallyportError `SP_SECRET_UNDECLARED`, `SP_SECRET_CONFLICT`, `SP_SECRET_VALUE` */
-  async write(by: string, path: string, value: Buffer, cas?: number): Promise<number> {
+  /**
+   * @param options.cas the current version that the writer has seen
+   * @param options.keyId what its provider calls the key, so that a rotation can end it
+   * @throws SallyportError `SP_SECRET_UNDECLARED`, `SP_SECRET_CONFLICT`, `SP_SECRET_VALUE`
+   */
+  async write(
+    by: string,
+    path: string,
+    value: Buffer,
+    options: { readonly cas?: number; readonly keyId?: string } = {},
+  ): Promise<number> {
     const { maxVersions } = this.#purpose(path)
     await this.#record('secret-written', by, { path })
-    return this.#secrets.put({
-      ...{ path, value, by, keep: maxVersions },
-      ...(cas === undefined ? {} : { cas }),
-    })
+    return this.#secrets.put({ path, value, by, keep: maxVersions, ...options })
   }
 
   /** @throws SallyportError `SP_SECRET_UNDECLARED`, `SP_SECRET_UNKNOWN` */

@@ -14,7 +14,7 @@ const path = text(1024)
 
 /** Secrets and leases, for people. Values travel in bodies only, never in addresses. */
 export function custodyRoutes({ custody }: ControlContext): Route[] {
-  const { leases, vault } = custody
+  const { leases, rotations, vault } = custody
   return [
     {
       method: 'GET',
@@ -61,12 +61,18 @@ export function custodyRoutes({ custody }: ControlContext): Route[] {
         value: text(120_000),
         'encoding?': choice('utf8', 'base64'),
         'cas?': time,
+        'keyId?': text(256),
       }),
       answer: object({ version: time }),
       handle: async (call) => {
         const value = valueFrom(textOf(call.body, 'value'), call.body['encoding'])
         const cas = numberIn(call, 'cas')
-        return { version: await vault.write(actorOf(call), textOf(call.body, 'path'), value, cas) }
+        const { keyId } = call.body
+        const version = await vault.write(actorOf(call), textOf(call.body, 'path'), value, {
+          ...(cas === undefined ? {} : { cas }),
+          ...(typeof keyId === 'string' ? { keyId } : {}),
+        })
+        return { version }
       },
     },
     ...(['delete', 'undelete', 'destroy'] as const).map((what): Route => ({
@@ -86,6 +92,32 @@ export function custodyRoutes({ custody }: ControlContext): Route[] {
         return {}
       },
     })),
+    {
+      method: 'GET',
+      path: '/api/secrets/rotations',
+      summary: 'Replacements of keys, newest first',
+      access: viewer,
+      answer: listOf(openObject({ id: text(64), path, step: text(16) })),
+      handle: () => rotations.list(),
+    },
+    {
+      method: 'POST',
+      path: '/api/secrets/rotate',
+      summary:
+        'Begins to replace a key; with the new one where its provider gives keys to people only',
+      access: keeper,
+      body: object({ path, reason: text(256), 'value?': text(65_536) }),
+      answer: openObject({ id: text(64), step: text(16) }),
+      handle: async (call) => {
+        const { value } = call.body
+        return rotations.start({
+          path: textOf(call.body, 'path'),
+          reason: textOf(call.body, 'reason'),
+          by: actorOf(call),
+          ...(typeof value === 'string' ? { value } : {}),
+        })
+      },
+    },
     {
       method: 'GET',
       path: '/api/leases',
