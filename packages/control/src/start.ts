@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
-import { errorCode, renderError, systemClock } from '@sallyport/base'
+import { errorCode, renderError, SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
 import { createIssuer, parseSpiffeId } from '@sallyport/spiffe'
@@ -99,6 +99,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const clock = options.clock ?? systemClock
   const onError =
     options.onError ?? ((error: unknown) => void process.stderr.write(`${renderError(error)}\n`))
+  const unheard = clock.onJump?.(({ by }) => onError(clockJumped(by)))
+  opened.defer(() => unheard?.())
   const trust = openTrust(options.dataDir)
   const { trustDomain } = trust.pins
   const { origin } = trust.relyingParty
@@ -346,4 +348,18 @@ async function firstLink({ operators }: ControlContext): Promise<string | undefi
 /** The id of a gateway without the domain. */
 function shortName(spiffeId: string): string {
   return parseSpiffeId(spiffeId).segments.at(-1) ?? spiffeId
+}
+
+function clockJumped(by: number): SallyportError {
+  const seconds = Math.round(by / 1000)
+  return new SallyportError(
+    'SP_CLOCK_JUMPED',
+    `the clock of this machine was set by ${seconds} s while it ran`,
+    {
+      fix:
+        by > 0
+          ? 'if it is wrong now, set it right: what expired meanwhile is valid again then'
+          : 'time goes on here from where it was; once the clock is right, restart this process',
+    },
+  )
 }

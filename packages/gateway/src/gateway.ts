@@ -213,6 +213,10 @@ class RunningGateway implements Gateway {
     this.#undo.push(() => {
       shadow.close()
     })
+    const unheard = clock.onJump?.(({ by }) => {
+      audit.event('clock-jumped', { code: 'SP_CLOCK_JUMPED', facts: { by } })
+    })
+    this.#undo.push(() => unheard?.())
     const showLater = laterShown(client, clock, (code) => {
       audit.boundedEvent('later-bundle-not-shown', { code })
     })
@@ -295,7 +299,8 @@ class RunningGateway implements Gateway {
         holder,
         clock,
         onBundle: (signed) => bundles.take(signed),
-        onHeartbeat: () => {
+        onHeartbeat: (at) => {
+          clock.agree?.(at)
           bundles.heartbeat()
         },
         onFailure: (code) => {

@@ -4,6 +4,7 @@ import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createSteadyClock } from '@sallyport/base'
 import { verifyLog } from '@sallyport/tlog'
 import { decodeRecord, verifyBundle } from '@sallyport/wire'
 import type { AuditRecord, SignedBundle } from '@sallyport/wire'
@@ -164,6 +165,33 @@ describe('containment', () => {
     await until(() => renewedStream.events() > before + 3)
     assert.equal(renewedStream.ended(), false)
   })
+
+  for (const hours of [-1, 1]) {
+    it(`never takes an expired certificate for a valid one when the clock jumps ${hours} h`, async () => {
+      let skew = 0
+      const clock = createSteadyClock({
+        now: () => Date.now() + skew,
+        monotonic: () => performance.now(),
+      })
+      world = await startWorld({ clock })
+      const short = world.agent('reader', 'short', 2)
+      assert.equal((await short.ask({ path: A })).status, 200)
+      skew = hours * 3_600_000
+      await sleep(2500)
+      // Whether the connection was cut or the call refused: it is not answered.
+      const late = await short.ask({ path: A }).catch(() => undefined)
+      assert.ok(late === undefined || late.status === 401, String(late?.status))
+      // A clock that is ahead ends every certificate early, and they are valid again once it is right.
+      const fresh = world.agent('reader', 'fresh', 600)
+      const reply = await fresh.ask({ path: A }).catch(() => undefined)
+      assert.equal(reply?.status === 200, hours < 0)
+      skew = 0
+      assert.equal((await world.agent('reader', 'other', 600).ask({ path: A })).status, 200)
+      const jumps = (): number =>
+        world.plane.records().filter((r) => r.kind === 'event' && r.event === 'clock-jumped').length
+      await until(() => jumps() > 0)
+    })
+  }
 
   it('refuses a request on a connection that has outlived its certificate', async () => {
     world = await startWorld()

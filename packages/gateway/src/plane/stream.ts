@@ -12,7 +12,8 @@ export interface StreamOptions {
   readonly clock: Clock
   /** Handles one signed bundle, wherever it came from; awaited, so that bundles are taken in order. */
   onBundle(signed: JsonValue): Promise<void>
-  onHeartbeat(): void
+  /** @param at what time it is there, milliseconds since the epoch */
+  onHeartbeat(at: number): void
   onFailure(code: string): void
 }
 
@@ -73,7 +74,7 @@ async function follow(options: StreamOptions, stop: AbortSignal): Promise<void> 
     await readLines(stream, async (line) => {
       const message = parseJson(line, { maxBytes: MAX_LINE })
       if (!isObject(message)) return
-      if (message['type'] === 'heartbeat') options.onHeartbeat()
+      if (message['type'] === 'heartbeat') options.onHeartbeat(Number(message['at']))
       else if (message['type'] === 'bundle') {
         await options.onBundle({
           bundle: message['bundle'] ?? null,
