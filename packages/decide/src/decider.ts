@@ -19,6 +19,7 @@ import type { Ask, FieldsSummary } from './fields.ts'
 import { parseObligation } from './obligations.ts'
 import type {
   Call,
+  CallMandate,
   DecisionCode,
   Need,
   Outcome,
@@ -72,6 +73,7 @@ export async function createDecider(input: { declaration: Declaration }): Promis
     obligations: obligationsOf(policies, sources),
     store: EntityStore.from(entities),
     entitiesDigest: sha256Hex(canonicalJson(entities)),
+    readsMandates: sources.some(({ source }) => source.includes('mandate')),
   })
 }
 
@@ -82,6 +84,7 @@ interface DeciderParts {
   readonly obligations: ReadonlyMap<string, string>
   readonly store: EntityStore
   readonly entitiesDigest: string
+  readonly readsMandates: boolean
 }
 
 function obligationsOf(
@@ -126,6 +129,8 @@ class NetworkDecider implements Decider {
   /** What policies oblige to, by id: few do. */
   readonly #obligations: ReadonlyMap<string, string>
   readonly #clock: ContextFacts['clock']
+  /** Whether any policy might; where none does, nobody is asked for one. */
+  readonly #readsMandates: boolean
   readonly #stores = new Map<string, { readonly agent: string; readonly store: EntityStore }>()
   readonly #names = new WeakMap<Operation, OperationNames>()
 
@@ -135,6 +140,7 @@ class NetworkDecider implements Decider {
     this.#policies = parts.policies
     this.#store = parts.store
     this.#entitiesDigest = parts.entitiesDigest
+    this.#readsMandates = parts.readsMandates
     this.#clock = clockOf(parts.index.network.settings.timeZone)
     this.#fields = new Fields(parts.index.network, parts.policies, parts.store)
     this.#obligations = parts.obligations
@@ -218,7 +224,7 @@ class NetworkDecider implements Decider {
     if (!verdict.allow) {
       const needs = this.#needs(subject, verdict.code)
       return needs.length > 0
-        ? { ...denied('SP_NEEDS_APPROVAL', verdict.cedar), decision: 'needs', needs }
+        ? { ...denied(codeOf(needs), verdict.cedar), decision: 'needs', needs }
         : denied(verdict.code, verdict.cedar)
     }
     const { projection, labels, maxClass } = this.#project(subject, operation, verdict.obligations)
@@ -301,16 +307,37 @@ class NetworkDecider implements Decider {
     return cedar.errors.some(({ policyId }) => this.#policies.effect(policyId) !== 'permit')
   }
 
-  /** The smallest number of approvals under which this very call would be allowed, without any policy failing. */
-  #needs(subject: Subject, code: DecisionCode): Need[] {
+  /** The least evidence under which this very call would be allowed, without any policy failing. */
+  #needs(subject: Subject, code: DecisionCode): readonly Need[] {
     if (code !== 'SP_DENIED_FORBIDDEN' && code !== 'SP_DENIED_NOT_PERMITTED') return []
+    const approvals = this.#approvals(subject)
+    const { call } = subject.facts
+    if (!this.#readsMandates || call.mandate !== undefined || approvals[0]?.count === 1) {
+      return approvals
+    }
+    const mandated = {
+      ...subject,
+      facts: { ...subject.facts, call: { ...call, mandate: ANY_MANDATE } },
+    }
+    if (this.#wouldAllow(mandated, subject.facts.approvers)) return [MANDATE]
+    if (approvals.length > 0) return approvals
+    const both = this.#approvals(mandated)
+    return both.length > 0 ? [...both, MANDATE] : []
+  }
+
+  #wouldAllow(subject: Subject, approvers: readonly string[]): boolean {
+    const facts = { ...subject.facts, approvers }
+    const verdict = this.#judge(subject, callContext(sharedContext(facts), facts.call))
+    return verdict.allow && verdict.cedar.errors.length === 0
+  }
+
+  /** The smallest number of approvals that would do. */
+  #approvals(subject: Subject): readonly Need[] {
     const approvers = new Set(subject.facts.approvers)
     while (approvers.size < MAX_APPROVALS) {
       // No operator can have such a name: a policy that asks for a certain person is not met by it.
       approvers.add(`?${approvers.size + 1}`)
-      const facts = { ...subject.facts, approvers: [...approvers] }
-      const verdict = this.#judge(subject, callContext(sharedContext(facts), facts.call))
-      if (verdict.allow && verdict.cedar.errors.length === 0) {
+      if (this.#wouldAllow(subject, [...approvers])) {
         return [{ kind: 'approval', count: approvers.size }]
       }
     }
@@ -334,6 +361,13 @@ class NetworkDecider implements Decider {
     return !answer.reasons.some((id) => this.#obligations.has(id))
   }
 }
+
+/** Given by some person to the caller itself. Nobody can have such names: a policy that asks for a certain one is not met. */
+const ANY_MANDATE: CallMandate = { id: '?', delegator: 'operator:?', depth: 1, task: '?' }
+const MANDATE: Need = Object.freeze({ kind: 'mandate', count: 1 })
+
+const codeOf = (needs: readonly Need[]): DecisionCode =>
+  needs.includes(MANDATE) ? 'SP_NEEDS_MANDATE' : 'SP_NEEDS_APPROVAL'
 
 /** Its lists are part of outcomes, and so of one after another. */
 const NOTHING: CedarDecision = Object.freeze({

@@ -38,13 +38,17 @@ function summary(call: Call, outcome: Outcome): string {
         : `${what} is denied: the call could not be put to the policies`
     }
     default: {
-      const count = outcome.needs[0]?.count ?? 0
       const cause =
         outcome.reasons.length > 0 ? `forbidden by ${list(outcome.reasons)}` : 'not permitted'
-      return `${what} needs ${approvals(count)}: without it, it is ${cause}`
+      return `${what} needs ${evidence(outcome)}: without it, it is ${cause}`
     }
   }
 }
+
+const evidence = ({ needs }: Outcome): string =>
+  needs
+    .map(({ kind, count }) => (kind === 'mandate' ? 'a mandate' : approvals(count)))
+    .join(' and ')
 
 const approvals = (count: number): string =>
   count === 1 ? 'an approval' : `${count} approvals by different operators`
@@ -66,7 +70,11 @@ function remedies(call: Call, outcome: Outcome, cedar: CedarExplanation): string
     case 'SP_DENIED_NOT_PERMITTED':
       return nearMisses(call, cedar)
     default:
-      return [`obtain ${approvals(outcome.needs[0]?.count ?? 0)} of exactly this call`]
+      return outcome.needs.map(({ kind, count }) =>
+        kind === 'mandate'
+          ? 'have the task delegated by a mandate that covers exactly this call'
+          : `obtain ${approvals(count)} of exactly this call`,
+      )
   }
 }
 

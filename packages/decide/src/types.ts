@@ -52,9 +52,9 @@ export interface SessionState {
   readonly risk: number
 }
 
-/** An approval by so many different operators, none of them the requester. */
+/** An approval by so many different operators, none of them the requester; or a mandate (then `count` is 1). */
 export interface Need {
-  readonly kind: 'approval'
+  readonly kind: 'approval' | 'mandate'
   readonly count: number
 }
 
@@ -69,6 +69,7 @@ export type DecisionCode =
   | 'SP_DENIED_NOT_PERMITTED'
   | 'SP_DENIED_POLICY_ERROR'
   | 'SP_NEEDS_APPROVAL'
+  | 'SP_NEEDS_MANDATE'
   | 'SP_NO_FLOW'
 
 export interface Outcome {

@@ -53,3 +53,25 @@ test('the state digest holds both, and is what it was for calls without either',
   assert.equal(new Set(all).size, all.length)
   assert.equal(digest({}), bank.stateDigest(hold(7), quiet))
 })
+
+test('a mandate is asked for where it is the least that would do', async () => {
+  const needs = async (condition: string, over: Partial<Call> = {}) => {
+    const { code, needs } = (await decider(condition)).decide(hold(5, over), quiet)
+    return [code, ...needs.map(({ kind, count }) => `${kind} ${count}`)]
+  }
+  const given = 'context has mandate && context.mandate.delegator like "operator:*"'
+  const approved = (n: number): string => `context.evidence.approvals >= ${n}`
+  assert.deepEqual(await needs(given), ['SP_NEEDS_MANDATE', 'mandate 1'])
+  assert.deepEqual(await needs(given, { mandate }), ['SP_ALLOWED'])
+  assert.deepEqual(await needs(`(${given}) || ${approved(1)}`), ['SP_NEEDS_APPROVAL', 'approval 1'])
+  assert.deepEqual(await needs(`(${given}) || ${approved(2)}`), ['SP_NEEDS_MANDATE', 'mandate 1'])
+  const both = `${given} && ${approved(2)}`
+  assert.deepEqual(await needs(both), ['SP_NEEDS_MANDATE', 'approval 2', 'mandate 1'])
+  assert.deepEqual(await needs(both, { mandate }), ['SP_NEEDS_APPROVAL', 'approval 2'])
+  // A certain one is nobody's to promise.
+  const certain = 'context has mandate && context.mandate.id == "mdt_1"'
+  assert.deepEqual(await needs(certain), ['SP_DENIED_NOT_PERMITTED'])
+  const { summary, remedies } = (await decider(given)).explain(hold(5), quiet)
+  assert.match(summary, /needs a mandate: without it, it is not permitted$/)
+  assert.deepEqual(remedies, ['have the task delegated by a mandate that covers exactly this call'])
+})

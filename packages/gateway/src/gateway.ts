@@ -11,6 +11,8 @@ import { Feed } from './audit/feed.ts'
 import { secretFile } from './audit/keys.ts'
 import { Approvals } from './calls/approvals.ts'
 import { Limits } from './calls/limits.ts'
+import { MandateUses } from './calls/mandate-uses.ts'
+import { Mandates } from './calls/mandates.ts'
 import { Pipeline } from './calls/pipeline.ts'
 import { Standing } from './calls/standing.ts'
 import { Listener } from './edge/listener.ts'
@@ -189,7 +191,7 @@ class RunningGateway implements Gateway {
     // The listener and the streams come after the bundles that cut them.
     let listener: Listener | undefined
     let streams: EventStreams | undefined
-    const narrow = ({ quarantined, released, revoked }: Narrowing): void => {
+    const narrow = ({ quarantined, released, revoked, mandates }: Narrowing): void => {
       for (const subject of quarantined) {
         const sockets = listener?.cut(subject) ?? 0
         this.#stats.socketsCut += sockets
@@ -200,6 +202,7 @@ class RunningGateway implements Gateway {
         audit.event('quarantine-applied', { subject, facts: { sockets } })
       }
       for (const subject of released) audit.event('quarantine-released', { subject })
+      for (const id of mandates) audit.event('mandate-revoked', { facts: { id } })
       this.#stats.socketsCut += listener?.cutSerials(revoked) ?? 0
       pools.cutPeers(({ serial }) => revoked.includes(serial))
       streams?.recheck()
@@ -261,6 +264,8 @@ class RunningGateway implements Gateway {
       standing,
       approvals,
       limits: new Limits(client),
+      mandates: new Mandates({ client, holder, bundles, clock }),
+      mandateUses: new MandateUses(client),
       shadow,
     })
     const open = new EventStreams({ ...shared, pipeline })

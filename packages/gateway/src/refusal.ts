@@ -10,7 +10,7 @@ export interface RefusalFacts {
   readonly status: number
   readonly outcome?: RefusalOutcome
   readonly decision?: string
-  readonly needs?: readonly (Need & { readonly approval: string })[]
+  readonly needs?: readonly (Need & { readonly approval?: string })[]
   readonly retryAfterSeconds?: number
   /** For operators only. */
   readonly detail?: string

@@ -35,7 +35,10 @@ const sealed = members<SealedValue>({ k: text(128), iv: text(64), ct: text(MAX_R
 const base = { v: oneOf(1), at: integer(), gateway: spiffeId }
 
 const needs = list(
-  members<DecisionRecord['needs'][number]>({ kind: oneOf('approval'), count: integer(1, 64) }, {}),
+  members<DecisionRecord['needs'][number]>(
+    { kind: oneOf('approval', 'mandate'), count: integer(1, 64) },
+    {},
+  ),
   16,
 )
 const code = text(64, /^SP_[A-Z0-9_]+$/)

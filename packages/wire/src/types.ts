@@ -264,7 +264,7 @@ export interface DecisionRecord extends RecordBase {
   readonly code: string
   readonly reasons: readonly string[]
   readonly errors: readonly { readonly policyId: string; readonly message: string }[]
-  readonly needs: readonly { readonly kind: 'approval'; readonly count: number }[]
+  readonly needs: readonly { readonly kind: 'approval' | 'mandate'; readonly count: number }[]
   readonly approvalId?: string
   /** The time that policies read, milliseconds since the epoch; `at` is when it was recorded. Absent in older records. */
   readonly decidedAt?: number

@@ -9,10 +9,12 @@ import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { Shadow } from '../state/shadow.ts'
-import type { Sessions } from '../state/sessions.ts'
+import type { Sessions, SessionScope } from '../state/sessions.ts'
 import type { Stats } from '../stats.ts'
 import type { Approvals } from './approvals.ts'
 import type { Limits, Reserved } from './limits.ts'
+import type { MandateUses } from './mandate-uses.ts'
+import type { CallMandate, Mandates } from './mandates.ts'
 import { isSensitive, peerFacts, Recorder } from './recorder.ts'
 import type { Draft } from './recorder.ts'
 import type { Standing } from './standing.ts'
@@ -25,6 +27,8 @@ export interface PipelineParts {
   readonly standing: Standing
   readonly approvals: Approvals
   readonly limits: Limits
+  readonly mandates: Mandates
+  readonly mandateUses: MandateUses
   readonly shadow: Shadow
   readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
@@ -42,9 +46,19 @@ export interface Grant {
   readonly upstream: UpstreamRequest
   readonly enforced: Enforced
   readonly outcome: Outcome
+  /** That covers the call. */
+  readonly mandate?: CallMandate
   readonly reserved: Reserved
   /** By the clock that never goes back. */
   readonly startedAt: number
+}
+
+/** What a caller presents beside the call itself. */
+export interface Presented {
+  /** Id of an approval. */
+  readonly approval: string | undefined
+  /** A mandate: its id, or the whole chain. */
+  readonly mandate: string | undefined
 }
 
 export interface Finish {
@@ -72,14 +86,13 @@ export class Pipeline {
    * Decides a typed call. When this resolves, the decision is durable in the log and the call may be forwarded.
    *
    * @param enforced what the call was typed by
-   * @param approvalId of an approval that the caller presents
    * @throws Refusal with the id of the decision, which is durable too
    */
   async authorise(
     enforced: Enforced,
     caller: Caller,
     typed: TypedCall,
-    approvalId: string | undefined,
+    presented: Presented,
   ): Promise<Grant> {
     const { clock, stats } = this.#parts
     const startedAt = clock.monotonic()
@@ -97,12 +110,13 @@ export class Pipeline {
       outcome: enforced.decider.decide(call, session),
       approval: undefined,
       approvalId: undefined,
+      mandate: undefined,
       recorded: false,
     }
     try {
-      const reserved = await this.#grant(draft, approvalId)
+      const reserved = await this.#grant(draft, presented)
       stats.allowed++
-      const { upstream, outcome } = draft
+      const { upstream, outcome, mandate } = draft
       return {
         id,
         caller,
@@ -111,6 +125,7 @@ export class Pipeline {
         upstream,
         enforced,
         outcome,
+        ...(mandate === undefined ? {} : { mandate }),
         reserved,
         startedAt,
       }
@@ -125,11 +140,19 @@ export class Pipeline {
   }
 
   /** Decides a call again as it stands, e.g. for a stream that is still open; nothing is recorded. */
-  redecide(grant: Pick<Grant, 'caller' | 'call'>): { enforced: Enforced; outcome: Outcome } {
-    const { standing, bundles, clock } = this.#parts
+  redecide(grant: Pick<Grant, 'caller' | 'call' | 'mandate'>): {
+    enforced: Enforced
+    outcome: Outcome
+  } {
+    const { standing, bundles, clock, mandates } = this.#parts
     const read = standing.enforced(false)
     const call = { ...grant.call, time: clock.now() }
-    const outcome = read.decider.decide(call, this.#session(grant.caller.instance, read))
+    if (grant.mandate) {
+      mandates.check(grant.mandate)
+      this.#demandDelegators(grant.mandate, call, read)
+    }
+    const session = this.#session(grant.caller.instance, read, grant.mandate?.scope)
+    const outcome = read.decider.decide(call, session)
     standing.recheckToken(grant.caller.token)
     // Stale for what the answer holds.
     if (outcome.maxClass === 'restricted') standing.enforced(true)
@@ -164,12 +187,13 @@ export class Pipeline {
     caller: { instance },
     outcome,
   }: Pick<Grant, 'id' | 'caller' | 'outcome'>): Promise<void> {
-    const { audit, sessions } = this.#parts
-    const added = sessions.missing(instance, outcome.labels)
+    const { audit, sessions, clock } = this.#parts
+    const now = clock.now()
+    const added = sessions.missing(instance, outcome.labels, now)
     if (added.length === 0) return
     await audit.append({ ...audit.base(), kind: 'labels', decisionId: id, instance, added })
     // Only now: a concurrent call that finds the label here must not send before it is durable.
-    sessions.add(instance, added)
+    sessions.add(instance, added, clock.now())
   }
 
   /** Records how a granted call ended and settles what it reserved. Never throws: the answer has its own way. */
@@ -247,11 +271,16 @@ export class Pipeline {
     return audit.boundedEvent('request-refused', { code, ...about, facts: { id } }) ? id : ''
   }
 
-  async #grant(draft: Draft, approvalId: string | undefined): Promise<Reserved> {
-    const { approvals, limits, standing } = this.#parts
+  async #grant(draft: Draft, presented: Presented): Promise<Reserved> {
+    const { approvals, standing, mandates } = this.#parts
+    const { approval: approvalId } = presented
     const { id, enforced, typed, caller } = draft
     standing.enforced(isSensitive(draft))
     standing.demandScope(caller, typed)
+    if (presented.mandate !== undefined) {
+      draft.mandate = await mandates.present(presented.mandate, caller, typed, enforced)
+      this.#decideAgain(draft)
+    }
     if (draft.outcome.decision === 'needs' && approvalId !== undefined) {
       draft.approvalId = approvalId
       const { operators, decider } = enforced
@@ -259,14 +288,12 @@ export class Pipeline {
       this.#decideAgain(draft)
     }
     await this.#demandAllow(draft)
-    let reserved = NOTHING_RESERVED
-    if (draft.outcome.limits.length > 0) {
-      reserved = await limits.reserve(draft.outcome.limits, caller, typed, id)
-    }
+    const reserved = await this.#reserve(draft)
     try {
       if (draft.approval) await approvals.use(draft.approval.id, id)
       this.#demandCurrent(enforced)
-      if (draft.approval !== undefined || draft.outcome.limits.length > 0) {
+      const { approval, mandate } = draft
+      if (approval !== undefined || mandate !== undefined || draft.outcome.limits.length > 0) {
         // Time has passed: labels and risk may have changed.
         this.#decideAgain(draft)
         await this.#demandAllow(draft)
@@ -275,11 +302,54 @@ export class Pipeline {
       await this.#recorder.allow(draft)
       // It may have changed while the record was being written; the record of a narrowing then stands after it.
       standing.recheck(caller)
+      if (draft.mandate) mandates.check(draft.mandate)
       this.#demandCurrent(enforced)
       return reserved
     } catch (error) {
       reserved.settle(false)
       throw error
+    }
+  }
+
+  /** Reserves a call under every limit, and of every hop of its mandate, or under none. */
+  async #reserve({ id, outcome, caller, typed, mandate }: Draft): Promise<Reserved> {
+    const { limits, mandateUses } = this.#parts
+    let reserved = NOTHING_RESERVED
+    if (outcome.limits.length > 0) {
+      reserved = await limits.reserve(outcome.limits, caller, typed, id)
+    }
+    if (!mandate) return reserved
+    try {
+      const used = await mandateUses.reserve(mandate, id)
+      return {
+        settle: (commit) => {
+          reserved.settle(commit)
+          used.settle(commit)
+        },
+      }
+    } catch (error) {
+      reserved.settle(false)
+      throw error
+    }
+  }
+
+  /**
+   * Each who passed a mandate on must be allowed the very same call: nobody gives what they have not.
+   *
+   * @throws Refusal `SP_MANDATE_DELEGATOR`
+   */
+  #demandDelegators({ delegators }: CallMandate, call: Call, enforced: Enforced): void {
+    for (const { instance, agent, mandate, scope } of delegators) {
+      // Where the delegator would call from, and for whom, nobody knows: what policies ask of that is not met.
+      const { source: _source, onBehalfOf: _behalf, mandate: _mandate, ...rest } = call
+      const own = { ...rest, instance, agent, ...(mandate === undefined ? {} : { mandate }) }
+      const outcome = enforced.decider.decide(own, this.#session(instance, enforced, scope))
+      if (outcome.decision === 'allow') continue
+      throw new Refusal('SP_MANDATE_DELEGATOR', 'whoever gave the mandate may not do this', {
+        status: 403,
+        outcome: 'forbidden',
+        detail: `${instance}: ${outcome.code}`,
+      })
     }
   }
 
@@ -296,14 +366,26 @@ export class Pipeline {
 
   #decideAgain(draft: Draft): void {
     const { caller, typed, enforced } = draft
-    draft.call = this.#call(caller, typed, draft.approval?.approvers ?? [])
-    draft.session = this.#session(caller.instance, enforced)
+    const call = this.#call(caller, typed, draft.approval?.approvers ?? [])
+    draft.call = draft.mandate === undefined ? call : { ...call, mandate: draft.mandate.facts }
+    draft.session = this.#session(caller.instance, enforced, draft.mandate?.scope)
     draft.outcome = enforced.decider.decide(draft.call, draft.session)
   }
 
   async #demandAllow(draft: Draft): Promise<void> {
     const { outcome, call, enforced } = draft
-    if (outcome.decision === 'allow') return
+    if (outcome.decision === 'allow') {
+      if (draft.mandate) this.#demandDelegators(draft.mandate, call, enforced)
+      return
+    }
+    // An approval covers the call with its mandate or without: it is asked for when that is known.
+    if (outcome.needs.some(({ kind }) => kind === 'mandate')) {
+      throw new Refusal(outcome.code, 'the call needs a mandate', {
+        status: 403,
+        outcome: 'needs',
+        needs: outcome.needs,
+      })
+    }
     const [need] = outcome.needs
     if (outcome.decision === 'needs' && need) {
       const { approvals, sessions } = this.#parts
@@ -345,10 +427,14 @@ export class Pipeline {
     }
   }
 
-  #session(instance: string, { decider, settings }: Enforced): SessionState {
+  #session(
+    instance: string,
+    { decider, settings }: Enforced,
+    scope: SessionScope = {},
+  ): SessionState {
     const { sessions, bundles } = this.#parts
     return {
-      labels: sessions.labelsOf(instance, decider.index.network),
+      labels: sessions.labelsOf(instance, decider.index.network, scope),
       risk: bundles.riskOf(instance, settings),
     }
   }

@@ -8,6 +8,7 @@ import type { GatewaySettings } from '../settings.ts'
 import type { Enforced } from '../state/bundles.ts'
 import type { Shadow } from '../state/shadow.ts'
 import type { VerifiedApproval } from './approvals.ts'
+import type { CallMandate, Mandates } from './mandates.ts'
 import type { Standing } from './standing.ts'
 import type { Caller, TypedCall, UpstreamRequest } from './types.ts'
 
@@ -16,6 +17,7 @@ export interface RecorderParts {
   readonly settings: GatewaySettings
   readonly standing: Standing
   readonly shadow: Pick<Shadow, 'compare'>
+  readonly mandates: Pick<Mandates, 'check'>
 }
 
 /** The state of one decision on its way. */
@@ -30,6 +32,7 @@ export interface Draft {
   outcome: Outcome
   approval: VerifiedApproval | undefined
   approvalId: string | undefined
+  mandate: CallMandate | undefined
   /** Its record stands in the log: from here on only an outcome can follow. */
   recorded: boolean
 }
@@ -48,12 +51,13 @@ export class Recorder {
    * @throws Refusal `SP_AUDIT_UNAVAILABLE`, or what the caller's standing has become meanwhile
    */
   async allow(draft: Draft): Promise<void> {
-    const { audit, settings, standing } = this.#parts
-    const { id, approval, caller } = draft
+    const { audit, settings, standing, mandates } = this.#parts
+    const { id, approval, caller, mandate } = draft
     try {
       const input = await this.#sealInput(draft)
       // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
       standing.recheck(caller)
+      if (mandate) mandates.check(mandate)
       const records = [audit.append(this.#record(draft, draft.outcome.code, { input }))]
       if (approval) {
         const { id: used, approvers, statements } = approval
@@ -130,6 +134,7 @@ export class Recorder {
       decidedAt: call.time,
       ...(call.evidence.approvals.length === 0 ? {} : { approvers: call.evidence.approvals }),
       ...(call.onBehalfOf === undefined ? {} : { onBehalfOf: call.onBehalfOf }),
+      ...(draft.mandate === undefined ? {} : { mandate: draft.mandate.record }),
       revision: enforced.revision,
       declarationDigest: enforced.decider.digest,
       stateDigest: enforced.decider.stateDigest(call, session),

@@ -15,9 +15,10 @@ export interface ProblemDocument {
   /** When asking again could succeed: what `retry-after` says over HTTP, where MCP has no header of its own. */
   readonly retryAfterSeconds?: number
   readonly needs?: readonly {
-    readonly kind: 'approval'
+    readonly kind: 'approval' | 'mandate'
     readonly count: number
-    readonly approval: string
+    /** Of an approval that was asked for. */
+    readonly approval?: string
   }[]
 }
 

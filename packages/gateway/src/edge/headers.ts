@@ -9,6 +9,8 @@ export interface RequestHeaders {
   readonly contentType: string | undefined
   /** `Sallyport-Approval`. */
   readonly approval: string | undefined
+  /** `Sallyport-Mandate`: an id, or a whole chain. */
+  readonly mandate: string | undefined
   /** `Mcp-Session-Id`. */
   readonly mcpSession: string | undefined
   /** `MCP-Protocol-Version`. */
@@ -81,6 +83,7 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     accept: headers.get('accept')?.toLowerCase() ?? '*/*',
     contentType: headers.get('content-type')?.toLowerCase(),
     approval: idHeader(headers, 'sallyport-approval'),
+    mandate: mandateHeader(headers),
     mcpSession: idHeader(headers, 'mcp-session-id'),
     mcpVersion: headers.get('mcp-protocol-version'),
     authorization: headers.get('authorization'),
@@ -104,6 +107,17 @@ function framing(
     contentLength: length === undefined ? undefined : Number(length),
     chunked: coding !== undefined,
   }
+}
+
+/** Characters of a chain that fits into a header; a longer one is registered, and presented by its id. */
+const MAX_MANDATE = 8192
+
+function mandateHeader(headers: ReadonlyMap<string, string>): string | undefined {
+  const value = headers.get('sallyport-mandate')
+  if (value !== undefined && (value.length > MAX_MANDATE || !/^[A-Za-z0-9._-]+$/.test(value))) {
+    throw refuse('`sallyport-mandate` is no mandate')
+  }
+  return value
 }
 
 function idHeader(headers: ReadonlyMap<string, string>, name: string): string | undefined {

@@ -38,7 +38,7 @@ export class HttpCalls {
     const { pipeline, settings } = this.#parts
     const { caller, enforced, request } = context
     const typed = await this.#type(context, system)
-    const grant = await pipeline.authorise(enforced, caller, typed, request.headers.approval)
+    const grant = await pipeline.authorise(enforced, caller, typed, request.headers)
     const wantsEvents =
       typed.operation.kind === 'read' && request.headers.accept.split(/[,;\s]+/).includes(EVENTS)
     let answer: UpstreamAnswer | undefined

@@ -4,7 +4,7 @@ import type { Tokeniser } from '@sallyport/redact'
 import { isObject, readRpc, RPC, rpcError, rpcResult } from '../adapters/jsonrpc.ts'
 import type { RpcNotification, RpcRequest } from '../adapters/jsonrpc.ts'
 import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
-import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
 import { readJsonBody } from '../edge/body.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
@@ -27,6 +27,8 @@ export interface McpParts {
 /** Revisions of MCP spoken to clients, newest first. */
 const VERSIONS = ['2025-11-25', '2025-06-18', '2025-03-26']
 const PATH = 'mcp'
+/** Characters of a chain of mandates, as a token. */
+const MAX_MANDATE = 65_536
 
 const refuse = (status: number, message: string): Refusal =>
   new Refusal(status === 404 ? 'SP_MCP_SESSION' : 'SP_MCP_MESSAGE', message, { status })
@@ -164,8 +166,8 @@ export class McpCalls {
     const { res, caller } = context
     let grant: Grant | undefined
     try {
-      const { operation, args, approval } = readToolCall(system, rpc)
-      grant = await this.#authorise(context, system, operation, args, approval)
+      const { operation, args, presented } = readToolCall(system, rpc)
+      grant = await this.#authorise(context, system, operation, args, presented)
       await this.#forward(context, rpc, grant)
     } catch (error) {
       const refusal = toRefusal(error)
@@ -185,7 +187,7 @@ export class McpCalls {
     system: System,
     operation: McpOperation,
     args: unknown,
-    approval: string | undefined,
+    presented: Presented,
   ): Promise<Grant> {
     const { pipeline, tokeniser } = this.#parts
     const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () => args)
@@ -204,7 +206,10 @@ export class McpCalls {
           return { method: 'POST', path, body: Buffer.from(canonicalJson(message)) }
         },
       },
-      approval ?? request.headers.approval,
+      {
+        approval: presented.approval ?? request.headers.approval,
+        mandate: presented.mandate ?? request.headers.mandate,
+      },
     )
   }
 
@@ -262,7 +267,7 @@ export class McpCalls {
 function readToolCall(
   system: System,
   { params }: RpcRequest,
-): { operation: McpOperation; args: unknown; approval: string | undefined } {
+): { operation: McpOperation; args: unknown; presented: Presented } {
   const { name, arguments: args, _meta: meta } = params
   for (const member of Object.keys(params)) {
     if (!['name', 'arguments', '_meta'].includes(member)) {
@@ -276,9 +281,13 @@ function readToolCall(
   if (approval !== undefined && typeof approval !== 'string') {
     throw refuse(400, '`sallyport/approval` is not a text')
   }
+  const mandate = meta?.['sallyport/mandate']
+  if (mandate !== undefined && (typeof mandate !== 'string' || mandate.length > MAX_MANDATE)) {
+    throw refuse(400, '`sallyport/mandate` is no text, or too long')
+  }
   const operation = mcpOperations(system).find(({ binding }) => binding.tool === name)
   if (!operation) throw noOperation()
-  return { operation, args: args ?? {}, approval }
+  return { operation, args: args ?? {}, presented: { approval, mandate } }
 }
 
 const mcpOperations = (system: System): McpOperation[] =>

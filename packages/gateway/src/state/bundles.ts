@@ -38,6 +38,8 @@ export interface Narrowing {
   readonly released: readonly string[]
   /** Serials revoked that were not so before. */
   readonly revoked: readonly string[]
+  /** Mandates revoked that were not so before. */
+  readonly mandates: readonly string[]
 }
 
 export interface BundlesOptions {
@@ -65,6 +67,9 @@ const subjectsOf = (state: BundleState): ReadonlySet<string> =>
 const serialsOf = (state: BundleState): ReadonlySet<string> =>
   new Set(state.revokedSerials.map(({ serial }) => serial))
 
+const mandatesOf = (state: BundleState): ReadonlySet<string> =>
+  new Set(state.revokedMandates?.map(({ id }) => id))
+
 /** The signed state that is enforced, and how old it is. */
 export class Bundles {
   readonly #options: BundlesOptions
@@ -72,6 +77,7 @@ export class Bundles {
   #enforced: Enforced | undefined
   #quarantined: ReadonlySet<string> = new Set()
   #revoked: ReadonlySet<string> = new Set()
+  #mandates: ReadonlySet<string> = new Set()
   #risk: Readonly<Record<string, RiskEntry>> = {}
   #tokens: TokenTrust | undefined
   /** By the clock that never goes back, and by the wall clock, which goes on while the machine sleeps. */
@@ -92,7 +98,7 @@ export class Bundles {
     this.#options = options
     this.#seen = seen
     this.#newest = newest
-    if (seen) this.#narrow(subjectsOf(seen), serialsOf(seen))
+    if (seen) this.#narrow(subjectsOf(seen), serialsOf(seen), mandatesOf(seen))
   }
 
   /** @throws SallyportError `SP_GATEWAY_STATE` where what was seen before cannot be read */
@@ -127,6 +133,11 @@ export class Bundles {
   /** What access tokens are verified by, as the newest bundle has it. */
   get tokens(): TokenTrust | undefined {
     return this.#tokens
+  }
+
+  /** Whether a mandate was revoked by itself; one above it is asked about by its own id. */
+  isMandateRevoked(id: string): boolean {
+    return this.#mandates.has(id)
   }
 
   /** 0–100; the declared stale value where the score is too old, from the future, or not there. */
@@ -171,6 +182,7 @@ export class Bundles {
       this.#narrow(
         this.#quarantined.union(subjectsOf(state)),
         this.#revoked.union(serialsOf(state)),
+        this.#mandates.union(mandatesOf(state)),
       )
       if (state !== this.#seen) {
         // INVARIANT: durable before it is enforced, so that no restart forgets a revision that was in force.
@@ -182,7 +194,7 @@ export class Bundles {
       }
       this.#risk = signed.bundle.risk
       this.#tokens = signed.bundle.tokens
-      this.#narrow(subjectsOf(state), serialsOf(state))
+      this.#narrow(subjectsOf(state), serialsOf(state), mandatesOf(state))
       this.#wanted = signed.bundle
       this.#behind = false
       if (this.#enforced?.decider.digest === state.declarationDigest) this.#enforce(signed.bundle)
@@ -214,14 +226,20 @@ export class Bundles {
     this.#options.onRefused(errorCode(error), detail, this.#newest)
   }
 
-  #narrow(quarantined: ReadonlySet<string>, revoked: ReadonlySet<string>): void {
+  #narrow(
+    quarantined: ReadonlySet<string>,
+    revoked: ReadonlySet<string>,
+    mandates: ReadonlySet<string>,
+  ): void {
     const narrowing = {
       quarantined: [...quarantined].filter((subject) => !this.#quarantined.has(subject)),
       released: [...this.#quarantined].filter((subject) => !quarantined.has(subject)),
       revoked: [...revoked].filter((serial) => !this.#revoked.has(serial)),
+      mandates: [...mandates].filter((id) => !this.#mandates.has(id)),
     }
     this.#quarantined = quarantined
     this.#revoked = revoked
+    this.#mandates = mandates
     if (Object.values(narrowing).some(({ length }) => length > 0)) {
       this.#options.onNarrowing(narrowing)
     }

@@ -5,15 +5,33 @@ import { decodeRecord } from '@sallyport/wire'
 /** How many log records are read at a time. */
 const PAGE = 65_536
 const UNTRUSTED = 'untrusted'
+/** How long a label that is touched again needs no new record. */
+const RECORD_EVERY_MS = 60_000
 /** Approvals whose requester is remembered; the control plane knows the older ones. */
 const MAX_APPROVALS = 100_000
 
+/** Which of an instance's labels a session has. Empty: all of them. */
+export interface SessionScope {
+  /** Those touched from here on, milliseconds since the epoch: a task from outside the instance began a fresh session. */
+  readonly since?: number
+  /** Instances whose labels come with the task, all of them. */
+  readonly also?: readonly string[]
+}
+
+/** When a label was touched last: for sure, and as far as the log says. */
+interface Touched {
+  readonly at: number
+  readonly recorded: number
+}
+
 /**
- * What each instance has touched, and which approvals it asked for. Labels stay with the instance: reconnecting clears
- * nothing, and neither does a restart, after which they are read back from the log.
+ * What each instance has touched and when, and which approvals it asked for. Labels stay with the instance: reconnecting clears
+ * nothing, and neither does a restart, after which they are read back from the log. A session is the instance, from the moment on
+ * that a mandate from outside was given: what the instance touched before is not in it, what it touches under whichever
+ * session since then is.
  */
 export class Sessions {
-  readonly #labels = new Map<string, Set<string>>()
+  readonly #labels = new Map<string, Map<string, Touched>>()
   readonly #approvals = new Map<string, string>()
   /** Approvals that were used up here. */
   readonly used: Set<string> = new Set()
@@ -34,7 +52,7 @@ export class Sessions {
     if (!bytes.includes('"kind":"labels"') && !bytes.includes('"approvalId":"')) return
     try {
       const record = decodeRecord(bytes)
-      if (record.kind === 'labels') this.add(record.instance, record.added)
+      if (record.kind === 'labels') this.#replayed(record.instance, record.added, record.at)
       else if (record.kind === 'approval-used') this.used.add(record.approvalId)
       else if (record.kind === 'decision' && record.approvalId !== undefined) {
         this.askedFor(record.approvalId, record.instance)
@@ -45,21 +63,51 @@ export class Sessions {
   }
 
   /** Sorted; every label there is where they are not known for sure. */
-  labelsOf(instance: string, network: Network): readonly string[] {
+  labelsOf(instance: string, network: Network, scope: SessionScope = {}): readonly string[] {
     if (this.#incomplete) return allLabels(network)
-    return [...(this.#labels.get(instance) ?? [])].toSorted()
+    const { since = Number.NEGATIVE_INFINITY, also = [] } = scope
+    const own = [...(this.#labels.get(instance) ?? [])].filter(([, { at }]) => at >= since)
+    const others = also.flatMap((one) => [...(this.#labels.get(one)?.keys() ?? [])])
+    return [...new Set([...own.map(([label]) => label), ...others])].toSorted()
   }
 
-  /** Those of `labels` that the instance does not have. */
-  missing(instance: string, labels: readonly string[]): string[] {
+  /**
+   * Those of `labels` that need a record before they can be counted as touched now; the others are, by this.
+   *
+   * @param now milliseconds since the epoch
+   */
+  missing(instance: string, labels: readonly string[], now: number): string[] {
     const own = this.#labels.get(instance)
-    return labels.filter((label) => own?.has(label) !== true)
+    return labels.filter((label) => {
+      const known = own?.get(label)
+      // Within that time the record before stands for this touch too, also after a restart.
+      if (!known || now < known.recorded || now >= known.recorded + RECORD_EVERY_MS) return true
+      own?.set(label, { ...known, at: Math.max(known.at, now) })
+      return false
+    })
   }
 
-  add(instance: string, labels: readonly string[]): void {
+  /** Counts labels as touched at a time at which a record of them is durable. */
+  add(instance: string, labels: readonly string[], at: number): void {
+    const own = this.#of(instance)
+    for (const label of labels) {
+      own.set(label, { at: Math.max(at, own.get(label)?.at ?? at), recorded: at })
+    }
+  }
+
+  /** What was touched again after a record, without one of its own, was so within the minute after it. */
+  #replayed(instance: string, labels: readonly string[], at: number): void {
+    const own = this.#of(instance)
+    for (const label of labels) {
+      const until = at + RECORD_EVERY_MS
+      own.set(label, { at: Math.max(until, own.get(label)?.at ?? until), recorded: at })
+    }
+  }
+
+  #of(instance: string): Map<string, Touched> {
     let own = this.#labels.get(instance)
-    if (!own) this.#labels.set(instance, (own = new Set()))
-    for (const label of labels) own.add(label)
+    if (!own) this.#labels.set(instance, (own = new Map()))
+    return own
   }
 
   askedFor(approvalId: string, instance: string): void {

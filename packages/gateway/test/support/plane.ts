@@ -24,8 +24,10 @@ import type {
   FeedItem,
   OperatorSet,
   Quarantine,
+  RevokedMandate,
   Signed,
   SignedBundle,
+  SignedMandate,
   Statement,
   TokenTrust,
   TrustPins,
@@ -73,6 +75,11 @@ export class TestPlane {
   risk: Record<string, { score: number; at: number }> = {}
   tokens: TokenTrust | undefined
   limit: 'grant' | 'refuse' | 'fail' = 'grant'
+  readonly mandates: Map<string, readonly SignedMandate[]> = new Map()
+  readonly mandateUses: Body[] = []
+  readonly mandatesSettled: { decisionId: string; commit: boolean }[] = []
+  mandateAnswer: 'grant' | 'refuse' | 'revoked' | 'fail' = 'grant'
+  revokedMandates: RevokedMandate[] = []
   feedDown = false
   /** Credentials of upstreams; `credentialsDown` does not answer for them. */
   readonly credentials: Map<string, string> = new Map()
@@ -179,6 +186,7 @@ export class TestPlane {
         quarantined: this.quarantined,
         releases: this.releases,
         revokedSerials: this.revokedSerials,
+        ...(this.revokedMandates.length > 0 ? { revokedMandates: this.revokedMandates } : {}),
         risk: this.risk,
         ...(this.tokens ? { tokens: this.tokens } : {}),
         ...over,
@@ -332,6 +340,21 @@ export class TestPlane {
     } else if (path === '/v1/later') {
       this.shown.push(body)
       send(200, {})
+    } else if (path === '/v1/mandates/reserve') {
+      this.mandateUses.push(body)
+      if (this.mandateAnswer === 'fail') send(503, { code: 'SP_DOWN' })
+      else if (this.mandateAnswer === 'revoked') send(200, { granted: false, revoked: true })
+      else send(200, { granted: this.mandateAnswer === 'grant' })
+    } else if (path === '/v1/mandates/settle') {
+      this.mandatesSettled.push({
+        decisionId: text(body['decisionId']),
+        commit: body['commit'] === true,
+      })
+      send(200, {})
+    } else if (path.startsWith('/v1/mandates/')) {
+      const chain = this.mandates.get(path.slice('/v1/mandates/'.length))
+      if (chain) send(200, { chain })
+      else send(404, { code: 'SP_MANDATE_UNKNOWN' })
     } else send(404, { code: 'SP_PLANE_ROUTE' })
   }
 }

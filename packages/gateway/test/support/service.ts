@@ -26,6 +26,7 @@ export class TestService {
   port = 0
   #mtls: MtlsServer | undefined
   answer: Answer
+  now: () => number = () => Date.now()
   readonly #name: string
   readonly #holder: IdentityHolder
 
@@ -69,13 +70,13 @@ export class TestService {
     const body = Buffer.concat(chunks)
     const peer = peerOf(req.socket)
     if (!peer) throw new Error('no peer')
-    assertFresh(peer, Date.now())
+    assertFresh(peer, this.now())
     const { method = '', url = '', headers, rawHeaders } = req
     const token = await verifyCallToken(String(headers['sallyport-call-token']), peer.publicKey, {
       aud: serviceId(this.#holder.current().trustDomain, this.#name),
       iss: peer.id.uri,
       requestHash: requestHash(method, url, body),
-      now: Date.now(),
+      now: this.now(),
     })
     const seen = { method, url, headers, rawHeaders, body: body.toString(), token, connection }
     this.seen.push(seen)

@@ -162,6 +162,7 @@ const BY_POLICY: ReadonlySet<string> = new Set([
   'SP_DENIED_NOT_PERMITTED',
   'SP_DENIED_POLICY_ERROR',
   'SP_NEEDS_APPROVAL',
+  'SP_NEEDS_MANDATE',
   'SP_NO_FLOW',
 ])
 
