@@ -6,7 +6,7 @@ export { readBundleDocument, writeBundleDocument } from './document.ts'
 export type { BundleDocument } from './document.ts'
 export { agentId, controlId, gatewayId, kindOf, parseSpiffeId, serviceId } from './id.ts'
 export type { SpiffeId, SpiffeKind } from './id.ts'
-export { createIssuer, createRoot, signRoot } from './issue.ts'
+export { createIssuer, createRoot, permitsAuthorities, signAuthority, signRoot } from './issue.ts'
 export type {
   CertificateSigner,
   IssuedSvid,

@@ -65,7 +65,7 @@ export interface LeafRequest {
 }
 
 export interface IssuedSvid {
-  /** The leaf alone: the root is what the other side already has. */
+  /** The leaf first; the root is what the other side already has. */
   readonly chainPem: string
   /** Lower-case hex. */
   readonly serial: string
@@ -98,7 +98,7 @@ function refuse(message: string): SallyportError {
 const seconds = (at: number): number => Math.floor(at / 1000) * 1000
 
 /**
- * Makes the self-signed root of a trust domain: P-256, no path in its id, no signing certificate below it,
+ * Makes the self-signed root of a trust domain: P-256, no path in its id, one level of signing certificates below it,
  * URI names constrained to the trust domain.
  *
  * @throws SallyportError `SP_SPIFFE_ID`, `SP_ISSUE_REFUSED`
@@ -122,41 +122,108 @@ export function signRoot(signer: CertificateSigner, request: RootRequest): strin
   const spki = signer.publicKey.export({ format: 'der', type: 'spki' })
   const now = request.now ?? Date.now()
   const keyId = keyIdOf(spki)
-  const subject = sequence(
-    set(
-      sequence(
-        oid(OID.commonName),
-        // A common name holds 64 characters at most; the key id keeps successive roots apart.
-        der(
-          TAG.utf8String,
-          Buffer.from(`${request.trustDomain.slice(0, 40)} ${keyId.toString('hex').slice(0, 16)}`),
-        ),
-      ),
-    ),
-  )
+  const subject = authorityName(request.trustDomain, keyId)
   const raw = signCertificate(signer, {
     issuer: subject,
     subject,
     spki,
     ...validity(now, request.ttlSeconds, Number.MAX_SAFE_INTEGER),
     serial: newSerial(),
+    extensions: authorityExtensions(request.trustDomain, keyId, 1),
+  })
+  return pem('CERTIFICATE', raw)
+}
+
+/**
+ * Whether certificates of `signAuthority` may stand below this root: roots of before had a path length of zero.
+ *
+ * @throws SallyportError `SP_BUNDLE_INVALID`, `SP_SVID_MALFORMED`
+ */
+export function permitsAuthorities(rootPem: string): boolean {
+  const { basicConstraints } = onlyCertificate(rootPem)
+  const { ca, pathLength } = basicConstraints?.value ?? { ca: false, pathLength: 0 }
+  return ca && pathLength !== 0
+}
+
+/**
+ * Signs a signing certificate below a root: P-256, the root's trust domain, none below it but leaves, and no longer valid than the
+ * root.
+ *
+ * @returns the certificate, PEM
+ * @throws SallyportError `SP_ISSUE_REFUSED`, what the profile says of the root, and the signer's own
+ */
+export function signAuthority(
+  root: { readonly certificatePem: string; readonly signer: CertificateSigner },
+  request: { readonly publicKey: KeyObject; readonly ttlSeconds: number; readonly now?: number },
+): string {
+  const above = onlyCertificate(root.certificatePem)
+  const trustDomain = trustDomainOf(above)
+  checkAuthority(above, trustDomain)
+  if (!permitsAuthorities(root.certificatePem)) {
+    throw refuse('the root permits no signing certificate below it')
+  }
+  if (!root.signer.publicKey.export({ format: 'der', type: 'spki' }).equals(above.spki)) {
+    throw refuse('the root key does not belong to the certificate')
+  }
+  if (!isP256(request.publicKey)) throw refuse('the key of the authority is not a P-256 key')
+  const now = request.now ?? Date.now()
+  if (now > above.notAfter || now < above.notBefore) throw refuse('the root is not valid now')
+  const spki = request.publicKey.export({ format: 'der', type: 'spki' })
+  const keyId = keyIdOf(spki)
+  const raw = signCertificate(root.signer, {
+    issuer: above.subject,
+    subject: authorityName(trustDomain, keyId),
+    spki,
+    ...validity(now, request.ttlSeconds, above.notAfter),
+    serial: newSerial(),
     extensions: [
-      extension(OID.basicConstraints, true, sequence(boolean(true), unsigned(Buffer.from([0])))),
-      extension(OID.keyUsage, true, namedBits(KEY_USAGE.keyCertSign, KEY_USAGE.crlSign)),
-      extension(OID.subjectKeyId, false, octets(keyId)),
-      extension(OID.subjectAltName, false, sequence(uriName(`spiffe://${request.trustDomain}`))),
+      ...authorityExtensions(trustDomain, keyId, 0),
       extension(
-        OID.nameConstraints,
-        true,
-        sequence(der(0xa0, sequence(uriName(request.trustDomain)))),
+        OID.authorityKeyId,
+        false,
+        sequence(der(0x80, above.subjectKeyId ?? keyIdOf(above.spki))),
       ),
     ],
   })
   return pem('CERTIFICATE', raw)
 }
 
+function onlyCertificate(text: string): Certificate {
+  const [raw, ...others] = certificatesFromPem(text)
+  if (raw === undefined || others.length > 0)
+    throw refuse('there has to be exactly one certificate')
+  return parseCertificate(raw)
+}
+
+function authorityName(trustDomain: string, keyId: Buffer): Buffer {
+  return sequence(
+    set(
+      sequence(
+        oid(OID.commonName),
+        // A common name holds 64 characters at most; the key id keeps successors apart.
+        der(
+          TAG.utf8String,
+          Buffer.from(`${trustDomain.slice(0, 40)} ${keyId.toString('hex').slice(0, 16)}`),
+        ),
+      ),
+    ),
+  )
+}
+
+function authorityExtensions(trustDomain: string, keyId: Buffer, pathLength: number): Buffer[] {
+  const limit = unsigned(Buffer.from([pathLength]))
+  return [
+    extension(OID.basicConstraints, true, sequence(boolean(true), limit)),
+    extension(OID.keyUsage, true, namedBits(KEY_USAGE.keyCertSign, KEY_USAGE.crlSign)),
+    extension(OID.subjectKeyId, false, octets(keyId)),
+    extension(OID.subjectAltName, false, sequence(uriName(`spiffe://${trustDomain}`))),
+    extension(OID.nameConstraints, true, sequence(der(0xa0, sequence(uriName(trustDomain))))),
+  ]
+}
+
 /**
- * An issuer over one signing certificate and its key. Checks once that they belong together.
+ * An issuer over one signing certificate and its key. Checks once that they belong together. What a root issues stands alone; where
+ * the certificate is not a root, it goes along with what it issues.
  *
  * @throws SallyportError `SP_ISSUE_REFUSED` and what the profile says of the certificate
  */
@@ -165,10 +232,7 @@ export function createIssuer(
     { readonly privateKey: KeyObject | string } | { readonly signer: CertificateSigner }
   ),
 ): Issuer {
-  const [raw, ...others] = certificatesFromPem(material.certificatePem)
-  if (raw === undefined || others.length > 0)
-    throw refuse('the issuer needs exactly one certificate')
-  const root = parseCertificate(raw)
+  const root = onlyCertificate(material.certificatePem)
   const trustDomain = trustDomainOf(root)
   checkAuthority(root, trustDomain)
   const signer = 'signer' in material ? material.signer : signerOf(material.privateKey)
@@ -237,7 +301,9 @@ function issueLeaf(
       ),
     ],
   })
-  return { chainPem: pem('CERTIFICATE', raw), serial: serial.toString('hex'), ...period }
+  const selfSigned = root.subject.equals(root.issuer)
+  const above = selfSigned ? '' : pem('CERTIFICATE', root.raw)
+  return { chainPem: pem('CERTIFICATE', raw) + above, serial: serial.toString('hex'), ...period }
 }
 
 function validity(

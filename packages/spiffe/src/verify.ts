@@ -62,7 +62,7 @@ export function verifySvid(
       detail: `no bundle for ${id.trustDomain}`,
     })
   }
-  const path = [leaf, ...above.map((raw) => parseCertificate(raw))]
+  const path = [leaf, ...above.map((raw) => signerOf(bundle, raw))]
   const anchored = endAtRoot(path, bundle)
   for (const [index, certificate] of anchored.entries()) {
     if (index > 0) checkSigner(certificate, anchored.slice(0, index), id.trustDomain)
@@ -87,7 +87,9 @@ function endAtRoot(path: readonly Certificate[], bundle: TrustBundle): Certifica
     if (isRoot(certificate)) throw untrusted('a root inside the chain')
     const signer = below[index + 1]
     if (signer === undefined) {
-      const root = bundle.authorities.find((candidate) => signed(certificate, candidate))
+      const root = bundle.authorities.find((candidate) =>
+        signedByRoot(bundle, certificate, candidate),
+      )
       if (!root) throw untrusted('no root of the trust domain signed the chain')
       return [...below, root]
     }
@@ -128,6 +130,36 @@ function checkValidity(certificate: Certificate, now: number): void {
   }
 }
 
+/** Signing certificates that were once well signed under a bundle: few, and met at every handshake. */
+const MAX_KNOWN = 32
+
+interface Known {
+  readonly certificate: Certificate
+  readonly signedBy: Set<Certificate>
+}
+const known = new WeakMap<TrustBundle, Map<string, Known>>()
+
+/** A signing certificate as it was read before, where it was well signed then; all else of it is judged anew each time. */
+function signerOf(bundle: TrustBundle, raw: Buffer): Certificate {
+  return known.get(bundle)?.get(raw.toString('latin1'))?.certificate ?? parseCertificate(raw)
+}
+
+/** `signed` of a signing certificate, remembered where it holds. The bundle's own roots are the only signers that last. */
+function signedByRoot(bundle: TrustBundle, certificate: Certificate, root: Certificate): boolean {
+  const memory = known.get(bundle) ?? new Map<string, Known>()
+  known.set(bundle, memory)
+  const name = certificate.raw.toString('latin1')
+  if (memory.get(name)?.signedBy.has(root)) return true
+  if (!signed(certificate, root)) return false
+  if (!certificate.basicConstraints?.value.ca) return true
+  const entry = memory.get(name) ?? { certificate, signedBy: new Set() }
+  entry.signedBy.add(root)
+  memory.set(name, entry)
+  const [oldest] = memory.keys()
+  if (memory.size > MAX_KNOWN && oldest !== undefined) memory.delete(oldest)
+  return true
+}
+
 function signed(certificate: Certificate, by: Certificate): boolean {
   if (!certificate.issuer.equals(by.subject)) return false
   const { authorityKeyId } = certificate
@@ -141,7 +173,11 @@ function signed(certificate: Certificate, by: Certificate): boolean {
 
 const WEAKEST_RSA = 2048
 
+const keys = new WeakMap<Certificate, KeyObject>()
+
 function publicKeyOf(certificate: Certificate): KeyObject {
+  const read = keys.get(certificate)
+  if (read) return read
   let key: KeyObject
   try {
     key = createPublicKey({ key: certificate.spki, format: 'der', type: 'spki' })
@@ -152,6 +188,7 @@ function publicKeyOf(certificate: Certificate): KeyObject {
   if (modulusLength !== undefined && modulusLength < WEAKEST_RSA) {
     throw breaks(`an RSA key of fewer than ${WEAKEST_RSA} bits`)
   }
+  keys.set(certificate, key)
   return key
 }
 

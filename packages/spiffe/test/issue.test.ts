@@ -20,7 +20,9 @@ import {
   createIssuer,
   createRoot,
   csrFor,
+  permitsAuthorities,
   publicKeyFromCsr,
+  signAuthority,
   signRoot,
   TrustBundle,
   verifySvid,
@@ -55,6 +57,50 @@ describe('createIssuer', () => {
     const node = new X509Certificate(issued.chainPem)
     assert.equal(node.serialNumber.toLowerCase(), issued.serial)
     assert.equal(node.subjectAltName, 'URI:spiffe://bank.test/agent/monitor/1, DNS:localhost')
+  })
+
+  it('issues below a signing certificate, which goes along and is checked like any other', () => {
+    const now = Date.now()
+    const signer = (key = generateKeyPairSync('ec', { namedCurve: 'P-256' })) => ({
+      publicKey: key.publicKey,
+      sign: (data: Uint8Array) => sign('sha256', data, key.privateKey),
+    })
+    const own = signer()
+    const above = {
+      certificatePem: signRoot(own, { trustDomain: 'bank.test', ttlSeconds: 90 }),
+      signer: own,
+    }
+    const below = signer()
+    const certificatePem = signAuthority(above, {
+      publicKey: below.publicKey,
+      ttlSeconds: 3600,
+      now,
+    })
+    const trusted = new Map([['bank.test', TrustBundle.fromPem('bank.test', above.certificatePem)]])
+    const { chainPem, notAfter } = createIssuer({ certificatePem, signer: below }).issue(request)
+    const chain = certificatesFromPem(chainPem)
+    assert.equal(chain.length, 2)
+    // Twice: the second time the signing certificate is one that is known.
+    for (let turn = 0; turn < 2; turn++) {
+      assert.equal(verifySvid(chain, trusted, { now }).id.uri, request.spiffeId)
+      assert.throws(() => verifySvid(chain, bundles, { now }), { code: 'SP_SVID_UNTRUSTED' })
+      assert.throws(() => verifySvid(chain.slice(0, 1), trusted, { now }), {
+        code: 'SP_SVID_UNTRUSTED',
+      })
+      assert.throws(() => verifySvid(chain, trusted, { now: now + 120_000 }), {
+        code: 'SP_SVID_EXPIRED',
+      })
+    }
+    const rootEnd = Date.parse(new X509Certificate(above.certificatePem).validTo)
+    assert.equal(Date.parse(new X509Certificate(certificatePem).validTo), rootEnd)
+    assert.equal(notAfter, rootEnd)
+    // One level, no more; and only by the root's own key.
+    const code = 'SP_ISSUE_REFUSED'
+    const next = { publicKey: signer().publicKey, ttlSeconds: 60, now }
+    assert.throws(() => signAuthority({ certificatePem, signer: below }, next), { code })
+    assert.throws(() => signAuthority({ ...above, signer: below }, next), { code })
+    assert.throws(() => signAuthority(above, { ...next, now: now + 3_600_000 }), { code })
+    assert.equal(permitsAuthorities(certificatePem), false)
   })
 
   it('never gives a serial twice', () => {
