@@ -5,16 +5,20 @@ import type { Reader } from '../secrets/access.ts'
 import type { Custody } from '../secrets/custody.ts'
 import { SCOPE_SECONDS } from '../secrets/databases.ts'
 import { shownValue } from '../secrets/kv.ts'
+import type { Transit } from '../secrets/transit.ts'
 import { CREDENTIAL_SECONDS } from '../secrets/vault.ts'
 import { integerIn, malformed, readObject, sendJson, textIn } from './answer.ts'
 import type { Body } from './answer.ts'
 import type { PlaneRoute } from './routes.ts'
 
 const SMALL = 16_384
+const LARGE = 131_072
+const MAX_TEXT = 100_000
 
 /** Leases, accounts in databases, and secrets for workloads; credentials of upstreams for gateways. */
-export function custodyRoutes({ leases, databases, vault }: Custody): PlaneRoute[] {
+export function custodyRoutes({ leases, databases, vault, transit }: Custody): PlaneRoute[] {
   return [
+    ...transitRoutes(transit),
     {
       method: 'POST',
       path: /^\/v1\/databases\/[a-z0-9-]{1,63}\/account$/,
@@ -133,6 +137,58 @@ export function custodyRoutes({ leases, databases, vault }: Custody): PlaneRoute
       },
     },
   ]
+}
+
+/** Encryption and signatures with keys that stay here. Bytes travel as base64. */
+function transitRoutes(transit: Transit): PlaneRoute[] {
+  const route = (act: string, handle: (call: TransitCall) => Promise<unknown>): PlaneRoute => ({
+    method: 'POST',
+    path: new RegExp(`^/v1/transit/[a-z0-9-]{1,63}/${act}$`),
+    who: 'anyone',
+    async handle({ request, response, url, caller, recheck }) {
+      const body = await readObject(request, { maxBytes: LARGE })
+      recheck()
+      const context = 'context' in body ? textIn(body, 'context', 1024) : ''
+      const call = { user: readerOf(caller), name: segment(url, 3), body, context }
+      sendJson(response, await handle(call))
+    },
+  })
+  return [
+    route('encrypt', async ({ user, name, body, context }) => {
+      const bytes = bytesIn(optional(body, ['plaintext', 'context']), 'plaintext')
+      return { ciphertext: await transit.encrypt(user, name, bytes, context) }
+    }),
+    route('decrypt', async ({ user, name, body, context }) => {
+      const text = textIn(optional(body, ['ciphertext', 'context']), 'ciphertext', MAX_TEXT)
+      const plaintext = await transit.decrypt(user, name, text, context)
+      return { plaintext: plaintext.toString('base64') }
+    }),
+    route('rewrap', async ({ user, name, body, context }) => {
+      const text = textIn(optional(body, ['ciphertext', 'context']), 'ciphertext', MAX_TEXT)
+      return { ciphertext: await transit.rewrap(user, name, text, context) }
+    }),
+    route('sign', async ({ user, name, body }) => ({
+      signature: await transit.sign(user, name, bytesIn(optional(body, ['data']), 'data')),
+    })),
+    route('verify', async ({ user, name, body }) => {
+      const data = bytesIn(optional(body, ['data', 'signature']), 'data')
+      return { valid: await transit.verify(user, name, data, textIn(body, 'signature', 256)) }
+    }),
+  ]
+}
+
+interface TransitCall {
+  readonly user: Reader
+  readonly name: string
+  readonly body: Body
+  readonly context: string
+}
+
+function bytesIn(body: Body, name: string): Buffer {
+  const text = body[name] === '' ? '' : textIn(body, name, MAX_TEXT)
+  const bytes = Buffer.from(text, 'base64')
+  if (bytes.toString('base64') === text) return bytes
+  throw malformed(`\`${name}\` is not base64`)
 }
 
 const segment = (url: URL, index: number): string => url.pathname.split('/')[index] ?? ''

@@ -62,6 +62,13 @@ export function mayRead(network: Network, path: string, reader: Reader): boolean
   }
 }
 
+/** How many the declaration lets read it. */
+export function readersOf(network: Network, path: string): number {
+  const rule = secretRuleFor(network, path)
+  if (!rule) return 0
+  return rule.agents.length + rule.services.length + rule.operators.length + (rule.local ? 1 : 0)
+}
+
 /** How records call a reader. */
 export function nameOf(reader: Reader): string {
   return reader.kind === 'local'

@@ -11,7 +11,10 @@ import { databaseAuthority } from './authority.ts'
 import { DatabaseAccounts } from './databases.ts'
 import { SecretStore } from './kv.ts'
 import { Leases } from './leases.ts'
+import { keyRegister } from './register.ts'
+import type { RegisterEntry } from './register.ts'
 import { Rotations } from './rotation/rotations.ts'
+import { Transit } from './transit.ts'
 import { CREDENTIAL_SECONDS, Vault } from './vault.ts'
 
 /**
@@ -43,6 +46,8 @@ export interface Custody {
   readonly databases: DatabaseAccounts
   readonly vault: Vault
   readonly rotations: Rotations
+  readonly transit: Transit
+  register(): Promise<readonly RegisterEntry[]>
   /** PEM that a database server trusts its clients by. */
   databaseClients(): Promise<string>
   stop(): Promise<void>
@@ -85,6 +90,8 @@ export function createCustody(deps: CustodyDeps): Custody {
     prefix: `sp_${sha256Hex(trust.pins.bundleKey).slice(0, 8)}_`,
   })
   const vault = new Vault({ secrets, network, record })
+  const transit = new Transit({ store, clock, barrier, network, record })
+  const databaseClients = async (): Promise<string> => (await authority()).certificatePem
   const rotations = new Rotations({
     ...{ store, clock, network, secrets, record, onError },
     cacheSeconds: CREDENTIAL_SECONDS,
@@ -116,7 +123,10 @@ export function createCustody(deps: CustodyDeps): Custody {
     databases,
     vault,
     rotations,
-    databaseClients: async () => (await authority()).certificatePem,
+    transit,
+    databaseClients,
+    register: () =>
+      keyRegister({ store, clock, trust, publisher, barrier, vault, transit, databaseClients }),
     async stop() {
       unsubscribe()
       unwatch()

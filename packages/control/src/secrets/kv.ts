@@ -11,6 +11,8 @@ export interface SecretView {
   readonly current: number
   readonly newest: number
   readonly at: number
+  /** When the current version was written; null where there is none, or it is gone. */
+  readonly writtenAt: number | null
 }
 
 export interface SecretVersion {
@@ -192,10 +194,13 @@ export class SecretStore {
   async list(prefix = ''): Promise<readonly SecretView[]> {
     return this.#store.run((db) =>
       db
-        .selectFrom('secrets')
-        .selectAll()
-        .where(sql<boolean>`starts_with(path, ${prefix})`)
-        .orderBy('path')
+        .selectFrom('secrets as s')
+        .leftJoin('secret_versions as v', (join) =>
+          join.onRef('v.path', '=', 's.path').onRef('v.version', '=', 's.current'),
+        )
+        .select(['s.path', 's.current', 's.newest', 's.at', 'v.created_at as writtenAt'])
+        .where(sql<boolean>`starts_with(s.path, ${prefix})`)
+        .orderBy('s.path')
         .limit(MAX_LISTED)
         .execute(),
     )
@@ -250,7 +255,10 @@ export class SecretStore {
   }
 }
 
-async function locked(tx: Tx, path: string): Promise<SecretView> {
+async function locked(
+  tx: Tx,
+  path: string,
+): Promise<{ readonly current: number; readonly newest: number }> {
   const row = await tx
     .selectFrom('secrets')
     .selectAll()

@@ -1,6 +1,6 @@
 import type { Network } from '@sallyport/network'
 import { SallyportError } from '@sallyport/base'
-import { isCredential, mayRead, nameOf, purposeOf, refused } from './access.ts'
+import { isCredential, mayRead, nameOf, purposeOf, readersOf, refused } from './access.ts'
 import type { Reader } from './access.ts'
 import type { Recorder } from './custody.ts'
 import { checkPath } from './kv.ts'
@@ -8,6 +8,14 @@ import type { SecretStore, SecretValue, SecretVersion, SecretView } from './kv.t
 
 /** How long a gateway may keep a credential without asking again. A rotation waits twice as long before it revokes. */
 export const CREDENTIAL_SECONDS = 5
+
+/** A secret as whoever manages it sees it: without its value. */
+interface ManagedSecret extends SecretView {
+  readonly owner: string
+  readonly use: string
+  /** How many are declared to read it, apart from the control plane and gateways. */
+  readonly readers: number
+}
 
 /** Secrets for those whom the declaration names, each reading recorded before it is answered. Never a value in a record. */
 export class Vault {
@@ -59,11 +67,13 @@ export class Vault {
   }
 
   /** All that are declared, with owner and use, for whoever manages them. */
-  async all(prefix = ''): Promise<readonly (SecretView & { owner: string; use: string })[]> {
+  async all(prefix = ''): Promise<readonly ManagedSecret[]> {
     const network = this.#network()
     return (await this.#secrets.list(prefix)).flatMap((view) => {
       const purpose = purposeOf(network, view.path)
-      return purpose ? [{ ...view, owner: purpose.owner, use: purpose.use }] : []
+      if (!purpose) return []
+      const { owner, use } = purpose
+      return [{ ...view, owner, use, readers: readersOf(network, view.path) }]
     })
   }
 

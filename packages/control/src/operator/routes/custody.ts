@@ -14,7 +14,7 @@ const path = text(1024)
 
 /** Secrets and leases, for people. Values travel in bodies only, never in addresses. */
 export function custodyRoutes({ custody }: ControlContext): Route[] {
-  const { leases, rotations, vault } = custody
+  const { leases, rotations, transit, vault } = custody
   return [
     {
       method: 'GET',
@@ -140,6 +140,47 @@ export function custodyRoutes({ custody }: ControlContext): Route[] {
         await leases.end(textOf(call.body, 'lease'), reason)
         return {}
       },
+    },
+    {
+      method: 'GET',
+      path: '/api/transit',
+      summary: 'Keys that others use and never see',
+      access: viewer,
+      answer: listOf(openObject({ name: text(64), newest: time, minDecrypt: time })),
+      handle: () => transit.list(),
+    },
+    {
+      method: 'POST',
+      path: '/api/transit/rotate',
+      summary: 'A new version of a key, for what is encrypted and signed from now on',
+      access: keeper,
+      body: object({ name: text(64) }),
+      answer: object({ version: time }),
+      handle: async (call) => ({
+        version: await transit.rotate(actorOf(call), textOf(call.body, 'name')),
+      }),
+    },
+    {
+      method: 'POST',
+      path: '/api/transit/min-version',
+      summary: 'The oldest version of a key with which anything still opens',
+      access: keeper,
+      body: object({ name: text(64), version: time }),
+      answer: object({}),
+      handle: async (call) => {
+        const version = numberIn(call, 'version') ?? 0
+        await transit.setMinDecrypt(actorOf(call), textOf(call.body, 'name'), version)
+        return {}
+      },
+    },
+    {
+      method: 'GET',
+      path: '/api/register',
+      summary:
+        'Every key and certificate, with age, owner, use, expiry and whether it can be copied',
+      access: viewer,
+      answer: listOf(openObject({ kind: text(16), name: text(2048), owner: text(256) })),
+      handle: () => custody.register(),
     },
     {
       method: 'GET',
