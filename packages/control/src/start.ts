@@ -13,6 +13,7 @@ import { createActs } from './domain/acts.ts'
 import { createAlarms } from './domain/alarms.ts'
 import { createApprovals } from './domain/asking.ts'
 import type { ControlContext } from './domain/context.ts'
+import { createJwtSvids } from './domain/jwt-svids.ts'
 import { createLimits } from './domain/counting.ts'
 import { createQuarantines } from './domain/cutting.ts'
 import { createBundles } from './domain/declarations.ts'
@@ -40,6 +41,7 @@ import { authzenRoutes } from './plane/authzen.ts'
 import { custodyRoutes } from './plane/custody.ts'
 import { createHub } from './plane/hub.ts'
 import { responderRoutes } from './plane/responders.ts'
+import { jwtSvidRoutes } from './plane/jwt-svid.ts'
 import { planeRoutes } from './plane/routes.ts'
 import { createPlane } from './plane/server.ts'
 import { planSite } from './site/site.ts'
@@ -249,6 +251,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ...authzenRoutes({ access, searches, publisher }),
       ...oauth.routes,
       ...custodyRoutes(custody),
+      ...jwtSvidRoutes(createJwtSvids({ store, clock, trust, audit: audit.get })),
       ...responderRoutes(responders),
     ],
     onGateway: (gateway) => hub.note(gateway),

@@ -182,6 +182,7 @@ export interface Database {
     consumed: Int | null
   }
   token_keys: { kid: string; key: string; not_after: Int; signature: string }
+  jwt_svid_keys: { kid: string; key: string; not_after: Int; signature: string }
   revoked_tokens: { jti: string; exp: Int; client: string; at: Int }
   incidents: {
     id: string
