@@ -1,27 +1,35 @@
 import type { Env } from './operators.ts'
-import { holds, NO_ERRORS } from './policy.ts'
+import type { Clauses } from './clauses.ts'
+import { NO_ERRORS } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { Slice } from './slice-memo.ts'
 import type { CedarDecision } from './types.ts'
 import { EvaluationError } from './value.ts'
 
 /** What the policies of a slice come to: Cedar's rule, no more. */
-export function answer(slice: Slice, env: Env): CedarDecision {
+export function answer(slice: Slice, clauses: Clauses, env: Env): CedarDecision {
   const { held, policies } = slice
-  return held === undefined ? ofSeveral(policies ?? [], env) : ofOne(slice, held, env)
+  return held === undefined
+    ? ofSeveral(policies ?? [], clauses, env)
+    : ofOne(slice, held, clauses, env)
 }
+
+/** Fewer policies seldom read the same often enough for it to be kept. */
+const FEW = 8
 
 // Reused between decisions, which are synchronous and do not nest.
 const permits: CompiledPolicy[] = []
 const forbids: CompiledPolicy[] = []
 
-function ofSeveral(slice: readonly CompiledPolicy[], env: Env): CedarDecision {
+function ofSeveral(slice: readonly CompiledPolicy[], clauses: Clauses, env: Env): CedarDecision {
+  const many = slice.length > FEW
+  if (many) clauses.begin(env)
   let permitted = 0
   let forbidden = 0
   let failed: Failure[] | undefined
   for (const policy of slice) {
     try {
-      if (!holds(policy, env)) continue
+      if (!(many ? clauses.holdAmong(policy, env) : clauses.hold(policy, env))) continue
       if (policy.effect === 'permit') permits[permitted++] = policy
       else forbids[forbidden++] = policy
     } catch (error) {
@@ -37,9 +45,9 @@ function ofSeveral(slice: readonly CompiledPolicy[], env: Env): CedarDecision {
   }
 }
 
-function ofOne(slice: Slice, held: CedarDecision, env: Env): CedarDecision {
+function ofOne(slice: Slice, held: CedarDecision, clauses: Clauses, env: Env): CedarDecision {
   try {
-    return holds(slice, env) ? held : NOT_PERMITTED
+    return clauses.hold(slice, env) ? held : NOT_PERMITTED
   } catch (error) {
     const { only } = slice
     if (only === undefined) throw error

@@ -1,5 +1,5 @@
 import { asBool, boolean } from './code.ts'
-import type { BoolCode, Code, Compiled } from './code.ts'
+import type { BoolCode, Code, Compiled, Operator } from './code.ts'
 import { add, isLong, multiply, subtract } from './long.ts'
 import type { Long } from './long.ts'
 import {
@@ -28,18 +28,18 @@ export const BINARY: ReadonlyMap<string, (left: Compiled, right: Compiled) => Co
       return boolean((env) => a(env) || b(env))
     },
   ],
-  ['==', (left, right) => boolean(equality(left, right))],
+  ['==', (left, right) => comparison('==', equality(left, right), left, right)],
   [
     '!=',
     (left, right) => {
       const same = equality(left, right)
-      return boolean((env) => !same(env))
+      return comparison('!=', (env) => !same(env), left, right)
     },
   ],
-  ['<', (left, right) => boolean(ordering('<', left, right))],
-  ['<=', (left, right) => boolean(ordering('<=', left, right))],
-  ['>', (left, right) => boolean(ordering('>', left, right))],
-  ['>=', (left, right) => boolean(ordering('>=', left, right))],
+  ['<', (left, right) => comparison('<', ordering('<', left, right), left, right)],
+  ['<=', (left, right) => comparison('<=', ordering('<=', left, right), left, right)],
+  ['>', (left, right) => comparison('>', ordering('>', left, right), left, right)],
+  ['>=', (left, right) => comparison('>=', ordering('>=', left, right), left, right)],
   ['+', arithmetic(add, '+')],
   ['-', arithmetic(subtract, '-')],
   ['*', arithmetic(multiply, '*')],
@@ -90,6 +90,21 @@ export const BINARY: ReadonlyMap<string, (left: Compiled, right: Compiled) => Co
   ],
 ])
 
+/** A comparison, also told as data where it is that simple. */
+function comparison(
+  operator: Operator,
+  code: BoolCode,
+  { read }: Compiled,
+  { constant: literal }: Compiled,
+): Compiled {
+  const equality = operator === '==' || operator === '!='
+  if (read === undefined || literal === undefined || typeof literal === 'object') {
+    return boolean(code)
+  }
+  if (!equality && typeof literal !== 'number') return boolean(code)
+  return { ...boolean(code), comparison: { operator, read, literal } }
+}
+
 function equality(left: Compiled, right: Compiled): BoolCode {
   const [a, b] = [left.run, right.run]
   const known = right.constant
@@ -105,13 +120,13 @@ function ordering(order: Order, left: Compiled, right: Compiled): BoolCode {
   if (typeof known === 'number') return againstNumber(order, a, known)
   return (env) => {
     const value = a(env)
-    return inOrder(order, compare(value, b(env)))
+    return ordered(order, value, b(env))
   }
 }
 
 /** `path < 100`, the commonest comparison by far, without a call between. */
 function againstNumber(order: Order, run: Code, known: number): BoolCode {
-  const other = (value: Value): boolean => inOrder(order, compare(value, known))
+  const other = (value: Value): boolean => ordered(order, value, known)
   switch (order) {
     case '<':
       return (env) => {
@@ -134,6 +149,11 @@ function againstNumber(order: Order, run: Code, known: number): BoolCode {
         return typeof value === 'number' ? value >= known : other(value)
       }
   }
+}
+
+/** Whether `a` is below, at most, … `b`. @throws EvaluationError for values that have no order */
+export function ordered(order: Order, a: Value, b: Value): boolean {
+  return inOrder(order, compare(a, b))
 }
 
 function inOrder(order: Order, sign: number): boolean {

@@ -1,6 +1,7 @@
 import type { Env } from './operators.ts'
+import type { Read } from './path.ts'
 import { typeError } from './value.ts'
-import type { Value } from './value.ts'
+import type { Scalar, Value } from './value.ts'
 
 export type Code = (env: Env) => Value
 export type BoolCode = (env: Env) => boolean
@@ -12,6 +13,19 @@ export interface Compiled {
   readonly bool?: BoolCode
   /** Present where the value does not depend on the request. */
   readonly constant?: Value
+  /** Present where it is nothing but a variable's attribute. */
+  readonly read?: Read
+  /** Present where it compares such an attribute with a literal. */
+  readonly comparison?: Comparison
+}
+
+export type Operator = '==' | '!=' | '<' | '<=' | '>' | '>='
+
+/** `VARIABLE.a.b < LITERAL`; what is ordered is compared with a number. */
+export interface Comparison {
+  readonly operator: Operator
+  readonly read: Read
+  readonly literal: Scalar
 }
 
 /** A bool-typed expression: one closure serves both uses. */

@@ -18,7 +18,8 @@ import {
   toSet,
 } from './operators.ts'
 import type { PatternElement } from './operators.ts'
-import { pathOf } from './path.ts'
+import { readOf } from './path.ts'
+import type { Read } from './path.ts'
 import type { Pool } from './pool.ts'
 import { EntityRef, EvaluationError, RecordValue, SetValue, typeError } from './value.ts'
 import type { Value } from './value.ts'
@@ -31,9 +32,9 @@ export function compileBool(expr: ExprEst, integers: Integers): BoolCode {
 }
 
 /** The clauses of several joined by `&&`, sharing what other policies of the pool have compiled already. */
-export function compileAll(exprs: readonly ExprEst[], integers: Integers, pool: Pool): BoolCode[] {
+export function compileAll(exprs: readonly ExprEst[], integers: Integers, pool: Pool): Compiled[] {
   const compiler = new Compiler(integers, pool)
-  return exprs.flatMap(conjuncts).map((clause) => asBool(compiler.compile(clause)))
+  return exprs.flatMap(conjuncts).map((clause) => compiler.compile(clause))
 }
 
 /** As `compileBool`, for any type of value. */
@@ -137,8 +138,8 @@ class Compiler {
   }
 
   #attribute({ left, attr }: { left: ExprEst; attr: string }): Compiled {
-    const path = variablePath(left, [attr])
-    if (path !== undefined) return { run: path }
+    const read = variablePath(left, [attr])
+    if (read !== undefined) return { run: read.run, read }
     const { run } = this.compile(left)
     return { run: (env) => attribute(env, run(env), attr) }
   }
@@ -209,9 +210,9 @@ class Compiler {
   }
 }
 
-function variablePath(expr: ExprEst, names: readonly string[]): Code | undefined {
+function variablePath(expr: ExprEst, names: readonly string[]): Read | undefined {
   const { Var: root, '.': inner } = expr
-  if (typeof root === 'string') return pathOf(root, names)
+  if (typeof root === 'string') return readOf(root, names)
   if (inner === undefined) return undefined
   // The operands of `.` in the parser's own output.
   const { left, attr } = inner as { left: ExprEst; attr: string }

@@ -5,8 +5,36 @@ import type { EntityRecord } from './entities.ts'
 import { RecordValue } from './value.ts'
 import type { EntityRef, Value } from './value.ts'
 
-/** `VARIABLE.a.b.c` as one closure: reads of attributes are most of what policies do. */
-export function pathOf(root: string, names: readonly string[]): Code | undefined {
+/** `VARIABLE.a.b.c`. */
+export interface Read {
+  readonly root: 'context' | 'principal' | 'resource'
+  readonly names: readonly string[]
+  readonly run: Code
+}
+
+/** Undefined where the variable has no attributes of its own. */
+export function readOf(root: string, names: readonly string[]): Read | undefined {
+  const run = pathOf(root, names)
+  const known = root === 'context' || root === 'principal' || root === 'resource'
+  return run === undefined || !known ? undefined : { root, names, run }
+}
+
+/** What is read where it needs no entity but the variable's own; otherwise, and where it fails, undefined. */
+export function readOwn({ root, names }: Read, env: Env): Value | undefined {
+  let fields: ReadonlyMap<string, Value> | undefined =
+    root === 'context'
+      ? env.context.fields
+      : (root === 'principal' ? env.principalRecord : env.resourceRecord)?.attrs
+  let value: Value | undefined
+  for (const name of names) {
+    value = fields?.get(name)
+    fields = value instanceof RecordValue ? value.fields : undefined
+  }
+  return value
+}
+
+/** As one closure: reads of attributes are most of what policies do. */
+function pathOf(root: string, names: readonly string[]): Code | undefined {
   const [first, second, ...more] = names
   if (first === undefined) return undefined
   const start = startOf(root, first)

@@ -4,6 +4,7 @@ import { answer, sorted } from './answer.ts'
 import { policyAst } from './policy-ast.ts'
 import type { PolicyAst } from './ast.ts'
 import { boundAll, parseAndCheck } from './check.ts'
+import type { Clauses } from './clauses.ts'
 import type { Env } from './operators.ts'
 import { contextFromJson, refOf, unreadable } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
@@ -139,7 +140,7 @@ async function compileAll(
     byId.set(id, policy)
     index.add(policy)
   }
-  return new Policies(byId, index, sliceMemo)
+  return new Policies(byId, index, pool.clauses, sliceMemo)
 }
 
 interface ParsedPolicy {
@@ -196,18 +197,25 @@ class Policies implements PolicySet {
   readonly #policies: readonly CompiledPolicy[]
   readonly #byId: ReadonlyMap<string, CompiledPolicy>
   readonly #index: PolicyIndex
+  readonly #clauses: Clauses
   readonly #memo: SliceMemo
   readonly #parts: PlanParts
   #asts: readonly PolicyAst[] | undefined
 
   /** @param byId in the order of the policies */
-  constructor(byId: ReadonlyMap<string, CompiledPolicy>, index: PolicyIndex, sliceMemo: number) {
+  constructor(
+    byId: ReadonlyMap<string, CompiledPolicy>,
+    index: PolicyIndex,
+    clauses: Clauses,
+    sliceMemo: number,
+  ) {
     this.size = byId.size
     this.#policies = [...byId.values()]
     this.#byId = byId
     this.#index = index
+    this.#clauses = clauses
     this.#memo = new SliceMemo(sliceMemo)
-    this.#parts = new PlanParts(this.#policies)
+    this.#parts = new PlanParts(this.#policies, clauses)
   }
 
   effect(id: string): 'permit' | 'forbid' | undefined {
@@ -244,7 +252,7 @@ class Policies implements PolicySet {
   }
 
   #decide(env: Env): CedarDecision {
-    return answer(this.#slice(env), env)
+    return answer(this.#slice(env), this.#clauses, env)
   }
 
   #slice(env: Env): Slice {

@@ -1,7 +1,5 @@
 import { SallyportError } from '@sallyport/base'
-import { allOf } from './code.ts'
 import { compileAll } from './compile.ts'
-import type { BoolCode } from './code.ts'
 import { recordOf } from './operators.ts'
 import type { Env } from './operators.ts'
 import type { ConditionEst, ExprEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
@@ -20,11 +18,9 @@ export type Scope =
 /** A policy ready to be decided. */
 export interface CompiledPolicy {
   // What a decision reads stands first, and so close together.
-  /** All conditions, `unless` negated, in order; each throws `EvaluationError`. */
-  readonly first: BoolCode | undefined
-  readonly second: BoolCode | undefined
-  readonly third: BoolCode | undefined
-  readonly rest: BoolCode | undefined
+  /** All conditions, `unless` negated, in order, among the clauses of the set. */
+  readonly from: number
+  readonly to: number
   readonly effect: 'permit' | 'forbid'
   /** The decision where it holds and no other policy does. */
   readonly held: CedarDecision
@@ -47,12 +43,9 @@ export function compilePolicy(
   integers: ReadonlyMap<number, bigint>,
   pool: Pool,
 ): CompiledPolicy {
-  const [first, second, third, ...rest] = compileAll(est.conditions.map(asWhen), integers, pool)
+  const clauses = compileAll(est.conditions.map(asWhen), integers, pool)
   return {
-    first,
-    second,
-    third,
-    rest: rest.length === 0 ? undefined : allOf(rest),
+    ...pool.clauses.add(clauses),
     effect: est.effect,
     held: heldAlone(id, est.effect),
     order,
@@ -75,18 +68,6 @@ function heldAlone(id: string, effect: CompiledPolicy['effect']): CedarDecision 
 }
 
 export const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
-
-/** Whether all conditions of a policy hold. @throws EvaluationError */
-export function holds(
-  policy: Pick<CompiledPolicy, 'first' | 'second' | 'third' | 'rest'>,
-  env: Env,
-): boolean {
-  const { first, second, third, rest } = policy
-  if (first !== undefined && !first(env)) return false
-  if (second !== undefined && !second(env)) return false
-  if (third !== undefined && !third(env)) return false
-  return rest === undefined || rest(env)
-}
 
 /** A condition that must hold. */
 export const asWhen = ({ kind, body }: ConditionEst): ExprEst =>

@@ -1,3 +1,4 @@
+import { Clauses } from './clauses.ts'
 import type { Compiled } from './code.ts'
 import { EntityRef } from './value.ts'
 
@@ -9,6 +10,7 @@ const MAX_PARTS = 48
  * a template), and what is shared stays in the processor's caches.
  */
 export class Pool {
+  readonly clauses: Clauses = new Clauses()
   readonly #entities = new Map<string, { type: string; refs: Map<string, EntityRef> }>()
   readonly #expressions = new Map<string, Compiled>()
 

@@ -1,7 +1,6 @@
 import { answer } from './answer.ts'
-import type { BoolCode } from './code.ts'
-import { allOf } from './code.ts'
-import { compileBool, conjuncts } from './compile.ts'
+import type { Clauses } from './clauses.ts'
+import { conjuncts } from './compile.ts'
 import { reading, refOf } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
 import type { ExprEst } from './est.ts'
@@ -36,24 +35,26 @@ interface Group {
  * decisions find close by, whichever resource they are about.
  */
 export class PlanParts {
+  readonly clauses: Clauses
   readonly #policies: readonly CompiledPolicy[]
-  readonly #clauses = new Map<CompiledPolicy, Clauses>()
-  readonly #acting = new Map<number | string, readonly Clauses[]>()
+  readonly #reads = new Map<CompiledPolicy, PolicyReads>()
+  readonly #acting = new Map<number | string, readonly PolicyReads[]>()
   readonly #left = new Map<string, Left>()
 
-  constructor(policies: readonly CompiledPolicy[]) {
+  constructor(policies: readonly CompiledPolicy[], clauses: Clauses) {
     this.#policies = policies
+    this.clauses = clauses
   }
 
   /** The policies whose scope admits an action. */
-  acting(action: EntityRef, actionRecord: EntityRecord | undefined): readonly Clauses[] {
+  acting(action: EntityRef, actionRecord: EntityRecord | undefined): readonly PolicyReads[] {
     const key = actionRecord?.serial ?? JSON.stringify([action.type, action.id])
     let acting = this.#acting.get(key)
     if (acting === undefined) {
       const env: Env = { ...NOTHING, action, actionRecord }
       acting = this.#policies
         .filter((policy) => admits(policy.action, action, env))
-        .map((policy) => this.#clausesOf(policy))
+        .map((policy) => this.#readsOf(policy))
       this.#acting.set(key, acting)
     }
     return acting
@@ -62,14 +63,25 @@ export class PlanParts {
   left(specialised: readonly Specialised[]): Left {
     const key = keyOf(specialised)
     let left = this.#left.get(key)
-    if (left === undefined) this.#left.set(key, (left = indexed(specialised.map(reduced))))
+    if (left === undefined) this.#left.set(key, (left = this.#reduced(specialised)))
     return left
   }
 
-  #clausesOf(policy: CompiledPolicy): Clauses {
-    let clauses = this.#clauses.get(policy)
-    if (clauses === undefined) this.#clauses.set(policy, (clauses = clausesOf(policy)))
-    return clauses
+  #readsOf(policy: CompiledPolicy): PolicyReads {
+    let reads = this.#reads.get(policy)
+    if (reads === undefined) this.#reads.set(policy, (reads = readsOf(policy)))
+    return reads
+  }
+
+  #reduced(specialised: readonly Specialised[]): Left {
+    return indexed(
+      specialised.map(({ policy, kept }) => ({
+        ...policy,
+        ...this.clauses.pick(policy, kept),
+        action: ALL,
+        resource: ALL,
+      })),
+    )
   }
 }
 
@@ -79,6 +91,7 @@ export class PlanParts {
  */
 export class ResourcePlan {
   readonly #groups: readonly Group[]
+  readonly #clauses: Clauses
   readonly #action: EntityUid
 
   constructor(
@@ -87,11 +100,12 @@ export class ResourcePlan {
     resources: readonly EntityRecord[],
     store: EntityStore,
   ) {
+    this.#clauses = parts.clauses
     this.#action = action
     const acting = parts.acting(refOf(action), store.find(action))
     const groups = new Map<string, { members: number[]; group: Group }>()
     for (const [i, resource] of resources.entries()) {
-      const left = acting.flatMap((policy) => specialise(policy, resource) ?? [])
+      const left = acting.flatMap((policy) => specialise(policy, parts.clauses, resource) ?? [])
       // Where a clause that is left reads the resource, no other resource can share the answer.
       const key = `${left.some(({ own }) => own) ? i : ''} ${keyOf(left)}`
       const known = groups.get(key)
@@ -127,29 +141,24 @@ export class ResourcePlan {
     }
     return (group) => {
       const of = this.#groups[group]
-      if (of === undefined) return answer(NO_POLICIES, { ...NOTHING, ...shared })
+      if (of === undefined) return answer(NO_POLICIES, this.#clauses, { ...NOTHING, ...shared })
       const env: Env = { ...shared, resource: of.resource.uid, resourceRecord: of.resource }
-      return answer(of.left.slice ?? of.left.index.candidates(env), env)
+      return answer(of.left.slice ?? of.left.index.candidates(env), this.#clauses, env)
     }
   }
 }
 
 const NO_POLICIES = new Slice([])
 
-interface Clauses {
+/** Which variables each clause of a policy reads, in the order of its clauses. */
+interface PolicyReads {
   readonly policy: CompiledPolicy
-  readonly clauses: readonly { readonly code: BoolCode; readonly reads: ReadonlySet<string> }[]
+  readonly reads: readonly ReadonlySet<string>[]
 }
 
-function clausesOf(policy: CompiledPolicy): Clauses {
+function readsOf(policy: CompiledPolicy): PolicyReads {
   const clauses = policy.conditions.map(asWhen).flatMap(conjuncts)
-  return {
-    policy,
-    clauses: clauses.map((clause) => ({
-      code: compileBool(clause, policy.integers),
-      reads: variablesOf(clause, new Set()),
-    })),
-  }
+  return { policy, reads: clauses.map((clause) => variablesOf(clause, new Set())) }
 }
 
 function variablesOf(expr: unknown, found: Set<string>): Set<string> {
@@ -168,7 +177,6 @@ interface Specialised {
   readonly kept: readonly number[]
   /** Whether one of them reads the resource. */
   readonly own: boolean
-  readonly codes: readonly BoolCode[]
 }
 
 const keyOf = (specialised: readonly Specialised[]): string =>
@@ -179,31 +187,35 @@ const keyOf = (specialised: readonly Specialised[]): string =>
  * left out wherever it stands. One that is false ends the policy only if nothing before it is left, since a clause that
  * fails comes before one that is false.
  */
-function specialise({ policy, clauses }: Clauses, record: EntityRecord): Specialised | undefined {
+function specialise(
+  { policy, reads }: PolicyReads,
+  clauses: Clauses,
+  record: EntityRecord,
+): Specialised | undefined {
   const env: Env = { ...NOTHING, resource: record.uid, resourceRecord: record }
   if (!admits(policy.resource, record.uid, env)) return undefined
   const kept: number[] = []
-  for (const [i, { code, reads }] of clauses.entries()) {
-    const known = onlyResource(reads) ? valueOf(code, env) : undefined
+  clauses.begin(env)
+  for (const [i, variables] of reads.entries()) {
+    const known = onlyResource(variables) ? valueOf(clauses, policy, i, env) : undefined
     if (known === false && kept.length === 0) return undefined
     if (known !== true) kept.push(i)
   }
-  const left = kept.flatMap((i) => clauses[i] ?? [])
-  return {
-    policy,
-    kept,
-    own: left.some(({ reads }) => reads.has('resource')),
-    codes: left.map(({ code }) => code),
-  }
+  return { policy, kept, own: kept.some((i) => reads[i]?.has('resource') === true) }
 }
 
 const onlyResource = (reads: ReadonlySet<string>): boolean =>
   reads.size === 0 || (reads.size === 1 && reads.has('resource'))
 
 /** Undefined where a clause fails, or reads an entity besides the resource, which another store may hold. */
-function valueOf(code: BoolCode, env: Env): boolean | undefined {
+function valueOf(
+  clauses: Clauses,
+  policy: CompiledPolicy,
+  place: number,
+  env: Env,
+): boolean | undefined {
   try {
-    return code(env)
+    return clauses.holdsAt(policy, place, env)
   } catch (error) {
     if (error instanceof EvaluationError || error === OTHER_ENTITY) return undefined
     throw error
@@ -218,6 +230,8 @@ const NOWHERE = {
   },
 }
 
+const ALL = { kind: 'all' } as const
+
 /** An environment of which only what is put into it can be read. */
 const NOTHING: Env = {
   principal: new EntityRef('', ''),
@@ -228,20 +242,6 @@ const NOTHING: Env = {
   actionRecord: undefined,
   resourceRecord: undefined,
   store: NOWHERE,
-}
-
-function reduced({ policy, codes }: Specialised): CompiledPolicy {
-  const [first, second, third, ...rest] = codes
-  const all = { kind: 'all' } as const
-  return {
-    ...policy,
-    first,
-    second,
-    third,
-    rest: rest.length === 0 ? undefined : allOf(rest),
-    action: all,
-    resource: all,
-  }
 }
 
 function indexed(left: readonly CompiledPolicy[]): Left {

@@ -1,14 +1,11 @@
-import type { BoolCode } from './code.ts'
 import type { CompiledPolicy } from './policy.ts'
 import type { CedarDecision } from './types.ts'
 
 /** The policies whose scope admits a request: which of them hold is not known here. */
 export class Slice {
   // Where there is one policy, what a decision reads of it is here too: each object on the way to it is a read of cold memory.
-  readonly first: BoolCode | undefined
-  readonly second: BoolCode | undefined
-  readonly third: BoolCode | undefined
-  readonly rest: BoolCode | undefined
+  readonly from: number
+  readonly to: number
   /** The answer where `only` holds. */
   readonly held: CedarDecision | undefined
   /** Its one policy, which then stands in no list. */
@@ -18,10 +15,8 @@ export class Slice {
   constructor(policies: readonly CompiledPolicy[]) {
     const [only] = policies
     const one = policies.length === 1 ? only : undefined
-    this.first = one?.first
-    this.second = one?.second
-    this.third = one?.third
-    this.rest = one?.rest
+    this.from = one?.from ?? 0
+    this.to = one?.to ?? 0
     this.held = one?.held
     this.only = one
     this.policies = one === undefined ? policies : undefined
@@ -34,6 +29,16 @@ const FIRST_SETS = 64
 /** A longer slice takes longer to evaluate than to find again, and would make the memory bound a large one. */
 const MAX_SLICE = 256
 
+/** What is remembered, with what it is found by: read together, so one object. */
+interface Entry {
+  readonly principal: number
+  readonly action: number
+  readonly resource: number
+  readonly slice: Slice
+  /** Whether it was used since the clock's hand last passed it. */
+  used: boolean
+}
+
 /**
  * Remembers slices, never decisions, by what a slice depends on: one number each for principal, action and resource
  * that stands for the entity with all its ancestors (`PolicyIndex.key`). An entity that changes gets another number,
@@ -45,11 +50,7 @@ export class SliceMemo {
   /** Whether anything can be remembered at all. */
   readonly on: boolean
   readonly #capacity: number
-  /** Three keys an entry; NaN, which equals nothing, where there is none. */
-  #keys = new Float64Array(0)
-  #slices: (Slice | undefined)[] = []
-  /** Whether an entry was used since the clock's hand last passed it. */
-  #used = new Uint8Array(0)
+  #entries: (Entry | undefined)[] = []
   #hands = new Uint8Array(0)
   #mask = -1
 
@@ -62,12 +63,13 @@ export class SliceMemo {
   get(principal: number, action: number, resource: number): Slice | undefined {
     if (this.#mask < 0) return undefined
     const first = (hash(principal, action, resource) & this.#mask) * WAYS
-    const keys = this.#keys
-    for (let entry = first; entry < first + WAYS; entry++) {
-      const at = entry * 3
-      if (keys[at] === principal && keys[at + 1] === action && keys[at + 2] === resource) {
-        this.#used[entry] = 1
-        return this.#slices[entry]
+    for (let at = first; at < first + WAYS; at++) {
+      const entry = this.#entries[at]
+      // The places of a set are filled in order, and never emptied.
+      if (entry === undefined) return undefined
+      if (entry.principal === principal && entry.action === action && entry.resource === resource) {
+        if (!entry.used) entry.used = true
+        return entry.slice
       }
     }
     return undefined
@@ -77,62 +79,48 @@ export class SliceMemo {
   put(principal: number, action: number, resource: number, slice: Slice): void {
     if (slice.policies !== undefined && slice.policies.length > MAX_SLICE) return
     if (this.#mask < 0 && !this.#grow()) return
-    let entry = this.#free(principal, action, resource)
-    if (entry === undefined && this.#grow()) entry = this.#free(principal, action, resource)
-    this.#write(
-      entry ?? this.#evict(principal, action, resource),
-      principal,
-      action,
-      resource,
-      slice,
-    )
+    const set = hash(principal, action, resource)
+    let at = this.#free(set)
+    if (at === undefined && this.#grow()) at = this.#free(set)
+    this.#entries[at ?? this.#evict(set)] = { principal, action, resource, slice, used: false }
   }
 
-  #free(principal: number, action: number, resource: number): number | undefined {
-    const first = (hash(principal, action, resource) & this.#mask) * WAYS
-    for (let entry = first; entry < first + WAYS; entry++) {
-      if (this.#slices[entry] === undefined) return entry
-    }
+  #free(set: number): number | undefined {
+    const first = (set & this.#mask) * WAYS
+    for (let at = first; at < first + WAYS; at++) if (this.#entries[at] === undefined) return at
     return undefined
   }
 
-  #evict(principal: number, action: number, resource: number): number {
-    const set = hash(principal, action, resource) & this.#mask
+  #evict(hashed: number): number {
+    const set = hashed & this.#mask
     let hand = this.#hands[set] ?? 0
     // Ends: an entry that is passed over is not used when the hand comes round.
-    while (this.#used[set * WAYS + hand] === 1) {
-      this.#used[set * WAYS + hand] = 0
+    for (;;) {
+      const entry = this.#entries[set * WAYS + hand]
+      if (entry?.used !== true) break
+      entry.used = false
       hand = (hand + 1) % WAYS
     }
     this.#hands[set] = (hand + 1) % WAYS
     return set * WAYS + hand
   }
 
-  #write(entry: number, principal: number, action: number, resource: number, slice: Slice): void {
-    this.#keys[entry * 3] = principal
-    this.#keys[entry * 3 + 1] = action
-    this.#keys[entry * 3 + 2] = resource
-    this.#slices[entry] = slice
-    this.#used[entry] = 0
-  }
-
   /** Twice the sets, as far as the capacity goes. */
   #grow(): boolean {
     const most = 2 ** Math.floor(Math.log2(this.#capacity / WAYS))
     const sets = this.#mask < 0 ? Math.min(FIRST_SETS, most) : (this.#mask + 1) * 2
-    if (sets < 1 || sets > most) return false
-    const [keys, slices] = [this.#keys, this.#slices]
-    this.#keys = new Float64Array(sets * WAYS * 3).fill(Number.NaN)
-    this.#slices = Array.from({ length: sets * WAYS })
-    this.#used = new Uint8Array(sets * WAYS)
+    if (!(sets >= 1 && sets <= most)) return false
+    const entries = this.#entries
+    this.#entries = Array.from({ length: sets * WAYS })
     this.#hands = new Uint8Array(sets)
     this.#mask = sets - 1
-    for (const [entry, slice] of slices.entries()) {
-      if (slice === undefined) continue
-      const [p = 0, a = 0, r = 0] = keys.subarray(entry * 3, entry * 3 + 3)
+    for (const entry of entries) {
+      if (entry === undefined) continue
       // The entries of one set are shared out between two, so there is room.
-      const free = this.#free(p, a, r)
-      if (free !== undefined) this.#write(free, p, a, r, slice)
+      const free = this.#free(hash(entry.principal, entry.action, entry.resource))
+      if (free === undefined) continue
+      entry.used = false
+      this.#entries[free] = entry
     }
     return true
   }

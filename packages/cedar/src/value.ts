@@ -51,8 +51,17 @@ export class DurationValue {
 
 export class RecordValue {
   readonly fields: ReadonlyMap<string, Value>
-  constructor(fields: ReadonlyMap<string, Value>) {
+  /** Private, for two records that have the same fields are equal. */
+  readonly #serial: number
+
+  constructor(fields: ReadonlyMap<string, Value>, serial = 0) {
     this.fields = fields
+    this.#serial = serial
+  }
+
+  /** Of a context that may be met again: this record's alone in this process, from 1. 0 where none was asked for. */
+  get serial(): number {
+    return this.#serial
   }
 }
 
@@ -100,7 +109,7 @@ export class SetValue {
   }
 }
 
-type Scalar = boolean | Long | string
+export type Scalar = boolean | Long | string
 
 /** Most sets hold scalars only. */
 const NONE: ReadonlyMap<string, Value> = new Map()
