@@ -261,6 +261,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
 
   const context: ControlContext = {
     clock,
+    dataDir: options.dataDir,
     trustDomain,
     approvals,
     bundles,

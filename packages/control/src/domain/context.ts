@@ -20,6 +20,8 @@ import type { Sessions } from './sessions.ts'
  */
 export interface ControlContext {
   readonly clock: Clock
+  /** Where files that the declaration names lie. */
+  readonly dataDir: string
   readonly trustDomain: string
   /** Where the console answers, e.g. `http://localhost:7400`. */
   readonly consoleUrl: string

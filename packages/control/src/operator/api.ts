@@ -8,6 +8,7 @@ import { serveFile } from './files.ts'
 import { checkCsrf, checkSource, sessionCookie, sessionSetCookie } from './guard.ts'
 import { readBody, sendJson, sendProblem, setSecurityHeaders } from './http.ts'
 import { KnownSessions } from './known.ts'
+import { IdentityProviders } from './oidc.ts'
 import { openApi } from './openapi.ts'
 import { authorise } from './route.ts'
 import type { ApiCall, Principal, Route } from './route.ts'
@@ -15,11 +16,12 @@ import { Router } from './router.ts'
 import { approvalRoutes } from './routes/approvals.ts'
 import { custodyRoutes } from './routes/custody.ts'
 import { declarationRoutes } from './routes/declaration.ts'
+import { federationRoutes } from './routes/federation.ts'
 import { peopleRoutes } from './routes/people.ts'
 import { quarantineRoutes } from './routes/quarantine.ts'
 import { readRoutes } from './routes/reads.ts'
 import { recoveryRoutes } from './routes/recovery.ts'
-import { sessionRoutes } from './routes/session.ts'
+import { sessionRoutes, signInWith } from './routes/session.ts'
 import { signedInRoutes } from './routes/signed-in.ts'
 import { any, check } from './schema.ts'
 import { Streams } from './stream.ts'
@@ -59,12 +61,14 @@ export function createOperatorApi(
   const known = new KnownSessions()
   const streams = new Streams(context)
   const totp = new TotpDoor(context)
+  const providers = new IdentityProviders(context, origin, options.onError ?? (() => undefined))
   // On loopback everybody has the same address, and is a user of this machine.
   const strangers = isSecure(origin) ? new Strangers(context.clock) : undefined
   const routes: Route[] = [
     ...sessionRoutes(context, totp),
     ...signedInRoutes(context),
     ...recoveryRoutes(context),
+    ...federationRoutes(providers, signInWith(context)),
     ...readRoutes(context),
     ...approvalRoutes(context),
     ...quarantineRoutes(context),

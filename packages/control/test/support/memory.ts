@@ -113,6 +113,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
 
   const context: ControlContext = {
     clock,
+    dataDir: '',
     trustDomain: 'meridian.test',
     consoleUrl: origin,
     operators,

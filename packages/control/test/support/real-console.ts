@@ -43,9 +43,17 @@ export class RealConsole {
   /** @param options.beside another one, whose trust root and database this one shares */
   static async start(
     declaration: Declaration,
-    options: { readonly databaseUrl?: string; readonly beside?: RealConsole } = {},
+    options: {
+      readonly databaseUrl?: string
+      readonly beside?: RealConsole
+      readonly port?: number
+    } = {},
   ): Promise<RealConsole> {
-    const real = new RealConsole(await freePort(), declaration, options.databaseUrl)
+    const real = new RealConsole(
+      options.port ?? (await RealConsole.port()),
+      declaration,
+      options.databaseUrl,
+    )
     const { origin, dataDir } = real
     if (options.beside) {
       for (const part of ['trust', 'control/barrier.json', 'control/unseal.key']) {
@@ -54,6 +62,11 @@ export class RealConsole {
     } else await initTrust({ dataDir, declaration, rpId: 'localhost', origin })
     await real.restart()
     return real
+  }
+
+  /** Passkeys and redirects are bound to the origin, so the port is chosen before everything else. */
+  static port(): Promise<number> {
+    return freePort()
   }
 
   get control(): Control {
@@ -126,7 +139,6 @@ export class RealConsole {
   }
 }
 
-/** Passkeys are bound to the origin, so the port is chosen before `init`. */
 async function freePort(): Promise<number> {
   const probe = createServer()
   await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))

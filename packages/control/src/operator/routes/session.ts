@@ -1,6 +1,6 @@
 import { assertPasskeyKey } from '@sallyport/wire'
 import type { ControlContext } from '../../domain/context.ts'
-import type { SignIn } from '../../domain/sessions.ts'
+import type { SessionView, SignIn } from '../../domain/sessions.ts'
 import {
   assertionSchema,
   attestationSchema,
@@ -12,26 +12,39 @@ import {
 import { operatorOf, textOf } from '../route.ts'
 import type { ApiCall, Route } from '../route.ts'
 import { any, listOf, object, openObject, text } from '../schema.ts'
+import type { ObjectSchema } from '../schema.ts'
 import { newTotp } from '../totp.ts'
 import type { TotpDoor } from '../totp.ts'
 
 const link = text(256, '^[A-Za-z0-9_\\-]+$')
 const anyone = { role: 'anyone', act: 'read' } as const
-const signedIn = openObject({
+export const signedIn: ObjectSchema = openObject({
   operator: openObject({ name: text(256), displayName: text(256), roles: listOf(text(32)) }),
 })
 
-/** Signing in and out. */
-export function sessionRoutes(context: ControlContext, totp: TotpDoor): Route[] {
-  const { operators, sessions } = context
+/** Opens a session for whoever has just proved who they are, in place of the one they had. */
+export type SignInHere = (call: ApiCall, how: SignIn) => Promise<unknown>
 
-  const signIn = async (call: ApiCall, how: SignIn) => {
+export function signInWith({ sessions }: ControlContext): (
+  call: ApiCall,
+  how: SignIn,
+) => Promise<{
+  operator: { name: string; displayName: string; roles: SessionView['roles'] }
+  csrf: string
+}> {
+  return async (call: ApiCall, how: SignIn) => {
     if (call.principal.kind === 'operator') await sessions.end(call.principal.secret)
     const { session, view } = await sessions.start(how, call.seen)
     call.setSession(session)
     const { displayName, roles, csrf } = view
     return { operator: { name: view.operator, displayName, roles }, csrf }
   }
+}
+
+/** Signing in and out. */
+export function sessionRoutes(context: ControlContext, totp: TotpDoor): Route[] {
+  const { operators, sessions } = context
+  const signIn = signInWith(context)
 
   return [
     {
