@@ -46,6 +46,7 @@ export async function findClient(
     response_types: ['code'],
     redirect_uris: REDIRECTS,
     application_type: 'native',
+    authorization_details_types: ['payment'],
   }
   if (!currentCall().asserts) {
     return {

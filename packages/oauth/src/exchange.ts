@@ -28,6 +28,8 @@ export const EXCHANGE_PARAMETERS: readonly string[] = [
   'authorization_details',
   'may_act',
 ]
+/** Stands for the resource of an exchange that names none: details are not accepted without one. */
+export const SAME_RESOURCE = 'urn:sallyport:resource-of-the-subject-token'
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
 /** Tokens made of one another in turn. */
 const MAX_PRIOR = MAX_ACTORS * 2
@@ -134,7 +136,8 @@ export class Exchanges {
       throw new errors.InvalidGrant('the subject or an actor may not act now')
     }
     for (const name of ['resource', 'audience']) {
-      if ((params[name] ?? claims.aud) !== claims.aud) {
+      const asked = params[name] === SAME_RESOURCE ? undefined : params[name]
+      if ((asked ?? claims.aud) !== claims.aud) {
         throw new errors.InvalidTarget('the subject token is for another system')
       }
     }

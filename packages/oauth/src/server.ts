@@ -13,7 +13,7 @@ import { currentCall, serving } from './call.ts'
 import type { Peer } from './call.ts'
 import { MAX_LIFETIME, scopesOf } from './claims.ts'
 import { findClient, TOKEN_EXCHANGE } from './clients.ts'
-import { EXCHANGE_PARAMETERS, Exchanges } from './exchange.ts'
+import { EXCHANGE_PARAMETERS, Exchanges, SAME_RESOURCE } from './exchange.ts'
 import { readForm, rewritten } from './form.ts'
 import { introspect, revoke } from './inspect.ts'
 import type { RevokedToken } from './inspect.ts'
@@ -242,8 +242,9 @@ function configuration(
       },
       resourceIndicators: {
         enabled: true,
-        defaultResource: (_ctx: Context, _client: unknown, granted?: unknown) => {
+        defaultResource: ({ oidc }: Context, _client: unknown, granted?: unknown) => {
           if (granted !== undefined) return granted
+          if (oidc.params['grant_type'] === TOKEN_EXCHANGE) return SAME_RESOURCE
           // A token for no system in particular would be one for each.
           throw new errors.InvalidTarget('resource is missing')
         },

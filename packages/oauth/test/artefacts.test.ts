@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { systemClock } from '@sallyport/base'
+import { ArtefactAdapter } from '../src/artefacts.ts'
+import type { Artefacts, KeptArtefact } from '../src/artefacts.ts'
+
+/** In memory, as strict as the table: one row a hash, used once. */
+class Rows implements Artefacts {
+  readonly rows = new Map<string, KeptArtefact & { consumed: number | null }>()
+
+  put(artefact: KeptArtefact, replace: boolean): Promise<boolean> {
+    if (!replace && this.rows.has(artefact.hash)) return Promise.resolve(false)
+    this.rows.set(artefact.hash, { ...artefact, consumed: null })
+    return Promise.resolve(true)
+  }
+
+  find(by: { readonly hash: string } | { readonly alias: string }) {
+    const found =
+      'hash' in by
+        ? this.rows.get(by.hash)
+        : [...this.rows.values()].find(({ alias }) => alias === by.alias)
+    return Promise.resolve(found)
+  }
+
+  consume(hash: string, at: number): Promise<boolean> {
+    const row = this.rows.get(hash)
+    if (!row || row.consumed !== null) return Promise.resolve(false)
+    row.consumed = at
+    return Promise.resolve(true)
+  }
+
+  remove(hash: string): Promise<void> {
+    this.rows.delete(hash)
+    return Promise.resolve()
+  }
+
+  removeGrant(grant: string): Promise<void> {
+    for (const [hash, row] of this.rows) if (row.grant === grant) this.rows.delete(hash)
+    return Promise.resolve()
+  }
+}
+
+const KINDS = [
+  'AuthorizationCode',
+  'PushedAuthorizationRequest',
+  'Interaction',
+  'Session',
+  'Grant',
+  'BackchannelAuthenticationRequest',
+  'ReplayDetection',
+]
+
+// MUST-reject 7
+test('one-time artefacts do not cross between types', async () => {
+  const store = new Rows()
+  const of = (kind: string) => new ArtefactAdapter(kind, store, systemClock)
+  for (const kind of KINDS) {
+    const id = `id-of-${kind}`
+    await of(kind).upsert(id, { jti: id, kind }, 60)
+    assert.equal((await of(kind).find(id))?.['jti'], id)
+    for (const other of KINDS.filter((one) => one !== kind)) {
+      assert.equal(await of(other).find(id), undefined, `${kind} as ${other}`)
+      await assert.rejects(of(other).consume(id))
+    }
+  }
+})
+
+test('what is stored can be presented by nobody who reads it', async () => {
+  const store = new Rows()
+  await new ArtefactAdapter('AuthorizationCode', store, systemClock).upsert(
+    'the-code',
+    { jti: 'the-code', kind: 'AuthorizationCode', grantId: 'the-grant' },
+    60,
+  )
+  assert.ok(!JSON.stringify([...store.rows]).includes('the-code'))
+})
+
+test('an artefact is used once, and ends with its grant', async () => {
+  const store = new Rows()
+  const codes = new ArtefactAdapter('AuthorizationCode', store, systemClock)
+  await codes.upsert('a', { jti: 'a', grantId: 'g' }, 60)
+  await codes.upsert('b', { jti: 'b', grantId: 'other' }, 60)
+  await codes.consume('a')
+  await assert.rejects(codes.consume('a'), { error: 'invalid_grant' })
+  assert.ok((await codes.find('a'))?.['consumed'])
+  await codes.revokeByGrantId('g')
+  assert.equal(await codes.find('a'), undefined)
+  assert.ok(await codes.find('b'))
+  const proofs = new ArtefactAdapter('ReplayDetection', store, systemClock)
+  await proofs.upsert('p', { jti: 'p', iss: 'x' }, 60)
+  await assert.rejects(proofs.upsert('p', { jti: 'p', iss: 'x' }, 60), { error: 'invalid_grant' })
+})
