@@ -235,7 +235,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     audit: audit.get,
   })
   const searches = new Searches({ access, publisher, store, clock })
-  const oauth = createOauth({ store, clock, trust, publisher, quarantine, onError })
+  const oauth = createOauth({ store, clock, trust, publisher, quarantine, operatorSet, onError })
   const plane = createPlane({
     identity: identity.holder,
     clock,
@@ -280,6 +280,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     agents: createAgents({ store, clock, publisher, quarantine }),
     identities,
     quarantine,
+    consents: oauth.consents,
     health: {
       async read() {
         const shards = monitor.alive() ? await decisions.shards().catch(() => []) : []

@@ -1,4 +1,5 @@
 export type { Artefacts, KeptArtefact } from './artefacts.ts'
 export type { Peer } from './call.ts'
+export type { ConsentRequest } from './consent.ts'
 export { createAuthorisationServer, isOauthPath } from './server.ts'
 export type { AuthorisationServer, AuthorisationServerDeps } from './server.ts'

@@ -31,10 +31,12 @@ declare module 'oidc-provider' {
   interface Context {
     readonly req: IncomingMessage
     body: unknown
+    type: string
     readonly oidc: {
       readonly client: ClientModel
       readonly params: Record<string, string | readonly string[] | undefined>
-      readonly body?: Readonly<Record<string, unknown>>
+      /** What a person decided, as it was handed over. */
+      readonly result?: { readonly consent?: { readonly grantId?: string } }
       readonly provider: Provider
       entity(name: string, value: unknown): void
     }
@@ -61,19 +63,18 @@ declare module 'oidc-provider' {
   }
 
   interface GrantModel {
-    readonly accountId?: string
-    readonly clientId?: string
     addResourceScope(resource: string, scope: string): void
-    addRar(detail: Readonly<Record<string, unknown>>): void
     save(): Promise<string>
   }
 
   interface InteractionModel {
     readonly uid: string
+    /** Seconds since the epoch. */
     readonly exp: number
-    readonly prompt: { readonly name: string; readonly details: Readonly<Record<string, unknown>> }
+    readonly returnTo: string
     readonly params: Readonly<Record<string, unknown>>
-    readonly session?: { readonly accountId: string }
+    result?: Readonly<Record<string, unknown>>
+    save(ttl: number): Promise<string>
   }
 
   /** Checked by oidc-provider itself when it starts. */
@@ -91,16 +92,9 @@ declare module 'oidc-provider' {
       parameters: readonly string[],
       duplicates?: readonly string[],
     ): void
-    interactionDetails(
-      request: IncomingMessage,
-      response: ServerResponse,
-    ): Promise<InteractionModel>
-    interactionResult(
-      request: IncomingMessage,
-      response: ServerResponse,
-      result: Readonly<Record<string, unknown>>,
-      options?: { readonly mergeWithLastSubmission: boolean },
-    ): Promise<string>
+    readonly Interaction: {
+      find(uid: string): Promise<InteractionModel | undefined>
+    }
     readonly AccessToken: new (input: {
       readonly client: ClientModel
       readonly accountId: string
@@ -108,10 +102,10 @@ declare module 'oidc-provider' {
       readonly scope: string
     }) => TokenModel
     readonly ResourceServer: new (identifier: string, info: ResourceServerInfo) => unknown
-    readonly Grant: new (input: {
-      readonly accountId: string
-      readonly clientId: string
-    }) => GrantModel
+    readonly Grant: {
+      new (input: { readonly accountId: string; readonly clientId: string }): GrantModel
+      find(id: string): Promise<GrantModel | undefined>
+    }
   }
 
   type OAuthError = new (description: string, options?: { readonly cause?: unknown }) => Error

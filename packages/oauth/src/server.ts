@@ -13,6 +13,8 @@ import { currentCall, serving } from './call.ts'
 import type { Peer } from './call.ts'
 import { MAX_LIFETIME, scopesOf } from './claims.ts'
 import { findClient, TOKEN_EXCHANGE } from './clients.ts'
+import { createConsents } from './consent.ts'
+import type { Consents } from './consent.ts'
 import { EXCHANGE_PARAMETERS, Exchanges, SAME_RESOURCE } from './exchange.ts'
 import { readForm, rewritten } from './form.ts'
 import { introspect, revoke } from './inspect.ts'
@@ -51,10 +53,13 @@ export interface AuthorisationServer {
    * @param peer whose certificate the connection verified; undefined where it has none
    */
   handle(request: IncomingMessage, response: ServerResponse, peer: Peer | undefined): Promise<void>
+  readonly consents: Consents
 }
 
 const PATH = {
   token: '/oauth2/token',
+  authorization: '/oauth2/auth',
+  pushed: '/oauth2/par',
   introspection: '/oauth2/introspect',
   revocation: '/oauth2/revoke',
   jwks: '/oauth2/jwks',
@@ -103,7 +108,10 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
     }
     if (request.method !== 'POST') {
       const call = { peer, asserts: false, mayAct: undefined }
+      if (path === PATH.authorization) askForWhatIsDeclared(url.searchParams, deps)
       const inner = rewritten(request, origin, url.pathname + url.search)
+      // A request starts without whoever signed in before it, so that each is somebody's own decision.
+      if (path === PATH.authorization) delete inner.headers.cookie
       await serving(call, () => callback(inner, response))
       return
     }
@@ -124,13 +132,17 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
     }
     const asserts = form.has('client_assertion')
     claimClient(form, peer, asserts)
-    if (path === PATH.token) askForWhatIsDeclared(form, deps)
+    const grant = form.get('grant_type')
+    if (path === PATH.pushed || (path === PATH.token && grant === 'client_credentials')) {
+      askForWhatIsDeclared(form, deps)
+    }
     const call = { peer, asserts, mayAct: form.get('may_act') ?? undefined }
     const inner = rewritten(request, origin, url.pathname + url.search, form)
     await serving(call, () => callback(inner, response))
   }
 
   return {
+    consents: createConsents(provider, deps),
     async handle(request, response, peer) {
       try {
         await serve(request, response, peer)
@@ -151,7 +163,7 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
   }
 
   function askForWhatIsDeclared(form: URLSearchParams, { network }: AuthorisationServerDeps): void {
-    if (form.get('grant_type') !== 'client_credentials' || form.has('scope')) return
+    if (form.has('scope')) return
     const name = systemOf(trustDomain, form.get('resource') ?? '')
     const system = name === undefined ? undefined : network().findSystem(name)
     // Without a scope, all of the system: what no flow of the client declares is left out of it again.
@@ -202,8 +214,8 @@ function configuration(
     routes: {
       token: PATH.token,
       jwks: PATH.jwks,
-      authorization: '/oauth2/auth',
-      pushed_authorization_request: '/oauth2/par',
+      authorization: PATH.authorization,
+      pushed_authorization_request: PATH.pushed,
       backchannel_authentication: '/oauth2/backchannel',
       end_session: '/oauth2/end',
       code_verification: '/oauth2/device',
@@ -288,6 +300,18 @@ function configuration(
         throw new errors.InvalidClientAuth('the assertion lives too long')
       }
     },
+    interactions: {
+      url: (_ctx: Context, { uid }: { readonly uid: string }) => consentUrl(issuer, uid),
+    },
+    // Only what the person granted in this very request.
+    loadExistingGrant: ({ oidc }: Context) => {
+      const grantId = oidc.result?.consent?.grantId
+      return grantId === undefined ? undefined : oidc.provider.Grant.find(grantId)
+    },
+    renderError: (ctx: Context, { error, error_description: why }: Record<string, string>) => {
+      ctx.type = 'text/plain; charset=utf-8'
+      ctx.body = `${error}: ${why ?? ''}\n`
+    },
     findAccount: (_ctx: Context, sub: string) =>
       deps.standing(sub) ? { accountId: sub, claims: () => ({ sub }) } : undefined,
     extraTokenClaims: (ctx: Context, token: TokenModel) => exchanges.extraClaims(ctx, token),
@@ -298,6 +322,11 @@ function configuration(
       },
     },
   }
+}
+
+/** Where a person decides on a request. */
+export function consentUrl(issuer: string, uid: string): string {
+  return `${issuer}/oauth2/consent/${uid}`
 }
 
 /** Every token is bound to its holder; what could be bound to nobody is not issued. */

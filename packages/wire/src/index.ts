@@ -5,6 +5,7 @@ export type {
   Bundle,
   BundleState,
   CallToken,
+  ConsentStatement,
   DecisionRecord,
   EventRecord,
   FeedItem,

@@ -56,7 +56,27 @@ export type Statement =
       readonly nonce: string
     }
   | ApprovalStatement
+  | ConsentStatement
   | MandateStatement
+
+/** A person lets a client act for them, for exactly this. */
+export interface ConsentStatement {
+  readonly kind: 'consent'
+  /** `operator:NAME`. */
+  readonly subject: string
+  /** SPIFFE id of the client. */
+  readonly client: string
+  /** URI of the system. */
+  readonly resource: string
+  readonly scope: readonly string[]
+  /** Authorisation details (RFC 9396): payments, whole. */
+  readonly details: readonly unknown[]
+  /** Where the code goes. */
+  readonly redirectUri: string
+  readonly nonce: string
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
+}
 
 /** Covers the exact arguments: any change voids it. */
 export interface ApprovalStatement {

@@ -4,6 +4,7 @@ import type { Agents } from './agents.ts'
 import type { Alarms } from './alarms.ts'
 import type { Approvals } from './approvals.ts'
 import type { Bundles } from './bundles.ts'
+import type { Consents } from './consents.ts'
 import type { Decisions } from './decisions.ts'
 import type { Events } from './events.ts'
 import type { Identities } from './identities.ts'
@@ -30,6 +31,8 @@ export interface ControlContext {
   readonly agents: Agents
   readonly approvals: Approvals
   readonly bundles: Bundles
+  /** Absent where no authorisation server runs. */
+  readonly consents?: Consents
   readonly custody: Custody
   readonly decisions: Decisions
   readonly events: Events

@@ -7,6 +7,8 @@ import { createAuthorisationServer, isOauthPath } from '@sallyport/oauth'
 import type { AuthorisationServer, Peer } from '@sallyport/oauth'
 import { certificatesFromPem, kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { OperatorSet } from '@sallyport/wire'
+import type { Consents } from '../domain/consents.ts'
 import type { Publisher } from '../domain/publisher.ts'
 import type { Quarantines } from '../domain/quarantine.ts'
 import { checkSource } from '../operator/guard.ts'
@@ -15,6 +17,9 @@ import type { PlaneRoute } from '../plane/routes.ts'
 import type { Store } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import { createArtefacts } from './artefacts.ts'
+import { CONSENT_SCRIPT, consentPage } from './consent-page.ts'
+import { createConsentDesk } from './consents.ts'
+import type { ConsentDesk } from './consents.ts'
 import { createTokenKeys } from './keys.ts'
 import type { SigningKey } from './keys.ts'
 
@@ -24,6 +29,7 @@ export interface OauthDeps {
   readonly trust: Trust
   readonly publisher: Publisher
   readonly quarantine: Quarantines
+  readonly operatorSet: () => OperatorSet | undefined
   readonly onError: (error: unknown) => void
 }
 
@@ -32,6 +38,7 @@ export interface Oauth {
   readonly routes: readonly PlaneRoute[]
   /** At the issuer's own address, where nobody has a certificate: its paths here, all others as `rest` does. */
   beside(rest: RequestListener, origin: string): RequestListener
+  readonly consents: Consents
 }
 
 const OPERATOR = 'operator:'
@@ -96,8 +103,10 @@ export function createOauth(deps: OauthDeps): Oauth {
     who: 'either',
     handle: ({ request, response, caller }) => handle(request, response, caller),
   }))
+  const consents = createConsentDesk({ ...deps, artefacts, server })
   return {
     routes,
+    consents,
     beside: (rest, origin) => (request, response) => {
       const path = (request.url ?? '').split('?', 1)[0] ?? ''
       if (!isOauthPath(path)) {
@@ -116,6 +125,7 @@ export function createOauth(deps: OauthDeps): Oauth {
   ): Promise<void> {
     try {
       checkSource(request, origin, false)
+      if (await atConsent(request, response, consents)) return
       await handle(request, response, undefined)
     } catch (error) {
       if (!(error instanceof SallyportError)) deps.onError(error)
@@ -123,6 +133,33 @@ export function createOauth(deps: OauthDeps): Oauth {
       else sendProblem(response, error, false)
     }
   }
+}
+
+/** The page of a request, to the browser that made it; its script, to any. */
+async function atConsent(
+  request: IncomingMessage,
+  response: ServerResponse,
+  desk: ConsentDesk,
+): Promise<boolean> {
+  const [path = ''] = (request.url ?? '').split('?', 1)
+  const [, uid] = /^\/oauth2\/consent\/([A-Za-z0-9_-]{16,64})$/.exec(path) ?? []
+  if (request.method !== 'GET') return false
+  if (path === '/oauth2/consent.js') {
+    response.setHeader('content-type', 'text/javascript; charset=utf-8')
+    response.end(CONSENT_SCRIPT)
+    return true
+  }
+  if (uid === undefined) return false
+  const cookies = (request.headers.cookie ?? '').split(';').map((one) => one.trim())
+  // Only the browser that was sent here has it: nobody can be led to a request that somebody else made.
+  if (!cookies.includes(`_interaction=${uid}`)) {
+    throw new SallyportError('SP_CONSENT_UNKNOWN', 'this browser has made no such request', {
+      fix: 'start again in the program that asked you to sign in',
+    })
+  }
+  response.setHeader('content-type', 'text/html; charset=utf-8')
+  response.end(consentPage(uid, await desk.ticket(uid)))
+  return true
 }
 
 function segmentsOf(subject: string): readonly string[] {

@@ -14,6 +14,7 @@ import { authorise } from './route.ts'
 import type { ApiCall, Principal, Route } from './route.ts'
 import { Router } from './router.ts'
 import { approvalRoutes } from './routes/approvals.ts'
+import { consentRoutes } from './routes/consents.ts'
 import { custodyRoutes } from './routes/custody.ts'
 import { declarationRoutes } from './routes/declaration.ts'
 import { federationRoutes } from './routes/federation.ts'
@@ -71,6 +72,7 @@ export function createOperatorApi(
     ...federationRoutes(providers, signInWith(context)),
     ...readRoutes(context),
     ...approvalRoutes(context),
+    ...consentRoutes(context),
     ...quarantineRoutes(context),
     ...declarationRoutes(context),
     ...peopleRoutes(context),

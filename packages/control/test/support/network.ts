@@ -37,9 +37,10 @@ export class TestPlane {
   static async start(
     declaration: Declaration = declarationWith(),
     options: Partial<ControlOptions> = {},
+    origin: string = ORIGIN,
   ): Promise<TestPlane> {
     const plane = new TestPlane(declaration, options)
-    await initTrust({ dataDir: plane.dataDir, declaration, rpId: RP_ID, origin: ORIGIN })
+    await initTrust({ dataDir: plane.dataDir, declaration, rpId: RP_ID, origin })
     await plane.restart()
     return plane
   }

@@ -11,11 +11,11 @@ export const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
 export type Fetch = (input: string | URL, init?: object) => Promise<Response>
 
 /** What clients of OAuth take for `fetch`: the issuer's URLs, over the peer's own connection to the plane. */
-export function fetchAs(peer: Peer): Fetch {
+export function fetchAs(peer: Peer, issuer: string = ISSUER): Fetch {
   return async (input, init) => {
     const asked = new Request(input, init)
     const url = new URL(asked.url)
-    if (url.origin !== ISSUER) throw new Error(`asked of a stranger: ${asked.url}`)
+    if (url.origin !== issuer) throw new Error(`asked of a stranger: ${asked.url}`)
     const socket = await peer.connect()
     const { promise, resolve, reject } = Promise.withResolvers<Response>()
     const sent = request(
