@@ -8,6 +8,7 @@ import type { IdentityHolder, Target } from '@sallyport/transport'
 
 import { readIssued, unusable } from './issued.ts'
 import { callPlane } from './plane.ts'
+import type { JsonObject } from './refused.ts'
 
 export interface IdentityOptions {
   readonly holder: IdentityHolder
@@ -70,6 +71,15 @@ export class Identity {
     if (spiffeId !== this.spiffeId) throw unusable('a renewal for another id')
     this.#pending = undefined
     this.holder.replace(material)
+  }
+
+  /**
+   * One call to the control plane with this identity.
+   *
+   * @throws RefusedError, SallyportError as `callPlane`
+   */
+  ask(method: 'GET' | 'POST', path: string, body?: JsonObject): Promise<JsonObject> {
+    return callPlane(this.holder, this.#options.planeTarget, method, path, body)
   }
 
   #halfLife(): number {

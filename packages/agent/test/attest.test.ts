@@ -29,7 +29,7 @@ import { Caller } from '../src/workload/caller.ts'
 import { WORKLOAD_SERVICE } from '../src/workload/grpc.ts'
 import { serveWorkloadApi } from '../src/workload/serve.ts'
 import { IdentitySource } from '../src/workload/source.ts'
-import { identityOf, makeFabric, TRUST_DOMAIN } from './plane.ts'
+import { identityOf, makeFabric, noPlane, TRUST_DOMAIN } from './plane.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sp-attest-'))
 chmodSync(dir, 0o755)
@@ -216,6 +216,7 @@ describe('a process at the other end of a Unix socket', () => {
     const source = new IdentitySource({
       holder: new IdentityHolder(identityOf(makeFabric(), '/agent/monitor/1')),
       spiffeId: `spiffe://${TRUST_DOMAIN}/agent/monitor/1`,
+      ask: noPlane,
     })
     const admit = attesting(
       () => [{ agent: 'monitor', unix: { uid } }],
@@ -261,7 +262,7 @@ describe('a workload API that several agents share', () => {
           asked.push(agent)
           const holder = new IdentityHolder(identityOf(fabric, `/agent/${agent}/1`))
           const spiffeId = `spiffe://${TRUST_DOMAIN}/agent/${agent}/1`
-          return Promise.resolve(new IdentitySource({ holder, spiffeId }))
+          return Promise.resolve(new IdentitySource({ holder, spiffeId, ask: noPlane }))
         },
       ),
       onRefused: (error) => refusals.push(error),

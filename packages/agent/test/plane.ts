@@ -4,11 +4,17 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 
-import { createIssuer, createRoot, publicKeyFromCsr } from '@sallyport/spiffe'
-import type { Issuer, RootMaterial } from '@sallyport/spiffe'
+import {
+  createIssuer,
+  createJwtAuthority,
+  createRoot,
+  issueJwtSvid,
+  publicKeyFromCsr,
+} from '@sallyport/spiffe'
+import type { Issuer, JwtAuthority, RootMaterial } from '@sallyport/spiffe'
 import { assertFresh, createMtlsServer, IdentityHolder, peerOf } from '@sallyport/transport'
 import type { IdentityMaterial, MtlsServer } from '@sallyport/transport'
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, sign } from 'node:crypto'
 
 export const TRUST_DOMAIN = 'bank.test'
 
@@ -40,6 +46,17 @@ export function identityOf(fabric: Fabric, path: string, ttlSeconds = 600): Iden
     trustDomain: TRUST_DOMAIN,
     notAfter: issued.notAfter,
   }
+}
+
+/** Of an identity that never asks the control plane anything. */
+export const noPlane = (): Promise<never> => Promise.reject(new Error('there is no control plane'))
+
+export function newJwtAuthority(): JwtAuthority {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return createJwtAuthority(TRUST_DOMAIN, {
+    publicKey,
+    sign: (data) => sign('sha256', data, privateKey),
+  })
 }
 
 export type Routes = (
@@ -123,6 +140,8 @@ export class Plane {
   readonly serials: Map<string, string> = new Map()
   ttlSeconds: number
   renewals = 0
+  /** Refuses tokens, as of a caller in quarantine. */
+  cut = false
   failNext = 0
   spoil: (answer: Record<string, unknown>) => Record<string, unknown> = (answer) => answer
 
@@ -136,11 +155,32 @@ export class Plane {
     return serve(holder, (request, response, body) => this.#route(request, response, body), true)
   }
 
+  /** What signs JWT-SVIDs, by the tests' own choice. */
+  jwt: JwtAuthority = newJwtAuthority()
+
   async #route(request: IncomingMessage, response: ServerResponse, body: string): Promise<void> {
     const peer = peerOf(request.socket)
     // What the client under test sent; read loosely on purpose.
-    const sent = JSON.parse(body) as { token?: string; csr: string }
+    const sent = JSON.parse(body || '{}') as { token?: string; csr: string }
     let id: string | undefined
+    if (request.url === '/v1/jwt-bundle' && peer) {
+      const { kid, publicJwk } = this.jwt
+      json(response, 200, {
+        bundle: JSON.stringify({ keys: [{ use: 'jwt-svid', kid, ...publicJwk }] }),
+      })
+      return
+    }
+    if (request.url === '/v1/jwt-svid' && peer) {
+      if (this.cut) {
+        problem(response, 403, 'SP_QUARANTINED')
+        return
+      }
+      // As above.
+      const { audience } = JSON.parse(body) as { audience: string[] }
+      const { token } = await issueJwtSvid(this.jwt, { spiffeId: peer.id.uri, audience })
+      json(response, 200, this.spoil({ spiffeId: peer.id.uri, token }))
+      return
+    }
     if (request.url === '/v1/enroll') {
       id = this.tokens.get(sent.token ?? '')
       this.tokens.delete(sent.token ?? '')

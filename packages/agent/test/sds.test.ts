@@ -16,7 +16,7 @@ import { IdentityHolder } from '@sallyport/transport'
 
 import { serveWorkloadApi } from '../src/workload/serve.ts'
 import { IdentitySource } from '../src/workload/source.ts'
-import { identityOf, makeFabric, TRUST_DOMAIN } from './plane.ts'
+import { identityOf, makeFabric, noPlane, TRUST_DOMAIN } from './plane.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sp-sds-'))
 after(() => {
@@ -120,7 +120,7 @@ async function envoy(): Promise<
   }
 > {
   const holder = new IdentityHolder(identityOf(fabric, '/agent/monitor/1'))
-  const source = new IdentitySource({ holder, spiffeId: ID })
+  const source = new IdentitySource({ holder, spiffeId: ID, ask: noPlane })
   const rejected = Promise.withResolvers<unknown>()
   const path = join(dir, `${++sockets}.sock`)
   const api = await serveWorkloadApi({

@@ -14,7 +14,7 @@ import { denied, WORKLOAD_SERVICE } from '../src/workload/grpc.ts'
 import { serveWorkloadApi } from '../src/workload/serve.ts'
 import type { WorkloadApi, WorkloadApiOptions } from '../src/workload/serve.ts'
 import { IdentitySource } from '../src/workload/source.ts'
-import { identityOf, makeFabric, TRUST_DOMAIN } from './plane.ts'
+import { identityOf, makeFabric, noPlane, TRUST_DOMAIN } from './plane.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sp-workload-'))
 after(() => {
@@ -39,7 +39,7 @@ interface Served extends Disposable {
 
 async function served(options: Partial<WorkloadApiOptions> = {}): Promise<Served> {
   const holder = new IdentityHolder(identityOf(fabric, '/agent/monitor/1'))
-  const source = new IdentitySource({ holder, spiffeId: ID })
+  const source = new IdentitySource({ holder, spiffeId: ID, ask: noPlane })
   const refused: unknown[] = []
   const path = join(dir, `${++sockets}.sock`)
   const api = await serveWorkloadApi({
@@ -175,6 +175,7 @@ describe('the SPIFFE Workload API', () => {
     const source = new IdentitySource({
       holder: api.holder,
       spiffeId: ID,
+      ask: noPlane,
     })
     using other = await served({
       admit: () =>
@@ -196,7 +197,7 @@ describe('the SPIFFE Workload API', () => {
     let now = Date.now()
     const holder = new IdentityHolder(identityOf(fabric, '/agent/monitor/1', 60))
     const source = new IdentitySource(
-      { holder, spiffeId: ID },
+      { holder, spiffeId: ID, ask: noPlane },
       { now: () => now, monotonic: () => now },
     )
     using api = await served({
@@ -225,7 +226,7 @@ describe('the SPIFFE Workload API', () => {
   it('takes no more connections than it may, and no message that is too large', async () => {
     const connected: Socket[] = []
     const holder = new IdentityHolder(identityOf(fabric, '/agent/monitor/1'))
-    const source = new IdentitySource({ holder, spiffeId: ID })
+    const source = new IdentitySource({ holder, spiffeId: ID, ask: noPlane })
     using api = await served({
       maxConnections: 1,
       admit(socket) {

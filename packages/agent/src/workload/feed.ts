@@ -4,10 +4,15 @@ import type { Admission } from './serve.ts'
 import { failure } from './grpc.ts'
 
 /**
- * Sends `message()` on a stream at once, and again after every change of the source. A reader that is behind gets the
+ * Sends `message()` on a stream at once, and again after every change of the source (and of `alsoOn`). A reader that is behind gets the
  * newest when it has caught up. The stream ends where the caller is no longer who it was, or has no identity any more.
  */
-export function feed(call: Writable, admission: Admission, message: () => object): void {
+export function feed(
+  call: Writable,
+  admission: Admission,
+  message: () => object,
+  alsoOn?: (listener: () => void) => () => void,
+): void {
   let behind = false
   let ended = false
   const send = (): void => {
@@ -26,9 +31,11 @@ export function feed(call: Writable, admission: Admission, message: () => object
     }
   }
   const unsubscribe = admission.source.onChange(send)
+  const unsubscribeToo = alsoOn?.(send)
   const end = (): void => {
     ended = true
     unsubscribe()
+    unsubscribeToo?.()
   }
   call.on('drain', () => {
     if (behind) send()

@@ -40,7 +40,13 @@ export interface CallFailure extends Partial<StatusObject> {
   readonly metadata?: Metadata
 }
 
-const INVALID: ReadonlySet<string> = new Set(['SP_WORKLOAD_METADATA', 'SP_WORKLOAD_REQUEST'])
+const INVALID: ReadonlySet<string> = new Set([
+  'SP_WORKLOAD_METADATA',
+  'SP_WORKLOAD_REQUEST',
+  // Of a token that is to be validated.
+  'SP_SVID_FOREIGN',
+  'SP_SPIFFE_ID',
+])
 
 /** The status of a failure. Details stay here: whoever is refused learns no more than that. */
 export function failure(error: unknown): CallFailure {
@@ -50,9 +56,11 @@ export function failure(error: unknown): CallFailure {
 }
 
 function statusOf(error: unknown, code: string): status {
-  if (INVALID.has(code) || code.startsWith('SP_JWT_')) return status.INVALID_ARGUMENT
+  if (error instanceof RefusedError) {
+    return error.status === 403 ? status.PERMISSION_DENIED : status.UNAVAILABLE
+  }
+  if (INVALID.has(code) || code.startsWith('SP_JWT_SVID_')) return status.INVALID_ARGUMENT
   if (code === 'SP_WORKLOAD_DENIED') return status.PERMISSION_DENIED
-  if (error instanceof RefusedError && error.status === 403) return status.PERMISSION_DENIED
   // Everything else may be different in a moment; clients of the Workload API try again.
   return code === 'SP_INTERNAL' ? status.INTERNAL : status.UNAVAILABLE
 }

@@ -6,7 +6,7 @@ import { denied } from './grpc.ts'
 import { IdentitySource } from './source.ts'
 import type { WorkloadSource } from './source.ts'
 
-/** An identity that is enrolled when somebody first asks for it, and again where it could not be renewed in time. */
+/** An identity that is enrolled when somebody first asks for it, and again where it cannot be used any more. */
 export interface LazyWorkload {
   /** @throws SallyportError `SP_WORKLOAD_DENIED` after `withdraw`; what `begin` throws, and the next call tries again */
   source(): Promise<WorkloadSource>
@@ -40,7 +40,7 @@ export function lazyWorkload(
   return {
     async source() {
       if (withdrawn !== undefined) throw denied(withdrawn)
-      if (current && !current.source.expired()) return current.source
+      if (current?.source.usable() === true) return current.source
       current?.identity.stop()
       pending ??= enrol().finally(() => {
         pending = undefined

@@ -5,7 +5,11 @@ import type { Clock } from '@sallyport/base'
 import { certificatesFromPem } from '@sallyport/spiffe'
 
 import type { Identity } from '../identity.ts'
+import { unusable } from '../issued.ts'
+import { RefusedError } from '../refused.ts'
 import { denied } from './grpc.ts'
+import { JwtBundles } from './jwt.ts'
+import type { Ask } from './jwt.ts'
 
 /** Everything that a caller is given of X.509: always whole, never a difference. */
 export interface X509State {
@@ -25,19 +29,34 @@ export interface WorkloadSource {
   x509(): X509State
   /** Calls `listener` after every change, and where the identity is withdrawn; returns what ends that. */
   onChange(listener: () => void): () => void
+  /** The keys of JWT-SVIDs. */
+  readonly jwtBundles: JwtBundles
+  /**
+   * A JWT-SVID of the caller's own id.
+   *
+   * @throws SallyportError `SP_WORKLOAD_DENIED`, and what the control plane says of it
+   */
+  jwtSvid(audience: readonly string[]): Promise<string>
 }
+
+const CUT: ReadonlySet<string> = new Set(['SP_QUARANTINED', 'SP_SVID_REVOKED'])
+
+type IdentityParts = Pick<Identity, 'ask' | 'holder' | 'spiffeId'>
 
 /** The source that an enrolled identity is. */
 export class IdentitySource implements WorkloadSource {
-  readonly #identity: Pick<Identity, 'holder' | 'spiffeId'>
+  readonly jwtBundles: JwtBundles
+  readonly #identity: IdentityParts
   readonly #clock: Clock
   readonly #listeners = new Set<() => void>()
   #withdrawn: string | undefined
   #read: { readonly of: object; readonly state: X509State } | undefined
 
-  constructor(identity: Pick<Identity, 'holder' | 'spiffeId'>, clock: Clock = systemClock) {
+  constructor(identity: IdentityParts, clock: Clock = systemClock) {
     this.#identity = identity
     this.#clock = clock
+    const { trustDomain } = identity.holder.current()
+    this.jwtBundles = new JwtBundles(trustDomain, (...call) => this.#ask(...call), clock)
     identity.holder.onChange(() => {
       this.#tell()
     })
@@ -60,10 +79,21 @@ export class IdentitySource implements WorkloadSource {
     return this.#read.state
   }
 
-  /** Whether only a new enrolment helps; not so where the identity was withdrawn. */
-  expired(): boolean {
+  async jwtSvid(audience: readonly string[]): Promise<string> {
+    this.x509()
+    const { spiffeId, token } = await this.#ask('POST', '/v1/jwt-svid', { audience })
+    if (spiffeId !== this.#identity.spiffeId || typeof token !== 'string') {
+      throw unusable('a token for another id')
+    }
+    // Withdrawn while it was asked for.
+    this.x509()
+    return token
+  }
+
+  /** Where it is not, only a new enrolment can help. */
+  usable(): boolean {
     const { notAfter } = this.#identity.holder.current()
-    return this.#withdrawn === undefined && !(this.#clock.now() <= notAfter)
+    return this.#withdrawn === undefined && this.#clock.now() <= notAfter
   }
 
   /** Nothing is handed out from now on, and whoever waits for the next change is told so. */
@@ -77,6 +107,16 @@ export class IdentitySource implements WorkloadSource {
     this.#listeners.add(listener)
     return () => {
       this.#listeners.delete(listener)
+    }
+  }
+
+  /** A caller that is cut off hears so from the control plane first, and hands out nothing from then on. */
+  async #ask(...call: Parameters<Ask>): ReturnType<Ask> {
+    try {
+      return await this.#identity.ask(...call)
+    } catch (error) {
+      if (error instanceof RefusedError && CUT.has(error.code)) this.withdraw(error.code)
+      throw error
     }
   }
 
