@@ -125,7 +125,9 @@ async function run(account: Account, program: string, args: readonly string[]): 
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   const tail = tailOf(child)
+  const closed = silenced(child)
   const code = await ended(child)
+  await closed
   if (code !== 0) {
     throw new SallyportError('SP_DB_INIT', 'the embedded database could not be made', {
       detail: tail(),
@@ -222,6 +224,7 @@ class Server {
     })
     this.#child = child
     const tail = tailOf(child)
+    const closed = silenced(child)
     const { promise, resolve: settle } = Promise.withResolvers<string | undefined>()
     let ready = false
     const timer = setTimeout(() => child.kill('SIGQUIT'), START_MS)
@@ -232,8 +235,10 @@ class Server {
         settle(undefined)
       }
     })
-    void ended(child).then(() => {
+    void ended(child).then(async () => {
       clearTimeout(timer)
+      // Its last words, which say why it did not start, may still be on their way.
+      if (!ready) await closed
       settle(tail())
       if (ready && !this.#stopping && this.#restart) void this.#revive()
     })
@@ -273,6 +278,14 @@ function ended(child: ChildProcess): Promise<number | null> {
 }
 
 /** Keeps the last of what a program says, for the one error that may need it. */
+/** Resolves when nothing more can come on its standard error. */
+function silenced(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    child.once('close', () => resolve())
+    child.once('error', () => resolve())
+  })
+}
+
 function tailOf(child: ChildProcess): () => string {
   let text = ''
   child.stderr?.setEncoding('utf8')
