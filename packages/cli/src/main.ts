@@ -8,6 +8,7 @@ import { addDemo } from './commands/demo.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addIncident } from './commands/incident.ts'
 import { addInit } from './commands/init.ts'
+import { addKeys } from './commands/keys.ts'
 import { addPlanes } from './commands/planes.ts'
 import { addPolicy } from './commands/policy.ts'
 import { addRun } from './commands/run.ts'
@@ -25,6 +26,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .showHelpAfterError('(see `sallyport --help`)')
   addDemo(program)
   addInit(program)
+  addKeys(program)
   addCheck(program)
   addPlanes(program)
   addRun(program)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { errorCode, renderError, SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
+import type { Barrier, BarrierStatus, TokenKeys } from '@sallyport/seal'
 import { createIssuer, parseSpiffeId } from '@sallyport/spiffe'
 import { declarationDigest } from '@sallyport/wire'
 import { Access } from './access/access.ts'
@@ -35,7 +36,6 @@ import { ownIdentity } from './identity.ts'
 import { boundedServer, closed } from './listen.ts'
 import { createOauth } from './oauth/mount.ts'
 import { createOperatorApi, listenPrivately } from './operator/index.ts'
-import { openControlBarrier } from './secrets/barrier.ts'
 import { createCustody } from './secrets/custody.ts'
 import { authzenRoutes } from './plane/authzen.ts'
 import { custodyRoutes } from './plane/custody.ts'
@@ -45,12 +45,18 @@ import { jwtSvidRoutes } from './plane/jwt-svid.ts'
 import { planeRoutes } from './plane/routes.ts'
 import { createPlane } from './plane/server.ts'
 import { planSite } from './site/site.ts'
-import type { SiteOptions } from './site/site.ts'
+import type { Site, SiteOptions } from './site/site.ts'
 import { startEmbeddedPostgres } from './postgres/embedded.ts'
 import { watchStore } from './store/monitor.ts'
 import { openStore } from './store/store.ts'
+import type { Store } from './store/store.ts'
 import { startSweeper } from './sweeper.ts'
-import { openTrust } from './trust.ts'
+import { openTrust, readTrust } from './trust.ts'
+import type { Trust, TrustFolder } from './trust.ts'
+import { sharedStorage, unsealedBarrier } from './trust/barrier.ts'
+import { openTokens } from './trust/keys.ts'
+import { waitForShares } from './trust/sealed.ts'
+import { upgradeTrust } from './trust/upgrade.ts'
 
 export interface ControlOptions {
   /** Holds `trust/`, made by `initTrust`. */
@@ -61,6 +67,12 @@ export interface ControlOptions {
   readonly plane: { readonly host: string; readonly port: number }
   /** `postgres://…`; without it the embedded server runs on `dataDir/pg`. */
   readonly databaseUrl?: string
+  /** PIN of the PKCS#11 token, where no file has it. */
+  readonly pkcs11Pin?: string
+  /** Told that the control plane is sealed, and waits for people's shares on its admin socket. */
+  readonly onSealed?: (status: BarrierStatus) => void
+  /** Gives up waiting for shares. */
+  readonly signal?: AbortSignal
   readonly clock?: Clock
   /** Told of failures that nobody waits for (default: standard error). */
   readonly onError?: (error: unknown) => void
@@ -103,9 +115,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     options.onError ?? ((error: unknown) => void process.stderr.write(`${renderError(error)}\n`))
   const unheard = clock.onJump?.(({ by }) => onError(clockJumped(by)))
   opened.defer(() => unheard?.())
-  const trust = openTrust(options.dataDir)
-  const { trustDomain } = trust.pins
-  const { origin } = trust.relyingParty
+  await upgradeTrust(options.dataDir)
+  const folder = readTrust(options.dataDir)
+  const { trustDomain } = folder.pins
+  const { origin } = folder.relyingParty
   const site = await planSite({ ...options.console, origin, clock, onError })
   opened.defer(() => site.stop())
 
@@ -117,6 +130,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   }
   const store = await openStore(url)
   opened.defer(() => store.close())
+  const adminSocket = join(options.dataDir, 'run', 'admin.sock')
+  mkdirSync(join(options.dataDir, 'run'), { recursive: true, mode: 0o700 })
+  const { barrier, trust } = await unsealTrust(options, folder, {
+    ...{ store, site, adminSocket, opened, onError },
+  })
 
   const events = createEvents(clock)
   const publisher = await createPublisher({ store, trust, clock, declaration: options.declaration })
@@ -148,7 +166,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     for (const { subject } of bundle.quarantined) hub.drop(subject)
   })
   const watch = createWatch({ store, clock, publisher, quarantine, incidents, events, onError })
-  const issuer = createIssuer({ certificatePem: trust.rootsPem, privateKey: trust.caKey })
+  const issuer = createIssuer({ certificatePem: trust.rootsPem, signer: trust.ca })
   const identities = createIdentities({
     store,
     clock,
@@ -181,10 +199,12 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const limits = createLimits({ store, clock, publisher })
   const rollback = createRollback({ store, clock, trust, publisher, events, onError })
   const bundles = createBundles({ store, clock, publisher, events, operatorSet })
-  const audit = auditShard({ dir: join(options.dataDir, 'control'), trustDomain, clock, decisions })
+  const audit = auditShard({
+    dir: join(options.dataDir, 'control'),
+    ...{ trustDomain, clock, decisions, signer: trust.log },
+  })
   opened.defer(() => audit.close())
   const acts = createActs(audit.get)
-  const barrier = await openControlBarrier(join(options.dataDir, 'control'))
   let consoleUrl = site.url
   const operators = createOperators({
     store,
@@ -262,6 +282,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const context: ControlContext = {
     clock,
     dataDir: options.dataDir,
+    barrier,
+    keys: trust.keys,
     trustDomain,
     approvals,
     bundles,
@@ -308,8 +330,6 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const api = createOperatorApi(context, { onError })
   opened.defer(() => api.close())
   handle = oauth.beside(api.consoleHandler, new URL(consoleUrl).origin)
-  const adminSocket = join(options.dataDir, 'run', 'admin.sock')
-  mkdirSync(join(options.dataDir, 'run'), { recursive: true, mode: 0o700 })
   const admin = boundedServer(api.adminHandler)
   await listenPrivately(admin, adminSocket)
   opened.defer(() => closed(admin))
@@ -325,6 +345,42 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     context,
     close: () => opened.disposeAsync(),
   }
+}
+
+/** Opens the keys, by the token or by people where the network was made so. Until then nothing else of the control plane exists. */
+async function unsealTrust(
+  { pkcs11Pin, onSealed, signal }: ControlOptions,
+  folder: TrustFolder,
+  deps: {
+    readonly store: Store
+    readonly site: Site
+    readonly adminSocket: string
+    readonly opened: AsyncDisposableStack
+    readonly onError: (error: unknown) => void
+  },
+): Promise<{ barrier: Barrier; trust: Trust }> {
+  const { keys, dir } = folder
+  const { store, site, adminSocket, opened, onError } = deps
+  let tokens: TokenKeys | undefined
+  const openedTokens = async (): Promise<TokenKeys | undefined> => {
+    if (!keys.token) return undefined
+    tokens ??= await openTokens(keys.token, pkcs11Pin)
+    return tokens
+  }
+  opened.defer(() => tokens?.close())
+  const barrier = await unsealedBarrier({
+    ...{ dir, settings: keys, onError, tokens: openedTokens },
+    storage: sharedStorage(dir, store, onError),
+    byPeople: (sealed) =>
+      waitForShares(sealed, {
+        ...{ site, adminSocket, onError },
+        ...(signal ? { signal } : {}),
+        onSealed: () => onSealed?.(sealed.status()),
+      }),
+  })
+  opened.defer(() => barrier.seal())
+  const needed = keys.kind === 'pkcs11' ? await openedTokens() : tokens
+  return { barrier, trust: await openTrust(folder, barrier, needed) }
 }
 
 /** A `network.yaml` that differs from what is in force waits for signatures; it changes nothing by itself. */

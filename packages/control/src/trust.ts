@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import {
   chmodSync,
@@ -17,18 +17,35 @@ import {
 import { join } from 'node:path'
 import { parseJson, SallyportError } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
-import { createRoot } from '@sallyport/spiffe'
+import type { Barrier, KeyInfo, Signer, TokenKeys } from '@sallyport/seal'
+import { signRoot } from '@sallyport/spiffe'
 import { declarationDigest } from '@sallyport/wire'
 import type { TrustPins } from '@sallyport/wire'
 import { consoleOrigin } from './site/origin.ts'
 import type { RelyingParty } from './site/origin.ts'
+import { makeKeys, openKeys } from './trust/keys.ts'
+import type { KeyChoice, MadeKeys } from './trust/keys.ts'
+import { readKeySettings } from './trust/settings.ts'
+import type { KeySettings } from './trust/settings.ts'
 
-export interface Trust {
+/** What the folder `trust` says to whoever holds none of its keys. */
+export interface TrustFolder {
+  readonly dir: string
   readonly pins: TrustPins
   readonly relyingParty: RelyingParty
   readonly rootsPem: string
-  readonly caKey: KeyObject
-  readonly bundleKey: KeyObject
+  readonly keys: KeySettings
+}
+
+export interface Trust extends Omit<TrustFolder, 'keys'> {
+  /** Signs SVIDs. */
+  readonly ca: Signer
+  /** Signs bundles. */
+  readonly bundle: Signer
+  /** Signs checkpoints of the control plane's own log. */
+  readonly log: Signer
+  /** Every key of the network, for the register. */
+  readonly keys: () => Promise<readonly KeyInfo[]>
   /** Until the first operator set is signed; then it is gone. */
   genesisKey(): KeyObject | undefined
   forgetGenesisKey(): void
@@ -42,38 +59,43 @@ const ROOT_SECONDS = 10 * 365 * 86_400
  *
  * @param input.rpId the WebAuthn relying party id, e.g. `localhost`
  * @param input.origin where the console will answer, e.g. `http://localhost:7400` or `https://console.bank.example`
- * @throws SallyportError `SP_TRUST_EXISTS`: a trust root is never overwritten; `SP_CONFIG_CONSOLE_ORIGIN`
+ * @param input.keys where the keys are to be; in files by default
+ * @returns with the shares of the barrier, where people are to hold some: they are shown once
+ * @throws SallyportError `SP_TRUST_EXISTS`: a trust root is never overwritten; `SP_CONFIG_CONSOLE_ORIGIN`, `SP_HSM_*`, `SP_KEY_EXISTS`,
+ *   `SP_SEAL_SHARES`
  */
 export async function initTrust(input: {
   readonly dataDir: string
   readonly declaration: Declaration
   readonly rpId: string
   readonly origin: string
-}): Promise<{ trustDomain: string; digest: string; quorum: number }> {
+  readonly keys?: KeyChoice
+}): Promise<{ trustDomain: string; digest: string; quorum: number; shares: readonly string[] }> {
   const { network } = input.declaration
   const { origin } = consoleOrigin(input.origin)
   const folder = join(input.dataDir, 'trust')
   if (existsSync(folder)) throw exists(folder)
   mkdirSync(input.dataDir, { recursive: true, mode: 0o700 })
   const partial = mkdtempSync(join(input.dataDir, 'trust.partial-'))
+  let made: MadeKeys | undefined
   try {
-    const root = createRoot({ trustDomain: network.trustDomain, ttlSeconds: ROOT_SECONDS })
-    const bundle = generateKeyPairSync('ed25519')
+    const choice = input.keys ?? { kind: 'software' }
+    made = await makeKeys(partial, network.trustDomain, choice, Date.now())
+    const roots = signRoot(made.ca, { trustDomain: network.trustDomain, ttlSeconds: ROOT_SECONDS })
     const genesis = generateKeyPairSync('ed25519')
     const pins: TrustPins = {
       trustDomain: network.trustDomain,
-      bundleKey: spki(bundle.publicKey),
+      bundleKey: spki(made.bundle.publicKey),
       genesisKey: spki(genesis.publicKey),
       genesisDigest: declarationDigest(input.declaration),
-      roots: root.certificatePem,
+      roots,
     }
     const relyingParty: RelyingParty = { rpId: input.rpId, origin }
     chmodSync(partial, 0o700)
     const write = (name: string, text: string): void =>
       writeFileSync(join(partial, name), text, { mode: 0o600, flag: 'wx', flush: true })
-    write('ca.key', root.privateKeyPem)
-    write('ca.pem', root.certificatePem)
-    write('bundle.key', pkcs8(bundle.privateKey))
+    write('ca.pem', roots)
+    write('keys.json', `${JSON.stringify(made.settings, null, 2)}\n`)
     write('genesis.key', pkcs8(genesis.privateKey))
     write('pins.json', `${JSON.stringify(pins, null, 2)}\n`)
     write('relying-party.json', `${JSON.stringify(relyingParty, null, 2)}\n`)
@@ -85,18 +107,23 @@ export async function initTrust(input: {
       throw cause
     }
     syncFolder(input.dataDir)
-    return { trustDomain: pins.trustDomain, digest: pins.genesisDigest, quorum: network.quorum }
+    const { trustDomain, genesisDigest: digest } = pins
+    return { trustDomain, digest, quorum: network.quorum, shares: made.shares }
+  } catch (error) {
+    await made?.undo()
+    throw error
   } finally {
+    await made?.close()
     rmSync(partial, { recursive: true, force: true })
   }
 }
 
 /**
- * Reads the trust root back, and never makes one.
+ * Reads back what needs no key, and never makes a trust root.
  *
  * @throws SallyportError `SP_TRUST_MISSING`, `SP_TRUST_PERMISSIONS`, `SP_TRUST_DAMAGED`
  */
-export function openTrust(dataDir: string): Trust {
+export function readTrust(dataDir: string): TrustFolder {
   const folder = join(dataDir, 'trust')
   if (!existsSync(join(folder, 'pins.json'))) {
     throw new SallyportError('SP_TRUST_MISSING', 'there is no trust root in the data directory', {
@@ -107,23 +134,42 @@ export function openTrust(dataDir: string): Trust {
   const read = (name: string): string => readSecret(folder, name)
   const pins = readPins(read('pins.json'))
   const relyingParty = members(read('relying-party.json'), ['rpId', 'origin'])
-  const genesisFile = join(folder, 'genesis.key')
   const rootsPem = read('ca.pem')
-  const caKey = privateKey(read('ca.key'))
-  const bundleKey = privateKey(read('bundle.key'))
-  if (spki(createPublicKey(bundleKey)) !== pins.bundleKey || rootsPem !== pins.roots) {
-    throw damaged('the keys are not the ones that pins.json names')
-  }
+  if (rootsPem !== pins.roots) throw damaged('the roots are not the ones that pins.json names')
   return {
+    dir: folder,
     pins,
     relyingParty: { rpId: relyingParty['rpId'] ?? '', origin: relyingParty['origin'] ?? '' },
     rootsPem,
-    caKey,
-    bundleKey,
-    genesisKey: () => (existsSync(genesisFile) ? privateKey(read('genesis.key')) : undefined),
+    keys: readKeySettings(read('keys.json')),
+  }
+}
+
+/**
+ * Opens the keys, with an unsealed barrier.
+ *
+ * @throws SallyportError `SP_TRUST_DAMAGED`, `SP_KEY_*`, `SP_HSM_*`, `SP_SEAL_*`
+ */
+export async function openTrust(
+  { keys: settings, ...folder }: TrustFolder,
+  barrier: Barrier,
+  tokens: TokenKeys | undefined,
+): Promise<Trust> {
+  const { dir, pins } = folder
+  const { ca, bundle, log, list } = await openKeys(dir, settings, barrier, tokens)
+  if (spki(bundle.publicKey) !== pins.bundleKey) {
+    throw damaged('the keys are not the ones that pins.json names')
+  }
+  const genesisFile = join(dir, 'genesis.key')
+  return {
+    ...folder,
+    ...{ ca, bundle, log },
+    keys: list,
+    genesisKey: () =>
+      existsSync(genesisFile) ? privateKey(readSecret(dir, 'genesis.key')) : undefined,
     forgetGenesisKey() {
       rmSync(genesisFile, { force: true })
-      syncFolder(folder)
+      syncFolder(dir)
     },
   }
 }

@@ -12,11 +12,12 @@ import type { EmbeddedPostgres } from '../src/index.ts'
 import { openStore } from '../src/store/store.ts'
 import type { Store } from '../src/store/store.ts'
 import type { ControlAudit } from '../src/access/audit.ts'
-import { openTrust } from '../src/trust.ts'
+import { openTrust, readTrust } from '../src/trust.ts'
 import { declarationWith, TRUST_DOMAIN } from './support/declaration.ts'
 import { Peer, TestPlane } from './support/network.ts'
 
 let plane: TestPlane
+const opened = () => openTrust(readTrust(plane.dataDir), plane.control.context.barrier, undefined)
 let database: EmbeddedPostgres
 const folder = mkdtempSync(join(tmpdir(), 'sp-jwt-'))
 
@@ -115,7 +116,7 @@ test('no more in a minute than the log should bear; another instance has its own
     await plane.enrol('agent', 'flagger'),
   ]
   const svids = createJwtSvids({
-    ...{ clock: { now: () => 1_000_000, monotonic: () => 1000 }, trust: openTrust(plane.dataDir) },
+    ...{ clock: { now: () => 1_000_000, monotonic: () => 1000 }, trust: await opened() },
     // Never reached beyond the keys: what is counted is counted first.
     store: {} as Store,
     audit: () => Promise.reject(new Error('not reached')),
@@ -135,7 +136,7 @@ test('the key is replaced in time, and what the old one signed stays valid until
   const store = await openStore(database.url)
   const records: unknown[] = []
   const svids = createJwtSvids({
-    ...{ store, clock: { now: () => now, monotonic: () => now }, trust: openTrust(plane.dataDir) },
+    ...{ store, clock: { now: () => now, monotonic: () => now }, trust: await opened() },
     audit: () =>
       Promise.resolve({
         base: () => ({ v: 1, at: now, gateway: '' }),

@@ -1,6 +1,7 @@
 export { openKeyring, readKeyring } from './keyring.ts'
 export type { Keyring, KeyringOptions, KeyringReader, Sealed } from './keyring.ts'
 export { createBarrier, openBarrier } from './barrier/barrier.ts'
+export { barrierRevision } from './barrier/document.ts'
 export { fileStorage } from './barrier/file.ts'
 export type {
   Barrier,
@@ -12,6 +13,7 @@ export type {
   Protection,
   Unsealer,
 } from './barrier/types.ts'
+export { fileUnsealer, makeFileUnsealer } from './keys/file-unsealer.ts'
 export { pinSource } from './keys/pin.ts'
 export { sealedKeys } from './keys/sealed.ts'
 export { softwareKeys } from './keys/software.ts'

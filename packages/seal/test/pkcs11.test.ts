@@ -188,6 +188,30 @@ test(
   },
 )
 
+test('the module stays loaded while its keys are used, whatever is collected', { skip }, () => {
+  const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href)
+  const script = `
+    import { Token } from ${url('../src/pkcs11/token.ts')}
+    import { generatePair } from ${url('../src/pkcs11/objects.ts')}
+    import { tokenSigner } from ${url('../src/pkcs11/signer.ts')}
+    const at = { module: ${JSON.stringify(softHsmModule)}, token: 'other', pin: () => ${JSON.stringify(PIN)} }
+    for (let round = 0; round < 2; round++) {
+      const token = await Token.open(at)
+      if (round === 0) generatePair(token, 'collected', 'p256')
+      const signer = tokenSigner(token, 'collected')
+      for (let i = 0; i < 5; i++) {
+        gc()
+        await new Promise((resolve) => setImmediate(resolve))
+        signer.sign(Buffer.from('x'))
+      }
+      token.close()
+    }
+    console.log('signed')
+  `
+  const args = ['--expose-gc', '--input-type=module', '-e', script]
+  assert.equal(execFileSync(process.execPath, args, { encoding: 'utf8' }), 'signed\n')
+})
+
 test('a lost session, a logged-out one and a forgotten key are opened again, once', { skip }, () =>
   withToken('bank', async (token) => {
     generatePair(token, 'lasting', 'ed25519')

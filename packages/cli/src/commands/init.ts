@@ -1,9 +1,11 @@
 import { cpSync, existsSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { Option } from 'commander'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
+import type { KeyChoice, KeyKind } from '@sallyport/control'
 import { createOutput } from '../output.ts'
-import { dataOption, jsonOption } from '../options.ts'
+import { dataOption, jsonOption, takePin, wholeNumber } from '../options.ts'
 import type { CommonOptions } from '../options.ts'
 
 /** `sallyport init`: a starter declaration where there is none, and the trust root. Nothing else ever makes one. */
@@ -17,17 +19,28 @@ export function addInit(program: Command): void {
       '--console-origin <origin>',
       'the console answers here instead, e.g. `https://console.bank.example`, behind your certificate; passkeys are bound to it for good',
     )
+    .addOption(
+      new Option('--keys <where>', 'where the keys are: files, files under the barrier, a token')
+        .choices(['software', 'sealed', 'pkcs11'])
+        .default('software'),
+    )
+    .option('--shares <count>', 'shares of the barrier (default 5 with `--keys sealed`)')
+    .option('--threshold <count>', 'shares that unseal (default 3)')
+    .option('--pkcs11-module <file>', 'absolute path of the PKCS#11 module')
+    .option('--pkcs11-token <label>', 'label of the token; its PIN is in SALLYPORT_PKCS11_PIN')
+    .option('--pkcs11-pin-file <file>', 'file (mode 600) that holds the PIN of the token')
     .option('--single-operator', 'accept a quorum of 1: one person can widen what agents may do')
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(
       async (
-        options: CommonOptions & {
-          network: string
-          consolePort?: string
-          consoleOrigin?: string
-          singleOperator?: boolean
-        },
+        options: CommonOptions &
+          KeyFlags & {
+            network: string
+            consolePort?: string
+            consoleOrigin?: string
+            singleOperator?: boolean
+          },
       ) => {
         const out = createOutput(options.json === true)
         const { consoleOrigin, initTrust } = await import('@sallyport/control')
@@ -50,6 +63,7 @@ export function addInit(program: Command): void {
           dataDir: resolve(options.data),
           declaration,
           ...relyingParty,
+          keys: keyChoice(options),
         })
         const { origin } = relyingParty
         const behind = origin.startsWith('https:')
@@ -59,11 +73,60 @@ export function addInit(program: Command): void {
           [
             `trust root of ${declaration.network.trustDomain} made in ${options.data}/trust`,
             `console at ${origin}`,
+            ...describeShares(trust.shares),
             `next: sallyport up --network ${options.network} --data ${options.data}${behind}`,
           ].join('\n'),
         )
       },
     )
+}
+
+interface KeyFlags {
+  readonly keys: KeyKind
+  readonly shares?: string
+  readonly threshold?: string
+  readonly pkcs11Module?: string
+  readonly pkcs11Token?: string
+  readonly pkcs11PinFile?: string
+}
+
+/** @throws SallyportError `SP_USAGE_OPTION` */
+function keyChoice(flags: KeyFlags): KeyChoice {
+  const { keys: kind, pkcs11Module: module, pkcs11Token: token, pkcs11PinFile } = flags
+  const named = module !== undefined && token !== undefined
+  const some = module !== undefined || token !== undefined || pkcs11PinFile !== undefined
+  if (kind === 'pkcs11' ? !named : some && (kind === 'software' || !named)) {
+    throw new SallyportError('SP_USAGE_OPTION', `the token does not go with --keys ${kind}`, {
+      fix: 'give --pkcs11-module and --pkcs11-token, both, with `--keys pkcs11` or `--keys sealed`',
+    })
+  }
+  const people = flags.shares !== undefined || flags.threshold !== undefined
+  if (people && kind === 'software') {
+    throw new SallyportError('SP_USAGE_OPTION', 'with keys in files nobody holds shares', {
+      fix: 'leave --shares and --threshold out, or say `--keys sealed`',
+    })
+  }
+  const count = wholeNumber('--shares', flags.shares ?? '5')
+  const threshold = wholeNumber('--threshold', flags.threshold ?? '3')
+  const pin = takePin()
+  return {
+    kind,
+    ...(people ? { shares: { count, threshold } } : {}),
+    ...(named
+      ? {
+          token: {
+            ...{ module, token },
+            ...(pkcs11PinFile === undefined ? {} : { pinFile: resolve(pkcs11PinFile) }),
+          },
+        }
+      : {}),
+    ...(pin === undefined ? {} : { pin }),
+  }
+}
+
+function describeShares(shares: readonly string[]): string[] {
+  if (shares.length === 0) return []
+  return ['shares, each for another person; they are not shown again:', ...shares]
 }
 
 /** @throws SallyportError `SP_USAGE_OPTION` */

@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { parseJson, SallyportError, systemClock } from '@sallyport/base'
+import type { JsonValue } from '@sallyport/base'
 import { adminClient } from '../admin.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
-import { dataDir, dataOption } from '../options.ts'
+import { dataDir, dataOption, takePin } from '../options.ts'
 import { members, textOf } from '../shape.ts'
 import { selfCommand, stopSignal, supervise } from '../supervise.ts'
 import type { Line } from '../supervise.ts'
@@ -31,6 +32,10 @@ export function addPlanes(program: Command): void {
       const { startControl } = await import('@sallyport/control')
       const declaration = await loadDeclaration({ networkFile: options.network })
       const staticDir = consoleDir()
+      const stopping = stopSignal()
+      const giveUp = new AbortController()
+      void stopping.then(() => giveUp.abort())
+      const pin = takePin()
       const control = await startControl({
         dataDir: dataDir(options),
         declaration,
@@ -40,8 +45,10 @@ export function addPlanes(program: Command): void {
         },
         plane: target(options.plane),
         ...(process.env.DATABASE_URL ? { databaseUrl: process.env.DATABASE_URL } : {}),
+        ...(pin === undefined ? {} : { pkcs11Pin: pin }),
+        signal: giveUp.signal,
+        onSealed: (status) => ready({ ready: 'sealed', ...status }),
       })
-      const stopping = stopSignal()
       ready({
         ready: 'control',
         console: control.consoleUrl,
@@ -164,10 +171,16 @@ export interface Planes {
   stop(): Promise<void>
 }
 
+/** People take as long as they take to unseal: the longest time that a timer can have. */
+const AS_LONG_AS = 2 ** 31 - 1
+const isUp = (what: JsonValue | undefined): boolean => what === 'control' || what === 'sealed'
+
 /** Starts the control plane and one gateway as processes of their own. */
 export async function startPlanes(options: PlanesOptions): Promise<Planes> {
+  const pin = takePin()
   const controlProcess = supervise({
     name: 'control',
+    ...(pin === undefined ? {} : { env: { SALLYPORT_PKCS11_PIN: pin } }),
     ...selfCommand(
       'control',
       '--network',
@@ -181,7 +194,11 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
     onError: (text) => options.onError('control', text),
   })
   try {
-    const control = await controlProcess.line(({ ready: what }) => what === 'control', 60_000)
+    const first = await controlProcess.line(({ ready: what }) => isUp(what), 60_000)
+    if (first.ready === 'sealed') {
+      options.onError('control', `sealed; it waits for \`sallyport unseal --data ${options.data}\``)
+    }
+    const control = await controlProcess.line(({ ready: what }) => what === 'control', AS_LONG_AS)
     await options.beforeGateway?.(control)
     const token = members(
       await adminClient(options.data).post('/api/join-tokens', { kind: 'gateway', name: 'gw1' }),

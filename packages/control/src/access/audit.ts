@@ -1,13 +1,11 @@
-import { createPrivateKey, createPublicKey, createSecretKey } from 'node:crypto'
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import type { KeyObject } from 'node:crypto'
+import { createSecretKey, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { canonicalJson, newId, sha256Hex, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { openKeyring } from '@sallyport/seal'
-import type { Keyring } from '@sallyport/seal'
+import type { Keyring, Signer } from '@sallyport/seal'
 import { controlId } from '@sallyport/spiffe'
 import { openLog } from '@sallyport/tlog'
 import type { Log } from '@sallyport/tlog'
@@ -28,6 +26,8 @@ export interface AuditOptions {
   /** `DATA/control`: `log/`, its keys and the keyring. */
   readonly dir: string
   readonly trustDomain: string
+  /** The Ed25519 key that signs the shard's checkpoints. */
+  readonly signer: Signer
   readonly clock: Clock
   readonly decisions: Pick<Decisions, 'ingest'>
 }
@@ -90,17 +90,21 @@ class ControlAudit {
 
   /** @throws SallyportError `SP_AUDIT_UNAVAILABLE` */
   static async open(options: AuditOptions): Promise<ControlAudit> {
-    const { dir, trustDomain } = options
+    const { dir, trustDomain, signer } = options
     try {
       await mkdir(join(dir, 'log'), { recursive: true, mode: 0o700 })
       const origin = await kept(join(dir, 'log', 'origin'), () => {
         return `${trustDomain}/control/${newId('c').slice(2)}`
       })
       const name = origin.slice(origin.lastIndexOf('/') + 1)
+      // For verifiers, beside what it signs.
+      await kept(join(dir, 'log.pub'), () =>
+        signer.publicKey.export({ format: 'pem', type: 'spki' }).toString(),
+      )
       const log = await openLog({
         dir: join(dir, 'log'),
         origin,
-        signer: await signerIn(dir),
+        signer,
         segmentBytes: SEGMENT_BYTES,
       })
       try {
@@ -205,17 +209,6 @@ class ControlAudit {
     }
     return items
   }
-}
-
-/** The Ed25519 key that signs the shard's checkpoints, made on first use; its public half lies beside it for verifiers. */
-async function signerIn(dir: string): Promise<KeyObject> {
-  const pem = await kept(join(dir, 'log.key'), () =>
-    generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
-  )
-  const key = createPrivateKey(pem)
-  const publicPem = createPublicKey(key).export({ format: 'pem', type: 'spki' }).toString()
-  await kept(join(dir, 'log.pub'), () => publicPem)
-  return key
 }
 
 /** The trimmed text of a file that is written durably, once. */

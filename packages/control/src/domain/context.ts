@@ -1,4 +1,5 @@
 import type { Clock } from '@sallyport/base'
+import type { Barrier, KeyInfo } from '@sallyport/seal'
 import type { Custody } from '../secrets/custody.ts'
 import type { Agents } from './agents.ts'
 import type { Alarms } from './alarms.ts'
@@ -30,6 +31,7 @@ export interface ControlContext {
   readonly staticDir?: string
   readonly agents: Agents
   readonly approvals: Approvals
+  readonly barrier: Barrier
   readonly bundles: Bundles
   /** Absent where no authorisation server runs. */
   readonly consents?: Consents
@@ -39,6 +41,8 @@ export interface ControlContext {
   readonly health: Health
   readonly incidents: Incidents
   readonly identities: Identities
+  /** Every key of the network, for the register. */
+  readonly keys: () => Promise<readonly KeyInfo[]>
   readonly operators: Operators
   readonly quarantine: Quarantines
   readonly recoveries: Recoveries

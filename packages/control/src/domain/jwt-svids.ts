@@ -64,7 +64,7 @@ export function createJwtSvids(deps: {
     })
     const key = publicKey.export({ format: 'der', type: 'spki' }).toString('base64url')
     const entry = { kid: authority.kid, key, notAfter: clock.now() + LIFE_MS }
-    const signature = sign(null, keyText(entry), trust.bundleKey).toString('base64url')
+    const signature = trust.bundle.sign(keyText(entry)).toString('base64url')
     await store.transaction(async (tx) => {
       await tx.deleteFrom('jwt_svid_keys').where('not_after', '<=', clock.now()).execute()
       await tx
@@ -149,7 +149,7 @@ export function createJwtSvids(deps: {
         const vouched = verify(
           null,
           text,
-          createPublicKey(trust.bundleKey),
+          trust.bundle.publicKey,
           Buffer.from(signature, 'base64url'),
         )
         const der = Buffer.from(key, 'base64url')

@@ -105,7 +105,7 @@ export async function createPublisher(deps: {
           const digest = change.declaration?.digest ?? head.declaration_digest
           const body = change.declaration?.body ?? (await bodyOf(tx, digest, declaration, seen))
           const bundle = await assemble(tx, deps, revision, digest, body, current?.bundle.shadow)
-          const signed = signBundle(bundle, trust.bundleKey)
+          const signed = signBundle(bundle, trust.bundle)
           const state = accepted(seen, signed, deps)
           const { declaration: _carriedApart, shadow, ...plain } = bundle
           const rest = { ...plain, ...(shadow ? { shadow: { digest: shadow.digest } } : {}) }

@@ -1,4 +1,4 @@
-import { generateKeyPairSync, sign, verify, createPublicKey } from 'node:crypto'
+import { generateKeyPairSync, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { canonicalJson, sha256Hex } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
@@ -25,9 +25,9 @@ export function tokenKeyText({ kid, key, notAfter }: TokenKey): Buffer {
 }
 
 /** Whether this network's bundle key vouched for a key that signs tokens. */
-export function isVouched(entry: TokenKey, signature: string, { bundleKey }: Trust): boolean {
+export function isVouched(entry: TokenKey, signature: string, { bundle }: Trust): boolean {
   const text = tokenKeyText(entry)
-  return verify(null, text, createPublicKey(bundleKey), Buffer.from(signature, 'base64url'))
+  return verify(null, text, bundle.publicKey, Buffer.from(signature, 'base64url'))
 }
 
 /**
@@ -51,7 +51,7 @@ export function createTokenKeys(deps: {
       key: spki.toString('base64url'),
       notAfter: clock.now() + LIFE_MS,
     }
-    const signature = sign(null, tokenKeyText(entry), trust.bundleKey).toString('base64url')
+    const signature = trust.bundle.sign(tokenKeyText(entry)).toString('base64url')
     await publisher.publish(async (tx) => {
       await tx.deleteFrom('token_keys').where('not_after', '<=', clock.now()).execute()
       await tx

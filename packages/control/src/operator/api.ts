@@ -18,6 +18,7 @@ import { consentRoutes } from './routes/consents.ts'
 import { custodyRoutes } from './routes/custody.ts'
 import { declarationRoutes } from './routes/declaration.ts'
 import { federationRoutes } from './routes/federation.ts'
+import { keyRoutes } from './routes/keys.ts'
 import { peopleRoutes } from './routes/people.ts'
 import { quarantineRoutes } from './routes/quarantine.ts'
 import { readRoutes } from './routes/reads.ts'
@@ -77,6 +78,7 @@ export function createOperatorApi(
     ...declarationRoutes(context),
     ...peopleRoutes(context),
     ...custodyRoutes(context),
+    ...keyRoutes(context),
     {
       method: 'GET',
       path: '/api/events',

@@ -54,7 +54,7 @@ export async function keyRegister(deps: RegisterDeps): Promise<readonly Register
   const now = deps.clock.now()
   const { network } = deps.publisher.index()
   const facts = [
-    ...trustFacts(deps.trust),
+    ...(await trustFacts(deps.trust)),
     certificateFact(
       'authority of database clients',
       await deps.databaseClients(),
@@ -85,14 +85,27 @@ function entryOf({ createdAt, expiresAt, rotateBy, ...rest }: Fact, now: number)
   }
 }
 
-function trustFacts(trust: Trust): Fact[] {
-  const genesis = trust.genesisKey()
+const KEY_USES: Readonly<Record<string, string>> = {
+  ca: 'signs identities',
+  bundle: 'signs what gateways enforce',
+  log: "signs checkpoints of the control plane's log",
+  genesis: 'signs the first set of operators; deleted then',
+  unseal: 'unseals the barrier',
+}
+
+async function trustFacts(trust: Trust): Promise<Fact[]> {
+  const keys = await trust.keys()
   return [
     certificateFact('root of the trust domain', trust.rootsPem, 'signs identities'),
-    keyFact('bundle key', trust.bundleKey, 'signs what gateways enforce'),
-    ...(genesis
-      ? [keyFact('genesis key', genesis, 'signs the first set of operators; deleted then')]
-      : []),
+    ...keys.map(({ name, algorithm, createdAt, provider, exportable }): Fact => {
+      const use = KEY_USES[name] ?? 'unknown'
+      const heldBy = provider === 'pkcs11' ? 'PKCS#11 token' : CONTROL
+      return {
+        ...{ kind: 'key', name: `${name} key`, owner: CONTROL, use, algorithm },
+        ...(createdAt === undefined ? {} : { createdAt }),
+        ...{ heldBy, exportable },
+      }
+    }),
   ]
 }
 
@@ -106,11 +119,6 @@ function certificateFact(name: string, pem: string, use: string): Fact {
     heldBy: CONTROL,
     exportable: true,
   }
-}
-
-function keyFact(name: string, key: KeyObject, use: string): Fact {
-  const algorithm = algorithmOf(key)
-  return { kind: 'key', name, owner: CONTROL, use, algorithm, heldBy: CONTROL, exportable: true }
 }
 
 function algorithmOf(key: KeyObject): string {

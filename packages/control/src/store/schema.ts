@@ -8,6 +8,7 @@ type Json<T> = JSONColumnType<T & object>
 /** The tables of `migrations/`, as kysely reads and writes them. */
 export interface Database {
   installation: { sole: Generated<boolean>; trust_domain: string; pins_digest: string }
+  barrier: { sole: Generated<boolean>; document: string }
   declarations: { digest: string; body: string; proposed_by: string; proposed_at: Int }
   declaration_signatures: {
     digest: string

@@ -4,6 +4,7 @@ import { indexNetwork, loadDeclaration } from '@sallyport/network'
 import type { Declaration, OperatorRole } from '@sallyport/network'
 import { verifyPasskey, verifyQuorum } from '@sallyport/wire'
 import type { ApprovalStatement, OperatorKey, OperatorSet } from '@sallyport/wire'
+import type { Barrier } from '@sallyport/seal'
 import type { ApprovalView } from '../../src/domain/approvals.ts'
 import type { ControlContext } from '../../src/domain/context.ts'
 import type { Custody } from '../../src/secrets/custody.ts'
@@ -151,6 +152,8 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       use: async () => undefined,
     },
     custody: notInMemory,
+    barrier: absent as Barrier,
+    keys: async () => [],
     bundles: {
       current: () => {
         throw new SallyportError('SP_INTERNAL', 'not in memory')

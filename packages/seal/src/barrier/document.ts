@@ -89,6 +89,16 @@ export function decodeDocument(text: string): Document {
   }
 }
 
+/**
+ * Which of two copies of one barrier is newer. Not authenticated: what it says is to be believed once the barrier is unsealed.
+ *
+ * @throws SallyportError `SP_SEAL_CORRUPT`
+ */
+export function barrierRevision(text: string): { readonly id: string; readonly revision: number } {
+  const { id, revision } = decodeDocument(text)
+  return { id, revision }
+}
+
 /** @throws SallyportError `SP_SEAL_CORRUPT` where another than a holder of the root key wrote the document */
 export function checkMac(text: string, macKey: KeyObject): void {
   const body = text.slice(CHECKSUM + 1, -1)

@@ -1,6 +1,7 @@
 import { endianness } from 'node:os'
 import { isAbsolute } from 'node:path'
 import { SallyportError } from '@sallyport/base'
+import type { LibraryHandle } from 'koffi'
 import { CKF, CKR, returnName } from './constants.ts'
 
 export type FunctionName =
@@ -93,6 +94,11 @@ export class Pkcs11Module {
 }
 
 const loaded = new Map<string, Promise<Pkcs11Module>>()
+/**
+ * Libraries, for good: koffi unloads one that nothing refers to, and functions that were found by their address do not refer to it. Nor would
+ * a module with threads or exit handlers bear being unloaded.
+ */
+const libraries = new Map<string, LibraryHandle>()
 
 /**
  * Loads a PKCS#11 module, or gives the one that is loaded. Its code runs in this process: the path has to be absolute and the operator's.
@@ -127,7 +133,9 @@ async function load(path: string): Promise<Pkcs11Module> {
   }
   const functions = new Map<FunctionName, (...args: Argument[]) => unknown>()
   try {
-    const getFunctionList = koffi.load(path).func('ulong C_GetFunctionList(_Out_ void **list)')
+    const library = libraries.get(path) ?? koffi.load(path)
+    libraries.set(path, library)
+    const getFunctionList = library.func('ulong C_GetFunctionList(_Out_ void **list)')
     const out: [bigint | null] = [null]
     const value = Number(getFunctionList(out))
     if (value !== CKR.ok || out[0] === null) throw new ReturnError('C_GetFunctionList', value)
