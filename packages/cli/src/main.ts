@@ -13,6 +13,7 @@ import { addPlanes } from './commands/planes.ts'
 import { addPolicy } from './commands/policy.ts'
 import { addRun } from './commands/run.ts'
 import { addWorkloadApi } from './commands/workload-api.ts'
+import { addSecret } from './commands/secret.ts'
 import { addSegment } from './commands/segment.ts'
 import { EXIT, exitCode } from './exit.ts'
 
@@ -35,6 +36,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addPolicy(program)
   addApproval(program)
   addAudit(program)
+  addSecret(program)
   addSegment(program)
   addIncident(program)
   addDoctor(program)
