@@ -176,6 +176,10 @@ test('what everybody may do already is refused, not passed on; so are filters th
   await admin.query('GRANT SELECT ON everything TO PUBLIC')
   await refused(account(HAMBURG), 'SP_DATABASE_OVERREACH')
   await admin.query('DROP VIEW everything')
+  await admin.query('CREATE SCHEMA open')
+  await admin.query('GRANT CREATE ON SCHEMA open TO PUBLIC')
+  await refused(account(HAMBURG), 'SP_DATABASE_OVERREACH')
+  await admin.query('DROP SCHEMA open')
   await refused(account({ ...HAMBURG, table: 'nothing' }), 'SP_DATABASE_TABLE')
   const unfiltered = { ...HAMBURG, table: 'other', columns: ['id'], rows: { id: 1 } }
   await refused(account(unfiltered), 'SP_DATABASE_ROW_SECURITY')

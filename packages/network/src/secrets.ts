@@ -96,8 +96,19 @@ export function checkSecrets(network: Network, located: Located, report: Report)
     )
   }
   for (const database of network.databases ?? []) checkDatabase(database, agents, located, report)
+  const brokered = keysOfOthers(network)
   for (const rule of network.secrets ?? []) {
     const at = `/secrets/${escapePointer(rule.path)}`
+    const key = brokered.find((path) => secretRuleFor(network, path) === rule)
+    if (key !== undefined && rule.agents.length > 0) {
+      const why =
+        'agents never hold keys of upstreams or of administrators: these are used for them'
+      checkRule(report, located, `${at}/agents`, `agents would read \`${key}\``, why)
+    }
+    if (rule.path === 'sallyport' || rule.path.startsWith('sallyport/')) {
+      const why = 'the control plane keeps its own keys there, which nobody reads'
+      checkRule(report, located, at, 'the path is reserved', why)
+    }
     for (const [i, name] of rule.agents.entries()) known('agent', name, agents, `${at}/agents/${i}`)
     for (const [i, name] of rule.services.entries()) {
       known('service', name, services, `${at}/services/${i}`)
@@ -112,7 +123,7 @@ export function checkSecrets(network: Network, located: Located, report: Report)
       const at = `/transit/${key.name}/users/${user}`
       known('agent or service', user, [...agents, ...services], at)
       if (agents.includes(user) && services.includes(user)) {
-        rule(
+        checkRule(
           report,
           located,
           at,
@@ -124,9 +135,20 @@ export function checkSecrets(network: Network, located: Located, report: Report)
       const odd = acts.find((act) => !fitting.includes(act))
       if (odd === undefined) continue
       const why = 'a key that encrypts must not sign, and the other way round'
-      rule(report, located, at, `a key of type \`${key.type}\` cannot \`${odd}\``, why)
+      checkRule(report, located, at, `a key of type \`${key.type}\` cannot \`${odd}\``, why)
     }
   }
+}
+
+/** What gateways and the control plane use on behalf of others. */
+function keysOfOthers({ systems, databases = [], secrets = [] }: Network): string[] {
+  return [
+    ...systems.flatMap(({ upstream }) =>
+      upstream.kind === 'external' && upstream.credential ? [upstream.credential.secret] : [],
+    ),
+    ...databases.map(({ admin }) => admin.secret),
+    ...secrets.flatMap(({ rotation }) => rotation?.admin ?? []),
+  ]
 }
 
 function checkDatabase(
@@ -139,7 +161,7 @@ function checkDatabase(
   const here = host.startsWith('/') || ['localhost', '127.0.0.1', '::1'].includes(host)
   if (!tls && !here) {
     const why = 'whoever stands between would read the rows and take the place of the server'
-    rule(
+    checkRule(
       report,
       located,
       `${at}/host`,
@@ -160,7 +182,7 @@ function checkDatabase(
     }
     if (account.ttlSeconds > account.maxTtlSeconds) {
       const message = `it lives ${account.ttlSeconds} s, and ${account.maxTtlSeconds} s at most`
-      rule(report, located, place, message, 'one of the two is not meant')
+      checkRule(report, located, place, message, 'one of the two is not meant')
     }
     const seen = new Set<string>()
     for (const [i, grant] of account.grants.entries()) {
@@ -168,12 +190,18 @@ function checkDatabase(
       const long = names.find((one) => Buffer.byteLength(one) > 63)
       if (long !== undefined) {
         const why = 'PostgreSQL would cut it, and the grant could concern another table'
-        rule(report, located, `${place}/grants/${i}`, `\`${long}\` is longer than 63 bytes`, why)
+        checkRule(
+          report,
+          located,
+          `${place}/grants/${i}`,
+          `\`${long}\` is longer than 63 bytes`,
+          why,
+        )
       }
       const table = JSON.stringify([grant.schema, grant.table])
       if (seen.has(table)) {
         const why = 'two row filters of one table would contend'
-        rule(report, located, `${place}/grants/${i}`, 'the table is granted twice', why)
+        checkRule(report, located, `${place}/grants/${i}`, 'the table is granted twice', why)
       }
       seen.add(table)
     }
@@ -191,24 +219,30 @@ function checkRotation(
   if (!rotation) return
   const place = `${at}/rotation`
   if (path.endsWith('/*')) {
-    rule(report, located, place, 'it stands at more than one path', 'a rotation makes one key')
+    checkRule(report, located, place, 'it stands at more than one path', 'a rotation makes one key')
   }
   const url = URL.canParse(rotation.url) ? new URL(rotation.url) : undefined
   const loopback = ['localhost', '127.0.0.1', '[::1]'].includes(url?.hostname ?? '')
   if (!url || (url.protocol !== 'https:' && !loopback)) {
     const why = 'the new key would cross the network in the clear'
-    rule(report, located, `${place}/url`, 'plain http is for loopback only', why)
+    checkRule(report, located, `${place}/url`, 'plain http is for loopback only', why)
   }
   const missing = HTTP_PARTS.find((part) => rotation[part] === undefined)
   if (rotation.kind === 'http' && missing !== undefined) {
-    rule(report, located, place, `\`${missing}\` is missing`, 'the calls of this API are not known')
+    checkRule(
+      report,
+      located,
+      place,
+      `\`${missing}\` is missing`,
+      'the calls of this API are not known',
+    )
   }
   if (rotation.admin === undefined && rotation.kind !== 'airtable') {
-    rule(report, located, place, '`admin` is missing', 'nobody could make the new key')
+    checkRule(report, located, place, '`admin` is missing', 'nobody could make the new key')
   }
 }
 
-function rule(
+function checkRule(
   report: Report,
   located: Located,
   pointer: string,

@@ -51,6 +51,8 @@ export interface LeaseDeps {
 
 /** A creation that has not come to its end by then has crashed. */
 const CREATING_MS = 60_000
+/** Longest wait before what could not be ended is tried again. */
+const MAX_RETRY_MS = 30_000
 /** At most this many at a time for one instance. */
 const MAX_HELD = 32
 const MAX_LISTED = 500
@@ -63,6 +65,8 @@ export class Leases {
   readonly #deps: LeaseDeps
   /** Monotonic ends, for the expiry that each was computed from. */
   readonly #ends = new Map<string, { readonly expiresAt: number; readonly at: number }>()
+  /** What could not be ended: how often, and the monotonic time of the next try. */
+  readonly #retries = new Map<string, { readonly tries: number; readonly at: number }>()
   #sweeping: Promise<void> | undefined
   #again = false
 
@@ -248,7 +252,10 @@ export class Leases {
       }
       const ids = new Set(open.map(({ id }) => id))
       for (const id of this.#ends.keys()) if (!ids.has(id)) this.#ends.delete(id)
-      const marked = open.filter(({ state }) => state === 'ending')
+      const monotonic = this.#deps.clock.monotonic()
+      const marked = open.filter(
+        ({ id, state }) => state === 'ending' && (this.#retries.get(id)?.at ?? 0) <= monotonic,
+      )
       for (const [reason, these] of reasons) marked.push(...(await mark(tx, these, reason)))
       return marked
     })
@@ -273,9 +280,13 @@ export class Leases {
               .executeTakeFirst()
           })
           this.#ends.delete(row.id)
+          this.#retries.delete(row.id)
           if (ended) await this.#deps.onEnded(row, ended.end_reason ?? '')
         } catch (error) {
           failed ??= error
+          const tries = (this.#retries.get(row.id)?.tries ?? 0) + 1
+          const wait = Math.min(1000 * 2 ** Math.min(tries, 10), MAX_RETRY_MS)
+          this.#retries.set(row.id, { tries, at: this.#deps.clock.monotonic() + wait })
           this.#deps.onError(error)
         }
       }),

@@ -8,6 +8,7 @@ import { FreeRequest } from './request.ts'
 import type { Request, RequestType } from './request.ts'
 import { Chance, randomRequest } from './search.ts'
 import { shrink } from './shrink.ts'
+import { custodyChanges } from './custody.ts'
 import { trustChanges } from './trust.ts'
 import { Side, TREATMENTS } from './side.ts'
 import type { Encoded, Unknowns } from './side.ts'
@@ -96,7 +97,7 @@ class Comparison {
       fieldsLessOpen.push(...(await this.#fields('fields less open', type)))
     }
     const [a, b] = [this.#old.declaration.network, this.#new.declaration.network]
-    const limits = [...limitChanges(a, b), ...trustChanges(a, b)]
+    const limits = [...limitChanges(a, b), ...trustChanges(a, b), ...custodyChanges(a, b)]
     const found = [newlyAllowed, newlyDenied, fieldsMoreOpen, fieldsLessOpen, limits]
     const differs = found.some(({ length }) => length > 0)
     return {

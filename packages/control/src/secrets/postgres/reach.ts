@@ -21,7 +21,14 @@ const REACH = `
   UNION ALL
   SELECT nspname, relname, NULL, lower(action)
     FROM relations r CROSS JOIN unnest(ARRAY['DELETE', 'TRUNCATE', 'TRIGGER']) action
-   WHERE has_table_privilege($1, r.oid, action)`
+   WHERE has_table_privilege($1, r.oid, action)
+  UNION ALL
+  SELECT nspname, '*', NULL, 'create'
+    FROM pg_namespace n
+   WHERE nspname !~ '^pg_' AND has_schema_privilege($1, n.oid, 'CREATE')
+  UNION ALL
+  SELECT '*', '*', NULL, 'create'
+   WHERE has_database_privilege($1, current_database(), 'CREATE')`
 
 interface Reach {
   readonly schema: string
