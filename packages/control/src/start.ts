@@ -17,6 +17,7 @@ import type { ControlContext } from './domain/context.ts'
 import { createJwtSvids } from './domain/jwt-svids.ts'
 import { createLimits } from './domain/counting.ts'
 import { createQuarantines } from './domain/cutting.ts'
+import { createBreakGlass } from './domain/emergencies.ts'
 import { createBundles } from './domain/declarations.ts'
 import { createEvents } from './domain/event-bus.ts'
 import { createCheckpoints } from './domain/checkpoints.ts'
@@ -216,13 +217,17 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     consoleUrl: () => consoleUrl,
   })
   const alarms = createAlarms({ store, clock, events })
+  const network = () => publisher.index().network
+  const breakGlass = createBreakGlass({
+    ...{ store, clock, trustDomain, network, alarms, incidents, acts, onError },
+  })
   const sessions = createSessions({
+    elevation: (session, operator) => breakGlass.of(session, operator),
     ...{ store, clock, alarms, events },
-    network: () => publisher.index().network,
+    network,
     credentialsOf: (operator) => credentialsIn(operatorSet(), operator),
   })
   news = () => sessions.refresh()
-  const network = () => publisher.index().network
   const recoveries = createRecoveries({ store, clock, network, alarms, acts })
   const responders = createResponders({ clock, network, quarantine, acts, onError })
   await watch.start()
@@ -292,6 +297,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     events,
     incidents,
     operators,
+    breakGlass,
     recoveries,
     sessions,
     alarms,

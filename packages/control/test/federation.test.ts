@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createSecretKey } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
 import type { Declaration, IdentityProvider, Network } from '@sallyport/network'
@@ -253,9 +255,19 @@ test('discovery: only the declared issuer is asked, by no detour, and it must sa
     refused(await attempt(), 'another issuer')
     hostile.metadata = {}
     assert.equal((await attempt()).status, 200)
-    hostile.metadata = { token_endpoint: 'http://169.254.169.254/token' }
+    const inside = createServer((_, response) => {
+      reached = true
+      response.end('{}')
+    })
+    let reached = false
+    await new Promise<void>((resolve) => inside.listen(0, '127.0.0.1', resolve))
+    // Listening on TCP, so the address is an object.
+    const { port } = inside.address() as AddressInfo
+    hostile.metadata = { token_endpoint: `http://localhost:${port}/token` }
     assert.equal((await attempt()).status, 200)
     refused(await bent(), 'a token endpoint in plain http elsewhere')
+    assert.equal(reached, false)
+    inside.close()
     hostile.metadata = {}
     bank.skew += 11 * 60_000
     hostile.padding = 300_000

@@ -4,6 +4,7 @@ import type { Custody } from '../secrets/custody.ts'
 import type { Agents } from './agents.ts'
 import type { Alarms } from './alarms.ts'
 import type { Approvals } from './approvals.ts'
+import type { BreakGlass } from './break-glass.ts'
 import type { Bundles } from './bundles.ts'
 import type { Consents } from './consents.ts'
 import type { Decisions } from './decisions.ts'
@@ -45,6 +46,7 @@ export interface ControlContext {
   readonly keys: () => Promise<readonly KeyInfo[]>
   readonly operators: Operators
   readonly quarantine: Quarantines
+  readonly breakGlass: BreakGlass
   readonly recoveries: Recoveries
   readonly sessions: Sessions
   readonly alarms: Alarms

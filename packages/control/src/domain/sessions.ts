@@ -37,6 +37,8 @@ export interface SessionView {
   readonly expiresAt: number
   /** Milliseconds since the epoch; it ends then unless it is used before. */
   readonly idleAt: number
+  /** The glass is broken in this session: its roles are among those above, until then. */
+  readonly breakGlass?: { readonly id: string; readonly endsAt: number }
 }
 
 /** A session as others may see it: without what opens it. */

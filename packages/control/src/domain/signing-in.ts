@@ -5,6 +5,7 @@ import type { Network } from '@sallyport/network'
 import { sql } from 'kysely'
 import type { Store } from '../store/store.ts'
 import type { AlarmBell } from './alarms.ts'
+import type { Elevation } from './emergencies.ts'
 import type { Events } from './events.ts'
 import { REVISION_CHANNEL } from './publisher.ts'
 import { newSecret, secretHash } from './secrets.ts'
@@ -32,6 +33,8 @@ export function createSessions(deps: {
   readonly network: () => Network
   /** Passkeys in force. */
   readonly credentialsOf: (operator: string) => readonly string[]
+  /** What break-glass adds in this session. */
+  readonly elevation: (session: string, operator: string) => Promise<Elevation | undefined>
 }): SessionKeeper {
   const { store, clock, network, credentialsOf } = deps
   const listeners = new Set<(id: string | undefined) => void>()
@@ -60,6 +63,13 @@ export function createSessions(deps: {
     for (const listener of listeners) listener(id)
     deps.events.publish('session', { id, operator: gone.operator, ended: why })
     return true
+  }
+
+  const elevated = async (view: SessionView): Promise<SessionView> => {
+    const more = await deps.elevation(view.id, view.operator)
+    if (!more) return view
+    const roles = [...new Set([...view.roles, ...more.roles])]
+    return { ...view, roles, breakGlass: { id: more.id, endsAt: more.endsAt } }
   }
 
   return {
@@ -109,7 +119,7 @@ export function createSessions(deps: {
         await remove(row.id, 'over')
         return undefined
       }
-      if (isBound(row, seen, network())) return viewOf(row, person)
+      if (isBound(row, seen, network())) return elevated(viewOf(row, person))
       // Of many that come at once, the one that ends it tells.
       if (await remove(row.id, 'reused')) {
         await deps.alarms.raise({

@@ -16,6 +16,7 @@ import { Router } from './router.ts'
 import { approvalRoutes } from './routes/approvals.ts'
 import { consentRoutes } from './routes/consents.ts'
 import { custodyRoutes } from './routes/custody.ts'
+import { breakGlassRoutes } from './routes/break-glass.ts'
 import { declarationRoutes } from './routes/declaration.ts'
 import { federationRoutes } from './routes/federation.ts'
 import { keyRoutes } from './routes/keys.ts'
@@ -69,6 +70,7 @@ export function createOperatorApi(
   const routes: Route[] = [
     ...sessionRoutes(context, totp),
     ...signedInRoutes(context),
+    ...breakGlassRoutes(context),
     ...recoveryRoutes(context),
     ...federationRoutes(providers, signInWith(context)),
     ...readRoutes(context),
@@ -115,6 +117,13 @@ export function createOperatorApi(
     }
     if (route.method === 'POST' && principal.kind === 'operator') {
       checkCsrf(request, principal.view.csrf)
+    }
+    if (principal.kind === 'operator' && principal.view.breakGlass && !('stream' in route)) {
+      const { method, access } = route
+      const narrows = access.act === 'narrow'
+      await context.breakGlass.note(principal.view.breakGlass.id, {
+        ...{ method, path: url.pathname, narrows },
+      })
     }
     const call: ApiCall = {
       principal,

@@ -14,6 +14,7 @@ const APPEND_ONLY = [
   'declarations',
   'operator_sets',
   'incident_entries',
+  'break_glass_acts',
 ]
 
 /**

@@ -1,3 +1,4 @@
+import type { OperatorRole } from '@sallyport/network'
 import type { Generated, JSONColumnType } from 'kysely'
 import type { Alarm } from '../domain/alarms.ts'
 
@@ -65,6 +66,27 @@ export interface Database {
     address: string
     started_at: Int
     last_used: Int
+  }
+  break_glass: {
+    id: string
+    operator: string
+    session_id: string
+    roles: JSONColumnType<readonly OperatorRole[], string, never>
+    reason: string
+    incident_id: string
+    opened_at: Int
+    expires_at: Int
+    ended_at: Int | null
+    reviewed_at: Int | null
+    reviewed_by: string | null
+    review: string | null
+  }
+  break_glass_acts: {
+    break_glass_id: string
+    seq: Generated<Int>
+    at: Int
+    method: string
+    path: string
   }
   recoveries: { operator: string; confirmed_by: string; confirmed_at: Int }
   alarms: { id: string; at: Int; kind: Alarm['kind']; operator: string; text: string }

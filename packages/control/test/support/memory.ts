@@ -8,6 +8,7 @@ import type { Barrier } from '@sallyport/seal'
 import type { ApprovalView } from '../../src/domain/approvals.ts'
 import type { ControlContext } from '../../src/domain/context.ts'
 import type { Custody } from '../../src/secrets/custody.ts'
+import type { BreakGlass } from '../../src/domain/break-glass.ts'
 import type { ControlEvent, Events } from '../../src/domain/events.ts'
 import type { Alarm } from '../../src/domain/alarms.ts'
 import type { Operators } from '../../src/domain/operators.ts'
@@ -118,6 +119,8 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
     trustDomain: 'meridian.test',
     consoleUrl: origin,
     operators,
+    // As custody: tested with a database.
+    breakGlass: absent as BreakGlass,
     recoveries,
     sessions,
     alarms: { list: async () => alarms },

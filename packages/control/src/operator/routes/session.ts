@@ -62,7 +62,16 @@ export function sessionRoutes(context: ControlContext, totp: TotpDoor): Route[] 
         const bootstrap = operators.set() === undefined
         if (principal.kind !== 'operator') return { operator: null, csrf: '', bootstrap }
         const { operator: name, displayName, roles, csrf, method, expiresAt } = principal.view
-        return { operator: { name, displayName, roles }, csrf, bootstrap, method, expiresAt }
+        const { breakGlass } = principal.view
+        const glass = breakGlass ? { breakGlass } : {}
+        return {
+          operator: { name, displayName, roles },
+          csrf,
+          bootstrap,
+          method,
+          expiresAt,
+          ...glass,
+        }
       },
     },
     {
