@@ -10,6 +10,7 @@ import { declarationDigest } from '@sallyport/wire'
 import { Access } from './access/access.ts'
 import { auditShard } from './access/audit.ts'
 import { Searches } from './access/search.ts'
+import { createAttestedEnrolment } from './attest/enrolment.ts'
 import { createActs } from './domain/acts.ts'
 import { createAlarms } from './domain/alarms.ts'
 import { createApprovals } from './domain/asking.ts'
@@ -38,6 +39,7 @@ import { boundedServer, closed } from './listen.ts'
 import { createOauth } from './oauth/mount.ts'
 import { createOperatorApi, listenPrivately } from './operator/index.ts'
 import { createCustody } from './secrets/custody.ts'
+import { attestRoutes } from './plane/attest.ts'
 import { authzenRoutes } from './plane/authzen.ts'
 import { custodyRoutes } from './plane/custody.ts'
 import { createHub } from './plane/hub.ts'
@@ -276,6 +278,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ...authzenRoutes({ access, searches, publisher }),
       ...oauth.routes,
       ...custodyRoutes(custody),
+      ...attestRoutes(
+        createAttestedEnrolment({ dataDir: options.dataDir, clock, trust, publisher, identities }),
+      ),
       ...jwtSvidRoutes(createJwtSvids({ store, clock, trust, audit: audit.get })),
       ...responderRoutes(responders),
     ],

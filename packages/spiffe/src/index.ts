@@ -16,6 +16,8 @@ export type {
   RootRequest,
 } from './issue.ts'
 export type { PublicJwk } from './jwk.ts'
+export { readJwkSet } from './jwk-set.ts'
+export { readJws } from './jws.ts'
 export { createJwtAuthority, issueJwtSvid, verifyJwtSvid } from './jwt.ts'
 export type {
   IssuedJwtSvid,

@@ -41,6 +41,7 @@ export {
 } from './bundle.ts'
 export { assertPasskeyKey } from './cose.ts'
 export { issueCallToken, requestHash, verifyCallToken } from './call-token.ts'
+export { possessionText } from './possession.ts'
 export { verifyPasskey } from './passkey.ts'
 export { verifyApprovals, verifyQuorum } from './quorum.ts'
 export type { ApprovedCall } from './quorum.ts'

@@ -12,6 +12,8 @@ import type { Enrolled, IssueDeps } from './renewals.ts'
 import { newSecret, secretHash } from './secrets.ts'
 
 const TOKEN_MS = 10 * 60_000
+/** What one machine or pod may have at a time. */
+const MAX_PER_PROOF = 64
 const NAME = /^[A-Za-z0-9._-]{1,64}$/
 
 export interface Identities extends JoinTokens {
@@ -21,6 +23,19 @@ export interface Identities extends JoinTokens {
    * @throws SallyportError `SP_JOIN_TOKEN`, `SP_JOIN_NAME`, `SP_QUARANTINED`, or what spiffe says of the request
    */
   enrol(token: string, csr: string): Promise<Enrolled>
+  /**
+   * Enrols an instance of an agent that proved what it is. Whoever proved the same and is quarantined does not come back by
+   * proving it again.
+   *
+   * @param evidence.by what was proven, in one spelling
+   * @param within more that must hold in the same transaction
+   * @throws SallyportError `SP_JOIN_NAME`, `SP_QUARANTINED`, or what spiffe says of the request
+   */
+  enrolAttested(
+    evidence: { readonly agent: string; readonly by: string },
+    csr: string,
+    within?: (tx: Tx) => Promise<void>,
+  ): Promise<Enrolled>
   /**
    * Renews the one certificate of an instance's lineage. The same request again (the same key) has the same answer; another
    * key under a superseded certificate means that two hold it: the instance is quarantined.
@@ -70,6 +85,36 @@ export function createIdentities(deps: IdentityDeps): Identities {
       deps.events.publish('agent', { spiffeId: enrolled.spiffeId, enrolled: true })
       if (kind === 'agent') await deps.onEnrolled(enrolled.spiffeId)
       return kind === 'gateway' ? { ...enrolled, pins: trust.pins } : enrolled
+    },
+    async enrolAttested({ agent, by }, csr, within) {
+      const key = publicKeyFromCsr(csr)
+      const enrolled = await store.transaction(async (tx) => {
+        await within?.(tx)
+        const admitted = await admit(tx, deps, { kind: 'agent', name: agent, by })
+        const cut = await tx
+          .selectFrom('quarantines')
+          .innerJoin('instances', 'instances.spiffe_id', 'quarantines.subject')
+          .select('quarantines.id')
+          .where('instances.enrolled_by', '=', by)
+          .where('quarantines.released_at', 'is', null)
+          .executeTakeFirst()
+        if (cut) throw quarantined()
+        const { running } = await tx
+          .selectFrom('instances')
+          .select(({ fn }) => fn.countAll<string>().as('running'))
+          .where('enrolled_by', '=', by)
+          .where('not_after', '>', clock.now())
+          .executeTakeFirstOrThrow()
+        if (Number(running) >= MAX_PER_PROOF) {
+          throw new SallyportError('SP_ATTESTATION_REFUSED', 'the attestation is not accepted', {
+            detail: `${by} has ${MAX_PER_PROOF} instances already`,
+          })
+        }
+        return issueFirst(tx, deps, admitted, key)
+      })
+      deps.events.publish('agent', { spiffeId: enrolled.spiffeId, enrolled: true })
+      await deps.onEnrolled(enrolled.spiffeId)
+      return enrolled
     },
     async renew(peer, csr) {
       const { uri } = peer.id
@@ -134,8 +179,6 @@ async function enrol(
     .executeTakeFirst()
   if (!spent) throw badToken()
   const { kind, name } = spent
-  checkDeclared(deps, kind, name)
-  if (kind === 'agent' && agentIsCut(deps.quarantine, trustDomain, name)) throw quarantined()
   // Whoever made the token did not know: what is cut off must not come back under a token that it has kept.
   const siblings = `spiffe://${trustDomain}/${kind}/${name}/`
   const since = spent.expires_at - TOKEN_MS
@@ -147,6 +190,25 @@ async function enrol(
     .where(sql<boolean>`starts_with(subject, ${siblings})`)
     .executeTakeFirst()
   if (cutSince) throw quarantined()
+  const spiffeId = await admit(tx, deps, { kind, name, by: spent.created_by })
+  await tx
+    .updateTable('join_tokens')
+    .set({ used_for: spiffeId })
+    .where('hash', '=', spent.hash)
+    .execute()
+  return { enrolled: await issueFirst(tx, deps, spiffeId, key), kind }
+}
+
+/** Takes note of a new instance; its first certificate is the caller's to issue. */
+async function admit(
+  tx: Tx,
+  deps: IdentityDeps,
+  { kind, name, by }: { readonly kind: JoinKind; readonly name: string; readonly by: string },
+): Promise<string> {
+  const now = deps.clock.now()
+  const { trustDomain } = deps.trust.pins
+  checkDeclared(deps, kind, name)
+  if (kind === 'agent' && agentIsCut(deps.quarantine, trustDomain, name)) throw quarantined()
   const instance = newId('i', now).slice(2)
   const spiffeId =
     kind === 'gateway'
@@ -155,11 +217,6 @@ async function enrol(
         ? agentId(trustDomain, name, instance)
         : serviceId(trustDomain, name, instance)
   if (deps.quarantine.isQuarantined(spiffeId)) throw quarantined()
-  await tx
-    .updateTable('join_tokens')
-    .set({ used_for: spiffeId })
-    .where('hash', '=', spent.hash)
-    .execute()
   const times = { first_seen: now, last_seen: now, risk_at: now }
   await tx
     .insertInto('instances')
@@ -167,17 +224,17 @@ async function enrol(
       spiffe_id: spiffeId,
       kind,
       name,
-      enrolled_by: spent.created_by,
+      enrolled_by: by,
       ...times,
       serial: '',
       not_after: 0,
     })
     // A gateway that lost its key comes back under its name.
     .onConflict((conflict) =>
-      conflict.column('spiffe_id').doUpdateSet({ enrolled_by: spent.created_by, last_seen: now }),
+      conflict.column('spiffe_id').doUpdateSet({ enrolled_by: by, last_seen: now }),
     )
     .execute()
-  return { enrolled: await issueFirst(tx, deps, spiffeId, key), kind }
+  return spiffeId
 }
 
 const badToken = (): SallyportError =>

@@ -214,6 +214,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
     incidents: { list: async () => [], get: async () => undefined },
     identities: {
       enrol: () => Promise.reject(new Error('nobody enrols here')),
+      enrolAttested: () => Promise.reject(new Error('nobody enrols here')),
       renew: () => Promise.reject(new Error('nobody renews here')),
       create: async ({ kind, name, by }) => {
         acts.push({ act: `join ${kind} ${name}`, by })
