@@ -9,14 +9,13 @@ import type { Target } from '@sallyport/transport'
 
 import { Identity } from './identity.ts'
 import { readIssued } from './issued.ts'
-import { callPlane } from './plane.ts'
+import { present } from './proof.ts'
+import type { EnrolProof } from './proof.ts'
 
-export interface EnrolOptions {
+interface EnrolTerms {
   readonly planeTarget: Target
   /** The roots that the control plane is verified against: the one thing to be brought by hand. */
   readonly rootsPem: string
-  /** The one-use join token. */
-  readonly token: string
   readonly trustDomain: string
   /** Milliseconds during which a control plane that does not answer is tried again (default 10,000). */
   readonly patienceMs?: number
@@ -25,26 +24,28 @@ export interface EnrolOptions {
   readonly clock?: Clock
 }
 
+export type EnrolOptions = EnrolTerms & EnrolProof
+
 const RETRY_MS = 250
 /** Failures before any byte of the request, and with it the token, was sent. */
 const NOT_SENT = new Set(['SP_CONNECT_FAILED', 'SP_CONNECT_TIMEOUT'])
 
 /**
- * Enrols this process: makes a key, hands a request for it and the join token to the control plane over
+ * Enrols this process: makes a key, hands a request for it and a proof to the control plane over
  * server-authenticated TLS, and verifies what comes back. The key never leaves the process.
  *
- * @throws RefusedError where the token is used, expired or unknown
+ * @throws RefusedError where the proof is not accepted: a join token is used, expired or unknown
  * @throws SallyportError `SP_CONNECT_*`, `SP_SVID_*`, `SP_ENROL_ANSWER`
  */
 export async function enrol(options: EnrolOptions): Promise<Identity> {
   const clock = options.clock ?? systemClock
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const anchors = { rootsPem: options.rootsPem, trustDomain: options.trustDomain }
-  const request = { token: options.token, csr: csrFor(privateKey) }
+  const csr = csrFor(privateKey)
   const until = clock.monotonic() + (options.patienceMs ?? 10_000)
   for (;;) {
     try {
-      const answer = await callPlane(anchors, options.planeTarget, 'POST', '/v1/enroll', request)
+      const answer = await present(options, csr, anchors, options.planeTarget)
       const { material, spiffeId } = readIssued(
         answer,
         privateKey,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync, sign } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import type { Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -378,6 +378,7 @@ test('the API server is asked about a token, with the audience, and its word cou
   }
   const tokenFile = join(online.dataDir, 'control', 'kubernetes.token')
   assert.equal((await pod(online, token)).body['code'], 'SP_ATTESTATION_UNAVAILABLE')
+  mkdirSync(join(online.dataDir, 'control'), { recursive: true, mode: 0o700 })
   writeFileSync(tokenFile, 'reviewer\n', { mode: 0o600 })
   api.answer = (asked) => (asked === token ? reviewed : { authenticated: false })
   const peer = new Peer(online)

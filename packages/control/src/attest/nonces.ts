@@ -18,9 +18,12 @@ export interface Nonces {
   check(nonce: string): void
 }
 
-/** Every control plane of a trust root knows the nonces of the others: their key is derived from the bundle key. */
+/**
+ * Control planes of one trust root know the nonces of each other: the key is made of a signature that only the bundle key
+ * makes, that nobody is shown, and that is the same each time (Ed25519).
+ */
 export function createNonces({ trust, clock }: { trust: Trust; clock: Clock }): Nonces {
-  const secret = trust.bundleKey.export({ format: 'der', type: 'pkcs8' })
+  const secret = trust.bundle.sign(Buffer.from('sallyport-attestation-nonces/1'))
   const key = Buffer.from(hkdfSync('sha256', secret, '', 'sallyport attestation nonce', MAC))
   const mac = (body: Buffer): Buffer => createHmac('sha256', key).update(body).digest()
   const expiryOf = (nonce: string): number => {
