@@ -9,6 +9,7 @@ import { addDoctor } from './commands/doctor.ts'
 import { addIncident } from './commands/incident.ts'
 import { addInit } from './commands/init.ts'
 import { addKeys } from './commands/keys.ts'
+import { addOperator } from './commands/operator.ts'
 import { addPlanes } from './commands/planes.ts'
 import { addPolicy } from './commands/policy.ts'
 import { addRun } from './commands/run.ts'
@@ -33,6 +34,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addRun(program)
   addWorkloadApi(program)
   addAgent(program)
+  addOperator(program)
   addPolicy(program)
   addApproval(program)
   addAudit(program)

@@ -13,7 +13,9 @@ import { IncidentPage } from './screens/incident.tsx'
 import { Incidents } from './screens/incidents.tsx'
 import { NetworkPage } from './screens/network.tsx'
 import { Overview } from './screens/overview.tsx'
+import { Sessions } from './screens/sessions.tsx'
 import { SignIn } from './screens/sign-in.tsx'
+import { SignedIn } from './screens/signed-in.tsx'
 import { Boundary } from './shell/boundary.tsx'
 import { Door } from './shell/door.tsx'
 import { Shell } from './shell/shell.tsx'
@@ -42,6 +44,7 @@ export function App(): ReactNode {
     )
   }
   if (path === '/enrol') return <Enrol />
+  if (path === '/signed-in') return <SignedIn />
   if (state.session.operator === null) return <SignIn bootstrap={state.session.bootstrap} />
   return (
     <Shell>
@@ -57,6 +60,7 @@ export function App(): ReactNode {
           <Route path="/incidents" component={Incidents} />
           <Route path="/incidents/:id">{({ id }) => <IncidentPage key={id} id={id} />}</Route>
           <Route path="/network" component={NetworkPage} />
+          <Route path="/sessions" component={Sessions} />
           <Route path="/sign-in">
             <Redirect to="/" />
           </Route>

@@ -24,6 +24,8 @@ describe('every screen', () => {
       built,
       async (fixture) => {
         const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+        fixture.providers = ['corp']
+        fixture.world.people.break('viktor', 'payments stand still')
         const of = (code: string): string =>
           fixture.world.records.findLast((each) => each.code === code)?.id ?? ''
         const screens: readonly (readonly [string, string])[] = [
@@ -46,6 +48,7 @@ describe('every screen', () => {
           ['/network?section=policies', '.cedar'],
           ['/network?section=settings', '.facts'],
           ['/network?section=changes', '.panel'],
+          ['/sessions', 'tbody tr'],
           ['/nowhere', '.empty'],
         ]
         for (const [path, landmark] of screens) {

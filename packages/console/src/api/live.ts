@@ -30,6 +30,8 @@ const STALE: Readonly<Record<string, readonly string[]>> = {
   incident: ['/incidents'],
   revision: ['/network', '/agents', '/health', '/declaration'],
   risk: ['/agents'],
+  session: ['/sessions', '/break-glass'],
+  alarm: ['/alarms', '/break-glass', '/recoveries', '/sessions', '/incidents'],
 }
 
 let state: LiveState = { connection: 'off', since: Date.now(), decisions: [], risk: {} }

@@ -92,6 +92,7 @@ export interface Network {
     readonly name: string
     readonly displayName: string
     readonly roles: readonly OperatorRole[]
+    readonly breakGlass?: { readonly roles: readonly OperatorRole[] }
   }[]
   readonly systems: readonly System[]
   readonly datasets: readonly DataSet[]

@@ -16,8 +16,55 @@ export interface SessionInfo {
   readonly csrf: string
   /** No operator has a passkey yet. */
   readonly bootstrap: boolean
-  /** How this session signed in; a TOTP session can only read and narrow. */
-  readonly method?: 'passkey' | 'totp'
+  /** How this session signed in; without a passkey it can only read and narrow. */
+  readonly method?: SignInMethod
+  /** This session has emergency roles. */
+  readonly breakGlass?: { readonly id: string; readonly endsAt: number }
+}
+
+type SignInMethod = 'passkey' | 'totp' | 'oidc'
+
+export interface SessionListing {
+  readonly id: string
+  readonly operator: string
+  readonly method: SignInMethod
+  readonly roles: readonly OperatorRole[]
+  readonly userAgent: string
+  readonly address: string
+  readonly startedAt: number
+  readonly lastUsed: number
+  readonly expiresAt: number
+  readonly idleAt: number
+  readonly current: boolean
+}
+
+export interface Alarm {
+  readonly id: string
+  readonly at: number
+  readonly kind: string
+  readonly operator: string
+  readonly text: string
+}
+
+export interface Recovery {
+  readonly operator: string
+  readonly confirmedBy: string
+  readonly expiresAt: number
+}
+
+export interface BreakGlass {
+  readonly id: string
+  readonly operator: string
+  readonly roles: readonly OperatorRole[]
+  readonly reason: string
+  readonly incidentId: string
+  readonly openedAt: number
+  readonly endsAt: number
+  readonly open: boolean
+  readonly review?: { readonly by: string; readonly at: number; readonly text: string }
+  readonly overdue: boolean
+  /** Of one that was asked for alone. */
+  readonly acts?: readonly { readonly at: number; readonly method: string; readonly path: string }[]
 }
 
 export interface NetworkInfo {

@@ -50,7 +50,36 @@ export function agentName(subject: string): string {
   return /^spiffe:\/\/[^/]+\/agent\/([^/]+)/.exec(subject)?.[1] ?? subject
 }
 
+/** The operator NAME of an incident about a person. */
+export function operatorOf(subject: string): string | undefined {
+  return /^spiffe:\/\/[^/]+\/operator\/(.+)$/.exec(subject)?.[1]
+}
+
+/** What an incident is about, in short, and which part of it. */
+export function subjectName(subject: string): { name: string; part: string } {
+  const operator = operatorOf(subject)
+  if (operator !== undefined) return { name: operator, part: 'operator' }
+  const part = instanceName(subject)
+  return { name: agentName(subject), part: part === subject ? 'all instances' : part }
+}
+
 /** `1 call`, `3 calls`. */
 export function plural(n: number, one: string, many: string = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`
+}
+
+const BROWSERS = [
+  [/\bFirefox\/(\d+)/, 'Firefox'],
+  [/\bEdg\/(\d+)/, 'Edge'],
+  [/\bChrome\/(\d+)/, 'Chromium'],
+  [/\bVersion\/(\d+).*Safari/, 'Safari'],
+] as const
+
+/** What a browser says it is, in short; anything else by its beginning. */
+export function browserName(userAgent: string): string {
+  for (const [pattern, name] of BROWSERS) {
+    const version = pattern.exec(userAgent)?.[1]
+    if (version !== undefined) return `${name} ${version}`
+  }
+  return userAgent === '' ? 'no name' : userAgent.slice(0, 40)
 }

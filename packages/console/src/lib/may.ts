@@ -1,10 +1,34 @@
-import type { Approval, SessionInfo } from '../api/types.ts'
+import type { Approval, BreakGlass, SessionInfo, SessionListing } from '../api/types.ts'
 
 const RANK = { viewer: 0, responder: 1, approver: 2, admin: 3 } as const
 
 /** Whether the operator holds a role, or one above it. The server decides; this only spares a pointless press. */
 function holds(session: SessionInfo, role: keyof typeof RANK): boolean {
   return session.operator?.roles.some((held) => RANK[held] >= RANK[role]) ?? false
+}
+
+const withoutPasskey = ({ method }: SessionInfo, needs: string): string =>
+  `You signed in ${method === 'oidc' ? 'at an identity provider' : 'with a code'}. ${needs}: sign out, and in again with it.`
+
+/** Why this operator cannot end a session. */
+export function whyNotEnd(session: SessionInfo, other: SessionListing): string {
+  if (other.current || other.operator === session.operator?.name) return ''
+  return holds(session, 'responder') ? '' : 'Ending it needs the role responder, approver or admin.'
+}
+
+/** Why this operator cannot confirm that another signs in by a code. */
+export function whyNotConfirm(session: SessionInfo, operator: string): string {
+  if (session.method !== 'passkey') return withoutPasskey(session, 'Confirming needs your passkey')
+  if (!holds(session, 'approver')) return 'Confirming needs the role approver or admin.'
+  return operator === session.operator?.name ? 'Nobody confirms their own recovery.' : ''
+}
+
+/** Why this operator cannot review a break-glass. */
+export function whyNotReview(session: SessionInfo, glass: BreakGlass): string {
+  if (glass.operator === session.operator?.name) return 'It waits for a review by somebody else.'
+  if (session.method !== 'passkey') return withoutPasskey(session, 'Reviewing needs your passkey')
+  if (session.breakGlass) return 'Reviewing takes roles that you have without break-glass.'
+  return holds(session, 'approver') ? '' : 'Reviewing needs the role approver or admin.'
 }
 
 /** Why this operator cannot quarantine; empty when nothing stands in the way. */
@@ -16,8 +40,8 @@ export function whyNotContain(session: SessionInfo): string {
 
 /** Why this operator cannot release. */
 export function whyNotRelease(session: SessionInfo): string {
-  if (session.method === 'totp') {
-    return 'You signed in with a code. Releasing needs your passkey: sign out, and in again with it.'
+  if (session.method !== 'passkey') {
+    return withoutPasskey(session, 'Releasing needs your passkey')
   }
   return holds(session, 'approver') ? '' : 'Releasing needs the role approver or admin.'
 }
@@ -27,16 +51,16 @@ export function whyNotSign(session: SessionInfo, signed: readonly string[]): str
   if (signed.includes(session.operator?.name ?? '')) {
     return 'You have signed it. It needs another person.'
   }
-  if (session.method === 'totp') {
-    return 'You signed in with a code. Signing needs your passkey: sign out, and in again with it.'
+  if (session.method !== 'passkey') {
+    return withoutPasskey(session, 'Signing needs your passkey')
   }
   return holds(session, 'admin') ? '' : 'Signing needs the role admin.'
 }
 
 /** Why this operator cannot start or stop a shadow. */
 export function whyNotShadow(session: SessionInfo): string {
-  if (session.method === 'totp') {
-    return 'You signed in with a code. This needs your passkey: sign out, and in again with it.'
+  if (session.method !== 'passkey') {
+    return withoutPasskey(session, 'This needs your passkey')
   }
   return holds(session, 'admin') ? '' : 'Starting a shadow needs the role admin.'
 }
@@ -58,8 +82,8 @@ export function whyNotDecide(session: SessionInfo, approval: Approval, now: numb
     ({ statement }) => statement.approver === session.operator?.name,
   )
   if (signed) return 'You have signed it. It needs another person.'
-  if (session.method === 'totp') {
-    return 'You signed in with a code. Approving needs your passkey: sign out, and in again with it.'
+  if (session.method !== 'passkey') {
+    return withoutPasskey(session, 'Approving needs your passkey')
   }
   if (!holds(session, 'approver')) return 'Deciding needs the role approver or admin.'
   if (!approval.canDecide)

@@ -2,7 +2,7 @@ import type { ReactNode } from 'react'
 import { Link } from 'wouter'
 import { useResource } from '../api/resource.ts'
 import type { AgentInfo, Incident } from '../api/types.ts'
-import { agentName, clockTime, count, instanceName, plural } from '../lib/format.ts'
+import { clockTime, count, instanceName, operatorOf, plural, subjectName } from '../lib/format.ts'
 import { elapsed, milestonesOf, stepsOf } from '../lib/timeline.ts'
 import type { Entry, Step } from '../lib/timeline.ts'
 import { Risk } from '../ui/badge.tsx'
@@ -46,7 +46,8 @@ export function IncidentPage({ id }: { id: string }): ReactNode {
       </Page>
     )
   }
-  const name = agentName(data.subject)
+  const { name } = subjectName(data.subject)
+  const operator = operatorOf(data.subject)
   const events = data.timeline ?? []
   const steps = stepsOf([...events, ...signalsOf(data, agents ?? [])])
   const contained = steps.find(({ kind }) => kind === 'quarantine')
@@ -86,19 +87,23 @@ export function IncidentPage({ id }: { id: string }): ReactNode {
             <Facts
               rows={[
                 [
-                  'Agent',
-                  <Link key="a" href={`/agents/${name}`}>
+                  operator === undefined ? 'Agent' : 'Operator',
+                  <Link key="a" href={operator === undefined ? `/agents/${name}` : '/sessions'}>
                     {name}
                   </Link>,
                 ],
-                [
-                  'Instance',
-                  <span key="i" className="instance" title={data.subject}>
-                    {instanceName(data.subject) === data.subject
-                      ? 'all'
-                      : instanceName(data.subject)}
-                  </span>,
-                ],
+                ...(operator === undefined
+                  ? ([
+                      [
+                        'Instance',
+                        <span key="i" className="instance" title={data.subject}>
+                          {instanceName(data.subject) === data.subject
+                            ? 'all'
+                            : instanceName(data.subject)}
+                        </span>,
+                      ],
+                    ] as const)
+                  : []),
                 ['Highest risk', <Risk key="r" score={data.risk} />],
                 ['Lasted', <Lasted key="l" incident={data} />],
                 [

@@ -2,7 +2,7 @@ import type { ReactNode } from 'react'
 import { Link } from 'wouter'
 import { useResource } from '../api/resource.ts'
 import type { Incident } from '../api/types.ts'
-import { agentName, duration, instanceName } from '../lib/format.ts'
+import { duration, subjectName } from '../lib/format.ts'
 import { useNow } from '../lib/now.ts'
 import { Badge, Risk } from '../ui/badge.tsx'
 import { Page } from '../ui/page.tsx'
@@ -42,12 +42,10 @@ export function Incidents(): ReactNode {
                   <tr key={incident.id}>
                     <th scope="row">
                       <Link href={`/incidents/${incident.id}`} className="row-link">
-                        {agentName(incident.subject)}
+                        {subjectName(incident.subject).name}
                       </Link>
                       <span className="cell-note" title={incident.subject}>
-                        {instanceName(incident.subject) === incident.subject
-                          ? 'all instances'
-                          : instanceName(incident.subject)}
+                        {subjectName(incident.subject).part}
                       </span>
                     </th>
                     <td>

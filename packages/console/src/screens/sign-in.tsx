@@ -1,12 +1,13 @@
 import { startAuthentication } from '@simplewebauthn/browser'
 import type { PublicKeyCredentialRequestOptionsJSON } from '@simplewebauthn/browser'
-import { useState } from 'react'
+import { useEffect, useState } from 'react'
 import type { ReactNode } from 'react'
 import { Input } from 'react-aria-components/Input'
 import { Label } from 'react-aria-components/Label'
 import { TextField } from 'react-aria-components/TextField'
-import { post } from '../api/client.ts'
+import { get, post } from '../api/client.ts'
 import { loadSession } from '../api/session.ts'
+import { signInAt } from '../lib/federation.ts'
 import { passkeyFailure } from '../lib/passkey.ts'
 import { Door } from '../shell/door.tsx'
 import { Button } from '../ui/button.tsx'
@@ -16,6 +17,14 @@ export function SignIn({ bootstrap }: { bootstrap: boolean }): ReactNode {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
   const [totp, setTotp] = useState(false)
+  const [providers, setProviders] = useState<readonly string[]>([])
+  useEffect(() => {
+    // Without them there is the passkey.
+    get<readonly { readonly name: string }[]>('/auth/oidc').then(
+      (found) => setProviders(found.map(({ name }) => name)),
+      () => undefined,
+    )
+  }, [])
 
   const attempt = async (act: () => Promise<unknown>): Promise<void> => {
     setBusy(true)
@@ -67,6 +76,16 @@ export function SignIn({ bootstrap }: { bootstrap: boolean }): ReactNode {
           >
             Sign in with a passkey
           </Button>
+          {providers.map((name) => (
+            <Button
+              key={name}
+              icon="person"
+              busy={busy}
+              onPress={() => void attempt(() => signInAt(name))}
+            >
+              Sign in at {name}
+            </Button>
+          ))}
           {!bootstrap && (
             <Button kind="quiet" onPress={() => setTotp(true)}>
               Use a one-time code instead
@@ -102,7 +121,8 @@ function TotpForm(props: {
         <Input inputMode="numeric" maxLength={7} className="num code-input" />
       </TextField>
       <p className="muted small">
-        A code lets you read and contain. Approving and releasing need the passkey.
+        First ask another operator to confirm it, under Sessions. A code lets you read and contain;
+        approving and releasing need the passkey.
       </p>
       <Button kind="primary" type="submit" busy={props.busy}>
         Sign in with the code

@@ -94,9 +94,10 @@ function OperatorMenu(): ReactNode {
             <span className="muted">
               {operator.name} · {operator.roles.join(', ')}
             </span>
-            {method === 'totp' && (
+            {method !== 'passkey' && (
               <span className="muted">
-                Signed in with a code: may read and contain, not approve.
+                Signed in {method === 'oidc' ? 'at an identity provider' : 'with a code'}: may read
+                and contain, not approve.
               </span>
             )}
           </div>
@@ -105,7 +106,7 @@ function OperatorMenu(): ReactNode {
             onAction={(key) => (key === 'codes' ? setCodes(true) : void signOut())}
             aria-label="Operator"
           >
-            {method !== 'totp' && (
+            {method === 'passkey' && (
               <MenuItem id="codes" className="menu-item">
                 Set up one-time codes
               </MenuItem>

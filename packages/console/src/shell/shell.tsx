@@ -5,6 +5,7 @@ import { useResource } from '../api/resource.ts'
 import type { Approval, Incident } from '../api/types.ts'
 import { Icon } from '../ui/icon.tsx'
 import type { IconName } from '../ui/icon.tsx'
+import { GlassBanner } from './glass-banner.tsx'
 import { Header } from './header.tsx'
 
 /** The frame of every signed-in screen. */
@@ -34,9 +35,11 @@ export function Shell({ children }: { children: ReactNode }): ReactNode {
         <NavItem to="/agents" icon="agent" label="Agents" />
         <NavItem to="/incidents" icon="incident" label="Incidents" badge={open} of="open" />
         <NavItem to="/network" icon="network" label="Network" />
+        <NavItem to="/sessions" icon="key" label="Sessions" />
       </nav>
       <Header />
       <main id="main" className="main" tabIndex={-1}>
+        <GlassBanner />
         {children}
       </main>
     </div>

@@ -35,7 +35,8 @@ export function TotpDialog({ onClose }: { onClose: () => void }): ReactNode {
       {done ? (
         <>
           <p role="status">
-            Done. A code now signs you in where your passkey is not at hand, to read and to contain.
+            Done. Where your passkey is not at hand, a code signs you in once another operator has
+            confirmed it, to read and to contain.
           </p>
           <div className="dialog-acts">
             <Button kind="primary" autoFocus onPress={onClose}>

@@ -25,10 +25,12 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 }
 
+type Method = 'passkey' | 'totp' | 'oidc'
+
 interface Session {
   readonly operator: string | null
   readonly csrf: string
-  readonly method: 'passkey' | 'totp'
+  readonly method: Method
 }
 
 interface Sent {
@@ -52,6 +54,8 @@ export class Fixture {
   readonly links: Map<string, string> = new Map([['first-link', 'olivia']])
   /** `Last-Event-ID` of every stream that was opened. */
   readonly resumed: (string | undefined)[] = []
+  /** Names of identity providers. */
+  providers: readonly string[] = []
   /** Answer to new event streams with an error. */
   refuseStreams = false
   readonly #server: Server
@@ -92,7 +96,7 @@ export class Fixture {
   }
 
   /** The cookie of a new session, for tests that are about something else. */
-  session(operator: string, method: 'passkey' | 'totp' = 'passkey'): string {
+  session(operator: string, method: Method = 'passkey'): string {
     const id = randomBytes(24).toString('base64url')
     this.#sessions.set(id, { operator, csrf: randomBytes(16).toString('base64url'), method })
     return id
@@ -172,7 +176,7 @@ export class Fixture {
   ): Result | undefined {
     const member = (name: string): unknown =>
       typeof body === 'object' && body !== null ? Reflect.get(body, name) : undefined
-    const signIn = (operator: string, method: 'passkey' | 'totp'): Result => {
+    const signIn = (operator: string, method: Method): Result => {
       const id = this.session(operator, method)
       response.setHeader('set-cookie', `sp_session=${id}; Path=/; HttpOnly; SameSite=Strict`)
       return { status: 200, body: { active: true } }
@@ -191,6 +195,7 @@ export class Fixture {
             csrf: session?.csrf ?? '',
             bootstrap: this.passkeys.keys.size === 0 && this.links.size > 0,
             ...(session && { method: session.method }),
+            ...this.world.glassOf(session?.operator ?? null),
           },
         }
       }
@@ -225,6 +230,20 @@ export class Fixture {
         return member('code') === '123456' && member('operator') === 'olivia'
           ? signIn('olivia', 'totp')
           : refused
+      case '/auth/oidc':
+        return { status: 200, body: this.providers.map((name) => ({ name })) }
+      case '/auth/oidc/begin':
+        return {
+          status: 200,
+          body: { url: `${this.origin}/signed-in?code=c&state=s`, key: 'key-of-this-window' },
+        }
+      case '/auth/oidc/finish':
+        return member('key') === 'key-of-this-window' && member('search') === '?code=c&state=s'
+          ? signIn('viktor', 'oidc')
+          : {
+              status: 401,
+              body: { code: 'SP_IDP_REFUSED', detail: 'the sign-in was not accepted' },
+            }
       case '/auth/logout':
         this.#sessions.delete(cookie)
         return { status: 200, body: {} }

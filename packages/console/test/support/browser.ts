@@ -34,7 +34,7 @@ export async function visit(
   fixture: Fixture,
   options: {
     readonly operator?: string
-    readonly method?: 'passkey' | 'totp'
+    readonly method?: 'passkey' | 'totp' | 'oidc'
     readonly theme?: 'light' | 'dark'
   } = {},
 ): Promise<Visit> {

@@ -57,7 +57,12 @@ export const MERIDIAN: Network = {
   })),
   operators: [
     { name: 'olivia', displayName: 'Olivia Reyes', roles: ['admin', 'approver'] },
-    { name: 'viktor', displayName: 'Viktor Lund', roles: ['viewer'] },
+    {
+      name: 'viktor',
+      displayName: 'Viktor Lund',
+      roles: ['viewer'],
+      breakGlass: { roles: ['responder'] },
+    },
   ],
   systems: [
     [

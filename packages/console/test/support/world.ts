@@ -14,6 +14,7 @@ import type {
 } from '../../src/api/types.ts'
 import { POLICIES } from './declaration.ts'
 import { canonical } from './passkeys.ts'
+import { PeopleWorld } from './people.ts'
 import {
   detailOf,
   edgesOf,
@@ -29,17 +30,17 @@ export interface Result {
   readonly body: unknown
 }
 
-interface Ask {
+export interface Ask {
   readonly path: string
   readonly query: URLSearchParams
   readonly body: unknown
   readonly operator: string
-  readonly method: 'passkey' | 'totp'
+  readonly method: 'passkey' | 'totp' | 'oidc'
 }
 
-interface Signing {
+export interface Signing {
   readonly options: (statement: unknown) => unknown
-  readonly signer: (response: unknown, statement: unknown) => string | undefined
+  readonly signer: (response: unknown, statement?: unknown) => string | undefined
 }
 
 const ok = (body: unknown): Result => ({ status: 200, body })
@@ -50,6 +51,7 @@ const fail = (status: number, code: string, detail: string): Result => ({
 
 /** The state behind the fixture's API, and every signed-in call of it. */
 export class World {
+  readonly people: PeopleWorld = new PeopleWorld()
   readonly network: Network
   readonly records: DecisionRecord[]
   readonly approvals: Approval[]
@@ -111,6 +113,12 @@ export class World {
     ]
   }
 
+  /** Emergency roles in this operator's session. */
+  glassOf(operator: string | null): object {
+    const open = this.people.glass.find((one) => one.open && one.operator === operator)
+    return open ? { breakGlass: { id: open.id, endsAt: open.endsAt } } : {}
+  }
+
   /** Events that calls have caused since the last time. */
   takeEvents(): (readonly [string, unknown])[] {
     return this.#events.splice(0)
@@ -159,6 +167,11 @@ export class World {
         return this.#change(ask, signing)
       case 'quarantine':
         return this.#contain(ask, parts, signing)
+      case 'sessions':
+      case 'alarms':
+      case 'recoveries':
+      case 'break-glass':
+        return this.people.answer(ask, parts, signing) ?? fail(404, 'SP_API_NOT_FOUND', 'none')
       default:
         return fail(404, 'SP_API_NOT_FOUND', 'there is no such call')
     }
