@@ -3,6 +3,7 @@ import { renderError, SallyportError } from '@sallyport/base'
 import { addAgent } from './commands/agent.ts'
 import { addApproval } from './commands/approval.ts'
 import { addAudit } from './commands/audit.ts'
+import { addCa } from './commands/ca.ts'
 import { addCheck } from './commands/check.ts'
 import { addDemo } from './commands/demo.ts'
 import { addDoctor } from './commands/doctor.ts'
@@ -40,6 +41,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addAudit(program)
   addSecret(program)
   addSegment(program)
+  addCa(program)
   addIncident(program)
   addDoctor(program)
   try {

@@ -5,13 +5,14 @@ import { errorCode, renderError, SallyportError, systemClock } from '@sallyport/
 import type { Clock } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
 import type { Barrier, BarrierStatus, TokenKeys } from '@sallyport/seal'
-import { createIssuer, parseSpiffeId } from '@sallyport/spiffe'
+import { parseSpiffeId } from '@sallyport/spiffe'
 import { declarationDigest } from '@sallyport/wire'
 import { Access } from './access/access.ts'
 import { auditShard } from './access/audit.ts'
 import { Searches } from './access/search.ts'
 import { createAttestedEnrolment } from './attest/enrolment.ts'
 import { createActs } from './domain/acts.ts'
+import { mountAuthority } from './authority/mount.ts'
 import { createAlarms } from './domain/alarms.ts'
 import { createApprovals } from './domain/asking.ts'
 import type { ControlContext } from './domain/context.ts'
@@ -169,7 +170,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     for (const { subject } of bundle.quarantined) hub.drop(subject)
   })
   const watch = createWatch({ store, clock, publisher, quarantine, incidents, events, onError })
-  const issuer = createIssuer({ certificatePem: trust.rootsPem, signer: trust.ca })
+  const mounted = mountAuthority({
+    ...{ dataDir: options.dataDir, trust, kind: folder.keys.kind, clock, onError },
+  })
+  opened.defer(() => mounted.stop())
+  const issuer = mounted.authority
   const identities = createIdentities({
     store,
     clock,
@@ -296,6 +301,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     keys: trust.keys,
     trustDomain,
     approvals,
+    authority: issuer,
     bundles,
     custody,
     decisions,

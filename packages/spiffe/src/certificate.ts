@@ -20,6 +20,8 @@ export const OID = {
   basicConstraints: '2.5.29.19',
   nameConstraints: '2.5.29.30',
   authorityKeyId: '2.5.29.35',
+  authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  caIssuers: '1.3.6.1.5.5.7.48.2',
   extendedKeyUsage: '2.5.29.37',
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
@@ -73,6 +75,8 @@ export interface Certificate {
   readonly nameConstraints?: Marked<NameConstraints>
   readonly subjectKeyId?: Buffer
   readonly authorityKeyId?: Buffer
+  /** The signer's certificate, DER, where the certificate carries it: nothing that is believed, only a chain's next link. */
+  readonly enclosedSigner?: Buffer
   /** Critical extensions that are none of the above. */
   readonly unknownCritical: readonly string[]
 }
@@ -149,6 +153,7 @@ type Extensions = Pick<
   | 'nameConstraints'
   | 'subjectKeyId'
   | 'authorityKeyId'
+  | 'enclosedSigner'
   | 'unknownCritical'
 >
 
@@ -194,6 +199,12 @@ function readExtensions(content: Buffer | undefined): Extensions {
       case OID.authorityKeyId: {
         const keyId = readAuthorityKeyId(value)
         if (keyId) known = { ...known, authorityKeyId: keyId }
+        break
+      }
+      case OID.authorityInfoAccess: {
+        if (critical) unknownCritical.push(id)
+        const enclosedSigner = readEnclosedSigner(value)
+        if (enclosedSigner) known = { ...known, enclosedSigner }
         break
       }
       default:
@@ -256,6 +267,30 @@ function readSubtrees(content: Buffer | undefined): GeneralName[] {
     bases.push({ tag, content })
   }
   return bases
+}
+
+/**
+ * What stands before the base64 of a signer's certificate in a location of `caIssuers` (RFC 5280, 4.2.2.1; RFC 2397). Node shows a
+ * server the client's leaf and nothing of the chain beside it, so the leaf says itself who signed it.
+ */
+export const ENCLOSED = 'data:application/pkix-cert;base64,'
+const MAX_ENCLOSED = 8192
+
+/** The first location that holds a certificate itself; all others are of no use here. */
+function readEnclosedSigner(value: Buffer): Buffer | undefined {
+  const list = new DerReader(readOne(value, TAG.sequence).content)
+  let found: Buffer | undefined
+  while (!list.done) {
+    const description = new DerReader(list.next(TAG.sequence).content)
+    const method = readOid(description.next(TAG.oid))
+    const { tag, content } = description.next()
+    description.end()
+    if (found || method !== OID.caIssuers || tag !== GENERAL_NAME.uri) continue
+    if (content.length > MAX_ENCLOSED) continue
+    const text = content.toString('latin1')
+    if (text.startsWith(ENCLOSED)) found = Buffer.from(text.slice(ENCLOSED.length), 'base64')
+  }
+  return found
 }
 
 function readAuthorityKeyId(value: Buffer): Buffer | undefined {

@@ -11,7 +11,7 @@ import type { KeyObject } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
 
 import { certificatesFromPem } from './bundle.ts'
-import { GENERAL_NAME, KEY_USAGE, OID, parseCertificate } from './certificate.ts'
+import { ENCLOSED, GENERAL_NAME, KEY_USAGE, OID, parseCertificate } from './certificate.ts'
 import type { Certificate } from './certificate.ts'
 import { TAG } from './der-read.ts'
 import {
@@ -275,6 +275,8 @@ function issueLeaf(
   }
   const period = validity(now, request.ttlSeconds, root.notAfter)
   const serial = newSerial()
+  const selfSigned = root.subject.equals(root.issuer)
+  const enclosed = selfSigned ? [] : [enclosedSigner(root)]
   const raw = signCertificate(signer, {
     issuer: root.subject,
     subject: sequence(),
@@ -291,6 +293,7 @@ function issueLeaf(
         false,
         sequence(der(0x80, root.subjectKeyId ?? keyIdOf(root.spki))),
       ),
+      ...enclosed,
       extension(
         OID.subjectAltName,
         true,
@@ -301,9 +304,17 @@ function issueLeaf(
       ),
     ],
   })
-  const selfSigned = root.subject.equals(root.issuer)
   const above = selfSigned ? '' : pem('CERTIFICATE', root.raw)
   return { chainPem: pem('CERTIFICATE', raw) + above, serial: serial.toString('hex'), ...period }
+}
+
+/** Authority information access with the signer's certificate itself in the place of its address. */
+function enclosedSigner(signer: Certificate): Buffer {
+  return extension(
+    OID.authorityInfoAccess,
+    false,
+    sequence(sequence(oid(OID.caIssuers), uriName(ENCLOSED + signer.raw.toString('base64')))),
+  )
 }
 
 function validity(

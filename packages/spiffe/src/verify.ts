@@ -37,7 +37,8 @@ const HASH_OF: Readonly<Record<string, { hash: string | null; keyType: string }>
 
 /**
  * Verifies an X.509-SVID against the bundle of exactly the trust domain that its leaf claims (X509-SVID, section 5;
- * RFC 5280, section 6). The chain stands in order, leaf first; it may end with the root or just before it.
+ * RFC 5280, section 6). The chain stands in order, leaf first; it may end with the root or just before it. A leaf that comes
+ * alone may enclose the certificate of its signer.
  * Every certificate of the path, the root too, must be valid at `now`.
  *
  * @param chainDer leaf first, each DER
@@ -62,7 +63,9 @@ export function verifySvid(
       detail: `no bundle for ${id.trustDomain}`,
     })
   }
-  const path = [leaf, ...above.map((raw) => signerOf(bundle, raw))]
+  // Only where nothing came beside the leaf: it is judged exactly as if it had.
+  const chain = above.length === 0 && leaf.enclosedSigner ? [leaf.enclosedSigner] : above
+  const path = [leaf, ...chain.map((raw) => signerOf(bundle, raw))]
   const anchored = endAtRoot(path, bundle)
   for (const [index, certificate] of anchored.entries()) {
     if (index > 0) checkSigner(certificate, anchored.slice(0, index), id.trustDomain)

@@ -44,6 +44,8 @@ export interface Recipe {
   readonly permitted?: readonly string[]
   readonly excluded?: readonly string[]
   readonly extra?: readonly Buffer[]
+  /** DER of a certificate that the leaf encloses as its signer's. */
+  readonly encloses?: Buffer
   readonly notBefore?: number
   readonly notAfter?: number
   /** X.509 version field: 2 is version 3. */
@@ -114,6 +116,16 @@ export function forge(recipe: Recipe = {}): Forged {
     )
   }
   extensions.push(...(recipe.extra ?? []))
+  if (recipe.encloses) {
+    const location = uri(`data:application/pkix-cert;base64,${recipe.encloses.toString('base64')}`)
+    extensions.push(
+      extension(
+        '1.3.6.1.5.5.7.1.1',
+        false,
+        sequence(sequence(oid('1.3.6.1.5.5.7.48.2'), location)),
+      ),
+    )
+  }
   const algorithm = sequence(oid('1.2.840.10045.4.3.2'))
   const serial = randomBytes(16)
   serial[0] = 0x41
@@ -147,6 +159,17 @@ export function forgeRoot(trustDomain = 'bank.test', recipe: Recipe = {}): Forge
     sanCritical: false,
     ...recipe,
   })
+}
+
+/** A signing certificate below a root, good by default. */
+export function forgeSigner(root: Forged, recipe: Recipe = {}): Forged {
+  const uris = ['spiffe://bank.test']
+  return forge({ signer: root, name: 'mid', ca: true, uris, sanCritical: false, ...recipe })
+}
+
+/** A leaf that encloses its signer's certificate. */
+function below(signer: Forged, encloses: Buffer = signer.raw): Forged {
+  return forge({ signer, encloses })
 }
 
 /** Leaves that must never authenticate, and the rule that each breaks; every one is well signed by `root`. */
@@ -239,6 +262,37 @@ export function badLeaves(
       name: 'forged under the same root name',
       leaf: forge({ signer: forgeRoot() }),
       code: 'SP_SVID_UNTRUSTED',
+    },
+    {
+      name: 'an enclosed signer without cA',
+      leaf: below(forgeSigner(root, { ca: false, usage: [5] })),
+      code: 'SP_SVID_PROFILE',
+      detail: /without cA/,
+    },
+    {
+      name: 'an enclosed signer that has expired',
+      leaf: below(forgeSigner(root, { notBefore: now - 2 * HOUR, notAfter: now - 5000 })),
+      code: 'SP_SVID_EXPIRED',
+    },
+    {
+      name: 'an enclosed signer of another root',
+      leaf: below(forgeSigner(forgeRoot())),
+      code: 'SP_SVID_UNTRUSTED',
+    },
+    {
+      name: 'an enclosed signer that did not sign',
+      leaf: below(forgeSigner(root), forgeSigner(root).raw),
+      code: 'SP_SVID_UNTRUSTED',
+    },
+    {
+      name: 'an enclosed signer that encloses one more',
+      leaf: below(forgeSigner(forgeSigner(root), { encloses: root.raw })),
+      code: 'SP_SVID_UNTRUSTED',
+    },
+    {
+      name: 'an enclosed signer that is no certificate',
+      leaf: below(forgeSigner(root), Buffer.from('nonsense')),
+      code: 'SP_SVID_MALFORMED',
     },
     { name: 'version 1 field', leaf: leaf({ version: 0 }), code: 'SP_SVID_MALFORMED' },
     {

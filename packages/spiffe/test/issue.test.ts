@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { createPublicKey, generateKeyPairSync, sign, webcrypto, X509Certificate } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  sign,
+  webcrypto,
+  X509Certificate,
+} from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -84,9 +92,11 @@ describe('createIssuer', () => {
     for (let turn = 0; turn < 2; turn++) {
       assert.equal(verifySvid(chain, trusted, { now }).id.uri, request.spiffeId)
       assert.throws(() => verifySvid(chain, bundles, { now }), { code: 'SP_SVID_UNTRUSTED' })
-      assert.throws(() => verifySvid(chain.slice(0, 1), trusted, { now }), {
-        code: 'SP_SVID_UNTRUSTED',
-      })
+      // A server is shown the leaf alone, which encloses the other.
+      const [leaf] = chain
+      assert.ok(leaf)
+      assert.equal(verifySvid([leaf], trusted, { now }).id.uri, request.spiffeId)
+      assert.throws(() => verifySvid([leaf], bundles, { now }), { code: 'SP_SVID_UNTRUSTED' })
       assert.throws(() => verifySvid(chain, trusted, { now: now + 120_000 }), {
         code: 'SP_SVID_EXPIRED',
       })
@@ -184,6 +194,24 @@ describe('createIssuer', () => {
         ).status
       assert.equal(run('sslclient', 'root.pem'), 0)
       assert.equal(run('sslserver', 'root.pem'), 0)
+      const { privateKey, publicKey: caKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      const rootKey = createPrivateKey(root.privateKeyPem)
+      const signerOf = (key: KeyObject) => ({
+        publicKey: createPublicKey(key),
+        sign: (data: Uint8Array) => sign('sha256', data, key),
+      })
+      const above = { certificatePem: root.certificatePem, signer: signerOf(rootKey) }
+      const ca = signAuthority(above, { publicKey: caKey, ttlSeconds: 3600 })
+      const chain = createIssuer({ certificatePem: ca, signer: signerOf(privateKey) }).issue(
+        request,
+      )
+      writeFileSync(join(dir, 'chain.pem'), chain.chainPem)
+      const withChain = (anchor: string, ...more: string[]) =>
+        spawnSync('openssl', ['verify', '-x509_strict', '-CAfile', anchor, ...more, 'chain.pem'], {
+          cwd: dir,
+        }).status
+      assert.equal(withChain('root.pem', '-untrusted', 'chain.pem'), 0)
+      assert.notEqual(withChain('root.pem'), 0)
       writeFileSync(
         join(dir, 'other.pem'),
         createRoot({ trustDomain: 'bank.test', ttlSeconds: 60 }).certificatePem,

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 
 import { certificatesFromPem, TrustBundle, verifySvid } from '../src/index.ts'
 import { der, octets, sequence } from '../src/der-write.ts'
-import { badLeaves, extension, forge, forgeRoot } from './forge.ts'
+import { badLeaves, extension, forge, forgeRoot, forgeSigner } from './forge.ts'
 import type { Forged } from './forge.ts'
 
 const now = Date.now()
@@ -119,6 +119,19 @@ describe('verifySvid', () => {
     }
     const dead = mid({ notBefore: now - 9000, notAfter: now - 5000 })
     assert.equal(refusal(() => verify([forge({ signer: dead }), dead])).code, 'SP_SVID_EXPIRED')
+  })
+
+  it('takes the signer that a leaf encloses where nothing came beside it, and only there', () => {
+    const mid = forgeSigner(root)
+    const leaf = forge({ signer: mid, encloses: mid.raw })
+    assert.equal(verify([leaf]).id.path, '/agent/monitor/1')
+    assert.equal(verify([leaf, mid]).id.path, '/agent/monitor/1')
+    assert.equal(refusal(() => verify([leaf, forgeSigner(root)])).code, 'SP_SVID_UNTRUSTED')
+    assert.equal(refusal(() => verify([forge({ signer: mid })])).code, 'SP_SVID_UNTRUSTED')
+    // Known by now, and judged anew all the same.
+    const late = { now: now + 2 * 3_600_000 }
+    const error = refusal(() => verifySvid([leaf.raw], bundles, late))
+    assert.equal(error.code, 'SP_SVID_EXPIRED')
   })
 
   it('refuses a leaf that signs another leaf', () => {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 
 import { SallyportError } from '@sallyport/base'
 
-import { badLeaves, forge, forgeRoot } from '../../spiffe/test/forge.ts'
+import { badLeaves, forge, forgeRoot, forgeSigner } from '../../spiffe/test/forge.ts'
 import { createMtlsServer, mtlsConnect, peerOf } from '../src/index.ts'
 import type { IdentityHolder, MtlsServer, RefusedFacts } from '../src/index.ts'
 import { forgedHolder, holderOfForged } from './bank.ts'
@@ -47,6 +47,12 @@ async function read(port: number, identity: IdentityHolder): Promise<string> {
 }
 
 const good = forgedHolder(root, { uris: ['spiffe://bank.test/agent/good/1'] })
+const mid = forgeSigner(root)
+/** Below a signing certificate, which is sent along and enclosed. */
+const chained = (path: string): IdentityHolder => {
+  const leaf = forge({ signer: mid, encloses: mid.raw, uris: [`spiffe://bank.test${path}`] })
+  return holderOfForged({ ...leaf, pem: leaf.pem + mid.pem }, root.pem)
+}
 const spoiled = [
   ...badLeaves(root),
   {
@@ -90,6 +96,29 @@ describe('a server of the profile', () => {
       if (served.refused.some((facts) => facts.code === bad.code)) told++
     }
     assert.ok(told >= spoiled.length - 2, `${told} of ${spoiled.length}`)
+  })
+})
+
+describe('an SVID below a signing certificate', () => {
+  it('is accepted by both sides, which know the root alone', async () => {
+    const served = await serve(chained('/gateway/g2'))
+    try {
+      const socket = await mtlsConnect({
+        identity: chained('/agent/a/1'),
+        port: served.port,
+        expect: (peer) => peer.id.path === '/gateway/g2',
+      })
+      let text = ''
+      for await (const chunk of socket) text += String(chunk)
+      assert.equal(text, 'hello')
+      assert.deepEqual(served.accepted, ['spiffe://bank.test/agent/a/1'])
+      // Beside it: the same leaf without the certificate above, which OpenSSL then misses.
+      const leaf = forge({ signer: mid, encloses: mid.raw })
+      assert.equal(await read(served.port, holderOfForged(leaf, root.pem)).catch(() => ''), '')
+      assert.equal(served.refused[0]?.code, 'SP_SVID_UNTRUSTED')
+    } finally {
+      await served.server.close()
+    }
   })
 })
 

@@ -1,5 +1,6 @@
 import type { Clock } from '@sallyport/base'
 import type { Barrier, KeyInfo } from '@sallyport/seal'
+import type { Authority } from '../authority/authority.ts'
 import type { Custody } from '../secrets/custody.ts'
 import type { Agents } from './agents.ts'
 import type { Alarms } from './alarms.ts'
@@ -33,6 +34,7 @@ export interface ControlContext {
   readonly agents: Agents
   readonly approvals: Approvals
   readonly barrier: Barrier
+  readonly authority: Authority
   readonly bundles: Bundles
   /** Absent where no authorisation server runs. */
   readonly consents?: Consents

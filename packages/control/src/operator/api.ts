@@ -15,6 +15,7 @@ import type { ApiCall, Principal, Route } from './route.ts'
 import { Router } from './router.ts'
 import { approvalRoutes } from './routes/approvals.ts'
 import { consentRoutes } from './routes/consents.ts'
+import { authorityRoutes } from './routes/authority.ts'
 import { custodyRoutes } from './routes/custody.ts'
 import { breakGlassRoutes } from './routes/break-glass.ts'
 import { declarationRoutes } from './routes/declaration.ts'
@@ -81,6 +82,7 @@ export function createOperatorApi(
     ...peopleRoutes(context),
     ...custodyRoutes(context),
     ...keyRoutes(context),
+    ...authorityRoutes(context),
     {
       method: 'GET',
       path: '/api/events',

@@ -27,6 +27,9 @@ const absent: unknown = new Proxy(
 // Never looked into here: custody is tested with a database.
 const notInMemory = { leases: absent, databases: absent, vault: absent } as Custody
 
+// The same holds for the signing authority.
+const authority = absent as ControlContext['authority']
+
 const digest = 'a'.repeat(64)
 
 /** The domain in memory, so that the operator API is tested alone: real signatures, no database. */
@@ -154,6 +157,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       },
       use: async () => undefined,
     },
+    authority,
     custody: notInMemory,
     barrier: absent as Barrier,
     keys: async () => [],

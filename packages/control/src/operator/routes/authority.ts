@@ -1,0 +1,51 @@
+import type { ControlContext } from '../../domain/context.ts'
+import type { Route } from '../route.ts'
+import { any, choice, listOf, object, openObject, text, time } from '../schema.ts'
+
+const view = openObject({
+  rootNotAfter: time,
+  belowRoot: any('whether signing certificates stand between the root and what is issued'),
+  generations: listOf(
+    openObject({
+      id: text(64),
+      state: choice('prepared', 'active', 'retired'),
+      notBefore: time,
+      notAfter: time,
+      preparedAt: time,
+      'activatedAt?': time,
+      'retiredAt?': time,
+    }),
+  ),
+})
+
+/** The signing authority and its successors. */
+export function authorityRoutes({ authority }: ControlContext): Route[] {
+  return [
+    {
+      method: 'GET',
+      path: '/api/ca',
+      summary: 'The signing authority: what is active, its successor, and what is still trusted',
+      access: { role: 'viewer', act: 'read', local: true },
+      answer: view,
+      handle: () => Promise.resolve(authority.view()),
+    },
+    {
+      method: 'POST',
+      path: '/api/ca/prepare',
+      summary: 'Prepares a successor of the signing authority now',
+      access: { role: 'admin', act: 'widen' },
+      body: object({}),
+      answer: view,
+      handle: async () => authority.prepare(),
+    },
+    {
+      method: 'POST',
+      path: '/api/ca/activate',
+      summary: 'Puts the prepared successor in use',
+      access: { role: 'admin', act: 'widen' },
+      body: object({}),
+      answer: view,
+      handle: async () => authority.activate(),
+    },
+  ]
+}
