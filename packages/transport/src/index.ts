@@ -1,5 +1,7 @@
 export { mtlsConnect, mtlsConnector } from './client.ts'
 export type { Connector, MtlsClientOptions } from './client.ts'
+export { diagnose } from './diagnose.ts'
+export type { Diagnosis } from './diagnose.ts'
 export { IdentityHolder } from './identity.ts'
 export type { IdentityMaterial, TrustAnchors } from './identity.ts'
 export { assertFresh, peerOf, tlsFacts } from './peer.ts'

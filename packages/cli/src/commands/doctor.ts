@@ -12,6 +12,8 @@ import { createOutput, table } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption, jsonOption } from '../options.ts'
 import { list, members, textOf } from '../shape.ts'
+import { handshake } from '../handshake.ts'
+import type { HandshakeFlags } from '../handshake.ts'
 
 interface Finding {
   readonly check: string
@@ -26,16 +28,19 @@ export function addDoctor(program: Command): void {
     .description('check this machine and the running network')
     .option('--console-cert <file>', 'check these before `up` is given them: certificate and chain')
     .option('--console-key <file>', 'and the private key')
+    .option('--connect <address>', 'say in one line why a connection there fails, and no more')
+    .option('--roots <file>', 'the network’s roots for it (default: those of the data directory)')
+    .option('--cert <file>', 'a certificate to connect with')
+    .option('--key <file>', 'and its private key')
     .addOption(dataOption())
     .addOption(jsonOption())
-    .action(async (options: CommonOptions & ConsoleFlags) => {
+    .action(async (options: CommonOptions & ConsoleFlags & HandshakeFlags) => {
       const out = createOutput(options.json === true)
       const data = dataDir(options)
-      const findings = [
-        ...machine(data),
-        ...(await certificateFiles(data, options)),
-        ...(await running(data)),
-      ]
+      const findings =
+        options.connect === undefined
+          ? [...machine(data), ...(await certificateFiles(data, options)), ...(await running(data))]
+          : [await handshake(options.connect, data, options)]
       out.data(findings, (rows) =>
         table(
           ['check', 'state', 'what'],
