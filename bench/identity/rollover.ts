@@ -56,10 +56,9 @@ async function rollOver(control: Control): Promise<Row[]> {
   // A TCP listener always has an AddressInfo.
   const { port } = (await served.listen({ host: '127.0.0.1', port: 0 })) as AddressInfo
   const failures: string[] = []
-  let done = 0
-  let stopped = false
+  const load = { done: 0, stopped: false }
   const drive = async ({ holder }: Enrolled): Promise<void> => {
-    while (!stopped) {
+    while (!load.stopped) {
       try {
         const socket = await mtlsConnect({
           identity: holder,
@@ -73,7 +72,7 @@ async function rollOver(control: Control): Promise<Row[]> {
       } catch (error) {
         failures.push(String(error))
       }
-      done++
+      load.done++
     }
   }
   const lanes = callers.map(drive)
@@ -88,10 +87,10 @@ async function rollOver(control: Control): Promise<Row[]> {
       await one.renew()
       seen.add(one.signer())
     }
-    const until = done + BETWEEN
-    while (done < until) await nextTurn()
+    const until = load.done + BETWEEN
+    while (load.done < until) await nextTurn()
   }
-  stopped = true
+  load.stopped = true
   await Promise.all(lanes)
   await served.close()
   return [
@@ -102,7 +101,7 @@ async function rollOver(control: Control): Promise<Row[]> {
       '=',
       ROLLOVERS,
     ),
-    stated('CA rollover: calls meanwhile, each on a new connection', done, 'calls'),
+    stated('CA rollover: calls meanwhile, each on a new connection', load.done, 'calls'),
     stated('CA rollover: longest one', Math.max(...times), 'ms'),
     bounded('CA rollover: failed calls', failures.length, 'calls', '=', 0),
   ]
