@@ -154,6 +154,27 @@ test('one who is a declared operator is that operator, with no more than either 
   assert.equal((await browser.get('/api/session')).body['method'], 'passkey')
 })
 
+test('names are compared letter by letter: no variant of a privileged one is it', async () => {
+  // Called as a declared operator there, and nobody's account here.
+  const { browser } = await enter('alice', ['secops'])
+  const seen = (await browser.get('/api/session')).body['operator']
+  assert.equal((seen as { name: string }).name, 'corp:alice')
+  const cased = await enter('U-Alice', ['secops'])
+  const other = (await cased.browser.get('/api/session')).body['operator']
+  assert.equal((other as { name: string }).name, 'corp:U-Alice')
+  for (const group of [
+    'SecOps',
+    'secops ',
+    ' secops',
+    'secops\u200b',
+    'secops,audit',
+    '*',
+    'sec*',
+  ]) {
+    refused((await enter('u-1', [group])).answer, group)
+  }
+})
+
 test('an answer is good once, in the browser that asked, for the provider that was asked', async () => {
   real.who = { subject: 'u-1', groups: ['secops'] }
   const [browser, other] = [bank.tab(), bank.tab()]

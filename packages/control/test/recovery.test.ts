@@ -105,6 +105,9 @@ test('a right code alone opens nothing; with a second operator’s word it opens
 
 test('nobody confirms their own, and nobody below approver anybody’s', async () => {
   assert.equal((await confirm(olga)).body['code'], 'SP_RECOVERY_SELF')
+  for (const variant of ['Olga', 'OLGA', 'olga ', ' olga', 'olga\u200b', 'olg\u0430', '*']) {
+    assert.equal((await confirm(olga, variant)).body['code'], 'SP_OPERATOR_UNKNOWN', variant)
+  }
   const rex = await first.enrol('rex', alice)
   assert.equal((await confirm(rex)).body['code'], 'SP_API_ROLE')
   assert.equal((await confirm(bob, 'alice')).body['code'], 'SP_RECOVERY_CODES')

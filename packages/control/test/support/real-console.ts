@@ -56,9 +56,7 @@ export class RealConsole {
     )
     const { origin, dataDir } = real
     if (options.beside) {
-      for (const part of ['trust', 'control/barrier.json', 'control/unseal.key']) {
-        cpSync(join(options.beside.dataDir, part), join(dataDir, part), { recursive: true })
-      }
+      cpSync(join(options.beside.dataDir, 'trust'), join(dataDir, 'trust'), { recursive: true })
     } else await initTrust({ dataDir, declaration, rpId: 'localhost', origin })
     await real.restart()
     return real
