@@ -21,6 +21,7 @@ import { createLimits } from './domain/counting.ts'
 import { createQuarantines } from './domain/cutting.ts'
 import { createBreakGlass } from './domain/emergencies.ts'
 import { createBundles } from './domain/declarations.ts'
+import { createMandates } from './domain/delegating.ts'
 import { createEvents } from './domain/event-bus.ts'
 import { createCheckpoints } from './domain/checkpoints.ts'
 import { createDecisions } from './domain/feed.ts'
@@ -43,6 +44,7 @@ import { createCustody } from './secrets/custody.ts'
 import { attestRoutes } from './plane/attest.ts'
 import { authzenRoutes } from './plane/authzen.ts'
 import { custodyRoutes } from './plane/custody.ts'
+import { mandateRoutes } from './plane/mandates.ts'
 import { createHub } from './plane/hub.ts'
 import { responderRoutes } from './plane/responders.ts'
 import { jwtSvidRoutes } from './plane/jwt-svid.ts'
@@ -205,6 +207,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     },
   })
   const limits = createLimits({ store, clock, publisher })
+  const mandates = createMandates({
+    ...{ store, clock, trust, publisher, quarantine, operatorSet },
+    applied: (revision, since) => hub.applied(revision, since),
+  })
   const rollback = createRollback({ store, clock, trust, publisher, events, onError })
   const bundles = createBundles({ store, clock, publisher, events, operatorSet })
   const audit = auditShard({
@@ -239,7 +245,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const responders = createResponders({ clock, network, quarantine, acts, onError })
   await watch.start()
   opened.defer(() => watch.stop().catch(onError))
-  const stopSweeping = startSweeper({ store, clock, approvals, limits, onError })
+  const stopSweeping = startSweeper({ store, clock, approvals, limits, mandates, onError })
   opened.defer(stopSweeping)
 
   const identity = ownIdentity({
@@ -288,6 +294,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ),
       ...jwtSvidRoutes(createJwtSvids({ store, clock, trust, audit: audit.get })),
       ...responderRoutes(responders),
+      ...mandateRoutes(mandates),
     ],
     onGateway: (gateway) => hub.note(gateway),
   })
@@ -307,6 +314,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     decisions,
     events,
     incidents,
+    mandates,
     operators,
     breakGlass,
     recoveries,

@@ -2,6 +2,7 @@ import type { Clock } from '@sallyport/base'
 import { errorCode } from '@sallyport/base'
 import type { ApprovalKeeper } from './domain/asking.ts'
 import type { LimitKeeper } from './domain/counting.ts'
+import type { Mandates } from './domain/mandates.ts'
 import type { Store } from './store/store.ts'
 
 const APPROVALS_MS = 1000
@@ -16,9 +17,10 @@ export function startSweeper(deps: {
   readonly clock: Clock
   readonly approvals: ApprovalKeeper
   readonly limits: LimitKeeper
+  readonly mandates: Pick<Mandates, 'sweep'>
   readonly onError: (error: unknown) => void
 }): () => void {
-  const { store, clock, approvals, limits } = deps
+  const { store, clock, approvals, limits, mandates } = deps
   const quietly = (act: () => Promise<unknown>): void => {
     act().catch((error: unknown) => {
       // While the database is away there is nothing to sweep.
@@ -53,6 +55,7 @@ export function startSweeper(deps: {
         .execute()
     })
     await limits.sweep()
+    await mandates.sweep()
   }
   const timers = [
     setInterval(() => quietly(() => approvals.expire()), APPROVALS_MS),

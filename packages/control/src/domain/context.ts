@@ -13,6 +13,7 @@ import type { Events } from './events.ts'
 import type { Identities } from './identities.ts'
 import type { Health } from './health.ts'
 import type { Incidents } from './incidents.ts'
+import type { Mandates } from './mandates.ts'
 import type { Operators } from './operators.ts'
 import type { Quarantines } from './quarantine.ts'
 import type { Recoveries } from './recoveries.ts'
@@ -46,6 +47,7 @@ export interface ControlContext {
   readonly identities: Identities
   /** Every key of the network, for the register. */
   readonly keys: () => Promise<readonly KeyInfo[]>
+  readonly mandates: Mandates
   readonly operators: Operators
   readonly quarantine: Quarantines
   readonly breakGlass: BreakGlass

@@ -295,6 +295,9 @@ async function assemble(
     (SELECT coalesce(json_agg(json_build_object(
         'serial', serial, 'notAfter', not_after) ORDER BY serial), '[]')
        FROM revoked_serials WHERE not_after > ${now}) AS revoked,
+    (SELECT coalesce(json_agg(json_build_object(
+        'id', id, 'notAfter', not_after) ORDER BY id), '[]')
+       FROM revoked_mandates WHERE not_after > ${now}) AS revoked_mandates,
     (SELECT coalesce(json_object_agg(spiffe_id, json_build_object(
         'score', risk, 'at', risk_at)), '{}')
        FROM instances WHERE kind = 'agent' AND not_after > ${now}) AS risk,
@@ -325,6 +328,7 @@ async function assemble(
       signatures,
     })),
     revokedSerials: state.revoked,
+    ...(state.revoked_mandates.length > 0 ? { revokedMandates: state.revoked_mandates } : {}),
     risk: state.risk,
     ...(state.shadow === null ? {} : { shadow: await shadowWith(tx, state.shadow, knownShadow) }),
     ...tokensOf(state, trust),
@@ -338,6 +342,7 @@ interface State {
   readonly quarantined: Bundle['quarantined']
   readonly releases: readonly { statement: string; signatures: readonly PasskeySignature[] }[]
   readonly revoked: Bundle['revokedSerials']
+  readonly revoked_mandates: NonNullable<Bundle['revokedMandates']>
   readonly risk: Bundle['risk']
   readonly token_keys: readonly (TokenKey & { readonly signature: string })[]
   readonly revoked_tokens: TokenTrust['revoked']

@@ -165,6 +165,17 @@ async function takeOver(tx: Tx, deps: RollbackDeps, bundle: Bundle): Promise<boo
       .executeTakeFirst()
     changed ||= numInsertedOrUpdatedRows === 1n
   }
+  for (const { id, notAfter } of bundle.revokedMandates ?? []) {
+    const { numInsertedOrUpdatedRows } = await tx
+      .insertInto('revoked_mandates')
+      .values({
+        ...{ id, not_after: notAfter, at: clock.now() },
+        ...{ reason: 'revoked before the database was restored', by: 'control' },
+      })
+      .onConflict((conflict) => conflict.doNothing())
+      .executeTakeFirst()
+    changed ||= numInsertedOrUpdatedRows === 1n
+  }
   return changed
 }
 

@@ -21,6 +21,7 @@ import { breakGlassRoutes } from './routes/break-glass.ts'
 import { declarationRoutes } from './routes/declaration.ts'
 import { federationRoutes } from './routes/federation.ts'
 import { keyRoutes } from './routes/keys.ts'
+import { mandateRoutes } from './routes/mandates.ts'
 import { peopleRoutes } from './routes/people.ts'
 import { quarantineRoutes } from './routes/quarantine.ts'
 import { readRoutes } from './routes/reads.ts'
@@ -83,6 +84,7 @@ export function createOperatorApi(
     ...custodyRoutes(context),
     ...keyRoutes(context),
     ...authorityRoutes(context),
+    ...mandateRoutes(context),
     {
       method: 'GET',
       path: '/api/events',

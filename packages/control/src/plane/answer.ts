@@ -141,6 +141,10 @@ const STATUS: Readonly<Record<string, number>> = {
   SP_APPROVAL_USED: 409,
   SP_APPROVAL_CLOSED: 409,
   SP_APPROVAL_STALE: 409,
+  SP_MANDATE_UNKNOWN: 404,
+  SP_MANDATE_REQUEST: 400,
+  SP_MANDATE_FORMAT: 400,
+  SP_MANDATE_DEPTH: 400,
   SP_PLANE_IDENTITY: 401,
   SP_SVID_EXPIRED: 401,
   SP_SVID_NOT_YET_VALID: 401,
@@ -161,7 +165,9 @@ const STATUS: Readonly<Record<string, number>> = {
 export function sendProblem(response: ServerResponse, error: unknown): void {
   const known = error instanceof SallyportError ? error : undefined
   const code = known?.code ?? 'SP_INTERNAL'
-  const status = STATUS[code] ?? (/^SP_(JSON|CSR)_/.test(code) ? 400 : 500)
+  const status =
+    STATUS[code] ??
+    (/^SP_(JSON|CSR)_/.test(code) ? 400 : code.startsWith('SP_MANDATE_') ? 403 : 500)
   if (response.headersSent) {
     response.destroy()
     return

@@ -1,5 +1,5 @@
 import type { OperatorRole } from '@sallyport/network'
-import type { Generated, JSONColumnType } from 'kysely'
+import type { ColumnType, Generated, JSONColumnType } from 'kysely'
 import type { Alarm } from '../domain/alarms.ts'
 
 /** Milliseconds since the epoch, and counters: the pool reads PostgreSQL's bigint as a safe integer. */
@@ -275,4 +275,17 @@ export interface Database {
     ended_at: Int | null
     error: string | null
   }
+  mandates: {
+    id: string
+    delegator: string
+    delegate: string
+    chain: string
+    ids: ColumnType<readonly string[], string, never>
+    registered_by: string
+    issued_at: Int
+    expires_at: Int
+  }
+  revoked_mandates: { id: string; not_after: Int; reason: string; by: string; at: Int }
+  mandate_counts: { id: string; grant_index: number; total: Int; expires_at: Int }
+  mandate_reservations: { decision_id: string; at: Int; state: string }
 }

@@ -7,6 +7,7 @@ import type { ApprovalStatement, OperatorKey, OperatorSet } from '@sallyport/wir
 import type { Barrier } from '@sallyport/seal'
 import type { ApprovalView } from '../../src/domain/approvals.ts'
 import type { ControlContext } from '../../src/domain/context.ts'
+import type { Mandates } from '../../src/domain/mandates.ts'
 import type { Custody } from '../../src/secrets/custody.ts'
 import type { BreakGlass } from '../../src/domain/break-glass.ts'
 import type { ControlEvent, Events } from '../../src/domain/events.ts'
@@ -24,7 +25,8 @@ const absent: unknown = new Proxy(
     },
   },
 )
-// Never looked into here: custody is tested with a database.
+// Never looked into here: mandates and custody are tested with a database.
+const absentMandates = absent as Mandates
 const notInMemory = { leases: absent, databases: absent, vault: absent } as Custody
 
 // The same holds for the signing authority.
@@ -161,6 +163,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
     custody: notInMemory,
     barrier: absent as Barrier,
     keys: async () => [],
+    mandates: absentMandates,
     bundles: {
       current: () => {
         throw new SallyportError('SP_INTERNAL', 'not in memory')
