@@ -155,6 +155,11 @@ export class World {
     return Object.assign(client, { instance: identity.spiffeId })
   }
 
+  /** The one-time link of the first operator. */
+  get link(): string {
+    return this.#link
+  }
+
   /** Enrols a software passkey with the one-time link, once a world. */
   async operator(): Promise<SimulatedOperator> {
     const operator = new SimulatedOperator({ consoleUrl: this.consoleUrl, link: this.#link })

@@ -27,6 +27,7 @@ import { followPlane } from './plane/stream.ts'
 import { EventStreams } from './serve/events.ts'
 import { HttpCalls } from './serve/http.ts'
 import { McpCalls } from './serve/mcp.ts'
+import { ResourceMetadata } from './serve/metadata.ts'
 import { OwnCalls } from './serve/own.ts'
 import { Requests } from './serve/requests.ts'
 import { DEFAULT_SETTINGS } from './settings.ts'
@@ -280,6 +281,7 @@ class RunningGateway implements Gateway {
       pipeline,
       http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
       mcp: new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions }),
+      metadata: new ResourceMetadata(bundles, trustDomain),
       own: new OwnCalls(approvals, sessions, this.spiffeId),
     })
 

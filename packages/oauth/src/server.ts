@@ -325,7 +325,7 @@ function configuration(
 }
 
 /** Where a person decides on a request. */
-export function consentUrl(issuer: string, uid: string): string {
+function consentUrl(issuer: string, uid: string): string {
   return `${issuer}/oauth2/consent/${uid}`
 }
 

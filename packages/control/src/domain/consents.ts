@@ -1,7 +1,7 @@
 import type { ConsentStatement, PasskeySignature } from '@sallyport/wire'
 
 /** What a person is asked to allow, as they see it and as they sign it. */
-export interface ConsentView {
+interface ConsentView {
   readonly statement: ConsentStatement
   readonly agent: string
   readonly agentDescription: string

@@ -20,7 +20,7 @@ export interface SigningKey {
 }
 
 /** What the bundle key signs of a key that signs tokens. */
-export function tokenKeyText({ kid, key, notAfter }: TokenKey): Buffer {
+function tokenKeyText({ kid, key, notAfter }: TokenKey): Buffer {
   return Buffer.from(canonicalJson({ format: 'sallyport-token-key/1', kid, key, notAfter }))
 }
 

@@ -18,6 +18,7 @@ import type { BareContext, RequestContext } from './context.ts'
 import type { HttpCalls } from './http.ts'
 import { noOperation } from './http.ts'
 import type { McpCalls } from './mcp.ts'
+import type { ResourceMetadata } from './metadata.ts'
 import type { OwnCalls } from './own.ts'
 
 export interface RequestParts {
@@ -27,6 +28,7 @@ export interface RequestParts {
   readonly http: HttpCalls
   readonly mcp: McpCalls
   readonly own: OwnCalls
+  readonly metadata: ResourceMetadata
   readonly liveness: Liveness
   readonly settings: GatewaySettings
   readonly stats: Stats
@@ -34,6 +36,7 @@ export interface RequestParts {
 }
 
 const OWN = '.sallyport'
+const WELL_KNOWN = '.well-known'
 
 /** Takes each request from its connection to the adapter that serves it, and answers what is refused on the way. */
 export class Requests {
@@ -107,6 +110,10 @@ export class Requests {
     if (name === OWN) {
       await this.#parts.own.serve(context)
       return OWN
+    }
+    if (name === WELL_KNOWN) {
+      this.#parts.metadata.serve(context)
+      return WELL_KNOWN
     }
     if (!system) throw noOperation()
     if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
