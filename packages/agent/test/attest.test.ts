@@ -23,8 +23,9 @@ import { fileURLToPath } from 'node:url'
 import { credentials, makeClientConstructor, Metadata, status } from '@grpc/grpc-js'
 import { IdentityHolder } from '@sallyport/transport'
 
-import { attest, attesting } from '../src/workload/attest.ts'
-import type { DeclaredProcess, UnixSelectors } from '../src/workload/attest.ts'
+import { attesting } from '../src/workload/attest.ts'
+import { attest } from '../src/workload/match.ts'
+import type { DeclaredProcess } from '../src/workload/match.ts'
 import { Caller } from '../src/workload/caller.ts'
 import { WORKLOAD_SERVICE } from '../src/workload/grpc.ts'
 import { serveWorkloadApi } from '../src/workload/serve.ts'
@@ -87,7 +88,7 @@ async function connected(
 
 async function agentOf(
   connection: Connected,
-  ...selectors: readonly UnixSelectors[]
+  ...selectors: readonly DeclaredProcess['unix'][]
 ): Promise<string> {
   using caller = await Caller.of(connection.socket)
   return await attest(

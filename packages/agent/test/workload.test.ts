@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -254,5 +255,39 @@ describe('the SPIFFE Workload API', () => {
     })
     await assert.rejects(large, { code: status.RESOURCE_EXHAUSTED })
     stream.cancel()
+  })
+
+  it('stands whatever is sent to it, and whoever says nothing', async () => {
+    using api = await served()
+    const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+    const frame = (type: number, length: number): Buffer =>
+      Buffer.concat([Buffer.from([0, length >> 8, length & 255, type, 0, 0, 0, 0, 1])])
+    const texts = [
+      Buffer.alloc(0),
+      randomBytes(5000),
+      Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+      preface,
+      Buffer.concat([preface, randomBytes(5000)]),
+      // A settings frame and a headers frame that say more than they hold, and headers that no HPACK has.
+      Buffer.concat([preface, frame(4, 60_000)]),
+      Buffer.concat([preface, frame(4, 0), frame(1, 16_000), randomBytes(16_000)]),
+      // A stream that nobody opened.
+      Buffer.concat([preface, frame(4, 0), frame(0, 4), Buffer.alloc(4)]),
+    ]
+    const sockets = texts.flatMap((text) =>
+      Array.from({ length: 8 }, () => {
+        const socket = connect(api.path)
+        socket.on('error', () => undefined).resume()
+        socket.write(text)
+        return socket
+      }),
+    )
+    const stream = open(api.client(), 'FetchX509SVID')
+    assert.ok(await next(stream))
+    for (const socket of sockets) socket.destroy()
+    const again = open(api.client(), 'FetchX509SVID')
+    assert.ok(await next(again))
+    stream.cancel()
+    again.cancel()
   })
 })

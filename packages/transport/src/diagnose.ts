@@ -23,7 +23,7 @@ export interface Diagnosis {
   readonly text: string
 }
 
-export interface DiagnoseOptions {
+interface DiagnoseOptions {
   readonly target: Target
   /** With a certificate and key to connect as somebody; with roots alone, only the server is judged. */
   readonly identity: TrustAnchors | IdentityMaterial

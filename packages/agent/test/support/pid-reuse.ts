@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { renderError } from '@sallyport/base'
-import { attest } from '../../src/workload/attest.ts'
+import { attest } from '../../src/workload/match.ts'
 import { Caller } from '../../src/workload/caller.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sp-reuse-'))
