@@ -1,5 +1,6 @@
 /** Figures of identity. Arguments name parts to run; all of them otherwise. */
 import { closeCedar } from '@sallyport/cedar'
+import { benchCopied } from './identity/copied.ts'
 import { benchIssue } from './identity/issue.ts'
 import { benchCutOff, benchRevocation } from './identity/revocation.ts'
 import { benchVerify } from './identity/verify.ts'
@@ -12,6 +13,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   verify: benchVerify,
   revocation: benchRevocation,
   cutoff: benchCutOff,
+  copied: benchCopied,
 }
 
 export async function run(args: readonly string[]): Promise<Row[]> {
