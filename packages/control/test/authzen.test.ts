@@ -406,7 +406,7 @@ test('without an audit log nothing is decided', async (t) => {
   t.after(() => own.close())
   const point = await own.enrol('service', 'front')
   const agent = await own.enrol('agent', 'flagger')
-  const inTheWay = join(own.dataDir, 'control')
+  const inTheWay = join(own.dataDir, 'control', 'log')
   writeFileSync(inTheWay, '')
   for (const [path, body] of [
     [EVALUATION, ask(of(agent), 'rates')],
