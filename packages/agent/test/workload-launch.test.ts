@@ -80,7 +80,7 @@ async function check(isolate: LaunchOptions['isolate']): Promise<void> {
       lines.slice(0, -1).filter((line) => line.startsWith('svid')),
       [],
     )
-    assert.equal(refused.length, 1)
+    assert.ok(refused.length > 0)
     lines.length = 0
     launched.cut()
     // What was open ends, and nothing is there to connect to again.

@@ -1,3 +1,4 @@
+import { systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 
 import type { Identity } from '../identity.ts'
@@ -5,6 +6,8 @@ import { RefusedError } from '../refused.ts'
 import { denied } from './grpc.ts'
 import { IdentitySource } from './source.ts'
 import type { WorkloadSource } from './source.ts'
+
+const REST_MS = 1000
 
 /** An identity that is enrolled when somebody first asks for it, and again where it cannot be used any more. */
 export interface LazyWorkload {
@@ -19,11 +22,12 @@ export interface LazyWorkload {
  */
 export function lazyWorkload(
   begin: (onRotationError: (error: unknown) => void) => Promise<Identity>,
-  clock?: Clock,
+  clock: Clock = systemClock,
 ): LazyWorkload {
   let current: { readonly identity: Identity; readonly source: IdentitySource } | undefined
   let pending: Promise<IdentitySource> | undefined
   let withdrawn: string | undefined
+  let failed: { readonly error: unknown; readonly at: number } | undefined
 
   const enrol = async (): Promise<IdentitySource> => {
     let source: IdentitySource | undefined
@@ -42,10 +46,17 @@ export function lazyWorkload(
       if (withdrawn !== undefined) throw denied(withdrawn)
       if (current?.source.usable() === true) return current.source
       current?.identity.stop()
+      // However often a program asks, the control plane is asked no more than once a second.
+      if (failed && clock.monotonic() - failed.at < REST_MS) throw failed.error
       pending ??= enrol().finally(() => {
         pending = undefined
       })
-      return pending
+      try {
+        return await pending
+      } catch (error) {
+        failed = { error, at: clock.monotonic() }
+        throw error
+      }
     },
     withdraw(reason) {
       withdrawn ??= reason
