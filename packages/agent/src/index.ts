@@ -1,6 +1,7 @@
 export { createClient } from './client.ts'
 export type { AgentClient } from './client.ts'
 export type { CallAnswer, CallRequest } from './call.ts'
+export { quarantineAs } from './contain.ts'
 export { enrol } from './enrol.ts'
 export type { EnrolOptions } from './enrol.ts'
 export type { Identity } from './identity.ts'

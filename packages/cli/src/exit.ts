@@ -32,6 +32,7 @@ const BY_PREFIX: readonly (readonly [string, number])[] = [
   ['SP_NO_FLOW', EXIT.denied],
   ['SP_FORBIDDEN', EXIT.denied],
   ['SP_SECRET_REFUSED', EXIT.denied],
+  ['SP_RESPONDER_UNDECLARED', EXIT.denied],
   ['SP_NEEDS', EXIT.pending],
   ['SP_LOG_TAMPERED', EXIT.verification],
   ['SP_LOG_TRUNCATED', EXIT.verification],

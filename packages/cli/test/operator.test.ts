@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -8,6 +8,7 @@ import { initTrust, startControl } from '@sallyport/control'
 import type { Control } from '@sallyport/control'
 import { Signer } from '../../control/test/support/signer.ts'
 import { declarationWith } from '../../control/test/support/declaration.ts'
+import { TestPlane } from '../../control/test/support/network.ts'
 
 const BIN = new URL('../bin/sallyport.ts', import.meta.url).pathname
 const seen = { userAgent: 'Firefox', address: '192.0.2.7' }
@@ -80,4 +81,44 @@ test('alarms and break-glass are listed', async () => {
   assert.match(alarms.stdout, /session-reused +alice/)
   const broken = await sallyport('operator', 'break-glass')
   assert.deepEqual([broken.status, broken.stdout], [0, 'nobody broke the glass\n'])
+})
+
+test('a job with the SVID of a responder cuts an agent off, and one without is refused', async () => {
+  const { services } = declarationWith().network
+  const ci = {
+    name: 'ci',
+    description: 'ci',
+    owner: 'core',
+    segment: 'aml',
+    responder: true,
+  } as const
+  const plane = await TestPlane.start(declarationWith({ services: [...services, ci] }))
+  const dir = mkdtempSync(join(tmpdir(), 'sp-svid-'))
+  try {
+    const { host, port } = plane.control.planeAddress
+    const run = async (service: string, subject: string, ...more: readonly string[]) => {
+      const peer = await plane.enrol('service', service)
+      const material = peer.holder?.current()
+      assert.ok(material)
+      writeFileSync(join(dir, 'svid.pem'), material.chainPem)
+      writeFileSync(join(dir, 'svid_key.pem'), material.keyPem)
+      writeFileSync(join(dir, 'bundle.pem'), material.rootsPem)
+      const by = ['--svid', dir, '--control', `${host}:${port}`]
+      const asked = ['agent', 'quarantine', subject, '--reason', 'a failing test', ...by, ...more]
+      return { ...(await sallyport(...asked)), peer }
+    }
+    const refused = await run('ledger', 'flagger', '--json')
+    assert.equal(refused.status, 5)
+    assert.match(refused.stdout, /SP_RESPONDER_UNDECLARED/)
+    const agent = 'spiffe://bank.test/agent/flagger'
+    const { quarantine } = plane.control.context
+    assert.equal(quarantine.isQuarantined(`${agent}/any`), false)
+    const done = await run('ci', 'flagger')
+    assert.deepEqual([done.status, done.stdout], [0, `quarantined ${agent}\n`])
+    assert.equal(quarantine.isQuarantined(`${agent}/any`), true)
+    assert.equal((await quarantine.list())[0]?.by, done.peer.spiffeId)
+  } finally {
+    await plane.close()
+    rmSync(dir, { recursive: true, force: true })
+  }
 })

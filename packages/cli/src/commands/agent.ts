@@ -1,9 +1,17 @@
+import { join } from 'node:path'
 import type { Command } from 'commander'
+import { target } from '../address.ts'
 import { adminClient } from '../admin.ts'
 import { createOutput, table, utc } from '../output.ts'
 import { list, members, numberOf, textOf } from '../shape.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption, jsonOption } from '../options.ts'
+
+interface QuarantineOptions {
+  readonly reason: string
+  readonly svid?: string
+  readonly control: string
+}
 
 export function addAgent(program: Command): void {
   const agent = program.command('agent').description('agents and their instances')
@@ -70,10 +78,32 @@ export function addAgent(program: Command): void {
     .description('cut an instance (its SPIFFE id) or a whole agent (its name) off, at every layer')
     .argument('<subject>')
     .requiredOption('--reason <text>', 'why; goes into the incident')
+    .option('--svid <dir>', 'as a service: svid.pem, svid_key.pem and bundle.pem in this folder')
+    .option(
+      '--control <address>',
+      'with --svid: the plane API of the control plane',
+      '127.0.0.1:7401',
+    )
     .addOption(dataOption())
     .addOption(jsonOption())
-    .action(async (subject: string, options: CommonOptions & { reason: string }) => {
+    .action(async (subject: string, options: CommonOptions & QuarantineOptions) => {
       const out = createOutput(options.json === true)
+      if (options.svid !== undefined) {
+        // Loaded where it is needed: the other commands start without it.
+        const { quarantineAs } = await import('@sallyport/agent')
+        const files = {
+          chain: join(options.svid, 'svid.pem'),
+          key: join(options.svid, 'svid_key.pem'),
+          bundle: join(options.svid, 'bundle.pem'),
+        }
+        const done = await quarantineAs(files, target(options.control), subject, options.reason)
+        out.data(done, (value) => {
+          // What the control plane answered; it is shown as text only.
+          const { quarantine } = value as { quarantine?: { subject?: unknown } }
+          return `quarantined ${String(quarantine?.subject)}`
+        })
+        return
+      }
       const admin = adminClient(dataDir(options))
       const network = members(members(await admin.get('/api/network')).network)
       const id = subject.startsWith('spiffe://')

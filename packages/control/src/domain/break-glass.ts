@@ -19,7 +19,7 @@ export interface BreakGlassView {
   readonly overdue: boolean
 }
 
-export interface BreakGlassAct {
+interface BreakGlassAct {
   readonly at: number
   readonly method: string
   readonly path: string

@@ -7,7 +7,7 @@ import type { Acts } from './acts.ts'
 
 const RECOVERY_MINUTES = 10
 
-export interface Recovery {
+interface Recovery {
   readonly operator: string
   readonly confirmedBy: string
   readonly confirmedAt: number

@@ -42,7 +42,7 @@ export interface SessionView {
 }
 
 /** A session as others may see it: without what opens it. */
-export interface SessionListing {
+interface SessionListing {
   readonly id: string
   readonly operator: string
   readonly method: SignInMethod
