@@ -25,6 +25,7 @@ const BY_PREFIX: readonly (readonly [string, number])[] = [
   ['SP_SESSION', EXIT.auth],
   ['SP_SVID', EXIT.auth],
   ['SP_JOIN', EXIT.auth],
+  ['SP_SEAL_SHARES', EXIT.usage],
   ['SP_SEAL_SHARE', EXIT.auth],
   ['SP_HSM_PIN', EXIT.auth],
   ['SP_HSM', EXIT.config],

@@ -372,6 +372,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   }
 }
 
+const BARRIER_REFRESH_MS = 60_000
+
 /** Opens the keys, by the token or by people where the network was made so. Until then nothing else of the control plane exists. */
 async function unsealTrust(
   { pkcs11Pin, onSealed, signal }: ControlOptions,
@@ -404,6 +406,9 @@ async function unsealTrust(
       }),
   })
   opened.defer(() => barrier.seal())
+  // A data key that another control plane rotated to is used here before long too.
+  const timer = setInterval(() => void barrier.refresh().catch(onError), BARRIER_REFRESH_MS)
+  opened.defer(() => clearInterval(timer.unref()))
   const needed = keys.kind === 'pkcs11' ? await openedTokens() : tokens
   return { barrier, trust: await openTrust(folder, barrier, needed) }
 }

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { createBarrier, fileStorage, fileUnsealer, openBarrier } from '@sallyport/seal'
 import { startControl, startEmbeddedPostgres } from '../src/index.ts'
 import type { Control, EmbeddedPostgres } from '../src/index.ts'
+import { openStore } from '../src/store/store.ts'
+import type { Store } from '../src/store/store.ts'
+import { sharedStorage } from '../src/trust/barrier.ts'
 import { TestPlane } from './support/network.ts'
 
 let database: EmbeddedPostgres
@@ -61,3 +66,61 @@ test('two control planes on one database give each revision one bundle', async (
   assert.equal((await extra.renew()).body['code'], 'SP_QUARANTINED')
   stream.close()
 })
+
+test('two control planes share one barrier: what one encrypts and rotates to, the other opens', async () => {
+  const [one, two] = [first.control.context.barrier, second.context.barrier]
+  assert.equal(one.id, two.id)
+  const ct = await one.encrypt('secret/a', 1, Buffer.from('value'))
+  assert.equal((await two.decrypt('secret/a', 1, ct)).toString(), 'value')
+  assert.equal(await two.rotate(), 2)
+  const later = await two.encrypt('secret/a', 2, Buffer.from('later'))
+  assert.equal((await one.decrypt('secret/a', 2, later)).toString(), 'later')
+  assert.equal(one.isStale(ct), true)
+  // Both at once: every change counts.
+  await Promise.all([one, two, one, two].map((barrier) => barrier.rotate()))
+  await one.refresh()
+  assert.equal(one.terms().length, 6)
+})
+
+test('of database and copy the newer barrier counts; one of another network is refused', async () => {
+  const store = await openStore(database.url)
+  try {
+    const trust = join(first.dataDir, 'trust')
+    const errors: unknown[] = []
+    const storage = sharedStorage(trust, store, (error) => errors.push(error))
+    const opened = async () => {
+      const barrier = await openBarrier({ storage })
+      await barrier.unsealWith(fileUnsealer(join(trust, 'unseal.secret')))
+      return barrier
+    }
+    const older = (await storage.read()) ?? ''
+    const barrier = await opened()
+    const term = await barrier.rotate()
+    const ct = await barrier.encrypt('p', 1, Buffer.from('after the backup'))
+    // A database from a backup: without the copy, the newest key would be lost.
+    await store.run((db) => db.updateTable('barrier').set({ document: older }).execute())
+    const restored = await opened()
+    assert.equal((await restored.decrypt('p', 1, ct)).toString(), 'after the backup')
+    assert.equal(await restored.rotate(), term + 1)
+    const now = await storage.read()
+    assert.equal(await store.run((db) => documentIn(db)), now)
+    // A lagging copy is brought up by the next change.
+    await writeFile(join(trust, 'barrier'), older)
+    assert.equal(await storage.read(), now)
+    await (await opened()).rotate()
+    assert.equal(await readFile(join(trust, 'barrier'), 'utf8'), await storage.read())
+    assert.deepEqual(errors, [])
+    const other = join(dir, 'other')
+    await mkdir(other)
+    const unsealer = fileUnsealer(join(trust, 'unseal.secret'))
+    await createBarrier({ storage: fileStorage(join(other, 'barrier')), unsealer })
+    await assert.rejects(sharedStorage(other, store, () => undefined).read(), {
+      code: 'SP_STORE_FOREIGN',
+    })
+  } finally {
+    await store.close()
+  }
+})
+
+const documentIn = async (db: Parameters<Parameters<Store['run']>[0]>[0]) =>
+  (await db.selectFrom('barrier').select('document').executeTakeFirst())?.document
