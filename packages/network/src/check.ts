@@ -1,5 +1,6 @@
 import type { SourceSpan } from '@sallyport/base'
 import { checkAttestation } from './attestation.ts'
+import { checkFederation } from './federation.ts'
 import { checkAttributes } from './attributes.ts'
 import { checkPeople } from './people.ts'
 import { localClock } from './local-clock.ts'
@@ -32,6 +33,7 @@ export function checkReferences(
   checkPeople(network, located, report)
   checkAttributes(network, located, report)
   checkAttestation(network, located, report)
+  checkFederation(network, located, report)
   checkSecrets(network, located, report)
   checker.names()
   checker.placement()

@@ -1,4 +1,5 @@
 import { attestorsSchema, attestSchema } from './attestation.ts'
+import { federationSchema } from './federation.ts'
 import {
   DESCRIPTION,
   integer,
@@ -298,6 +299,7 @@ export const networkJsonSchema: Schema = {
         }),
       ),
       attestors: attestorsSchema,
+      federation: federationSchema,
       operators: named(
         'People. Their keys are enrolled, not declared.',
         object('A person.', ['displayName', 'roles'], {

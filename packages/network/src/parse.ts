@@ -1,4 +1,5 @@
 import { resolveAttestors } from './attestation.ts'
+import { resolveFederation } from './federation.ts'
 import { checkReferences } from './check.ts'
 import type { Report } from './check.ts'
 import type { Problem } from './problem.ts'
@@ -166,6 +167,11 @@ function resolve(
     })),
     ...resolveAttestors(
       raw.attestors,
+      (file, pointer) => readText(file, located.at(pointer), options, report) ?? '',
+      (file, pointer) => readPem(file, located.at(pointer), options, report),
+    ),
+    ...resolveFederation(
+      raw.federation,
       (file, pointer) => readText(file, located.at(pointer), options, report) ?? '',
       (file, pointer) => readPem(file, located.at(pointer), options, report),
     ),

@@ -26,6 +26,13 @@ export interface RawNetwork {
     readonly attributes?: Attributes
     readonly attest?: Attestation
   }>
+  readonly federation?: Named<{
+    readonly url: string
+    readonly profile: 'https_web' | 'https_spiffe'
+    readonly spiffeId?: string
+    readonly bundleFile?: string
+    readonly caFile?: string
+  }>
   readonly attestors?: {
     readonly x509pop?: { readonly caFile: string }
     readonly kubernetes?: {

@@ -1,4 +1,5 @@
 import type { Attestation, Attestors } from './attestation-types.ts'
+import type { Federation } from './federation.ts'
 import type { Database, SecretRule, TransitKey } from './secrets-types.ts'
 
 /** How bad it is when a value is seen by the wrong eyes, least first. */
@@ -299,6 +300,7 @@ export interface Network {
   readonly secrets?: readonly SecretRule[]
   readonly transit?: readonly TransitKey[]
   readonly attestors?: Attestors
+  readonly federation?: readonly Federation[]
 }
 
 /** Policies travel as source: id → Cedar text, one policy each. Ids come from `@id`, else `FILE.policyN`. */
