@@ -45,6 +45,8 @@ import { attestRoutes } from './plane/attest.ts'
 import { authzenRoutes } from './plane/authzen.ts'
 import { custodyRoutes } from './plane/custody.ts'
 import { mandateRoutes } from './plane/mandates.ts'
+import { createForeigners } from './federation/federation.ts'
+import { bundleBeside, bundleRoutes, createOwnBundle } from './federation/own.ts'
 import { createHub } from './plane/hub.ts'
 import { responderRoutes } from './plane/responders.ts'
 import { jwtSvidRoutes } from './plane/jwt-svid.ts'
@@ -274,6 +276,17 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   })
   const searches = new Searches({ access, publisher, store, clock })
   const oauth = createOauth({ store, clock, trust, publisher, quarantine, operatorSet, onError })
+  const jwtSvids = createJwtSvids({ store, clock, trust, audit: audit.get })
+  const ownBundle = createOwnBundle({ trust, clock, jwt: () => jwtSvids.bundle() })
+  const foreigners = createForeigners({
+    folder: join(options.dataDir, 'control', 'federation'),
+    ...{ clock, onError },
+  })
+  opened.defer(() => foreigners.stop())
+  const declareForeigners = (): void =>
+    foreigners.declare(publisher.index().network.federation ?? [])
+  publisher.onChange(declareForeigners)
+  declareForeigners()
   const plane = createPlane({
     identity: identity.holder,
     clock,
@@ -292,7 +305,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ...attestRoutes(
         createAttestedEnrolment({ dataDir: options.dataDir, clock, trust, publisher, identities }),
       ),
-      ...jwtSvidRoutes(createJwtSvids({ store, clock, trust, audit: audit.get })),
+      ...jwtSvidRoutes(jwtSvids),
+      ...bundleRoutes(ownBundle),
       ...responderRoutes(responders),
       ...mandateRoutes(mandates),
     ],
@@ -309,6 +323,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     trustDomain,
     approvals,
     authority: issuer,
+    foreigners,
     bundles,
     custody,
     decisions,
@@ -354,7 +369,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   consoleUrl = web.url
   const api = createOperatorApi(context, { onError })
   opened.defer(() => api.close())
-  handle = oauth.beside(api.consoleHandler, new URL(consoleUrl).origin)
+  handle = bundleBeside(ownBundle, oauth.beside(api.consoleHandler, new URL(consoleUrl).origin))
   const admin = boundedServer(api.adminHandler)
   await listenPrivately(admin, adminSocket)
   opened.defer(() => closed(admin))

@@ -1,6 +1,7 @@
 import type { Clock } from '@sallyport/base'
 import type { Barrier, KeyInfo } from '@sallyport/seal'
 import type { Authority } from '../authority/authority.ts'
+import type { Foreigners } from '../federation/federation.ts'
 import type { Custody } from '../secrets/custody.ts'
 import type { Agents } from './agents.ts'
 import type { Alarms } from './alarms.ts'
@@ -42,6 +43,7 @@ export interface ControlContext {
   readonly custody: Custody
   readonly decisions: Decisions
   readonly events: Events
+  readonly foreigners: Foreigners
   readonly health: Health
   readonly incidents: Incidents
   readonly identities: Identities

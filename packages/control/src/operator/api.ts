@@ -22,6 +22,7 @@ import { declarationRoutes } from './routes/declaration.ts'
 import { federationRoutes } from './routes/federation.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { mandateRoutes } from './routes/mandates.ts'
+import { foreignRoutes } from './routes/foreign.ts'
 import { peopleRoutes } from './routes/people.ts'
 import { quarantineRoutes } from './routes/quarantine.ts'
 import { readRoutes } from './routes/reads.ts'
@@ -85,6 +86,7 @@ export function createOperatorApi(
     ...keyRoutes(context),
     ...authorityRoutes(context),
     ...mandateRoutes(context),
+    ...foreignRoutes(context),
     {
       method: 'GET',
       path: '/api/events',

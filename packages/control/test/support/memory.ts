@@ -31,6 +31,7 @@ const notInMemory = { leases: absent, databases: absent, vault: absent } as Cust
 
 // The same holds for the signing authority.
 const authority = absent as ControlContext['authority']
+const foreigners = absent as ControlContext['foreigners']
 
 const digest = 'a'.repeat(64)
 
@@ -160,6 +161,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       use: async () => undefined,
     },
     authority,
+    foreigners,
     custody: notInMemory,
     barrier: absent as Barrier,
     keys: async () => [],
