@@ -203,6 +203,15 @@ test('who has the roles by break-glass reviews nobody’s, and a viewer ends onl
   assert.equal((await review(alice, id)).status, 200)
 })
 
+test('it ends with its session', async () => {
+  const tab = bank.tab()
+  assert.equal((await bank.login(vic.passkey, tab)).status, 200)
+  const { id } = (await breakGlass({ ...vic, browser: tab })).body as unknown as Glass
+  assert.equal((await one(bank.local(), id)).open, true)
+  assert.equal((await tab.post('/api/auth/logout')).status, 200)
+  assert.equal((await one(bank.local(), id)).open, false)
+})
+
 test('not even the database admits a review by oneself, or an act that is taken back', async () => {
   const client = new pg.Client({ connectionString: database.url })
   await client.connect()

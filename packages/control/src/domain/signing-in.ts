@@ -56,6 +56,14 @@ export function createSessions(deps: {
         .where('id', '=', id)
         .returning('operator')
         .executeTakeFirst()
+      // What it had by break-glass nobody can use any more.
+      await db
+        .updateTable('break_glass')
+        .set({ ended_at: clock.now() })
+        .where('session_id', '=', id)
+        .where('ended_at', 'is', null)
+        .where('expires_at', '>', clock.now())
+        .execute()
       if (row) await sql`SELECT pg_notify(${REVISION_CHANNEL}, '')`.execute(db)
       return row
     })

@@ -33,8 +33,8 @@ export function signInWith({ sessions }: ControlContext): (
   csrf: string
 }> {
   return async (call: ApiCall, how: SignIn) => {
-    if (call.principal.kind === 'operator') await sessions.end(call.principal.secret)
     const { session, view } = await sessions.start(how, call.seen)
+    if (call.principal.kind === 'operator') await sessions.end(call.principal.secret)
     call.setSession(session)
     const { displayName, roles, csrf } = view
     return { operator: { name: view.operator, displayName, roles }, csrf }
