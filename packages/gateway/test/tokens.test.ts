@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash, createHmac, randomUUID, X509Certificate } from 'node:crypto'
 import { afterEach, beforeEach, describe, it } from 'node:test'
+import type { Declaration } from '@sallyport/network'
 import type { DecisionRecord } from '@sallyport/wire'
 import { ProofKey, TestIssuer } from './support/tokens.ts'
 import { ACCOUNT, startWorld, until, word } from './support/world.ts'
@@ -193,6 +194,104 @@ describe('tokens at the gateway', () => {
     assert.equal((await ask(await issuer.token(READER, { scope: undefined }))).status, 403)
   })
 })
+
+describe('tokens over MCP and for payments', () => {
+  const rpc = (
+    method: string,
+    headers: Record<string, string>,
+    params: object = {},
+  ): Promise<Reply> =>
+    reader.ask({
+      method: 'POST',
+      path: '/desk/mcp',
+      body: { jsonrpc: '2.0', id: randomUUID(), method, params },
+      headers,
+    })
+
+  // MUST-reject 9
+  it('a session is for one subject: no other call is served in it', async () => {
+    const forWhom = async (sub: string) => ({
+      authorization: `Bearer ${await issuer.token(READER, {
+        sub,
+        act: act(READER),
+        aud: 'https://gateway.test.example/desk',
+        scope: 'read_note',
+      })}`,
+    })
+    const olga = await forWhom('operator:olga')
+    const hello = {
+      protocolVersion: '2025-06-18',
+      capabilities: {},
+      clientInfo: { name: 't', version: '1' },
+    }
+    const opened = await rpc('initialize', olga, hello)
+    assert.equal(opened.status, 200)
+    const session = { 'mcp-session-id': word(opened.headers['mcp-session-id']) }
+    assert.equal((await rpc('tools/list', { ...olga, ...session })).status, 200)
+    for (const other of [{}, await forWhom(TELLER)]) {
+      const answer = await rpc('tools/list', { ...other, ...session })
+      assert.equal(answer.body['code'], 'SP_MCP_SESSION')
+    }
+    assert.equal((await rpc('tools/list', { ...olga, ...session })).status, 200)
+  })
+
+  it('payments that a token names are all that it pays', async () => {
+    await world.close()
+    world = await startWorld(
+      {},
+      (plane) => {
+        plane.tokens = issuer.trust()
+      },
+      payable,
+    )
+    const teller = world.agent('teller')
+    const payment = {
+      type: 'payment',
+      amount: 500,
+      currency: 'EUR',
+      creditor: 'ACC-9',
+      operations: ['transfer'],
+    }
+    const pay = async (over: object, details: readonly object[] | undefined = [payment]) => {
+      const token = await issuer.token(TELLER, {
+        scope: 'transfer',
+        authorization_details: details,
+      })
+      const body = { amount: 500, to: 'B', currency: 'EUR', creditor: 'ACC-9', ...over }
+      return teller.ask({
+        path: '/bank/v1/accounts/A/transfers',
+        body,
+        headers: { authorization: `Bearer ${token}` },
+      })
+    }
+    assert.equal((await pay({})).status, 200)
+    assert.equal((await pay({ amount: 1 })).status, 200)
+    for (const over of [{ amount: 501 }, { currency: 'USD' }, { creditor: 'ACC-1' }]) {
+      const answer = await pay(over)
+      assert.equal(answer.body['code'], 'SP_ACCESS_TOKEN_SCOPE', JSON.stringify(over))
+    }
+    const bad = await pay({}, [{ ...payment, type: 'anything' }])
+    assert.equal(bad.status, 401, 'details that nobody understands')
+    assert.equal((await pay({}, [])).status, 401, 'an empty list')
+  })
+})
+
+/** The same bank, whose transfers name currency and creditor. */
+function payable(declaration: Declaration): Declaration {
+  const text = { schema: { type: 'string', maxLength: 64 }, required: true } as const
+  const { network } = declaration
+  const systems = network.systems.map((system) => ({
+    ...system,
+    operations: system.operations.map((operation) => {
+      const { binding, input } = operation
+      if (operation.name !== 'transfer' || binding.kind !== 'http') return operation
+      const parameters = { ...binding.parameters, currency: 'body', creditor: 'body' } as const
+      const members = { ...input.members, currency: text, creditor: text }
+      return { ...operation, binding: { ...binding, parameters }, input: { ...input, members } }
+    }),
+  }))
+  return { ...declaration, network: { ...network, systems } }
+}
 
 describe('proofs of possession (RFC 9449)', () => {
   const URL_OF = `https://gateway.test.example${PATH}`

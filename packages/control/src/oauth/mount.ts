@@ -13,7 +13,9 @@ import type { Publisher } from '../domain/publisher.ts'
 import type { Quarantines } from '../domain/quarantine.ts'
 import { checkSource } from '../operator/guard.ts'
 import { sendProblem, setSecurityHeaders } from '../operator/http.ts'
+import { Strangers } from '../operator/strangers.ts'
 import type { PlaneRoute } from '../plane/routes.ts'
+import { isSecure } from '../site/origin.ts'
 import type { Store } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import { createArtefacts } from './artefacts.ts'
@@ -51,6 +53,7 @@ export function createOauth(deps: OauthDeps): Oauth {
   const { trustDomain } = trust.pins
   const artefacts = createArtefacts(store, clock)
   const keys = createTokenKeys(deps)
+  const strangers = new Strangers(clock)
   let made: { readonly key: SigningKey; readonly server: AuthorisationServer } | undefined
 
   const standing = (subject: string): boolean => {
@@ -125,6 +128,8 @@ export function createOauth(deps: OauthDeps): Oauth {
   ): Promise<void> {
     try {
       checkSource(request, origin, false)
+      // Whoever has no session and no certificate may cost a row in the database. On loopback everybody has one address.
+      if (isSecure(origin)) strangers.admit(request.socket.remoteAddress ?? '')
       if (await atConsent(request, response, consents)) return
       await handle(request, response, undefined)
     } catch (error) {

@@ -8,6 +8,8 @@ export interface McpSession {
   readonly instance: string
   readonly system: string
   readonly version: string
+  /** For whom the client acted when it opened it; another’s calls do not belong to it. */
+  readonly subject: string | undefined
   lastUsed: number
   /** Ids of requests that are being answered. */
   readonly open: Set<RpcId>
@@ -33,7 +35,7 @@ export class McpSessions {
   }
 
   /** Opens a session; the owner's least recently used one goes where it has too many. */
-  open(instance: string, system: string, version: string): McpSession {
+  open(instance: string, system: string, version: string, subject?: string): McpSession {
     const { clock, maxPerInstance, idleMs } = this.#options
     const own: McpSession[] = []
     for (const session of this.#sessions.values()) {
@@ -49,6 +51,7 @@ export class McpSessions {
       instance,
       system,
       version,
+      subject,
       lastUsed: clock.monotonic(),
       open: new Set(),
     }
@@ -56,10 +59,11 @@ export class McpSessions {
     return session
   }
 
-  /** The session of that id, if it is this instance's with this system: another's is as unknown as none. */
-  find(id: string, instance: string, system: string): McpSession | undefined {
+  /** The session of that id, if it is this instance's with this system, for this subject: another's is as unknown as none. */
+  find(id: string, instance: string, system: string, subject?: string): McpSession | undefined {
     const session = this.#sessions.get(id)
     if (session?.instance !== instance || session.system !== system) return undefined
+    if (session.subject !== subject) return undefined
     const now = this.#options.clock.monotonic()
     if (now - session.lastUsed > this.#options.idleMs) {
       this.#sessions.delete(id)

@@ -77,7 +77,12 @@ export class McpCalls {
     if (message.method === 'initialize') {
       if (mcpSession !== undefined) throw refuse(400, '`initialize` belongs to no session')
       const version = versionFor(message)
-      const session = sessions.open(caller.instance, system.name, version)
+      const session = sessions.open(
+        caller.instance,
+        system.name,
+        version,
+        caller.onBehalfOf?.subject,
+      )
       sendJson(res, {
         status: 200,
         body: rpcResult(message.id, hello(system, version)),
@@ -120,7 +125,12 @@ export class McpCalls {
   #session({ request, caller }: RequestContext, system: System): McpSession {
     const { mcpSession } = request.headers
     if (mcpSession === undefined) throw refuse(400, '`mcp-session-id` is missing')
-    const session = this.#parts.sessions.find(mcpSession, caller.instance, system.name)
+    const session = this.#parts.sessions.find(
+      mcpSession,
+      caller.instance,
+      system.name,
+      caller.onBehalfOf?.subject,
+    )
     if (!session) throw refuse(404, 'there is no such session')
     return session
   }
