@@ -327,6 +327,16 @@ test('redirects are exact, on the client’s own machine at any port; PKCE is S2
   }
 })
 
+// MUST-reject 9
+test('the issuer answers to its own address only', async () => {
+  const path = '/.well-known/oauth-authorization-server'
+  const tab = () => new Browser(issuer, { host: '127.0.0.1', port })
+  assert.equal((await tab().get(path)).body['issuer'], issuer)
+  for (const host of [`evil.example:${port}`, `127.0.0.1:${port}`, 'localhost']) {
+    assert.equal((await tab().get(path, { host })).status, 421, host)
+  }
+})
+
 // MUST-reject 9: nothing is ever fetched for a client.
 test('a client id that is an address of somebody’s is no client, and nothing is fetched', async () => {
   let asked = 0
