@@ -74,6 +74,16 @@ export class SimulatedOperator {
     return decided
   }
 
+  /** Gives a mandate, signed as it was drawn up. @returns its id */
+  async giveMandate(draft: JsonObject): Promise<string> {
+    const offered = object(await this.#send('POST', '/api/mandates/options', draft))
+    const given = await this.#send('POST', '/api/mandates', {
+      statement: offered['statement'] ?? null,
+      response: this.#sign(inner(offered['options'] ?? null)),
+    })
+    return text(object(given), 'id')
+  }
+
   /** Decides whatever comes in until `stop` is called. */
   async run(everyMs = 500): Promise<void> {
     while (this.#running) {

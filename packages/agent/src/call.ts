@@ -9,6 +9,8 @@ export interface CallRequest {
   readonly body?: JsonValue
   /** Id of an approval that this very call was given. */
   readonly approval?: string
+  /** The mandate that the call is made under: its id, or the whole chain as a token. */
+  readonly mandate?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
 }

@@ -231,6 +231,7 @@ async function dispatch(pool: Pool, request: CallRequest): Promise<Dispatcher.Re
       ...request.headers,
       ...(hasBody ? { 'content-type': 'application/json' } : {}),
       ...(request.approval === undefined ? {} : { 'sallyport-approval': request.approval }),
+      ...(request.mandate === undefined ? {} : { 'sallyport-mandate': request.mandate }),
     },
     body: hasBody ? canonicalJson(request.body) : null,
     ...(request.signal ? { signal: request.signal } : {}),

@@ -62,14 +62,17 @@ export class McpClient {
   async callTool(
     name: string,
     input: JsonObject,
-    options: { readonly approval?: string } = {},
+    options: { readonly approval?: string; readonly mandate?: string } = {},
   ): Promise<McpToolResult> {
+    const { approval, mandate } = options
+    const meta = {
+      ...(approval === undefined ? {} : { 'sallyport/approval': approval }),
+      ...(mandate === undefined ? {} : { 'sallyport/mandate': mandate }),
+    }
     const result = await this.#call('tools/call', {
       name,
       arguments: input,
-      ...(options.approval === undefined
-        ? {}
-        : { _meta: { 'sallyport/approval': options.approval } }),
+      ...(Object.keys(meta).length === 0 ? {} : { _meta: meta }),
     })
     const { content, structuredContent } = result
     return {

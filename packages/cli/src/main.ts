@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { renderError, SallyportError } from '@sallyport/base'
 import { addAgent } from './commands/agent.ts'
 import { addApproval } from './commands/approval.ts'
+import { addMandate } from './commands/mandate.ts'
 import { addAudit } from './commands/audit.ts'
 import { addCa } from './commands/ca.ts'
 import { addCheck } from './commands/check.ts'
@@ -38,6 +39,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addOperator(program)
   addPolicy(program)
   addApproval(program)
+  addMandate(program)
   addAudit(program)
   addSecret(program)
   addSegment(program)

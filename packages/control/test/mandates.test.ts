@@ -99,7 +99,9 @@ test('an operator gives a mandate with a passkey, and a gateway gets the chain t
   assert.equal(verified.id, id)
   assert.equal((await gateway.call('GET', `/v1/mandates/mdt_${'A'.repeat(43)}`)).status, 404)
   // Whose mandates there are is nobody else's business.
-  assert.equal((await flagger.call('GET', `/v1/mandates/${id}`)).body['code'], 'SP_PLANE_KIND')
+  assert.equal((await flagger.call('GET', `/v1/mandates/${id}`)).status, 200)
+  const other = await analyst.call('GET', `/v1/mandates/${id}`)
+  assert.deepEqual([other.status, other.body['code']], [404, 'SP_MANDATE_UNKNOWN'])
 })
 
 test('what names nothing declared, is signed by another or is not what was drawn up is refused', async () => {

@@ -68,14 +68,16 @@ export function createMandates(deps: MandateDeps): Mandates {
     },
     list: () => store.run((db) => views(db as Tx, clock.now())),
     get: (id) => viewOf(deps, id),
-    chain: (id) =>
+    chain: (id, concerning) =>
       store.run(async (db) => {
         const row = await db
           .selectFrom('mandates')
           .select('chain')
           .where('id', '=', id)
           .executeTakeFirst()
-        return row && chainOf(row.chain)
+        const chain = row && chainOf(row.chain)
+        if (chain && concerning !== undefined && !concerns(chain, concerning)) return undefined
+        return chain
       }),
     async revoke({ id, reason, by }) {
       if (!MANDATE_ID.test(id)) throw unknown()
@@ -239,7 +241,7 @@ async function revoke(
     .select(['chain', 'expires_at'])
     .where('id', '=', id)
     .executeTakeFirst()
-  if (by.startsWith('spiffe://') && !(row && mayEnd(chainOf(row.chain), by))) throw unknown()
+  if (by.startsWith('spiffe://') && !(row && concerns(chainOf(row.chain), by))) throw unknown()
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('revoked_mandates')
     .values({
@@ -254,8 +256,8 @@ async function revoke(
   return { result: { fresh }, changed: fresh }
 }
 
-/** Whoever signed a hop, or holds the last one, may end it: ending takes away only. */
-function mayEnd(chain: readonly SignedMandate[], instance: string): boolean {
+/** Whether an instance signed a hop or holds the last one: it may see the chain, and end it, which takes away only. */
+function concerns(chain: readonly SignedMandate[], instance: string): boolean {
   const last = chain.at(-1)?.statement.delegate
   return (
     chain.some(({ statement }) => statement.delegator === instance) ||
@@ -337,6 +339,10 @@ function chainOf(text: string): readonly SignedMandate[] {
 /** Whether an identity is one of an agent: nobody else delegates. */
 export function isAgent(spiffeId: string): boolean {
   return kindOf(parseSpiffeId(spiffeId))?.kind === 'agent'
+}
+
+export function isGateway(spiffeId: string): boolean {
+  return spiffeId !== '' && kindOf(parseSpiffeId(spiffeId))?.kind === 'gateway'
 }
 
 const request = (message: string): SallyportError =>

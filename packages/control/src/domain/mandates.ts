@@ -69,7 +69,8 @@ export interface Mandates {
   register(instance: string, chain: unknown): Promise<{ readonly id: string }>
   list(): Promise<readonly MandateView[]>
   get(id: string): Promise<MandateView | undefined>
-  chain(id: string): Promise<readonly SignedMandate[] | undefined>
+  /** @param concerning an instance: undefined then for what it neither gave nor holds */
+  chain(id: string, concerning?: string): Promise<readonly SignedMandate[] | undefined>
   /**
    * Ends a mandate and everything below it, at every gateway. Narrowing. Asked again, it says so again.
    *

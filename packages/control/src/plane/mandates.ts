@@ -1,6 +1,6 @@
 import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
-import { isAgent } from '../domain/delegating.ts'
+import { isAgent, isGateway } from '../domain/delegating.ts'
 import type { MandateHop, Mandates } from '../domain/mandates.ts'
 import { booleanIn, malformed, readBody, readObject, sendJson, textIn } from './answer.ts'
 import type { PlaneRoute } from './routes.ts'
@@ -16,9 +16,10 @@ export function mandateRoutes(mandates: Mandates): PlaneRoute[] {
     {
       method: 'GET',
       path: /^\/v1\/mandates\/mdt_[A-Za-z0-9_-]{43}$/,
-      who: 'gateway',
-      async handle({ response, url }) {
-        const chain = await mandates.chain(idIn(url))
+      who: 'anyone',
+      async handle({ response, url, caller }) {
+        const by = caller?.id.uri ?? ''
+        const chain = await mandates.chain(idIn(url), isGateway(by) ? undefined : agentOf(by))
         if (!chain) throw new SallyportError('SP_MANDATE_UNKNOWN', 'there is no such mandate')
         sendJson(response, { chain })
       },

@@ -1,13 +1,31 @@
 import type { MandateGrant, MandateStatement } from '@sallyport/wire'
 import type { ControlContext } from '../../domain/context.ts'
+import type { MandateDraft } from '../../domain/mandates.ts'
 import { assertionSchema, passkeySignature, signingOptions } from '../ceremony.ts'
 import { actorOf, found, operatorOf, textOf } from '../route.ts'
-import type { Route } from '../route.ts'
+import type { ApiCall, Route } from '../route.ts'
 import { any, listOf, object, openObject, text, time } from '../schema.ts'
 
 const ID = '^mdt_[A-Za-z0-9_\\-]{43}$'
 const mandate = openObject({ id: text(64, ID), status: text(16), statement: any('the mandate') })
 const DAY = 86_400
+
+const draft = object({
+  delegate: text(2048),
+  task: text(512),
+  grants: listOf(any('MandateGrant')),
+  uses: { type: 'integer', minimum: 1, maximum: 1_000_000 },
+  lifetimeSeconds: { type: 'integer', minimum: 1, maximum: 90 * DAY },
+})
+
+const draftOf = ({ body }: ApiCall): MandateDraft => ({
+  delegate: textOf(body, 'delegate'),
+  task: textOf(body, 'task'),
+  // Of whatever shape: drawing up checks all of it.
+  grants: body['grants'] as unknown as readonly MandateGrant[],
+  uses: Number(body['uses']),
+  lifetimeSeconds: Number(body['lifetimeSeconds']),
+})
 
 /** Task grants: given with a passkey, ended with a session. */
 export function mandateRoutes({ mandates, operators }: ControlContext): Route[] {
@@ -30,30 +48,26 @@ export function mandateRoutes({ mandates, operators }: ControlContext): Route[] 
     },
     {
       method: 'POST',
+      path: '/api/mandates/check',
+      summary: 'What a mandate would say, by nobody yet; nothing is kept',
+      access: { role: 'viewer', act: 'read', local: true },
+      body: draft,
+      answer: any('MandateStatement'),
+      handle: async (call) => mandates.draw('somebody', draftOf(call)),
+    },
+    {
+      method: 'POST',
       path: '/api/mandates/options',
       summary: 'The mandate to sign, drawn up and checked, and the ceremony for it',
       access: { role: 'approver', act: 'widen' },
-      body: object({
-        delegate: text(2048),
-        task: text(512),
-        grants: listOf(any('MandateGrant')),
-        uses: { type: 'integer', minimum: 1, maximum: 1_000_000 },
-        lifetimeSeconds: { type: 'integer', minimum: 1, maximum: 90 * DAY },
-      }),
+      body: draft,
       answer: openObject({
         statement: any('MandateStatement'),
         options: any('PublicKeyCredentialRequestOptionsJSON'),
       }),
       handle: async (call) => {
         const { operator } = operatorOf(call)
-        const statement = mandates.draw(operator, {
-          delegate: textOf(call.body, 'delegate'),
-          task: textOf(call.body, 'task'),
-          // Of whatever shape: drawing up checks all of it.
-          grants: call.body['grants'] as unknown as readonly MandateGrant[],
-          uses: Number(call.body['uses']),
-          lifetimeSeconds: Number(call.body['lifetimeSeconds']),
-        })
+        const statement = mandates.draw(operator, draftOf(call))
         return signingOptions(operators, operator, statement)
       },
     },
