@@ -409,6 +409,28 @@ describe('continuous evaluation', () => {
     assert.equal((await ask(clean)).body['code'], 'SP_ACCESS_TOKEN_SUBJECT')
   })
 
+  // MUST-reject 6
+  it('an operator who is declared and has no passkey any more is nobody to act for', async () => {
+    await world.close()
+    world = await startWorld(
+      {},
+      (plane) => {
+        plane.tokens = issuer.trust()
+      },
+      (declaration) => {
+        const { network } = declaration
+        const ivan = { name: 'ivan', displayName: 'Ivan', roles: ['viewer'] } as const
+        const operators = [...network.operators, ivan]
+        return { ...declaration, network: { ...network, operators } }
+      },
+    )
+    reader = world.agent('reader')
+    const forWhom = (sub: string) => issuer.token(READER, { sub, act: act(READER) })
+    assert.equal((await ask(await forWhom('operator:olga'))).status, 200)
+    const answer = await ask(await forWhom('operator:ivan'))
+    assert.equal(answer.body['code'], 'SP_ACCESS_TOKEN_SUBJECT')
+  })
+
   it('a stream ends when somebody in the chain of its token is cut off', async () => {
     world.bank.answer = (_seen, res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream' })

@@ -59,7 +59,12 @@ export function createOauth(deps: OauthDeps): Oauth {
   const standing = (subject: string): boolean => {
     const index = publisher.index()
     if (subject.startsWith(OPERATOR)) {
-      return index.network.operators.some(({ name }) => `${OPERATOR}${name}` === subject)
+      const name = subject.slice(OPERATOR.length)
+      const keys = deps.operatorSet()?.keys ?? []
+      return (
+        index.network.operators.some((one) => one.name === name) &&
+        keys.some(({ operator }) => operator === name)
+      )
     }
     const [kind, name] = segmentsOf(subject)
     if (kind !== 'agent' || name === undefined || !index.findAgent(name)) return false

@@ -159,7 +159,13 @@ export class Tokens {
     if (!enforced) return false
     const { index } = enforced.decider
     if (subject.startsWith(OPERATOR)) {
-      return index.network.operators.some(({ name }) => `${OPERATOR}${name}` === subject)
+      const name = subject.slice(OPERATOR.length)
+      const keys = enforced.operators?.keys ?? []
+      // Whoever lost every passkey is out, whatever is declared.
+      return (
+        index.network.operators.some((one) => one.name === name) &&
+        keys.some(({ operator }) => operator === name)
+      )
     }
     const prefix = `spiffe://${this.#trustDomain}/agent/`
     const [name = '', instance, ...more] = subject.slice(prefix.length).split('/')
