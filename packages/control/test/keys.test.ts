@@ -309,6 +309,12 @@ test(
       initTrust({ dataDir, declaration, rpId: RP_ID, origin: ORIGIN, keys })
     await assert.rejects(make(bad), { code: 'SP_SPIFFE_ID' })
     await assert.rejects(make(bad), { code: 'SP_SPIFFE_ID' })
+    // Nor one that fails between two keys.
+    const few = { ...keys, shares: { count: 1, threshold: 1 } }
+    const input = { dataDir, declaration: declarationWith(), rpId: RP_ID, origin: ORIGIN }
+    for (let i = 0; i < 2; i++) {
+      await assert.rejects(initTrust({ ...input, keys: few }), { code: 'SP_SEAL_SHARES' })
+    }
     assert.deepEqual(readdirSync(dataDir), [])
     await make(declarationWith({ trustDomain: 'good.test' }))
     rmSync(dataDir, { recursive: true })

@@ -319,6 +319,22 @@ test('the admin socket is private, reads, narrows, makes tokens and links, and n
   }
 })
 
+test('shares never come through a browser, whoever is signed in', async () => {
+  const { browser } = await site.enrolled('ada')
+  const share = 'x'.repeat(83)
+  for (const [path, body] of [
+    ['/api/unseal', { share }],
+    ['/api/keys/rekey', { count: 5, threshold: 3, authority: [share] }],
+    ['/api/keys/rekey/confirm', { shares: [share] }],
+    ['/api/keys/rekey/cancel', {}],
+  ] as const) {
+    const answer = await browser.post(path, body)
+    assert.deepEqual([answer.status, answer.body['code']], [403, 'SP_API_LOCAL'], path)
+  }
+  // Beside them, what an admin may do there: it comes as far as the barrier, which is not in memory.
+  assert.equal((await browser.post('/api/keys/rotate', {})).body['code'], 'SP_INTERNAL')
+})
+
 test('the admin socket replaces a dead socket, and nothing else that stands in its place', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'admin-'))
   try {
