@@ -10,7 +10,9 @@ import { SallyportError } from '@sallyport/base'
 
 import { failure } from './grpc.ts'
 import type { Admission } from './serve.ts'
-import type { X509State } from './source.ts'
+import { ROOTS_REFRESH_MS } from './bundles.ts'
+import type { DomainBundle } from './bundles.ts'
+import type { WorkloadSource, X509State } from './source.ts'
 
 /** As `sds.proto` reads them, with defaults. */
 interface DiscoveryRequest {
@@ -62,7 +64,7 @@ export function secretDiscovery(
         checkType(call.request.type_url)
         const names = checkNames(call.request.resource_names)
         admission.recheck()
-        answer(null, whole(resources(admission.source.x509(), names)))
+        answer(null, whole(resources(admission.source, names)))
       } catch (error) {
         answer(failure(error))
       }
@@ -84,7 +86,7 @@ function streamSecrets(
   let count = 0
   const push = (): void => {
     if (!names) return
-    const found = resources(admission.source.x509(), names)
+    const found = resources(admission.source, names)
     const version = versionOf(found)
     const wanted = names.join('\n')
     // Neither what was asked for nor what there is has changed: sending it again would be acknowledged for ever.
@@ -113,8 +115,7 @@ function deltaSecrets(
   const missing = new Set<string>()
   let count = 0
   const push = (): void => {
-    const state = admission.source.x509()
-    const found = resources(state, [...subscribed])
+    const found = resources(admission.source, [...subscribed])
     const changed = found.filter(({ name, version }) => has.get(name) !== version)
     const removed = [...subscribed].filter(
       (name) => !missing.has(name) && !found.some((resource) => resource.name === name),
@@ -162,7 +163,7 @@ function converse<Request>(
   let ended = false
   const end = (): void => {
     ended = true
-    unsubscribe()
+    for (const unsubscribe of ends) unsubscribe()
   }
   const turn = (act: () => void): void => {
     if (ended) return
@@ -174,9 +175,13 @@ function converse<Request>(
       call.emit('error', failure(error))
     }
   }
-  const unsubscribe = admission.source.onChange(() => {
+  const again = (): void => {
     turn(push)
-  })
+  }
+  const ends = [
+    admission.source.onChange(again),
+    admission.source.bundles.onChange(again, ROOTS_REFRESH_MS),
+  ]
   call.on('data', (request: Request) => {
     turn(() => {
       take(request)
@@ -207,10 +212,12 @@ function versionOf(found: readonly Resource[]): string {
 const digest = (data: string | Buffer): string => hash('sha256', data).slice(0, 32)
 
 /** Of the names, the secrets that there are; no names stand for all there is. What is unknown is left out. */
-function resources(state: X509State, names: readonly string[]): Resource[] {
+function resources(source: WorkloadSource, names: readonly string[]): Resource[] {
+  const state = source.x509()
+  const federated = source.bundles.federated()
   const wanted = names.length === 0 ? [DEFAULT_CERTIFICATE, DEFAULT_BUNDLE] : names
   return [...new Set(wanted)].flatMap((name) => {
-    const secret = secretNamed(state, name)
+    const secret = secretNamed(state, federated, name)
     if (!secret) return []
     const { version, value } = secret
     return [{ name, version, any: { type_url: SECRET, value: { name, ...value } } }]
@@ -219,6 +226,7 @@ function resources(state: X509State, names: readonly string[]): Resource[] {
 
 function secretNamed(
   { spiffeId, trustDomain, chain, key, roots }: X509State,
+  federated: ReadonlyMap<string, DomainBundle>,
   name: string,
 ): { version: string; value: object } | undefined {
   if (name === DEFAULT_CERTIFICATE || name === spiffeId) {
@@ -230,11 +238,15 @@ function secretNamed(
     }
     return { version: digest(Buffer.concat(chain)), value }
   }
-  if (name === DEFAULT_BUNDLE || name === `spiffe://${trustDomain}`) {
-    const value = { validation_context: { trusted_ca: inline(pem('CERTIFICATE', roots)) } }
-    return { version: digest(Buffer.concat(roots)), value }
-  }
-  return undefined
+  if (name === DEFAULT_BUNDLE || name === `spiffe://${trustDomain}`) return rootsSecret(roots)
+  const others = [...federated].find(([domain]) => name === `spiffe://${domain}`)?.[1].authorities
+  // Envoy takes no context without roots, and one that trusts nothing is not there.
+  return others && others.length > 0 ? rootsSecret(others) : undefined
+}
+
+function rootsSecret(roots: readonly Buffer[]): { version: string; value: object } {
+  const value = { validation_context: { trusted_ca: inline(pem('CERTIFICATE', roots)) } }
+  return { version: digest(Buffer.concat(roots)), value }
 }
 
 const inline = (text: string): object => ({ inline_bytes: Buffer.from(text) })

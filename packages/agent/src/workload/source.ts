@@ -8,8 +8,8 @@ import type { Identity } from '../identity.ts'
 import { unusable } from '../issued.ts'
 import { RefusedError } from '../refused.ts'
 import { denied } from './grpc.ts'
-import { JwtBundles } from './jwt.ts'
-import type { Ask } from './jwt.ts'
+import { Bundles } from './bundles.ts'
+import type { Ask } from './bundles.ts'
 
 /** Everything that a caller is given of X.509: always whole, never a difference. */
 export interface X509State {
@@ -29,8 +29,8 @@ export interface WorkloadSource {
   x509(): X509State
   /** Calls `listener` after every change, and where the identity is withdrawn; returns what ends that. */
   onChange(listener: () => void): () => void
-  /** The keys of JWT-SVIDs. */
-  readonly jwtBundles: JwtBundles
+  /** What others' SVIDs are verified with. */
+  readonly bundles: Bundles
   /**
    * A JWT-SVID of the caller's own id.
    *
@@ -45,7 +45,7 @@ type IdentityParts = Pick<Identity, 'ask' | 'holder' | 'spiffeId'>
 
 /** The source that an enrolled identity is. */
 export class IdentitySource implements WorkloadSource {
-  readonly jwtBundles: JwtBundles
+  readonly bundles: Bundles
   readonly #identity: IdentityParts
   readonly #clock: Clock
   readonly #listeners = new Set<() => void>()
@@ -56,7 +56,7 @@ export class IdentitySource implements WorkloadSource {
     this.#identity = identity
     this.#clock = clock
     const { trustDomain } = identity.holder.current()
-    this.jwtBundles = new JwtBundles(trustDomain, (...call) => this.#ask(...call), clock)
+    this.bundles = new Bundles(trustDomain, (...call) => this.#ask(...call), clock)
     identity.holder.onChange(() => {
       this.#tell()
     })

@@ -7,6 +7,8 @@ import type {
 } from '@grpc/grpc-js'
 import { SallyportError } from '@sallyport/base'
 
+import { JWT_REFRESH_MS, ROOTS_REFRESH_MS } from './bundles.ts'
+import type { Bundles } from './bundles.ts'
 import { feed } from './feed.ts'
 import { failure } from './grpc.ts'
 import type { Admission } from './serve.ts'
@@ -22,40 +24,54 @@ const MAX_AUDIENCE = 512
 export function workloadApi(admission: Admission): UntypedServiceImplementation {
   const { source } = admission
   const stream =
-    (message: () => object) =>
+    (message: () => object, everyMs: number, prepare: () => Promise<void>) =>
     (call: Stream): void => {
-      try {
-        checkHeader(call.metadata)
-      } catch (error) {
-        call.emit('error', failure(error))
-        return
-      }
-      feed(call, admission, message)
-    }
-  return {
-    FetchX509SVID: stream(() => x509Response(source.x509())),
-    FetchX509Bundles: stream(() => {
-      const { trustDomain, roots } = source.x509()
-      return { bundles: { [`spiffe://${trustDomain}`]: Buffer.concat(roots) } }
-    }),
-    FetchJWTBundles(call: Stream): void {
       const start = async (): Promise<void> => {
         checkHeader(call.metadata)
         admission.recheck()
         source.x509()
-        await source.jwtBundles.document()
+        await prepare()
         if (call.cancelled) return
-        const message = (): object => {
-          const { trustDomain } = source.x509()
-          const document = Buffer.from(source.jwtBundles.latest() ?? '{"keys":[]}')
-          return { bundles: { [`spiffe://${trustDomain}`]: document } }
-        }
-        feed(call, admission, message, (listener) => source.jwtBundles.onChange(listener))
+        feed(call, admission, message, (listener) => source.bundles.onChange(listener, everyMs))
       }
       start().catch((error: unknown) => {
         call.emit('error', failure(error))
       })
-    },
+    }
+  // An identity is not held up where nobody says what else is trusted.
+  const roots = (): Promise<void> => source.bundles.tryRefresh(ROOTS_REFRESH_MS)
+  return {
+    FetchX509SVID: stream(
+      () => x509Response(source.x509(), federatedRoots(source.bundles)),
+      ROOTS_REFRESH_MS,
+      roots,
+    ),
+    FetchX509Bundles: stream(
+      () => {
+        const own = source.x509()
+        return {
+          bundles: {
+            ...federatedRoots(source.bundles),
+            [`spiffe://${own.trustDomain}`]: Buffer.concat(own.roots),
+          },
+        }
+      },
+      ROOTS_REFRESH_MS,
+      roots,
+    ),
+    FetchJWTBundles: stream(
+      () => {
+        source.x509()
+        const shown = [...source.bundles.shown()]
+        return {
+          bundles: Object.fromEntries(
+            shown.map(([trustDomain, { jwks }]) => [`spiffe://${trustDomain}`, Buffer.from(jwks)]),
+          ),
+        }
+      },
+      JWT_REFRESH_MS,
+      () => source.bundles.refresh(JWT_REFRESH_MS),
+    ),
     FetchJWTSVID: unary(async (request: { audience: string[]; spiffe_id: string }) => {
       const { spiffeId } = source.x509()
       if (request.spiffe_id !== '' && request.spiffe_id !== spiffeId) {
@@ -67,7 +83,7 @@ export function workloadApi(admission: Admission): UntypedServiceImplementation 
     ValidateJWTSVID: unary(async (request: { audience: string; svid: string }) => {
       source.x509()
       const [audience = ''] = audiencesIn([request.audience])
-      const { id, claims } = await source.jwtBundles.verify(request.svid, audience)
+      const { id, claims } = await source.bundles.verify(request.svid, audience)
       return { spiffe_id: id.uri, claims: structOf(claims) }
     }, admission),
   }
@@ -113,7 +129,23 @@ function audiencesIn(audience: readonly string[]): readonly string[] {
 const invalid = (message: string): SallyportError =>
   new SallyportError('SP_WORKLOAD_REQUEST', message)
 
-const x509Response = ({ spiffeId, chain, key, roots }: X509State): object => ({
+/** By the SPIFFE id of each federated trust domain that has any. */
+function federatedRoots(bundles: Bundles): Record<string, Buffer> {
+  return Object.fromEntries(
+    [...bundles.federated()]
+      .filter(([, { authorities }]) => authorities.length > 0)
+      .map(([trustDomain, { authorities }]) => [
+        `spiffe://${trustDomain}`,
+        Buffer.concat(authorities),
+      ]),
+  )
+}
+
+const x509Response = (
+  { spiffeId, chain, key, roots }: X509State,
+  federated: Record<string, Buffer>,
+): object => ({
+  federated_bundles: federated,
   svids: [
     {
       spiffe_id: spiffeId,
