@@ -140,6 +140,8 @@ export class Plane {
   readonly serials: Map<string, string> = new Map()
   ttlSeconds: number
   renewals = 0
+  /** Bundle documents of other trust domains. */
+  federated: Record<string, string> = {}
   /** Refuses tokens, as of a caller in quarantine. */
   cut = false
   failNext = 0
@@ -167,6 +169,7 @@ export class Plane {
       const { kid, publicJwk } = this.jwt
       json(response, 200, {
         bundle: JSON.stringify({ keys: [{ use: 'jwt-svid', kid, ...publicJwk }] }),
+        federated: this.federated,
       })
       return
     }

@@ -305,7 +305,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ...attestRoutes(
         createAttestedEnrolment({ dataDir: options.dataDir, clock, trust, publisher, identities }),
       ),
-      ...jwtSvidRoutes(jwtSvids),
+      ...jwtSvidRoutes(jwtSvids, () => foreigners.bundles()),
       ...bundleRoutes(ownBundle),
       ...responderRoutes(responders),
       ...mandateRoutes(mandates),

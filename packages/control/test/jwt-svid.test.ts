@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { once } from 'node:events'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { errorCode, sha256Hex } from '@sallyport/base'
-import { parseSpiffeId, readBundleDocument, verifyJwtSvid } from '@sallyport/spiffe'
+import {
+  createRoot,
+  parseSpiffeId,
+  readBundleDocument,
+  TrustBundle,
+  verifyJwtSvid,
+  writeBundleDocument,
+} from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import { createJwtSvids } from '../src/domain/jwt-svids.ts'
 import { startEmbeddedPostgres } from '../src/index.ts'
@@ -15,6 +25,7 @@ import type { ControlAudit } from '../src/access/audit.ts'
 import { openTrust, readTrust } from '../src/trust.ts'
 import { declarationWith, TRUST_DOMAIN } from './support/declaration.ts'
 import { Peer, TestPlane } from './support/network.ts'
+import { WebCa } from './support/tls.ts'
 
 let plane: TestPlane
 const opened = () => openTrust(readTrust(plane.dataDir), plane.control.context.barrier, undefined)
@@ -178,5 +189,42 @@ test('the key is replaced in time, and what the old one signed stays valid until
     assert.ok(records.length > 3)
   } finally {
     await store.close()
+  }
+})
+
+test('bundles of federated trust domains come along, each a document of its own', async () => {
+  const ca = new WebCa()
+  const leaf = ca.leaf({ dns: ['localhost'] })
+  const partner = createRoot({ trustDomain: 'partner.example', ttlSeconds: 86_400 })
+  const document = writeBundleDocument({
+    bundle: TrustBundle.fromPem('partner.example', partner.certificatePem),
+  })
+  const cert = leaf.pem + ca.issuer.pem
+  const web = createServer({ cert, key: leaf.keyPem }, (_request, response) =>
+    response.end(document),
+  ).listen(0, '127.0.0.1')
+  await once(web, 'listening')
+  // A TCP listener always has an AddressInfo.
+  const { port } = web.address() as AddressInfo
+  const federating = await TestPlane.start(
+    declarationWith({
+      federation: [
+        {
+          ...{ trustDomain: 'partner.example', profile: 'https_web', ca: ca.root.pem },
+          url: `https://localhost:${port}/bundle`,
+        },
+      ],
+    }),
+  )
+  try {
+    await federating.control.context.foreigners.refresh('partner.example')
+    const agent = await federating.enrol('agent', 'flagger')
+    const { body } = await agent.call('GET', '/v1/jwt-bundle')
+    assert.deepEqual(body['federated'], { 'partner.example': document })
+    assert.equal((await agent.call('POST', '/v1/jwt-svid', { audience: [AUDIENCE] })).status, 200)
+  } finally {
+    await federating.close()
+    web.closeAllConnections()
+    web.close()
   }
 })

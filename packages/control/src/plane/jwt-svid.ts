@@ -1,4 +1,6 @@
 import { SallyportError } from '@sallyport/base'
+import { writeBundleDocument } from '@sallyport/spiffe'
+import type { TrustBundle } from '@sallyport/spiffe'
 import { mayHaveJwt } from '../domain/jwt-svids.ts'
 import type { JwtSvids } from '../domain/jwt-svids.ts'
 import { malformed, readBody, sendJson } from './answer.ts'
@@ -7,9 +9,14 @@ import type { PlaneRoute } from './routes.ts'
 const MAX_BYTES = 8192
 const MAX_AUDIENCES = 8
 const MAX_AUDIENCE = 512
+/** Bytes; agents read answers of up to a mebibyte. */
+const MAX_FEDERATED = 786_432
 
-/** JWT-SVIDs of the caller's own id, and the keys that verify everybody's. */
-export function jwtSvidRoutes(svids: JwtSvids): PlaneRoute[] {
+/** JWT-SVIDs of the caller's own id, and what verifies everybody's, also of federated trust domains. */
+export function jwtSvidRoutes(
+  svids: JwtSvids,
+  foreign: () => ReadonlyMap<string, TrustBundle>,
+): PlaneRoute[] {
   return [
     {
       method: 'POST',
@@ -51,8 +58,23 @@ export function jwtSvidRoutes(svids: JwtSvids): PlaneRoute[] {
       path: /^\/v1\/jwt-bundle$/,
       who: 'anyone',
       async handle({ response }) {
-        sendJson(response, { bundle: await svids.bundle() })
+        sendJson(response, { bundle: await svids.bundle(), federated: documentsOf(foreign()) })
       },
     },
   ]
+}
+
+/** As many as one answer may hold: a partner that publishes very much is left out, and takes nobody else along. */
+function documentsOf(foreign: ReadonlyMap<string, TrustBundle>): Record<string, string> {
+  const found: [string, string][] = []
+  let left = MAX_FEDERATED
+  const documents = [...foreign].map(([trustDomain, bundle]): [string, string] => [
+    trustDomain,
+    writeBundleDocument({ bundle }),
+  ])
+  for (const [trustDomain, text] of documents.toSorted(([, a], [, b]) => a.length - b.length)) {
+    left -= Buffer.byteLength(text)
+    if (left >= 0) found.push([trustDomain, text])
+  }
+  return Object.fromEntries(found)
 }
