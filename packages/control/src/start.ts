@@ -238,7 +238,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   })
   const sessions = createSessions({
     elevation: (session, operator) => breakGlass.of(session, operator),
-    ...{ store, clock, alarms, events },
+    ...{ store, clock, alarms, events, acts, onError },
     network,
     credentialsOf: (operator) => credentialsIn(operatorSet(), operator),
   })

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import pg from 'pg'
 import { startEmbeddedPostgres } from '../src/index.ts'
 import type { EmbeddedPostgres } from '../src/index.ts'
 import type { Browser } from './support/browser.ts'
@@ -192,6 +193,33 @@ test('a clock that goes back gives no session a longer life', async () => {
     assert.equal((await browser.get('/api/agents')).status, 401)
   } finally {
     first.skew = 0
+  }
+})
+
+test('who came and went stands in the audit log of the control plane', async () => {
+  const browser = await signedIn(bob)
+  const id = (await listed(browser)).find(({ current }) => current)?.id ?? ''
+  assert.equal((await first.local().post(`/api/sessions/${id}/revoke`)).status, 200)
+  const client = new pg.Client({ connectionString: database.url })
+  await client.connect()
+  try {
+    const { rows } = await client.query<{ record: string }>(
+      "SELECT record FROM feed WHERE kind = 'event' AND record LIKE $1 ORDER BY seq",
+      [`%${id}%`],
+    )
+    const events = rows.map(({ record }) => JSON.parse(record) as { event: string; facts: object })
+    assert.deepEqual(
+      events.map(({ event, facts }) => [event, facts]),
+      [
+        [
+          'session-opened',
+          { session: id, operator: 'bob', method: 'passkey', address: 'loopback' },
+        ],
+        ['session-ended', { session: id, operator: 'bob', why: 'revoked by local-admin' }],
+      ],
+    )
+  } finally {
+    await client.end()
   }
 })
 

@@ -4,6 +4,7 @@ import type { Clock } from '@sallyport/base'
 import type { Network } from '@sallyport/network'
 import { sql } from 'kysely'
 import type { Store } from '../store/store.ts'
+import type { Acts } from './acts.ts'
 import type { AlarmBell } from './alarms.ts'
 import type { Elevation } from './emergencies.ts'
 import type { Events } from './events.ts'
@@ -30,6 +31,8 @@ export function createSessions(deps: {
   readonly clock: Clock
   readonly alarms: AlarmBell
   readonly events: Events
+  readonly acts: Acts
+  readonly onError: (error: unknown) => void
   readonly network: () => Network
   /** Passkeys in force. */
   readonly credentialsOf: (operator: string) => readonly string[]
@@ -38,6 +41,10 @@ export function createSessions(deps: {
 }): SessionKeeper {
   const { store, clock, network, credentialsOf } = deps
   const listeners = new Set<(id: string | undefined) => void>()
+
+  /** In the audit log where that can be written. Where not, people still have to get in, to contain and to mend it. */
+  const recorded = (event: string, facts: Readonly<Record<string, string>>): Promise<void> =>
+    deps.acts.record(event, facts).catch(deps.onError)
 
   const personIn = (row: SessionRow): Person | undefined =>
     isLive(row, network(), clock.now()) ? personOf(row, network(), credentialsOf) : undefined
@@ -70,6 +77,7 @@ export function createSessions(deps: {
     if (!gone) return false
     for (const listener of listeners) listener(id)
     deps.events.publish('session', { id, operator: gone.operator, ended: why })
+    await recorded('session-ended', { session: id, operator: gone.operator, why })
     return true
   }
 
@@ -110,7 +118,9 @@ export function createSessions(deps: {
           })
           .execute(),
       )
-      deps.events.publish('session', { id: row.id, operator: row.operator, method: row.method })
+      const { id, operator, method, address } = row
+      deps.events.publish('session', { id, operator, method })
+      await recorded('session-opened', { session: id, operator, method, address })
       return { session, view: viewOf({ ...row, csrf }, person) }
     },
     async find(session, seen) {
