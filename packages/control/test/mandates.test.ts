@@ -179,6 +179,7 @@ test('a revocation travels in the bundle, takes what is below with it, and is ne
     const hop = {
       id,
       uses: 5,
+      issuedAt: root.statement.issuedAt,
       expiresAt: root.statement.expiresAt,
       grant: 0,
       amount: 1,
@@ -241,6 +242,7 @@ const freshId = (): string => `mdt_${String(++n).padStart(43, '0')}`
 const hop = (id: string, over: Partial<MandateHop> = {}): MandateHop => ({
   id,
   uses: 5,
+  issuedAt: Date.now(),
   expiresAt: Date.now() + 600_000,
   grant: 0,
   amount: 0,

@@ -17,6 +17,19 @@ let freed: Peer
 /** What the gateway has seen before the database was lost. */
 let seen: BundleState
 let newest: ReturnType<typeof current>
+const revoked = `mdt_${'A'.repeat(43)}`
+/** A use of a mandate that was given at this moment. */
+const use = (issuedAt: number) =>
+  context().mandates.reserve(`dec_${issuedAt}`, [
+    {
+      id: `mdt_${'B'.repeat(43)}`,
+      uses: 9,
+      issuedAt,
+      expiresAt: issuedAt + 60_000,
+      grant: 0,
+      amount: 0,
+    },
+  ])
 
 const context = () => plane.control.context
 const current = () => context().bundles.current()
@@ -68,6 +81,7 @@ before(async () => {
   })
   assert.equal(released.released, true)
   take()
+  await context().mandates.revoke({ id: revoked, reason: 'over', by: 'test' })
   await context().quarantine.quarantine({ subject: robbed.spiffeId, reason: 'stolen', by: 'test' })
   take()
   newest = current()
@@ -95,6 +109,8 @@ test('what no control plane signed is not taken over, from a gateway either', as
 })
 
 test('a gateway shows the newest bundle: what it takes away holds at once, what was one-time is void', async () => {
+  const before = Date.now()
+  assert.equal((await use(before)).granted, true)
   const token = await plane.token('agent', 'flagger')
   const { link } = await context().operators.createLink({ operator: 'bob', by: 'test' })
   const shown = await gateway.call('POST', '/v1/later', { ...newest })
@@ -102,6 +118,9 @@ test('a gateway shows the newest bundle: what it takes away holds at once, what 
   assert.equal(context().quarantine.isQuarantined(robbed.spiffeId), true)
   assert.equal(context().quarantine.isQuarantined(freed.spiffeId), false)
   assert.equal((await robbed.renew()).body['code'], 'SP_QUARANTINED')
+  // What was used of a mandate is not known any more: only one that is given from now on counts.
+  assert.equal((await use(before - 1)).granted, false)
+  assert.equal((await use(Date.now() + 1)).granted, true)
   const { restored } = await context().health.read()
   assert.deepEqual(restored?.revision, newest.bundle.revision)
   assert.match(String(plane.errors.at(-1)), /older than what gateways enforce/)
@@ -135,6 +154,7 @@ test('a signature for the old epoch opens no new one; a quorum for the new one d
   take()
   assert.deepEqual(seen.revision, { epoch: statement.epoch, n: 1 })
   assert.ok(seen.quarantined.some(({ subject }) => subject === robbed.spiffeId))
+  assert.ok(seen.revokedMandates?.some(({ id }) => id === revoked))
   assert.equal((await context().health.read()).restored, undefined)
 
   // And everything goes on: the next revision, and a release in the new epoch.

@@ -164,6 +164,7 @@ describe('mandates at the gateway', () => {
       {
         id: key,
         uses: 10,
+        issuedAt: root.statement.issuedAt,
         expiresAt: root.statement.expiresAt,
         grant: 0,
         amount: 400,

@@ -271,9 +271,13 @@ async function count(
   decisionId: string,
   hops: readonly MandateHop[],
 ): Promise<string> {
+  const issuedAt = Math.min(...hops.map((hop) => hop.issuedAt))
   const { rows } = await store.run((db) =>
     sql<{ state: string }>`
-      SELECT reserve_mandate(${decisionId}, ${canonicalJson(hops)}::jsonb, ${clock.now()}) AS state
+      SELECT CASE
+        WHEN EXISTS (SELECT FROM mandate_floor WHERE issued_after >= ${issuedAt}) THEN 'used'
+        ELSE reserve_mandate(${decisionId}, ${canonicalJson(hops)}::jsonb, ${clock.now()})
+      END AS state
     `.execute(db),
   )
   return rows[0]?.state ?? 'used'

@@ -37,6 +37,7 @@ export interface MandateView {
 export interface MandateHop {
   readonly id: string
   readonly uses: number
+  readonly issuedAt: number
   readonly expiresAt: number
   readonly grant: number
   readonly amount: number

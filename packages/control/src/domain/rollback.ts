@@ -111,6 +111,12 @@ async function voidWhatWasOnceOnly(tx: Tx, now: number): Promise<void> {
   for (const table of ['join_tokens', 'operator_links'] as const) {
     await tx.updateTable(table).set({ expires_at: now }).where('used_at', 'is', null).execute()
   }
+  // What was used of a mandate after the backup is counted nowhere.
+  await tx
+    .insertInto('mandate_floor')
+    .values({ issued_after: now })
+    .onConflict((conflict) => conflict.column('sole').doUpdateSet({ issued_after: now }))
+    .execute()
   await tx.deleteFrom('challenges').execute()
   await tx.deleteFrom('sessions').execute()
   await tx

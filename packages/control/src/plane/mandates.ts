@@ -90,7 +90,7 @@ function hopsIn(value: JsonValue | undefined): readonly MandateHop[] {
     if (typeof hop !== 'object' || hop === null || Array.isArray(hop)) {
       throw malformed('a hop is not an object')
     }
-    const known = ['id', 'uses', 'expiresAt', 'grant', 'amount', 'total']
+    const known = ['id', 'uses', 'issuedAt', 'expiresAt', 'grant', 'amount', 'total']
     if (Object.keys(hop).some((name) => !known.includes(name))) {
       throw malformed('a hop has a member that this call does not take')
     }
@@ -108,6 +108,7 @@ function hopsIn(value: JsonValue | undefined): readonly MandateHop[] {
     return {
       id,
       uses: number('uses'),
+      issuedAt: number('issuedAt'),
       expiresAt: number('expiresAt'),
       grant,
       amount: number('amount'),

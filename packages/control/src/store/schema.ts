@@ -285,6 +285,7 @@ export interface Database {
     issued_at: Int
     expires_at: Int
   }
+  mandate_floor: { sole: Generated<boolean>; issued_after: Int }
   revoked_mandates: { id: string; not_after: Int; reason: string; by: string; at: Int }
   mandate_counts: { id: string; grant_index: number; total: Int; expires_at: Int }
   mandate_reservations: { decision_id: string; at: Int; state: string }

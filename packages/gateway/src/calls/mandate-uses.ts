@@ -23,6 +23,7 @@ export class MandateUses {
     const hops = mandate.hops.map((hop, index) => ({
       id: mandate.chain[index],
       uses: hop.uses,
+      issuedAt: hop.issuedAt,
       expiresAt: hop.expiresAt,
       ...uses[index],
     }))

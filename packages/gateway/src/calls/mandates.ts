@@ -61,7 +61,7 @@ export interface CallMandate {
 }
 
 /** An instance that passed a mandate on, with the one that it was given itself. */
-export interface Delegator {
+interface Delegator {
   readonly instance: string
   readonly agent: string
   readonly mandate: NonNullable<Call['mandate']> | undefined

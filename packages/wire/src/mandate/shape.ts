@@ -12,7 +12,7 @@ import type {
 } from './types.ts'
 
 /** Hops from the root to the caller. */
-export const MAX_MANDATE_DEPTH = 5
+const MAX_MANDATE_DEPTH = 5
 /** Characters of a chain as it travels. */
 export const MAX_MANDATE_TOKEN = 32_768
 /** 90 days: whoever needs longer is asked again. */
