@@ -126,7 +126,7 @@ function describeRegister(value: JsonValue): string {
       'aes256',
       term.active === true ? 'encrypt' : 'decrypt',
       'barrier',
-      'exportable',
+      'wrapped',
       day(term.createdAt),
       '',
     ])
