@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +17,7 @@ import { openAuthority } from '../src/authority/authority.ts'
 import type { Authority, AuthorityOptions } from '../src/authority/authority.ts'
 import { due, NONE } from '../src/authority/generations.ts'
 import type { Generation } from '../src/authority/generations.ts'
-import { fileKeys, keySigner } from '../src/authority/keys.ts'
+import { fileKeys } from '../src/authority/keys.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sp-ca-'))
 after(() => rmSync(dir, { recursive: true }))
@@ -25,6 +26,10 @@ const rootKey = createPrivateKey(root.privateKeyPem)
 const spki = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
   format: 'der',
   type: 'spki',
+})
+const keySigner = (key: KeyObject) => ({
+  publicKey: createPublicKey(key),
+  sign: (data: Uint8Array) => sign('sha256', data, key),
 })
 const HOUR = 3_600_000
 const DAY = 24 * HOUR

@@ -20,12 +20,12 @@ import {
 import { systemClock } from '@sallyport/base'
 import { createForeigners } from '../src/federation/federation.ts'
 import type { Foreigners } from '../src/federation/federation.ts'
-import { BUNDLE_PATH } from '../src/federation/own.ts'
 import { declarationWith, TRUST_DOMAIN } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import { WebCa } from './support/tls.ts'
 
 const PARTNER = 'partner.example'
+const BUNDLE_PATH = '/federation/bundle'
 const root = createRoot({ trustDomain: PARTNER, ttlSeconds: 86_400 })
 const keyOf = () => {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })

@@ -239,7 +239,14 @@ export function createIssuer(
   if (!isP256(signer.publicKey)) throw refuse('the issuer key is not a P-256 key')
   const own = signer.publicKey.export({ format: 'der', type: 'spki' })
   if (!own.equals(root.spki)) throw refuse('the issuer key does not belong to the certificate')
-  return { trustDomain, issue: (request) => issueLeaf(root, trustDomain, signer, request) }
+  const selfSigned = root.subject.equals(root.issuer)
+  const carried: Carried = selfSigned
+    ? { extensions: [], pem: '' }
+    : { extensions: [enclosedSigner(root)], pem: pem('CERTIFICATE', root.raw) }
+  return {
+    trustDomain,
+    issue: (request) => issueLeaf(root, trustDomain, signer, carried, request),
+  }
 }
 
 function signerOf(key: KeyObject | string): CertificateSigner {
@@ -256,10 +263,17 @@ function trustDomainOf(root: Certificate): string {
   return parseSpiffeId(name.content.toString('latin1')).trustDomain
 }
 
+/** What the signer's certificate adds to each leaf; made once. */
+interface Carried {
+  readonly extensions: readonly Buffer[]
+  readonly pem: string
+}
+
 function issueLeaf(
   root: Certificate,
   trustDomain: string,
   signer: CertificateSigner,
+  carried: Carried,
   request: LeafRequest,
 ): IssuedSvid {
   const id = parseSpiffeId(request.spiffeId)
@@ -275,8 +289,6 @@ function issueLeaf(
   }
   const period = validity(now, request.ttlSeconds, root.notAfter)
   const serial = newSerial()
-  const selfSigned = root.subject.equals(root.issuer)
-  const enclosed = selfSigned ? [] : [enclosedSigner(root)]
   const raw = signCertificate(signer, {
     issuer: root.subject,
     subject: sequence(),
@@ -293,7 +305,7 @@ function issueLeaf(
         false,
         sequence(der(0x80, root.subjectKeyId ?? keyIdOf(root.spki))),
       ),
-      ...enclosed,
+      ...carried.extensions,
       extension(
         OID.subjectAltName,
         true,
@@ -304,8 +316,11 @@ function issueLeaf(
       ),
     ],
   })
-  const above = selfSigned ? '' : pem('CERTIFICATE', root.raw)
-  return { chainPem: pem('CERTIFICATE', raw) + above, serial: serial.toString('hex'), ...period }
+  return {
+    chainPem: pem('CERTIFICATE', raw) + carried.pem,
+    serial: serial.toString('hex'),
+    ...period,
+  }
 }
 
 /** Authority information access with the signer's certificate itself in the place of its address. */

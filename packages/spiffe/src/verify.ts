@@ -149,12 +149,12 @@ function signerOf(bundle: TrustBundle, raw: Buffer): Certificate {
 
 /** `signed` of a signing certificate, remembered where it holds. The bundle's own roots are the only signers that last. */
 function signedByRoot(bundle: TrustBundle, certificate: Certificate, root: Certificate): boolean {
+  if (!certificate.basicConstraints?.value.ca) return signed(certificate, root)
   const memory = known.get(bundle) ?? new Map<string, Known>()
   known.set(bundle, memory)
   const name = certificate.raw.toString('latin1')
   if (memory.get(name)?.signedBy.has(root)) return true
   if (!signed(certificate, root)) return false
-  if (!certificate.basicConstraints?.value.ca) return true
   const entry = memory.get(name) ?? { certificate, signedBy: new Set() }
   entry.signedBy.add(root)
   memory.set(name, entry)

@@ -18,7 +18,7 @@ import { readIfThere, writeDurably } from './keys.ts'
 import type { AuthorityKeys } from './keys.ts'
 
 /** What operators see of one signing authority. */
-export interface GenerationView {
+interface GenerationView {
   readonly id: string
   readonly state: Generation['state']
   readonly notBefore: number
@@ -28,7 +28,7 @@ export interface GenerationView {
   readonly retiredAt?: number
 }
 
-export interface AuthorityView {
+interface AuthorityView {
   readonly rootNotAfter: number
   /** False where the root signs SVIDs itself: it permits nothing below it, or its keys are not kept in files. */
   readonly belowRoot: boolean

@@ -54,7 +54,7 @@ export function fileKeys(folder: string): AuthorityKeys {
 }
 
 /** A signer over a key that this process holds. */
-export function keySigner(key: KeyObject): CertificateSigner {
+function keySigner(key: KeyObject): CertificateSigner {
   return { publicKey: createPublicKey(key), sign: (data) => sign('sha256', data, key) }
 }
 

@@ -8,7 +8,7 @@ import { readIfThere, writeDurably } from '../authority/keys.ts'
 import { fetchBundle } from './fetch.ts'
 
 /** What is held of another trust domain. */
-export interface ForeignView {
+interface ForeignView {
   readonly trustDomain: string
   readonly url: string
   readonly profile: Federation['profile']

@@ -5,7 +5,7 @@ import { readBundleDocument, TrustBundle, writeBundleDocument } from '@sallyport
 import type { PlaneRoute } from '../plane/routes.ts'
 
 /** Where the bundle is served: at the console's origin (`https_web`) and on the plane (`https_spiffe`). */
-export const BUNDLE_PATH = '/federation/bundle'
+const BUNDLE_PATH = '/federation/bundle'
 
 /** Keys of JWT-SVIDs are published ten minutes before they sign. */
 const HINT_SECONDS = 300

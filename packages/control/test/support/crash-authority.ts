@@ -26,14 +26,18 @@ const patch = (name: (typeof NAMES)[number]): void => {
 for (const name of NAMES) patch(name)
 syncBuiltinESMExports()
 
-const { createPrivateKey } = await import('node:crypto')
+const { createPrivateKey, createPublicKey, sign } = await import('node:crypto')
 const { openAuthority } = await import('../../src/authority/authority.ts')
-const { fileKeys, keySigner } = await import('../../src/authority/keys.ts')
+const { fileKeys } = await import('../../src/authority/keys.ts')
+const key = createPrivateKey(material.key)
 let now = Date.now()
 const authority = openAuthority({
   folder,
   keys: fileKeys(folder),
-  root: { certificatePem: material.pem, signer: keySigner(createPrivateKey(material.key)) },
+  root: {
+    certificatePem: material.pem,
+    signer: { publicKey: createPublicKey(key), sign: (data) => sign('sha256', data, key) },
+  },
   clock: { now: () => now, monotonic: () => now },
   lifeSeconds: 3600,
 })
