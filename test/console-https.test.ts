@@ -177,7 +177,7 @@ async function open(args: readonly string[]) {
   browsers.push(browser)
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
   const page = await context.newPage()
-  page.setDefaultTimeout(20_000)
+  page.setDefaultTimeout(60_000)
   return page
 }
 

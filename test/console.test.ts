@@ -113,7 +113,7 @@ before(async () => {
 
   context = await browser.newContext({ baseURL: origin, viewport: { width: 1280, height: 800 } })
   page = await context.newPage()
-  page.setDefaultTimeout(8000)
+  page.setDefaultTimeout(60_000)
   page.on('pageerror', (error) => complaints.push(error.message))
   page.on('console', (message) => {
     if (message.type() === 'error') complaints.push(message.text())
