@@ -263,6 +263,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     ...{ store, clock, trust, publisher, quarantine, events, onError },
     audit: audit.get,
     barrier: () => barrier,
+    authority: () => issuer.view(),
   })
   opened.defer(() => custody.stop())
   const access = new Access({

@@ -232,3 +232,13 @@ test('accounts that are made and ended at once do not disturb each other', async
   )
   assert.deepEqual(await accountsLike(admin, 'sp_t_'), [])
 })
+
+test('an account that several end at once is ended, and none of them fails', async () => {
+  for (let round = 0; round < 5; round++) {
+    await (await open('sp_t_raced', account(HAMBURG))).end()
+    const enders = await Promise.all(Array.from({ length: 6 }, () => connect(at('maker', 'maker'))))
+    await Promise.all(enders.map((client) => closeAccount(client, 'sp_t_raced')))
+    await Promise.all(enders.map((client) => client.end()))
+    assert.deepEqual(await accountsLike(admin, 'sp_t_'), [])
+  }
+})

@@ -175,5 +175,8 @@ test('the register has every key and certificate, with owner, use and age, and n
   assert.ok(find('data key 1 of the barrier'))
   assert.ok(entries.some(({ heldBy, owner }) => heldBy === 'authenticator' && owner === 'alice'))
   assert.ok(find('authority of database clients'))
+  const signing = plane.control.context.authority.view().generations
+  assert.ok(signing.length > 0)
+  for (const { id } of signing) assert.ok(find(`signing certificate ${id}`), id)
   assert.ok(!JSON.stringify(entries).includes('canary'))
 })

@@ -1,6 +1,7 @@
 import { sha256Hex } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
 import type { Barrier } from '@sallyport/seal'
+import type { AuthorityView } from '../authority/authority.ts'
 import type { ControlAudit } from '../access/audit.ts'
 import type { Events } from '../domain/events.ts'
 import type { Publisher } from '../domain/publisher.ts'
@@ -37,6 +38,7 @@ export interface CustodyDeps {
   readonly events: Events
   readonly audit: () => Promise<ControlAudit>
   readonly barrier: () => Barrier
+  readonly authority: () => AuthorityView
   readonly onError: (error: unknown) => void
 }
 
@@ -126,7 +128,10 @@ export function createCustody(deps: CustodyDeps): Custody {
     transit,
     databaseClients,
     register: () =>
-      keyRegister({ store, clock, trust, publisher, barrier, vault, transit, databaseClients }),
+      keyRegister({
+        ...{ store, clock, trust, publisher, barrier, vault, transit, databaseClients },
+        authority: deps.authority,
+      }),
     async stop() {
       unsubscribe()
       unwatch()

@@ -67,6 +67,8 @@ export class Leases {
   readonly #ends = new Map<string, { readonly expiresAt: number; readonly at: number }>()
   /** What could not be ended: how often, and the monotonic time of the next try. */
   readonly #retries = new Map<string, { readonly tries: number; readonly at: number }>()
+  /** What is being ended now. */
+  readonly #releasing = new Map<string, Promise<unknown>>()
   #sweeping: Promise<void> | undefined
   #again = false
 
@@ -264,34 +266,44 @@ export class Leases {
 
   /** @returns the first failure; what failed stays to be ended */
   async #release(rows: readonly LeaseRow[]): Promise<unknown> {
-    let failed: unknown
-    await Promise.all(
-      rows.map(async (row) => {
-        try {
-          await this.#deps.release(row)
-          const ended = await this.#deps.store.transaction(async (tx) => {
-            const now = await tick(tx)
-            return tx
-              .updateTable('leases')
-              .set({ state: 'ended', ended_at: now })
-              .where('id', '=', row.id)
-              .where('state', '=', 'ending')
-              .returning('end_reason')
-              .executeTakeFirst()
-          })
-          this.#ends.delete(row.id)
-          this.#retries.delete(row.id)
-          if (ended) await this.#deps.onEnded(row, ended.end_reason ?? '')
-        } catch (error) {
-          failed ??= error
-          const tries = (this.#retries.get(row.id)?.tries ?? 0) + 1
-          const wait = Math.min(1000 * 2 ** Math.min(tries, 10), MAX_RETRY_MS)
-          this.#retries.set(row.id, { tries, at: this.#deps.clock.monotonic() + wait })
-          this.#deps.onError(error)
-        }
+    const failures = await Promise.all(
+      rows.map((row) => {
+        const releasing =
+          this.#releasing.get(row.id) ??
+          this.#releaseOne(row).finally(() => this.#releasing.delete(row.id))
+        this.#releasing.set(row.id, releasing)
+        return releasing
       }),
     )
-    return failed
+    return failures.find((failure) => failure !== undefined)
+  }
+
+  /** @returns why it did not end, or undefined */
+  async #releaseOne(row: LeaseRow): Promise<unknown> {
+    const { clock, onEnded, onError, release, store } = this.#deps
+    try {
+      await release(row)
+      const ended = await store.transaction(async (tx) => {
+        const now = await tick(tx)
+        return tx
+          .updateTable('leases')
+          .set({ state: 'ended', ended_at: now })
+          .where('id', '=', row.id)
+          .where('state', '=', 'ending')
+          .returning('end_reason')
+          .executeTakeFirst()
+      })
+      this.#ends.delete(row.id)
+      this.#retries.delete(row.id)
+      if (ended) await onEnded(row, ended.end_reason ?? '')
+      return undefined
+    } catch (error) {
+      const tries = (this.#retries.get(row.id)?.tries ?? 0) + 1
+      const wait = Math.min(1000 * 2 ** Math.min(tries, 10), MAX_RETRY_MS)
+      this.#retries.set(row.id, { tries, at: clock.monotonic() + wait })
+      onError(error)
+      return error
+    }
   }
 
   #watch(row: LeaseRow, now: number): void {

@@ -4,6 +4,7 @@ import type { Clock } from '@sallyport/base'
 import type { Network } from '@sallyport/network'
 import { secretRuleFor } from '@sallyport/network'
 import type { Barrier } from '@sallyport/seal'
+import type { AuthorityView } from '../authority/authority.ts'
 import type { Publisher } from '../domain/publisher.ts'
 import type { Store } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
@@ -38,6 +39,8 @@ export interface RegisterDeps {
   readonly vault: Vault
   readonly transit: Transit
   readonly databaseClients: () => Promise<string>
+  /** The signing certificates below the root. */
+  readonly authority: () => AuthorityView
 }
 
 type Fact = Omit<RegisterEntry, 'ageDays' | 'state' | 'rotateBy' | 'expiresAt' | 'createdAt'> & {
@@ -60,6 +63,8 @@ export async function keyRegister(deps: RegisterDeps): Promise<readonly Register
       await deps.databaseClients(),
       'signs certificates of accounts in databases',
     ),
+    ...authorityFacts(deps.authority()),
+    ...(await jwtFacts(deps.store, now)),
     ...barrierFacts(deps.barrier()),
     ...passkeyFacts(deps.publisher),
     ...(await secretFacts(deps.vault, network)),
@@ -107,6 +112,44 @@ async function trustFacts(trust: Trust): Promise<Fact[]> {
       }
     }),
   ]
+}
+
+const GENERATION_USES = {
+  prepared: 'signs identities next',
+  active: 'signs identities',
+  retired: 'signed identities that are still in use',
+} as const
+
+function authorityFacts({ generations }: AuthorityView): Fact[] {
+  return generations.map(({ id, state, notBefore, notAfter }) => ({
+    kind: 'certificate',
+    name: `signing certificate ${id}`,
+    owner: CONTROL,
+    use: GENERATION_USES[state],
+    algorithm: 'ec prime256v1',
+    createdAt: notBefore,
+    expiresAt: notAfter,
+    heldBy: CONTROL,
+    exportable: 'unknown',
+  }))
+}
+
+async function jwtFacts(store: Store, now: number): Promise<Fact[]> {
+  const rows = await store.run((db) =>
+    db
+      .selectFrom('jwt_svid_keys')
+      .select(['kid', 'not_after'])
+      .where('not_after', '>', now)
+      .orderBy('kid')
+      .execute(),
+  )
+  return rows.map(({ kid, not_after }) => ({
+    ...{ kind: 'key', name: `key ${kid} of JWT-SVIDs`, owner: CONTROL, use: 'signs JWT-SVIDs' },
+    algorithm: 'ec prime256v1',
+    expiresAt: not_after,
+    heldBy: CONTROL,
+    exportable: false,
+  }))
 }
 
 function certificateFact(name: string, pem: string, use: string): Fact {

@@ -150,28 +150,45 @@ const escaped = (sql: string): string => sql.replaceAll('%', '%%')
  * @throws SallyportError `SP_DATABASE_SESSIONS` where some would not end; the role cannot sign in any more even then
  */
 export async function closeAccount(client: pg.ClientBase, role: string): Promise<number> {
-  const { rows } = await client.query<{ oid: string; version: number; member: boolean }>(
-    `SELECT r.oid::text AS oid, current_setting('server_version_num')::int AS version,
-            pg_has_role(current_user, r.oid, 'USAGE') AS member
-       FROM pg_roles r WHERE r.rolname = $1`,
-    [role],
-  )
-  const [found] = rows
-  if (!found) return 0
+  // Several control planes may end it at once: PostgreSQL does not queue changes of a role.
+  const lock = [role, TURN]
+  await client.query('SELECT pg_advisory_lock(hashtextextended($1, $2))', lock)
+  try {
+    const { rows } = await client.query<Found>(
+      `SELECT r.oid::text AS oid, current_setting('server_version_num')::int AS version,
+              pg_has_role(current_user, r.oid, 'USAGE') AS member
+         FROM pg_roles r WHERE r.rolname = $1`,
+      [role],
+    )
+    const [found] = rows
+    if (!found) return 0
+    const ended = await drop(client, role, found)
+    // A sign-in that had passed its checks just before.
+    return ended + (await endSessions(client, found.oid))
+  } finally {
+    await client.query('SELECT pg_advisory_unlock(hashtextextended($1, $2))', lock)
+  }
+}
+
+interface Found {
+  readonly oid: string
+  readonly version: number
+  readonly member: boolean
+}
+
+async function drop(client: pg.ClientBase, role: string, found: Found): Promise<number> {
   await statement(client, `ALTER ROLE %I NOLOGIN PASSWORD NULL VALID UNTIL '-infinity'`, role)
   if (!found.member) {
     // An administrator that is no superuser ends sessions, and drops what a role has, as its member.
     const how = found.version >= 160_000 ? ' WITH INHERIT TRUE, SET FALSE' : ''
     await statement(client, `GRANT %I TO CURRENT_USER${how}`, role)
   }
-  let ended = await endSessions(client, found.oid)
+  const ended = await endSessions(client, found.oid)
   await atomically(client, async () => {
     await inTurn(client)
     await statement(client, 'DROP OWNED BY %I', role)
     await statement(client, 'DROP ROLE %I', role)
   })
-  // A sign-in that had passed its checks just before.
-  ended += await endSessions(client, found.oid)
   return ended
 }
 
@@ -199,13 +216,4 @@ export async function accountsLike(client: pg.ClientBase, prefix: string): Promi
     [prefix],
   )
   return rows.map(({ rolname }) => rolname)
-}
-
-/** How many sessions an account has now. */
-export async function sessionsOf(client: pg.ClientBase, role: string): Promise<number> {
-  const { rows } = await client.query<{ sessions: number }>(
-    'SELECT count(*)::int AS sessions FROM pg_stat_activity WHERE usename = $1',
-    [role],
-  )
-  return rows[0]?.sessions ?? 0
 }
