@@ -28,7 +28,7 @@ interface GenerationView {
   readonly retiredAt?: number
 }
 
-interface AuthorityView {
+export interface AuthorityView {
   readonly rootNotAfter: number
   /** False where the root signs SVIDs itself: it permits nothing below it, or its keys are not kept in files. */
   readonly belowRoot: boolean
