@@ -3,6 +3,7 @@ import { closeCedar } from '@sallyport/cedar'
 import { benchCopied } from './identity/copied.ts'
 import { benchIssue } from './identity/issue.ts'
 import { benchCutOff, benchRevocation } from './identity/revocation.ts'
+import { benchRollover } from './identity/rollover.ts'
 import { benchVerify } from './identity/verify.ts'
 import type { Row } from './row.ts'
 
@@ -13,6 +14,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   verify: benchVerify,
   revocation: benchRevocation,
   cutoff: benchCutOff,
+  rollover: benchRollover,
   copied: benchCopied,
 }
 
