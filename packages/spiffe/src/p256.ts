@@ -21,10 +21,13 @@ export interface P256Key {
 export function readP256(spki: Buffer): P256Key | undefined {
   const key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
   // Most keys come in this form already, and encoding one anew costs more than signing with it.
-  if (spki.length === LENGTH && spki.subarray(0, HEAD.length).equals(HEAD)) {
-    return { key, spki: Buffer.from(spki) }
-  }
+  if (isCanonicalP256(spki)) return { key, spki: Buffer.from(spki) }
   return isP256(key) ? { key, spki: key.export({ format: 'der', type: 'spki' }) } : undefined
+}
+
+/** Whether this is the one encoding of a P-256 key; whether the point lies on the curve is not looked at. */
+export function isCanonicalP256(spki: Buffer): boolean {
+  return spki.length === LENGTH && spki.compare(HEAD, 0, HEAD.length, 0, HEAD.length) === 0
 }
 
 export function isP256(key: KeyObject): boolean {

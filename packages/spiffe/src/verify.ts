@@ -8,6 +8,7 @@ import { parseCertificate } from './certificate.ts'
 import type { Certificate } from './certificate.ts'
 import { malformed } from './der-read.ts'
 import type { SpiffeId } from './id.ts'
+import { isCanonicalP256 } from './p256.ts'
 import { breaks, checkAuthority, checkLeaf, checkNameConstraints } from './profile.ts'
 
 /** A peer that proved an identity; made by `verifySvid` only. */
@@ -71,12 +72,17 @@ export function verifySvid(
     if (index > 0) checkSigner(certificate, anchored.slice(0, index), id.trustDomain)
     checkValidity(certificate, options.now)
   }
+  // Keys of other kinds than we issue are judged at once. Of a P-256 key the object is made when somebody asks for it: few do,
+  // and it costs nearly as much as checking a signature.
+  const judged = isCanonicalP256(leaf.spki) ? undefined : publicKeyOf(leaf)
   return {
     id,
     serial: leaf.serial,
     notBefore: leaf.notBefore,
     notAfter: leaf.notAfter,
-    publicKey: publicKeyOf(leaf),
+    get publicKey() {
+      return judged ?? publicKeyOf(leaf)
+    },
   }
 }
 
@@ -187,7 +193,7 @@ function publicKeyOf(certificate: Certificate): KeyObject {
   } catch {
     throw malformed('a public key that cannot be read')
   }
-  const { modulusLength } = key.asymmetricKeyDetails ?? {}
+  const { modulusLength } = (key.asymmetricKeyType !== 'ec' && key.asymmetricKeyDetails) || {}
   if (modulusLength !== undefined && modulusLength < WEAKEST_RSA) {
     throw breaks(`an RSA key of fewer than ${WEAKEST_RSA} bits`)
   }
