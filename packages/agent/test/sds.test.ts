@@ -12,9 +12,11 @@ import { credentials, loadPackageDefinition, status } from '@grpc/grpc-js'
 import type { ClientDuplexStream, ServiceClientConstructor } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import { renderError } from '@sallyport/base'
+import { createRoot, TrustBundle, writeBundleDocument } from '@sallyport/spiffe'
 import { IdentityHolder } from '@sallyport/transport'
 
 import { serveWorkloadApi } from '../src/workload/serve.ts'
+import type { Ask } from '../src/workload/bundles.ts'
 import { IdentitySource } from '../src/workload/source.ts'
 import { identityOf, makeFabric, noPlane, TRUST_DOMAIN } from './plane.ts'
 
@@ -110,7 +112,7 @@ function secretOf(any: Any | undefined): Secret {
 }
 
 let sockets = 0
-async function envoy(): Promise<
+async function envoy(ask: Ask = noPlane): Promise<
   Disposable & {
     holder: IdentityHolder
     source: IdentitySource
@@ -120,7 +122,7 @@ async function envoy(): Promise<
   }
 > {
   const holder = new IdentityHolder(identityOf(fabric, '/agent/monitor/1'))
-  const source = new IdentitySource({ holder, spiffeId: ID, ask: noPlane })
+  const source = new IdentitySource({ holder, spiffeId: ID, ask })
   const rejected = Promise.withResolvers<unknown>()
   const path = join(dir, `${++sockets}.sock`)
   const api = await serveWorkloadApi({
@@ -352,5 +354,30 @@ describe("Envoy's SDS", () => {
     served.source.withdraw('quarantined')
     await assert.rejects(next(), { code: status.PERMISSION_DENIED })
     await assert.rejects(served.fetch({}), { code: status.PERMISSION_DENIED })
+  })
+
+  it('serves the roots of a federated trust domain under its id, and pushes them when they come', async () => {
+    const partner = createRoot({ trustDomain: 'partner.test', ttlSeconds: 86_400 })
+    let federated: Record<string, string> = {}
+    using served = await envoy(() => Promise.resolve({ bundle: '{"keys":[]}', federated }))
+    const stream = served.stream('StreamSecrets')
+    const { next } = reader<Response>(stream)
+    stream.write({ node: NODE, resource_names: ['spiffe://partner.test'], type_url: TYPE })
+    assert.equal((await next()).resources?.length ?? 0, 0)
+    federated = {
+      'partner.test': writeBundleDocument({
+        bundle: TrustBundle.fromPem('partner.test', partner.certificatePem),
+      }),
+    }
+    await served.source.bundles.refresh(0)
+    const { trusted_ca } = secretOf((await next()).resources?.[0]).validation_context ?? {}
+    assert.ok(trusted_ca)
+    const shown = new X509Certificate(trusted_ca.inline_bytes)
+    assert.ok(shown.raw.equals(new X509Certificate(partner.certificatePem).raw))
+    // The own roots are not among them, nor theirs among the own.
+    const own = await served.fetch({ resource_names: ['ROOTCA'] })
+    const ca = secretOf(own.resources?.[0]).validation_context?.trusted_ca.inline_bytes
+    assert.ok(ca && !new X509Certificate(ca).raw.equals(shown.raw))
+    stream.cancel()
   })
 })
