@@ -28,7 +28,7 @@ import {
   unsigned,
 } from './der-write.ts'
 import { checkTrustDomain, parseSpiffeId } from './id.ts'
-import { isP256, readP256 } from './p256.ts'
+import { isChecked, isP256, readP256 } from './p256.ts'
 import type { P256Key } from './p256.ts'
 import { checkAuthority } from './profile.ts'
 
@@ -346,6 +346,7 @@ function validity(
 
 /** The key alone, encoded anew, so that nothing else a requester put there is signed. */
 function canonicalKey(spki: Buffer): Buffer {
+  if (isChecked(spki)) return spki
   let key: P256Key | undefined
   try {
     key = readP256(spki)

@@ -19,6 +19,20 @@ export interface P256Key {
  * @throws Error of `node:crypto` where it cannot be read
  */
 export function readP256(spki: Buffer): P256Key | undefined {
+  const read = readKey(spki)
+  if (read) checked.add(read.spki)
+  return read
+}
+
+/** Encodings that `readP256` made: a key that a request brought is not read again to put it into the certificate. */
+const checked = new WeakSet<Buffer>()
+
+/** Whether this very buffer was read as a P-256 key before. */
+export function isChecked(spki: Buffer): boolean {
+  return checked.has(spki)
+}
+
+function readKey(spki: Buffer): P256Key | undefined {
   const key = createPublicKey({ key: spki, format: 'der', type: 'spki' })
   // Most keys come in this form already, and encoding one anew costs more than signing with it.
   if (isCanonicalP256(spki)) return { key, spki: Buffer.from(spki) }
