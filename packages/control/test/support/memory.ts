@@ -221,6 +221,11 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       }),
     },
     incidents: { list: async () => [], get: async () => undefined },
+    consents: {
+      view: () => Promise.reject(new Error('no agent asks here')),
+      allow: () => Promise.reject(new Error('no agent asks here')),
+      refuse: () => Promise.reject(new Error('no agent asks here')),
+    },
     identities: {
       enrol: () => Promise.reject(new Error('nobody enrols here')),
       enrolAttested: () => Promise.reject(new Error('nobody enrols here')),
