@@ -230,7 +230,8 @@ describe('mandates at the gateway', () => {
     assert.equal(reply.status, 200)
     const { mandate } = await recordOf(reply)
     assert.deepEqual(mandate, {
-      ...{ id: key, delegator: 'operator:olga', depth: 2, task: 'pay one' },
+      // The words of whoever passed it on are not olga's.
+      ...{ id: key, delegator: 'operator:olga', depth: 2, task: 'pay the salaries of November' },
       chain: [mandateId(root.statement), key],
     })
     // The lead may pay 500 at most, whatever the mandate says and the teller may.

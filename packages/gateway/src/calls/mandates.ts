@@ -222,11 +222,14 @@ export class Mandates {
   }
 }
 
-/** The first `depth` hops as policies read them; undefined where there is none. */
+/**
+ * The first `depth` hops as policies read them; undefined where there is none. The task is that of the root, as is the delegator:
+ * whoever passes a part on words it anew, and a policy must not take those words for the delegator's.
+ */
 function factsAt(mandate: VerifiedMandate, depth: number): CallMandate['facts'] | undefined {
-  const [id, hop] = [mandate.chain[depth - 1], mandate.hops[depth - 1]]
-  if (id === undefined || !hop) return undefined
-  return { id, delegator: mandate.delegator, depth, task: hop.task }
+  const [id, root] = [mandate.chain[depth - 1], mandate.hops[0]]
+  if (id === undefined || !root) return undefined
+  return { id, delegator: mandate.delegator, depth, task: root.task }
 }
 
 /**
