@@ -1,5 +1,4 @@
 /** Figures of the walking network. Arguments name parts to run; all of them otherwise. */
-import { closeCedar } from '@sallyport/cedar'
 import { benchAudit } from './network/audit.ts'
 import { benchConsole } from './network/console.ts'
 import { benchDetection } from './network/detection.ts'
@@ -9,9 +8,9 @@ import { benchQuarantine } from './network/quarantine.ts'
 import { benchRotation } from './network/rotation.ts'
 import { benchStartup } from './network/startup.ts'
 import { benchWholePath } from './network/wholePath.ts'
+import { runParts } from './parts.ts'
+import type { Part } from './parts.ts'
 import type { Row } from './row.ts'
-
-type Part = (note: (text: string) => void) => Promise<readonly Row[]>
 
 const onHarness =
   (
@@ -40,17 +39,4 @@ const PARTS: Readonly<Record<string, Part>> = {
   audit: benchAudit,
 }
 
-export async function run(args: readonly string[]): Promise<Row[]> {
-  const rows: Row[] = []
-  const note = (text: string): void => {
-    process.stderr.write(`bench: ${text}\n`)
-  }
-  try {
-    for (const [name, part] of Object.entries(PARTS)) {
-      if (args.length === 0 || args.includes(name)) rows.push(...(await part(note)))
-    }
-  } finally {
-    await closeCedar()
-  }
-  return rows
-}
+export const run = (args: readonly string[]): Promise<Row[]> => runParts(PARTS, args)

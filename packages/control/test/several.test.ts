@@ -4,13 +4,18 @@ import { tmpdir } from 'node:os'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { systemClock } from '@sallyport/base'
 import { createBarrier, fileStorage, fileUnsealer, openBarrier } from '@sallyport/seal'
 import { startControl, startEmbeddedPostgres } from '../src/index.ts'
 import type { Control, EmbeddedPostgres } from '../src/index.ts'
+import { createEvents } from '../src/domain/event-bus.ts'
+import { createPublisher } from '../src/domain/publisher.ts'
+import { createRollback } from '../src/domain/rollback.ts'
 import { openStore } from '../src/store/store.ts'
 import type { Store } from '../src/store/store.ts'
+import { openTrust, readTrust } from '../src/trust.ts'
 import { sharedStorage } from '../src/trust/barrier.ts'
-import { TestPlane } from './support/network.ts'
+import { Peer, TestPlane } from './support/network.ts'
 
 let database: EmbeddedPostgres
 let first: TestPlane
@@ -65,6 +70,36 @@ test('two control planes on one database give each revision one bundle', async (
   assert.equal(first.control.context.quarantine.isQuarantined(extra.spiffeId), true)
   assert.equal((await extra.renew()).body['code'], 'SP_QUARANTINED')
   stream.close()
+})
+
+test('a control plane that has not heard of a revision yet takes no gateway for proof of a restored database', async () => {
+  const store = await openStore(database.url)
+  try {
+    const { barrier } = first.control.context
+    const trust = await openTrust(readTrust(first.dataDir), barrier, undefined)
+    const errors: unknown[] = []
+    const { declaration } = first
+    // It listens to nobody, and so stays where it began.
+    const publisher = await createPublisher({ store, trust, clock: systemClock, declaration })
+    const events = createEvents(systemClock)
+    const onError = (error: unknown): void => void errors.push(error)
+    const rollback = createRollback({
+      ...{ store, clock: systemClock, trust, publisher, events, onError },
+    })
+    const peer = await first.enrol('agent', 'flagger')
+    const kept = await first.token('service', 'ledger')
+    await first.control.context.quarantine.quarantine({
+      ...{ subject: peer.spiffeId, reason: 'a test', by: 'alice' },
+    })
+    const newest = first.control.context.bundles.current()
+    assert.ok(newest.bundle.revision.n > publisher.current().bundle.revision.n)
+    await rollback.shown('spiffe://bank.test/gateway/gw1', newest)
+    assert.equal(await rollback.later(), undefined)
+    assert.deepEqual(errors, [])
+    assert.equal((await new Peer(first).enrol(kept)).status, 200)
+  } finally {
+    await store.close()
+  }
 })
 
 test('two control planes share one barrier: what one encrypts and rotates to, the other opens', async () => {

@@ -5,6 +5,8 @@ import type { Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import { refuse } from './refuse.ts'
 
+/** The purpose under which used nonces are kept, beside the challenges of people. */
+export const SPENT_NONCE = 'attestation-spent'
 const LIFE_MS = 120_000
 const RANDOM = 16
 const MAC = 32
@@ -54,7 +56,7 @@ export function createNonces({ trust, clock }: { trust: Trust; clock: Clock }): 
         .insertInto('challenges')
         .values({
           hash: sha256Hex(`attestation nonce ${nonce}`),
-          purpose: 'attestation-spent',
+          purpose: SPENT_NONCE,
           expires_at: expiryOf(nonce),
         })
         .onConflict((conflict) => conflict.doNothing())

@@ -61,7 +61,14 @@ export function createBundles(deps: BundlesDeps): Bundles {
       events.publish('revision', { proposed: digest })
       return store.run(async (db) => {
         const stage = await stageOf(db as Tx, deps, digest)
-        return view(deps, row, checked, [], stage, await epochToSign(db as Tx, deps))
+        return view(
+          deps,
+          row,
+          checked,
+          [],
+          stage,
+          await epochToSign(db as Tx, current().revision.epoch),
+        )
       })
     },
     startShadow: (input) => startShadow(deps, input),
@@ -71,18 +78,23 @@ export function createBundles(deps: BundlesDeps): Bundles {
     statement: (digest) =>
       store.run(async (db) => {
         await loadDeclarationBody(db as Tx, digest)
-        return statementOf(digest, await epochToSign(db as Tx, deps))
+        return statementOf(digest, await epochToSign(db as Tx, current().revision.epoch))
       }),
     async sign(input) {
-      const { result, revision } = await publisher.publish((tx) => sign(tx, deps, input))
+      const { result, revision } = await publisher.publish((tx, next) =>
+        sign(tx, deps, input, next.epoch),
+      )
       return { ...result, ...(result.live ? { revision } : {}) }
     },
   }
 }
 
-/** The epoch that signatures are for: the next one, where gateways know a later revision than this database. */
-async function epochToSign(tx: Tx, { publisher }: BundlesDeps): Promise<number> {
-  const { epoch } = publisher.current().bundle.revision
+/**
+ * The epoch that signatures are for: the next one, where gateways know a later revision than this database.
+ *
+ * @param epoch the one that runs
+ */
+async function epochToSign(tx: Tx, epoch: number): Promise<number> {
   const later = await laterOf(tx)
   return later === undefined ? epoch : Math.max(later.revision.epoch, epoch) + 1
 }
@@ -142,12 +154,13 @@ async function sign(
   tx: Tx,
   deps: BundlesDeps,
   input: Parameters<Bundles['sign']>[0],
+  current: number,
 ): Promise<Change<{ live: boolean; signed: readonly string[]; quorum: number }>> {
   const { digest } = input
   const body = await loadDeclarationBody(tx, digest)
   const { bundle } = deps.publisher.current()
-  const epoch = await epochToSign(tx, deps)
-  const opens = epoch !== bundle.revision.epoch
+  const epoch = await epochToSign(tx, current)
+  const opens = epoch !== current
   if (!opens && digest === bundle.declarationDigest) {
     throw new SallyportError('SP_DECLARATION_UNKNOWN', 'this declaration is in force already')
   }
@@ -187,7 +200,7 @@ async function sign(
     await endShadow(tx, deps.clock.now())
     await tx
       .insertInto('superseded_declarations')
-      .values({ epoch: bundle.revision.epoch, digest: bundle.declarationDigest })
+      .values({ epoch: current, digest: bundle.declarationDigest })
       .onConflict((conflict) => conflict.doNothing())
       .execute()
     await tx.deleteFrom('later_bundle').execute()
@@ -223,7 +236,7 @@ async function signaturesOf(tx: Tx, digest: string, epoch: number): Promise<Pass
 
 async function proposals(tx: Tx, deps: BundlesDeps): Promise<readonly ProposalView[]> {
   const { declarationDigest: inForce, revision } = deps.publisher.current().bundle
-  const epoch = await epochToSign(tx, deps)
+  const epoch = await epochToSign(tx, revision.epoch)
   // For a new epoch what is in force is signed again.
   const signedAlready = epoch === revision.epoch ? inForce : ''
   const rows = await tx

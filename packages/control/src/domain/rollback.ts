@@ -3,6 +3,7 @@ import type { Clock } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
 import { acceptBundle, compareRevision, verifyQuorum } from '@sallyport/wire'
 import type { Bundle, OperatorLink, OperatorSet, Revision, SignedBundle } from '@sallyport/wire'
+import { SPENT_NONCE } from '../attest/nonces.ts'
 import type { Store, Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import type { Events } from './events.ts'
@@ -50,9 +51,11 @@ export function createRollback(deps: RollbackDeps): Rollback {
       // The whole rule, as by a gateway that has seen nothing: every signature in it, and its shape.
       acceptBundle(undefined, signed, deps.trust.pins, { now: deps.clock.now() })
       const { bundle } = signed
-      const { result } = await publisher.publish(async (tx) => {
+      const { result } = await publisher.publish(async (tx, next) => {
         const narrowed = await takeOver(tx, deps, bundle)
-        const found = await remember(tx, deps, gateway, bundle)
+        // What is ahead of the database, not of this process: another control plane may just have published it.
+        const ahead = compareRevision(bundle.revision, next) >= 0
+        const found = ahead ? await remember(tx, deps, gateway, bundle) : undefined
         return { result: found, changed: narrowed }
       })
       if (!result) return
@@ -73,11 +76,10 @@ export async function laterOf(tx: Tx): Promise<Later | undefined> {
 /** @returns what was found, the first time that it is this far ahead */
 async function remember(
   tx: Tx,
-  { clock, publisher }: RollbackDeps,
+  { clock }: RollbackDeps,
   gateway: string,
   { revision, declarationDigest, declaration }: Bundle<Declaration>,
 ): Promise<Later | undefined> {
-  if (compareRevision(revision, publisher.current().bundle.revision) <= 0) return undefined
   const known = await laterOf(tx)
   if (known && compareRevision(revision, known.revision) <= 0) return undefined
   const now = clock.now()
@@ -117,8 +119,15 @@ async function voidWhatWasOnceOnly(tx: Tx, now: number): Promise<void> {
     .values({ issued_after: now })
     .onConflict((conflict) => conflict.column('sole').doUpdateSet({ issued_after: now }))
     .execute()
-  await tx.deleteFrom('challenges').execute()
+  // A nonce that was spent stays so: it is kept where open challenges are.
+  await tx.deleteFrom('challenges').where('purpose', '!=', SPENT_NONCE).execute()
   await tx.deleteFrom('sessions').execute()
+  await tx.deleteFrom('recoveries').execute()
+  await tx
+    .updateTable('oauth_artefacts')
+    .set({ consumed: now })
+    .where('consumed', 'is', null)
+    .execute()
   await tx
     .updateTable('approvals')
     .set({ status: 'expired' })
