@@ -177,7 +177,7 @@ class Trials {
 test('kill -9 of any part, at any moment, loses nothing acknowledged and allows nothing more', async (t) => {
   t.diagnostic(`SALLYPORT_CRASH_SEED=${SEED}`)
   const ledger = new Ledger()
-  const world = await World.start({ port: 7500, networkFile: NETWORK, services: ledger.services })
+  const world = await World.start({ networkFile: NETWORK, services: ledger.services })
   const trials = new Trials(world, ledger)
   let operator: Awaited<ReturnType<World['operator']>> | undefined
   t.after(async () => {

@@ -152,7 +152,8 @@ test('a real network decides as written, and `policy explain` names the policy o
   const declaration = await loadDeclaration({ networkFile: MERIDIAN })
   const reached = { calls: 0 }
   const world = await World.start({
-    ...{ port: 7530, networkFile: MERIDIAN, services: services(reached) },
+    networkFile: MERIDIAN,
+    services: services(reached),
   })
   t.after(() => world.stop())
   const operator = await world.operator()
@@ -199,7 +200,8 @@ test('`policy explain` shows what a forbidden and a not permitted call failed on
   const reached = { calls: 0 }
   const handler = empty(reached)
   const world = await World.start({
-    ...{ port: 7535, networkFile, services: { ledger: handler, desk: handler } },
+    networkFile,
+    services: { ledger: handler, desk: handler },
   })
   t.after(() => world.stop())
   const declaration = await loadDeclaration({ networkFile })

@@ -80,7 +80,7 @@ function shortBudgets(t: { after(fn: () => void): void }): string {
 test('without its control plane a gateway goes on for its budget, writes less long, and then refuses', async (t) => {
   const ledger = new Ledger()
   const networkFile = shortBudgets(t)
-  const world = await World.start({ port: 7510, networkFile, services: ledger.services })
+  const world = await World.start({ networkFile, services: ledger.services })
   t.after(() => world.stop())
   const clerk = await world.caller('clerk')
   t.after(() => clerk.close())
@@ -119,7 +119,8 @@ test('without its database enrolment, approvals and limits fail closed, and all 
   t.after(() => database.stop())
   const ledger = new Ledger()
   const world = await World.start({
-    ...{ port: 7515, networkFile: shortBudgets(t), services: ledger.services },
+    networkFile: shortBudgets(t),
+    services: ledger.services,
     databaseUrl: database.url,
   })
   t.after(() => world.stop())

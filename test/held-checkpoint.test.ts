@@ -37,7 +37,7 @@ async function until(what: () => Promise<boolean>): Promise<void> {
 
 test('a log that was cut short is found by the checkpoint that the control plane holds', async (t) => {
   const ledger = new Ledger()
-  const world = await World.start({ port: 7560, networkFile: NETWORK, services: ledger.services })
+  const world = await World.start({ networkFile: NETWORK, services: ledger.services })
   t.after(() => world.stop())
   const clerk = await world.caller('clerk')
   t.after(() => clerk.close())

@@ -32,7 +32,6 @@ test('a task is given, passed on, counted, shown and ended', async (t) => {
     response.end('{}')
   }
   const world = await World.start({
-    port: 7570,
     networkFile: NETWORK,
     services: { ledger, desk: ledger },
   })

@@ -46,7 +46,6 @@ unless { context has onBehalfOf && context.onBehalfOf.subject == "operator:offic
   const { ledger, desk } = new Ledger().services
   if (!ledger || !desk) throw new Error('no services')
   world = await World.start({
-    port: 7570,
     networkFile,
     services: {
       ledger,

@@ -64,7 +64,7 @@ async function record(t: { after(fn: () => unknown): void }): Promise<World> {
     ['core-banking', 'pii-vault', 'case-store', 'messages'].map((name) => [name, silent]),
   )
   const networkFile = join(MERIDIAN, 'network.yaml')
-  const world = await World.start({ port: 7555, networkFile, services })
+  const world = await World.start({ networkFile, services })
   t.after(() => world.stop())
   const operator = await world.operator()
   const flagger = await world.caller('account-flagger')

@@ -62,7 +62,7 @@ async function refusal(call: Promise<unknown>): Promise<RefusedError> {
 
 test('the members of every kind of record', async (t) => {
   const ledger = new Ledger()
-  const world = await World.start({ port: 7540, networkFile: NETWORK, services: ledger.services })
+  const world = await World.start({ networkFile: NETWORK, services: ledger.services })
   t.after(() => world.stop())
   const operator = await world.operator()
   const clerk = await world.caller('clerk')

@@ -50,7 +50,7 @@ test('0 done, 2 not understood, 3 not configured', (t) => {
 
 test('1 failed, 4 not who may, 6 a person has to, 7 not verified', async (t) => {
   const ledger = new Ledger()
-  const world = await World.start({ port: 7545, networkFile: NETWORK, services: ledger.services })
+  const world = await World.start({ networkFile: NETWORK, services: ledger.services })
   t.after(() => world.stop())
   const data = ['--data', world.data]
   const clerk = await world.caller('clerk')

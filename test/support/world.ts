@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
+import type { Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient, createService, enrol } from '@sallyport/agent'
@@ -15,8 +16,6 @@ import { selfCommand, supervise } from '../../packages/cli/src/supervise.ts'
 import type { Supervised } from '../../packages/cli/src/supervise.ts'
 
 export interface WorldOptions {
-  /** First of three ports on 127.0.0.1: console, plane, gateway. Every test has its own, and 50, 100, 150 above it. */
-  readonly port: number
   /** A `network.yaml` with quorum 1. */
   readonly networkFile: string
   /** What answers for each service of the declaration, in this process. */
@@ -38,16 +37,17 @@ export class World {
   readonly planeTarget: { readonly host: string; readonly port: number }
   readonly gatewayTarget: { readonly host: string; readonly port: number }
   readonly #options: WorldOptions
-  readonly #port: number
+  readonly #ports: Ports
   readonly #services: { readonly service: Service; readonly identity: Identity }[] = []
   readonly #upstreams: string[] = []
   #control: Supervised | undefined
   #gateway: Supervised | undefined
   #link = ''
 
-  private constructor(options: WorldOptions, port: number, data: string, trustDomain: string) {
+  private constructor(options: WorldOptions, ports: Ports, data: string, trustDomain: string) {
+    const port = ports.first
     this.#options = options
-    this.#port = port
+    this.#ports = ports
     this.data = data
     this.trustDomain = trustDomain
     this.admin = adminClient(data)
@@ -60,10 +60,10 @@ export class World {
   static async start(options: WorldOptions): Promise<World> {
     const data = mkdtempSync(join(tmpdir(), 'sp-test-'))
     const declaration = await loadDeclaration({ networkFile: options.networkFile })
-    const port = await freePorts(options.port)
-    const origin = `http://localhost:${port}`
+    const ports = await claimPorts()
+    const origin = `http://localhost:${ports.first}`
     await initTrust({ dataDir: data, declaration, rpId: 'localhost', origin })
-    const world = new World(options, port, data, declaration.network.trustDomain)
+    const world = new World(options, ports, data, declaration.network.trustDomain)
     try {
       await world.startControl()
       for (const [name, handler] of Object.entries(options.services)) {
@@ -99,7 +99,7 @@ export class World {
 
   async startControl(): Promise<void> {
     const { networkFile, databaseUrl } = this.#options
-    const port = this.#port
+    const port = this.#ports.first
     const control = supervise({
       name: 'control',
       ...selfCommand(
@@ -174,6 +174,7 @@ export class World {
       identity.stop()
       await service.close()
     }
+    this.#ports.claim.close()
     rmSync(this.data, { recursive: true, force: true })
   }
 
@@ -187,25 +188,38 @@ export class World {
   }
 }
 
-/** Another run of the same tests may be under way on this machine. A passkey is bound to its port, so it has to be fixed. */
-async function freePorts(first: number): Promise<number> {
-  for (const port of [0, 50, 100, 150].map((above) => first + above)) {
-    const free = await Promise.all([port, port + 1, port + 2].map(isFree))
-    if (free.every(Boolean)) return port
-  }
-  throw new Error(`no free ports from ${first}`)
+/** Console, plane and gateway on 127.0.0.1. */
+interface Ports {
+  readonly first: number
+  readonly claim: Server
 }
 
-function isFree(port: number): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>()
+/**
+ * A passkey is bound to its port, and a gateway that starts again must be where it was, so ports are chosen before anything listens.
+ * Other worlds may be choosing at this moment: one that holds the fourth port of a block has the other three.
+ *
+ * @throws Error where every block is taken
+ */
+async function claimPorts(): Promise<Ports> {
+  for (let first = 7500; first < 8000; first += 4) {
+    const claim = await listening(first + 3)
+    if (!claim) continue
+    const others = await Promise.all([first, first + 1, first + 2].map(listening))
+    for (const other of others) other?.close()
+    if (others.every(Boolean)) return { first, claim: claim.unref() }
+    claim.close()
+  }
+  throw new Error('no free ports from 7500 to 7999')
+}
+
+function listening(port: number): Promise<Server | undefined> {
+  const { promise, resolve } = Promise.withResolvers<Server | undefined>()
   const server = createServer()
   server.once('error', () => {
-    resolve(false)
+    resolve(undefined)
   })
   server.listen(port, '127.0.0.1', () => {
-    server.close(() => {
-      resolve(true)
-    })
+    resolve(server)
   })
   return promise
 }
