@@ -7,8 +7,6 @@ import { spawnSync } from 'node:child_process'
 import { createPublicKey, hash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -23,6 +21,7 @@ import { selfCommand, supervise } from '../packages/cli/src/supervise.ts'
 import type { Line, Supervised } from '../packages/cli/src/supervise.ts'
 import { launch, virtualPasskey } from '../packages/console/test/support/browser.ts'
 import { Files, HOST, WebCa } from '../packages/control/test/support/tls.ts'
+import { claimPorts } from './support/ports.ts'
 
 /** Of a machine that does much else. */
 const READY_MS = 180_000
@@ -53,7 +52,8 @@ function sallyport(...args: string[]) {
 }
 
 before(async () => {
-  ports = await Promise.all([freePort(), freePort(), freePort()])
+  const first = await claimPorts()
+  ports = [first, first + 1, first + 2]
   origin = `https://${HOST}:${ports[0]}`
   const made = sallyport(
     ...['init', '--network', networkFile, '--data', data],
@@ -206,13 +206,4 @@ async function until(met: () => boolean | Promise<boolean>): Promise<void> {
     await sleep(100)
   }
   assert.fail('it did not happen')
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
-  // A listening TCP server's address is an AddressInfo.
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
 }

@@ -1,8 +1,6 @@
 /** The console as people use it, on the real thing: control plane with its database, gateway, agent, service, browser, passkey. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -23,6 +21,7 @@ import { members, textOf } from '../packages/cli/src/shape.ts'
 import { launch, virtualPasskey } from '../packages/console/test/support/browser.ts'
 import { builtConsole } from '../packages/console/test/support/built.ts'
 import type { Built } from '../packages/console/test/support/built.ts'
+import { claimPorts } from './support/ports.ts'
 
 const TRUST_DOMAIN = 'meridian.example'
 const HOLD: CallRequest = {
@@ -55,7 +54,7 @@ before(async () => {
   )
   const declaration = { network: { ...network, limits }, policies }
   // Passkeys belong to an origin, so the port is chosen before the trust root is made.
-  const port = await freePort()
+  const port = await claimPorts()
   const origin = `http://localhost:${port}`
   await initTrust({ dataDir, declaration, rpId: 'localhost', origin })
   control = await startControl({
@@ -192,13 +191,4 @@ async function refusal(call: Promise<unknown>): Promise<RefusedError> {
   )
   assert.ok(error instanceof RefusedError, String(error))
   return error
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
-  // A listening TCP server's address is an AddressInfo.
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
 }

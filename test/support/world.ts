@@ -1,7 +1,5 @@
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient, createService, enrol } from '@sallyport/agent'
@@ -14,6 +12,7 @@ import type { AdminClient } from '../../packages/cli/src/admin.ts'
 import { members, textOf } from '../../packages/cli/src/shape.ts'
 import { selfCommand, supervise } from '../../packages/cli/src/supervise.ts'
 import type { Supervised } from '../../packages/cli/src/supervise.ts'
+import { claimPorts } from './ports.ts'
 
 export interface WorldOptions {
   /** A `network.yaml` with quorum 1. */
@@ -37,17 +36,17 @@ export class World {
   readonly planeTarget: { readonly host: string; readonly port: number }
   readonly gatewayTarget: { readonly host: string; readonly port: number }
   readonly #options: WorldOptions
-  readonly #ports: Ports
+  /** Console; plane and gateway are the next two. */
+  readonly #port: number
   readonly #services: { readonly service: Service; readonly identity: Identity }[] = []
   readonly #upstreams: string[] = []
   #control: Supervised | undefined
   #gateway: Supervised | undefined
   #link = ''
 
-  private constructor(options: WorldOptions, ports: Ports, data: string, trustDomain: string) {
-    const port = ports.first
+  private constructor(options: WorldOptions, port: number, data: string, trustDomain: string) {
     this.#options = options
-    this.#ports = ports
+    this.#port = port
     this.data = data
     this.trustDomain = trustDomain
     this.admin = adminClient(data)
@@ -60,10 +59,10 @@ export class World {
   static async start(options: WorldOptions): Promise<World> {
     const data = mkdtempSync(join(tmpdir(), 'sp-test-'))
     const declaration = await loadDeclaration({ networkFile: options.networkFile })
-    const ports = await claimPorts()
-    const origin = `http://localhost:${ports.first}`
+    const port = await claimPorts()
+    const origin = `http://localhost:${port}`
     await initTrust({ dataDir: data, declaration, rpId: 'localhost', origin })
-    const world = new World(options, ports, data, declaration.network.trustDomain)
+    const world = new World(options, port, data, declaration.network.trustDomain)
     try {
       await world.startControl()
       for (const [name, handler] of Object.entries(options.services)) {
@@ -99,7 +98,7 @@ export class World {
 
   async startControl(): Promise<void> {
     const { networkFile, databaseUrl } = this.#options
-    const port = this.#ports.first
+    const port = this.#port
     const control = supervise({
       name: 'control',
       ...selfCommand(
@@ -174,7 +173,6 @@ export class World {
       identity.stop()
       await service.close()
     }
-    this.#ports.claim.close()
     rmSync(this.data, { recursive: true, force: true })
   }
 
@@ -186,42 +184,6 @@ export class World {
     if (!('port' in service.address)) throw new Error('no port')
     this.#upstreams.push(`${name}=127.0.0.1:${service.address.port}`)
   }
-}
-
-/** Console, plane and gateway on 127.0.0.1. */
-interface Ports {
-  readonly first: number
-  readonly claim: Server
-}
-
-/**
- * A passkey is bound to its port, and a gateway that starts again must be where it was, so ports are chosen before anything listens.
- * Other worlds may be choosing at this moment: one that holds the fourth port of a block has the other three.
- *
- * @throws Error where every block is taken
- */
-async function claimPorts(): Promise<Ports> {
-  for (let first = 7500; first < 8000; first += 4) {
-    const claim = await listening(first + 3)
-    if (!claim) continue
-    const others = await Promise.all([first, first + 1, first + 2].map(listening))
-    for (const other of others) other?.close()
-    if (others.every(Boolean)) return { first, claim: claim.unref() }
-    claim.close()
-  }
-  throw new Error('no free ports from 7500 to 7999')
-}
-
-function listening(port: number): Promise<Server | undefined> {
-  const { promise, resolve } = Promise.withResolvers<Server | undefined>()
-  const server = createServer()
-  server.once('error', () => {
-    resolve(undefined)
-  })
-  server.listen(port, '127.0.0.1', () => {
-    resolve(server)
-  })
-  return promise
 }
 
 /** `kill -9`, and waits until it is gone. */

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test from 'node:test'
+import { claimPorts } from '../../../test/support/ports.ts'
 
 const ROOT = join(import.meta.dirname, '../../..')
 const BIN = join(ROOT, 'packages/cli/bin/sallyport.ts')
@@ -15,15 +15,6 @@ interface Result {
   readonly status: number | null
   readonly stdout: string
   readonly stderr: string
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
 }
 
 test('init --keys sealed, unseal, register and new shares, from the command line', async (t) => {
@@ -41,7 +32,7 @@ test('init --keys sealed, unseal, register and new shares, from the command line
     // The commands' own documented output.
     return JSON.parse(stdout) as Record<string, unknown>
   }
-  const port = await freePort()
+  const port = await claimPorts()
   const made = json([
     'init',
     '--keys',

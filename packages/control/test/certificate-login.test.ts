@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
 import { chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -13,6 +11,7 @@ import type { EmbeddedPostgres } from '../src/index.ts'
 import { declarationWith } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import type { Peer } from './support/network.ts'
+import { claimPorts } from '../../../test/support/ports.ts'
 
 let dir: string
 let bank: EmbeddedPostgres
@@ -30,7 +29,7 @@ local   all all       scram-sha-256
 
 before(async () => {
   dir = mkdtempSync(join(tmpdir(), 'sp-cert-'))
-  port = await freePort()
+  port = await claimPorts()
   bank = await startEmbeddedPostgres({ dir: join(dir, 'pg') })
   const owner = new pg.Client({ connectionString: bank.url })
   await owner.connect()
@@ -113,15 +112,6 @@ function serverFiles(clients: string): Record<string, string> {
     ssl_key_file: put('server.key', privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()),
     ssl_ca_file: put('clients.pem', clients),
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
-  // Listening on TCP, so the address is an object.
-  const { port: free } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return free
 }
 
 interface Opened {

@@ -13,6 +13,7 @@ import type { ControlOptions } from '../src/index.ts'
 import { declarationWith } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import { ORIGIN, RP_ID } from './support/signer.ts'
+import { claimPorts } from '../../../test/support/ports.ts'
 
 type Keys = Parameters<typeof initTrust>[0]['keys']
 
@@ -188,7 +189,7 @@ test('sealed: no private key is on disk; until a threshold of shares was given o
 test('sealed: over the network nothing listens for gateways, and the console says no more than that', async () => {
   const { plane, shares } = await network({ kind: 'sealed', shares: { count: 2, threshold: 2 } })
   try {
-    const web = { port: await freePort() }
+    const web = { port: await claimPorts() }
     const { started, waits } = starting(plane, { console: web })
     await waits
     const ask = (path: string, init: RequestInit = {}) =>
@@ -368,12 +369,3 @@ test('a data directory of an earlier version gets a barrier, and its log goes on
     await plane.close()
   }
 })
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net')
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return typeof address === 'object' && address ? address.port : 0
-}

@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '@sallyport/base'
@@ -14,6 +12,7 @@ import type { Bend, CreationOptions, RequestOptions } from './authenticator.ts'
 import { Browser } from './browser.ts'
 import type { Answer } from './browser.ts'
 import { signed } from './console.ts'
+import { claimPorts } from '../../../../test/support/ports.ts'
 
 export interface SignedIn {
   readonly browser: Browser
@@ -64,7 +63,7 @@ export class RealConsole {
 
   /** Passkeys and redirects are bound to the origin, so the port is chosen before everything else. */
   static port(): Promise<number> {
-    return freePort()
+    return claimPorts()
   }
 
   get control(): Control {
@@ -135,12 +134,4 @@ export class RealConsole {
     const response = passkey.get(options.body as unknown as RequestOptions, bend)
     return browser.post('/api/auth/login/verify', { response })
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
 }
