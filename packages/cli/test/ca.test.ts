@@ -30,23 +30,68 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true })
 })
 
-async function show(...args: readonly string[]): Promise<{ status: number | null; out: string }> {
-  const bin = join(ROOT, 'packages/cli/bin/sallyport.ts')
-  const child = spawn(process.execPath, [bin, 'ca', 'show', '--data', data, ...args])
-  let out = ''
-  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
-  const status = await new Promise<number | null>((resolve) => child.once('close', resolve))
-  return { status, out }
+interface Ended {
+  readonly status: number | null
+  readonly out: string
+  readonly err: string
 }
 
-test('ca show: what signs now and its successor, for people and for programs', async () => {
-  control.context.authority.prepare()
-  const forPeople = await show()
+async function ca(...args: readonly string[]): Promise<Ended> {
+  const bin = join(ROOT, 'packages/cli/bin/sallyport.ts')
+  const child = spawn(process.execPath, [
+    bin,
+    'ca',
+    args[0] ?? '',
+    '--data',
+    data,
+    ...args.slice(1),
+  ])
+  let [out, err] = ['', '']
+  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+  const status = await new Promise<number | null>((resolve) => child.once('close', resolve))
+  return { status, out, err }
+}
+
+const states = (): readonly string[] =>
+  control.context.authority.view().generations.map(({ state }) => state)
+
+test('ca: a successor is prepared, shown and put in use, for people and for programs', async () => {
+  assert.deepEqual(states(), ['active'])
+  const early = await ca('activate')
+  assert.deepEqual([early.status, early.out], [1, ''])
+  assert.match(early.err, /SP_CA_NOT_PREPARED/)
+
+  const prepared = await ca('prepare', '--json')
+  assert.equal(prepared.status, 0)
+  assert.deepEqual(JSON.parse(prepared.out), control.context.authority.view())
+  assert.deepEqual(states(), ['active', 'prepared'])
+
+  const again = await ca('prepare', '--json')
+  assert.equal(again.status, 1)
+  assert.equal(JSON.parse(again.out).error.code, 'SP_CA_PREPARED')
+  assert.deepEqual(states(), ['active', 'prepared'])
+
+  const forPeople = await ca('show')
   assert.equal(forPeople.status, 0)
   assert.match(forPeople.out, /^trust root valid until /)
   assert.match(forPeople.out, / active /)
   assert.match(forPeople.out, / prepared /)
-  const { status, out } = await show('--json')
+
+  const activated = await ca('activate')
+  assert.equal(activated.status, 0)
+  assert.match(activated.out, / retired /)
+  assert.deepEqual(states(), ['retired', 'active'])
+  const { status, out } = await ca('show', '--json')
   assert.equal(status, 0)
   assert.deepEqual(JSON.parse(out), control.context.authority.view())
+})
+
+test('ca: without a control plane it says so, with the code for settings', async () => {
+  const nowhere = join(dir, 'nowhere')
+  for (const command of ['prepare', 'activate', 'show']) {
+    const { status, out, err } = await ca(command, '--data', nowhere)
+    assert.deepEqual([status, out], [3, ''])
+    assert.match(err, /SP_CONFIG_NOT_RUNNING/)
+  }
 })

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { JsonValue } from '@sallyport/base'
 import { adminClient } from '../admin.ts'
 import { createOutput, table, utc } from '../output.ts'
 import { dataDir, dataOption, jsonOption } from '../options.ts'
@@ -15,25 +16,44 @@ export function addCa(program: Command): void {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: CommonOptions) => {
-      const out = createOutput(options.json === true)
-      const value = await adminClient(dataDir(options)).get('/api/ca')
-      out.data(value, (view) => {
-        const { rootNotAfter, belowRoot, generations } = members(view)
-        return [
-          `trust root valid until ${utc(numberOf(rootNotAfter))}`,
-          ...(belowRoot === true ? [] : ['the root signs SVIDs itself']),
-          table(
-            ['id', 'state', 'prepared', 'valid until'],
-            list(generations)
-              .map(members)
-              .map((row) => [
-                textOf(row['id']),
-                textOf(row['state']),
-                utc(numberOf(row['preparedAt'])),
-                utc(numberOf(row['notAfter'])),
-              ]),
-          ),
-        ].join('\n')
-      })
+      const view = await adminClient(dataDir(options)).get('/api/ca')
+      createOutput(options.json === true).data(view, describe)
     })
+
+  ca.command('prepare')
+    .description('make the next signing certificate now, and go on signing with the present one')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: CommonOptions) => {
+      const view = await adminClient(dataDir(options)).post('/api/ca/prepare', {})
+      createOutput(options.json === true).data(view, describe)
+    })
+
+  ca.command('activate')
+    .description('sign with the prepared certificate from now on')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: CommonOptions) => {
+      const view = await adminClient(dataDir(options)).post('/api/ca/activate', {})
+      createOutput(options.json === true).data(view, describe)
+    })
+}
+
+function describe(view: JsonValue): string {
+  const { rootNotAfter, belowRoot, generations } = members(view)
+  return [
+    `trust root valid until ${utc(numberOf(rootNotAfter))}`,
+    ...(belowRoot === true ? [] : ['the root signs SVIDs itself']),
+    table(
+      ['id', 'state', 'prepared', 'valid until'],
+      list(generations)
+        .map(members)
+        .map((row) => [
+          textOf(row['id']),
+          textOf(row['state']),
+          utc(numberOf(row['preparedAt'])),
+          utc(numberOf(row['notAfter'])),
+        ]),
+    ),
+  ].join('\n')
 }
