@@ -122,6 +122,7 @@ async function ask(
   try {
     if (binding.kind === 'mcp') await client.mcp(system).callTool(binding.tool, input, evidence)
     else {
+      assert.equal(binding.kind, 'http')
       const { method, path, parameters } = binding
       const placed = (place: string): [string, JsonValue][] =>
         Object.entries(input).filter(([name]) => parameters[name] === place)

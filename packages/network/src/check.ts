@@ -3,6 +3,7 @@ import { checkAttestation } from './attestation.ts'
 import { checkFederation } from './federation.ts'
 import { checkAttributes } from './attributes.ts'
 import { checkPeople } from './people.ts'
+import { checkPostgres } from './postgres.ts'
 import { localClock } from './local-clock.ts'
 import { didYouMean } from './problem.ts'
 import type { ProblemCode } from './problem.ts'
@@ -35,6 +36,7 @@ export function checkReferences(
   checkAttestation(network, located, report)
   checkFederation(network, located, report)
   checkSecrets(network, located, report)
+  checkPostgres(network, located, report)
   checker.names()
   checker.placement()
   checker.datasets()

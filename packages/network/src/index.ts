@@ -1,5 +1,6 @@
 export * from './attestation-types.ts'
 export type { Federation } from './federation.ts'
+export * from './postgres-types.ts'
 export * from './secrets-types.ts'
 export * from './types.ts'
 export { BASE_CONTEXT, deriveSchema } from './cedar-schema.ts'

@@ -1,5 +1,6 @@
 import { attestorsSchema, attestSchema } from './attestation.ts'
 import { federationSchema } from './federation.ts'
+import { postgresSchema } from './postgres.ts'
 import {
   DESCRIPTION,
   integer,
@@ -168,9 +169,9 @@ const upstream: Schema = {
     object('A system outside the network.', ['url', 'serverName'], {
       url: {
         type: 'string',
-        pattern: '^https://[^\\s/?#@]+(/[^\\s?#]*)?$',
+        pattern: '^(https|postgres)://[^\\s/?#@]+(/[^\\s?#]*)?$',
         maxLength: 512,
-        description: '`https://host[:port][/base]`',
+        description: '`https://host[:port][/base]`, or `postgres://host[:port]`',
       },
       serverName: {
         type: 'string',
@@ -205,7 +206,8 @@ const operation = object('One thing a caller can ask of the system.', ['kind'], 
     type: 'string',
     minLength: 1,
     maxLength: 128,
-    description: 'operationId or tool name where it differs from the name here.',
+    description:
+      'operationId, tool name or `TABLE.select` (insert, update, delete) where it differs from the name here.',
   },
   subject: {
     type: 'string',
@@ -227,7 +229,8 @@ const systemParts = {
   owner: OWNER,
   segment: name('A name under `segments`.'),
   criticality: CRITICALITY,
-  protocol: oneOf('How it is spoken to.', ['http', 'mcp']),
+  protocol: oneOf('How it is spoken to.', ['http', 'mcp', 'postgres']),
+  postgres: postgresSchema,
   openapi: text('OpenAPI 3 document beside network.yaml (protocol http).', 256),
   tools: text('`tools/list` result beside network.yaml (protocol mcp).', 256),
   upstream,
@@ -248,8 +251,13 @@ const system: Schema = {
   ),
   if: { properties: { protocol: { const: 'http' } }, required: ['protocol'] },
   // oxlint-disable-next-line unicorn/no-thenable -- a JSON Schema keyword in data that is never awaited
-  then: { required: ['openapi'], properties: { tools: false } },
-  else: { required: ['tools'], properties: { openapi: false } },
+  then: { required: ['openapi'], properties: { tools: false, postgres: false } },
+  else: {
+    if: { properties: { protocol: { const: 'mcp' } }, required: ['protocol'] },
+    // oxlint-disable-next-line unicorn/no-thenable -- the same
+    then: { required: ['tools'], properties: { openapi: false, postgres: false } },
+    else: { required: ['postgres'], properties: { openapi: false, tools: false } },
+  },
 }
 
 const field: Schema = {

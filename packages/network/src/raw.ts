@@ -1,4 +1,5 @@
 import type { Attestation } from './attestation-types.ts'
+import type { RawPostgres } from './postgres.ts'
 import type { RotationRule, TableAction, TransitKey } from './secrets-types.ts'
 import type {
   Attributes,
@@ -137,7 +138,8 @@ export interface RawSystem {
   readonly owner: string
   readonly segment: string
   readonly criticality?: Criticality
-  readonly protocol: 'http' | 'mcp'
+  readonly protocol: 'http' | 'mcp' | 'postgres'
+  readonly postgres?: RawPostgres
   readonly openapi?: string
   readonly tools?: string
   readonly upstream:

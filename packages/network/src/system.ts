@@ -4,6 +4,8 @@ import type { Report } from './check.ts'
 import { mcpToolsFrom } from './mcp.ts'
 import { openApiFrom } from './openapi.ts'
 import type { ParseOptions } from './parse.ts'
+import { resolvePostgres, tableOperations } from './postgres.ts'
+import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
 import { didYouMean, Halt } from './problem.ts'
 import { escapePointer, readYaml } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
@@ -12,8 +14,10 @@ import type { HttpBinding, InputSchema, McpBinding, Operation, System, Upstream 
 
 interface Imported {
   readonly description: string
-  readonly binding: HttpBinding | McpBinding
+  readonly binding: HttpBinding | McpBinding | PostgresBinding
   readonly input: InputSchema
+  /** Where the description itself says what comes back. */
+  readonly returns?: Operation['returns']
 }
 
 interface Importer {
@@ -33,7 +37,16 @@ export function resolveSystem(
   options: ParseOptions,
   report: Report,
 ): System {
-  const importer = importerOf(raw, located, pointer, options, report)
+  const postgres =
+    raw.postgres &&
+    resolvePostgres(
+      raw.postgres,
+      `${pointer}/postgres`,
+      (file, at) => readText(file, located.at(at), options, report) ?? '',
+    )
+  const importer = postgres
+    ? tableImporter(postgres)
+    : importerOf(raw, located, pointer, options, report)
   const operations: Operation[] = []
   for (const [operationName, given] of Object.entries(raw.operations)) {
     if (!importer) break
@@ -62,7 +75,7 @@ export function resolveSystem(
       binding: imported.binding,
       input: imported.input,
       ...(given.subject !== undefined && { subject: given.subject }),
-      returns: given.returns ?? {},
+      returns: imported.returns ?? given.returns ?? {},
     })
   }
   return {
@@ -74,8 +87,21 @@ export function resolveSystem(
     protocol: raw.protocol,
     upstream: upstreamOf(raw.upstream, located, `${pointer}/upstream`, options, report),
     operations,
+    ...(postgres && { postgres }),
     ...(raw.attributes && { attributes: raw.attributes }),
     ...(raw.onBehalfOf && { onBehalfOf: raw.onBehalfOf }),
+  }
+}
+
+function tableImporter(postgres: PostgresSystem): Importer {
+  const tables = tableOperations(postgres)
+  return {
+    names: tables.names,
+    import: (name) => {
+      const { binding, input, dataset } = tables.find(name)
+      return { description: '', binding, input, returns: { $: dataset } }
+    },
+    place: () => undefined,
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Attestation, Attestors } from './attestation-types.ts'
 import type { Federation } from './federation.ts'
+import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
 import type { Database, SecretRule, TransitKey } from './secrets-types.ts'
 
 /** How bad it is when a value is seen by the wrong eyes, least first. */
@@ -109,8 +110,10 @@ export type System = {
   readonly owner: string
   readonly segment: string
   readonly criticality: Criticality
-  readonly protocol: 'http' | 'mcp'
+  readonly protocol: 'http' | 'mcp' | 'postgres'
   readonly upstream: Upstream
+  /** Of the protocol `postgres`, and of no other. */
+  readonly postgres?: PostgresSystem
   readonly operations: readonly Operation[]
   readonly attributes?: Attributes
   /** Calls must carry a token that a person gave the caller; absent means that its certificate is enough. */
@@ -125,7 +128,7 @@ export type Upstream =
   | { readonly kind: 'service'; readonly service: string; readonly port: number }
   | {
       readonly kind: 'external'
-      /** `https://host[:port][/base]` */
+      /** `https://host[:port][/base]`, or `postgres://host[:port]` */
       readonly url: string
       /** The DNS name the server certificate must carry. */
       readonly serverName: string
@@ -144,7 +147,7 @@ export interface Operation {
   readonly name: string
   readonly description: string
   readonly kind: 'read' | 'write'
-  readonly binding: HttpBinding | McpBinding
+  readonly binding: HttpBinding | McpBinding | PostgresBinding
   readonly input: InputSchema
   /** The input member that names the person or account concerned; its log inputs are sealed under that subject's key. */
   readonly subject?: string

@@ -34,6 +34,8 @@ export interface MtlsServerOptions {
   onConnection(socket: TLSSocket, peer: VerifiedSvid | undefined): void
   /** Protocols offered; a client that names none of them is refused (default `http/1.1`). */
   readonly alpn?: readonly string[]
+  /** A client need not name a protocol: what led to the handshake already said which one it is. */
+  readonly alpnImplied?: boolean
   /** Milliseconds from the first byte of a connection to a finished handshake. */
   readonly handshakeTimeoutMs: number
   /** Open connections, handshakes included (default 4096); more are dropped. */
@@ -48,6 +50,8 @@ export interface MtlsServer {
   readonly sockets: SocketIndex
   /** Starts to listen; a Unix socket is made accessible to its owner only. */
   listen(target: Target): Promise<AddressInfo | string>
+  /** Takes a connection that somebody else accepted, and whose next byte is the first of a handshake. */
+  take(socket: Socket): void
   address(): AddressInfo | string
   /** Stops listening and destroys every connection. */
   close(): Promise<void>
@@ -136,6 +140,9 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
   return {
     sockets,
     address,
+    take: (socket) => {
+      server.emit('connection', socket)
+    },
     listen: (target) =>
       new Promise((resolve, reject) => {
         const failed = (cause: Error): void => {
@@ -156,9 +163,9 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
     close: () =>
       new Promise((resolve) => {
         unsubscribe()
-        server.close(() => {
-          resolve()
-        })
+        // One that only takes connections has nothing to close but those.
+        if (server.listening) server.close(() => resolve())
+        else resolve()
         for (const socket of open) socket.destroy()
       }),
   }
@@ -170,7 +177,7 @@ function admit(
   options: MtlsServerOptions,
   now: number,
 ): VerifiedSvid | undefined {
-  if (!socket.alpnProtocol) {
+  if (!socket.alpnProtocol && !options.alpnImplied) {
     throw new SallyportError('SP_TLS_ALPN', 'the client offered no application protocol')
   }
   const peer = identifyPeer(socket, options.identity.current(), now)

@@ -25,6 +25,7 @@ interface Operation {
   readonly binding:
     | { readonly kind: 'http'; readonly method: string; readonly path: string }
     | { readonly kind: 'mcp'; readonly tool: string }
+    | { readonly kind: 'postgres'; readonly action: string; readonly table: string }
   readonly returns: Readonly<Record<string, string>>
 }
 
@@ -34,7 +35,7 @@ interface System {
   readonly owner: string
   readonly segment: string
   readonly criticality: Criticality
-  readonly protocol: 'http' | 'mcp'
+  readonly protocol: 'http' | 'mcp' | 'postgres'
   readonly upstream:
     | { readonly kind: 'service'; readonly service: string; readonly port: number }
     | { readonly kind: 'external'; readonly url: string; readonly serverName: string }

@@ -77,6 +77,8 @@ export function NetworkPage(): ReactNode {
   )
 }
 
+const PROTOCOLS = { http: 'HTTP', mcp: 'MCP', postgres: 'PostgreSQL' } as const
+
 function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
   return (
     <>
@@ -87,8 +89,7 @@ function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
           aside={
             <>
               <span className="muted">
-                {system.protocol === 'mcp' ? 'MCP' : 'HTTP'} · {system.segment} · owner{' '}
-                {system.owner} ·{' '}
+                {PROTOCOLS[system.protocol]} · {system.segment} · owner {system.owner} ·{' '}
                 {system.upstream.kind === 'service'
                   ? `service ${system.upstream.service}`
                   : `external ${system.upstream.serverName}`}
@@ -116,7 +117,9 @@ function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
                     <td className="mono">
                       {operation.binding.kind === 'http'
                         ? `${operation.binding.method} ${operation.binding.path}`
-                        : `tool ${operation.binding.tool}`}
+                        : operation.binding.kind === 'mcp'
+                          ? `tool ${operation.binding.tool}`
+                          : `${operation.binding.action} ${operation.binding.table}`}
                     </td>
                     <td>
                       <Tags tags={[...new Set(Object.values(operation.returns))]} none="nothing" />

@@ -65,6 +65,6 @@ export function incapable(
 }
 
 function readsBody({ binding, input }: Operation): boolean {
-  if (binding.kind === 'mcp') return Object.keys(input.members).length > 0
+  if (binding.kind !== 'http') return Object.keys(input.members).length > 0
   return Object.values(binding.parameters).includes('body')
 }

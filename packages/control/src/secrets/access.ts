@@ -25,7 +25,7 @@ export function purposeOf(network: Network, path: string): Purpose | undefined {
   if (isReserved(path)) return undefined
   const rule = secretRuleFor(network, path)
   if (rule) return { owner: rule.owner, use: rule.use, maxVersions: rule.maxVersions }
-  const system = network.systems.find(({ upstream }) => credentialOf(upstream) === path)
+  const system = network.systems.find((one) => credentialOf(one) === path)
   if (system) {
     return { owner: system.owner, use: `credential of system ${system.name}`, maxVersions: KEPT }
   }
@@ -40,10 +40,11 @@ export function purposeOf(network: Network, path: string): Purpose | undefined {
 
 /** Whether gateways send this secret to an upstream. */
 export function isCredential(network: Network, name: string): boolean {
-  return network.systems.some(({ upstream }) => credentialOf(upstream) === name)
+  return network.systems.some((system) => credentialOf(system) === name)
 }
 
-function credentialOf(upstream: Network['systems'][number]['upstream']): string | undefined {
+function credentialOf({ upstream, postgres }: Network['systems'][number]): string | undefined {
+  if (postgres) return postgres.secret
   return upstream.kind === 'external' ? upstream.credential?.secret : undefined
 }
 
