@@ -148,6 +148,11 @@ test('an agent registers what it passes on, narrower and its own, and nothing el
   assert.equal(done.status, 200, JSON.stringify(done.body))
   const id = String(done.body['id'])
   assert.deepEqual((await gateway.call('GET', `/v1/mandates/${id}`)).body['chain'], chain)
+  // The same said again, signed anew: who asks now gets what holds for longer.
+  const anew = [root, passOn(flagger, root, { uses: 2 })]
+  assert.notDeepEqual(anew, chain)
+  assert.equal((await register(flagger, anew)).body['id'], id)
+  assert.deepEqual((await gateway.call('GET', `/v1/mandates/${id}`)).body['chain'], anew)
   const wider = [root, passOn(flagger, root, { uses: 6 })]
   assert.equal((await register(flagger, wider)).body['code'], 'SP_MANDATE_WIDENS')
   assert.equal((await register(analyst, chain)).body['code'], 'SP_MANDATE_REQUEST')

@@ -213,7 +213,7 @@ describe('mandates at the gateway', () => {
     await refusedAs(pay('mdc.AAAA'), 'SP_MANDATE_FORMAT', 400)
     await refusedAs(pay('x'.repeat(9000)), 'SP_REQUEST_HEADER', 400)
     await refusedAs(
-      pay(held(given({ expiresAt: clock.now() + 1 }))).then((r) => r),
+      pay(held(given({ issuedAt: 1000, notBefore: 1000, expiresAt: 2000 }))),
       'SP_MANDATE_EXPIRED',
     )
     // The control plane answers with another one: what was asked for by its hash is not it.
@@ -332,6 +332,60 @@ describe('mandates at the gateway', () => {
     assert.equal((await pay(held(given()))).status, 200)
   })
 
+  it('is looked up once for all who ask at once, and whoever makes ids up is held back, nobody else', async () => {
+    const lookups = (): number => world.plane.mandateLookups.length
+    const honest = world.agent('teller', 'honest')
+    const key = held(given({ uses: 100 }))
+    const before = lookups()
+    const { requests } = world.gateway.stats()
+    const gate = Promise.withResolvers<void>()
+    world.plane.mandateGate = gate.promise
+    const calls = Array.from({ length: 8 }, () => pay(key, { agent: honest }))
+    await until(() => world.gateway.stats().requests >= requests + 8 && lookups() > before)
+    gate.resolve()
+    const all = await Promise.all(calls)
+    assert.deepEqual([...new Set(all.map(({ status }) => status))], [200])
+    assert.equal(lookups(), before + 1)
+    const hostile = world.agent('teller', 'hostile')
+    const made = Array.from({ length: 300 }, (_, n) => `mdt_${String(n).padStart(43, 'x')}`)
+    const answers = await Promise.all(made.map((one) => pay(one, { agent: hostile })))
+    const codes = new Set(answers.map(({ body }) => body['code']))
+    assert.deepEqual([...codes].map(String).toSorted(), ['SP_MANDATE_UNKNOWN', 'SP_OVERLOADED'])
+    assert.ok(lookups() < before + 1 + made.length, 'every one of them was looked up')
+    assert.equal((await pay(held(given()), { agent: honest })).status, 200)
+  })
+
+  it('counts as it was signed last, where the one that is remembered has outlived its signer', async () => {
+    const short = (ttl: number) => new TestAgent(world, world.plane.agent('lead', 'short', ttl))
+    const holder = world.agent('teller', 'patient', 600)
+    const by = id('lead', 'short')
+    const root = given({ delegate: by })
+    const before = short(3)
+    const first = passedOn(before, by, root, { delegate: id('teller', 'patient') })
+    const renewed = short(600)
+    const { keyPem, chainPem } = renewed.material
+    const anew = ({ statement: same }: SignedMandate): SignedMandate =>
+      signAgentMandate(same, createPrivateKey(keyPem), certificatesFromPem(chainPem))
+    const carried = (leaf: SignedMandate) => pay(mandateToken([root, leaf]), { agent: holder })
+    const later = async (ms: number): Promise<void> => {
+      offset += ms
+      await until(() => world.gateway.stats().bundleAgeMs < 1000)
+    }
+    assert.equal((await carried(first)).status, 200)
+    await later(4000)
+    assert.equal((await carried(anew(first))).status, 200)
+    // The same by its id: what is remembered is the old one.
+    const between = short(12)
+    const next = given({ delegate: by })
+    const late = passedOn(between, by, next, { delegate: id('teller', 'patient') })
+    const key = held(next, late)
+    assert.equal((await pay(key, { agent: holder })).status, 200)
+    await later(10_000)
+    held(next, anew(late))
+    assert.equal((await pay(key, { agent: holder })).status, 200)
+    await Promise.all([before, renewed, between].map(({ pool }) => pool.destroy()))
+  })
+
   it('opens a fresh session where it comes from outside, and only then', async () => {
     let fresh = world.agent('teller', 'tainted')
     const self = id('teller', 'tainted')
@@ -385,12 +439,19 @@ describe('mandates at the gateway', () => {
     const task = held(given(outside))
     assert.equal(await note(task), 'ok')
     assert.equal(await note(), dirty)
-    // What comes with a task is what its delegators have touched.
+    // Another agent's word clears nothing, with a person's task behind it or without: two could work together.
     const root = given({ grants, delegate: id('lead') })
-    const clean = held(root, passedOn(lead, id('lead'), root, outside))
+    assert.equal(await note(held(passedOn(lead, id('lead'), undefined, outside))), dirty)
+    assert.equal(await note(held(root, passedOn(lead, id('lead'), root, outside))), dirty)
+    // What comes with a task is what its delegators have touched.
+    const tainted = fresh
+    fresh = world.agent('teller', 'untainted')
+    const inside = { grants, delegate: id('teller', 'untainted') }
+    const clean = held(root, passedOn(lead, id('lead'), root, inside))
     assert.equal(await note(clean), 'ok')
     assert.equal((await lead.ask({ path: `/bank/v1/accounts/${ACCOUNT.id}` })).status, 200)
     assert.equal(await note(clean), dirty)
+    fresh = tainted
     // Touched again, under whichever session, it counts in every one that was open.
     await later(5000)
     assert.equal((await taint()).status, 200)

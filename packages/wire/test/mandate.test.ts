@@ -265,6 +265,7 @@ test('a mandate covers exactly the calls of its grants', () => {
     amount: 0,
     total: 5000,
   })
+  assert.ok(cover({ case: { id: 'case-9.a_b:C-7' } }))
   const refused: readonly object[] = [
     { account: 'a3' },
     { account: ['a1', 'a3'] },
@@ -281,6 +282,23 @@ test('a mandate covers exactly the calls of its grants', () => {
     { reason: 'other' },
     { reason: ['ring'] },
     { case: { id: 'other' } },
+    // What a text begins with is not where it leads.
+    ...[
+      '/../x',
+      '7/../8',
+      '..',
+      '7%2f..',
+      '7//x',
+      '7\\x',
+      '7@evil.test',
+      'é',
+      '7e\u0301',
+      '7\n',
+      '7 ',
+      '\u202e7',
+      '7\0',
+    ].map((rest) => ({ case: { id: `case-${rest}` } })),
+    { case: { id: 'CASE-9' } },
     { case: ['case-9'] },
     { case: undefined },
   ]
@@ -322,6 +340,17 @@ test('what is no mandate is refused, in bounded time', () => {
     [{ ...root, statement: { ...root.statement, task: ' ' } }],
     [{ ...root, statement: { ...root.statement, expiresAt: root.statement.notBefore } }],
     [{ ...root, statement: { ...root.statement, expiresAt: NOW + 91 * 86_400_000 } }],
+    // It begins later, and would live on for longer than anybody may give.
+    [
+      {
+        ...root,
+        statement: {
+          ...root.statement,
+          notBefore: NOW + 60 * 86_400_000,
+          expiresAt: NOW + 120 * 86_400_000,
+        },
+      },
+    ],
     [{ ...root, statement: { ...root.statement, delegate: 'spiffe://bank.test/agent/a/b/c' } }],
     [{ ...root, statement: { ...root.statement, delegate: 'spiffe://bank.test/gateway/g' } }],
     [{ ...root, statement: { ...root.statement, delegator: 'olga' } }],
@@ -335,6 +364,12 @@ test('what is no mandate is refused, in bounded time', () => {
       },
     ],
     [{ ...root, statement: { ...root.statement, grants: [{ ...grant, arguments: { a: {} } }] } }],
+    ...['https://bank.test', '/cases/7', 'a%2e', 'a@b', 'é', ''].map((prefix) => [
+      {
+        ...root,
+        statement: { ...root.statement, grants: [{ ...grant, arguments: { a: { prefix } } }] },
+      },
+    ]),
     [
       {
         ...root,

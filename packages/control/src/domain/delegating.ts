@@ -206,7 +206,8 @@ async function keep(deps: MandateDeps, given: unknown, by: string): Promise<Veri
         issued_at: leaf.issuedAt,
         expires_at: mandate.expiresAt,
       })
-      .onConflict((conflict) => conflict.doNothing())
+      // The same statement signed anew, by an SVID that lasts longer: everything else of it is what its id says.
+      .onConflict((conflict) => conflict.column('id').doUpdateSet({ chain: canonicalJson(chain) }))
       .execute()
   })
   return mandate

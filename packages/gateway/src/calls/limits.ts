@@ -32,7 +32,7 @@ export class Limits {
     decisionId: string,
   ): Promise<Reserved> {
     const results = await Promise.allSettled(
-      limits.map((limit) =>
+      limits.map(async (limit) =>
         this.#reserve({
           limitId: limit.id,
           instance: caller.instance,

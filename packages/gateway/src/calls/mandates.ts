@@ -1,16 +1,9 @@
-import { SallyportError } from '@sallyport/base'
+import { errorCode, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Call } from '@sallyport/decide'
 import { kindOf, parseSpiffeId, TrustBundle, verifySvid } from '@sallyport/spiffe'
 import type { IdentityHolder } from '@sallyport/transport'
-import {
-  coverOf,
-  holdsMandate,
-  MANDATE_ID,
-  mandateId,
-  readMandateToken,
-  verifyMandate,
-} from '@sallyport/wire'
+import { coverOf, MANDATE_ID, mandateId, readMandateToken, verifyMandate } from '@sallyport/wire'
 import type {
   DecisionRecord,
   HopUse,
@@ -22,6 +15,9 @@ import type { PlaneClient } from '../plane/client.ts'
 import { Refusal } from '../refusal.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { SessionScope } from '../state/sessions.ts'
+import { Pace } from '../edge/pace.ts'
+import { MandateMemory } from './mandate-memory.ts'
+import type { Remembered } from './mandate-memory.ts'
 import type { Caller, TypedCall } from './types.ts'
 
 export interface MandatesOptions {
@@ -31,20 +27,14 @@ export interface MandatesOptions {
   readonly clock: Clock
 }
 
-/** Chains that are remembered; one more makes room by forgetting the oldest. */
-const MAX_REMEMBERED = 2048
+/**
+ * Ids that one caller may have looked up without any use of it, in the long run and at once: each costs the control plane a
+ * request, and whoever makes ids up never runs out of them.
+ */
+const MISSES_PER_SECOND = 2
+const MISSES_AT_ONCE = 64
 /** How far the clock of whoever signed may be from this gateway's. */
 const SKEW_MS = 2000
-
-/** A chain that verified, and what by. */
-export interface Remembered {
-  readonly mandate: VerifiedMandate
-  readonly signers: readonly MandateSigner[]
-  /** What it was verified by: where one of them is another now, it is verified again. */
-  readonly operators: OperatorSet | undefined
-  readonly rootsPem: string
-  readonly chain: unknown
-}
 
 /** A mandate that covers one call of its holder, whole chain verified. */
 export interface CallMandate {
@@ -71,11 +61,15 @@ interface Delegator {
 /** Mandates that callers present: looked up, verified here, and held against the call. */
 export class Mandates {
   readonly #options: MandatesOptions
-  readonly #known = new Map<string, Remembered>()
+  readonly #memory = new MandateMemory()
+  readonly #misses: Pace
+  /** Lookups in flight, by id: callers that ask for the same one ask once. */
+  readonly #asking = new Map<string, Promise<unknown>>()
   #trust: { readonly pem: string; readonly bundles: ReadonlyMap<string, TrustBundle> } | undefined
 
   constructor(options: MandatesOptions) {
     this.#options = options
+    this.#misses = new Pace(MISSES_PER_SECOND, MISSES_AT_ONCE, options.clock)
   }
 
   /**
@@ -90,11 +84,8 @@ export class Mandates {
     typed: Pick<TypedCall, 'system' | 'operation' | 'input'>,
     { operators }: Enforced,
   ): Promise<CallMandate> {
-    const known = await this.#verified(presented, operators)
+    const known = await this.#verified(presented, caller.instance, operators)
     const { mandate } = known
-    if (!holdsMandate(mandate.delegate, caller.instance)) {
-      throw refusal('SP_MANDATE_HOLDER', 'the mandate was given to somebody else', mandate.delegate)
-    }
     const { system, operation, input } = typed
     const call = { system: system.name, operation: operation.name, input }
     const uses = mandate.hops.map((hop, index) => {
@@ -111,7 +102,7 @@ export class Mandates {
       uses,
       facts,
       record: { ...facts, chain: mandate.chain },
-      scope: scopeAt(mandate, mandate.depth, caller.instance),
+      scope: scopeAt(mandate, mandate.depth),
       delegators: delegatorsOf(mandate),
     }
   }
@@ -125,44 +116,83 @@ export class Mandates {
     this.#current(known, this.#options.bundles.enforced?.operators)
   }
 
-  async #verified(presented: string, operators: OperatorSet | undefined): Promise<Remembered> {
-    if (!MANDATE_ID.test(presented)) {
-      let chain
-      try {
-        chain = readMandateToken(presented)
-      } catch (error) {
-        throw told(error)
-      }
-      const leaf = chain.at(-1)
-      const id = leaf ? mandateId(leaf.statement) : ''
-      return this.#known.has(id) ? this.#recall(id, operators) : this.#verify(id, chain, operators)
+  async #verified(
+    presented: string,
+    caller: string,
+    operators: OperatorSet | undefined,
+  ): Promise<Remembered> {
+    if (MANDATE_ID.test(presented)) return this.#verifiedById(presented, caller, operators)
+    let chain
+    try {
+      chain = readMandateToken(presented)
+    } catch (error) {
+      throw told(error)
     }
-    if (this.#known.has(presented)) return this.#recall(presented, operators)
-    return this.#verify(presented, await this.#lookUp(presented), operators)
+    const leaf = chain.at(-1)
+    const id = leaf ? mandateId(leaf.statement) : ''
+    const known = this.#memory.recall(caller, id)
+    // What is carried may be signed anew since: it is what counts where what is remembered no longer stands.
+    return known && this.#stands(known, operators)
+      ? known
+      : this.#verify({ id, caller, chain, operators })
   }
 
-  #recall(id: string, operators: OperatorSet | undefined): Remembered {
-    const known = this.#known.get(id)
-    if (!known) throw unknown()
-    return this.#current(known, operators)
+  async #verifiedById(
+    id: string,
+    caller: string,
+    operators: OperatorSet | undefined,
+  ): Promise<Remembered> {
+    const known = this.#memory.recall(caller, id)
+    try {
+      if (known) return this.#current(known, operators)
+    } catch (error) {
+      // An SVID that signed it is over: it may be signed anew since.
+      if (errorCode(error) !== 'SP_MANDATE_SIGNATURE' || !known?.mandate.delegators.length) {
+        throw error
+      }
+    }
+    if (this.#options.bundles.isMandateRevoked(id)) {
+      throw told(new SallyportError('SP_MANDATE_REVOKED', 'the mandate was revoked'))
+    }
+    if (!this.#misses.admits(caller)) {
+      throw new Refusal('SP_OVERLOADED', 'calls come too fast', {
+        status: 429,
+        outcome: 'limited',
+        retryAfterSeconds: 1,
+      })
+    }
+    const verified = this.#verify({ id, caller, chain: await this.#lookUp(id), operators })
+    this.#misses.giveBack(caller)
+    return verified
   }
 
   /** What was verified, if everything that it was verified by is still so; verified anew otherwise. */
   #current(known: Remembered, operators: OperatorSet | undefined): Remembered {
+    if (this.#stands(known, operators)) return known
+    const { mandate, caller, chain } = known
+    return this.#verify({ id: mandate.id, caller, chain, operators })
+  }
+
+  #stands(known: Remembered, operators: OperatorSet | undefined): boolean {
     const { bundles, clock, holder } = this.#options
-    const { mandate, signers, chain } = known
+    const { mandate, signers } = known
     const now = clock.now()
-    const stands =
+    return (
       known.operators === operators &&
       known.rootsPem === holder.current().rootsPem &&
       now < mandate.expiresAt &&
       !mandate.chain.some((id) => bundles.isMandateRevoked(id)) &&
       !mandate.delegators.some((instance) => bundles.isQuarantined(instance)) &&
       signers.every(({ notAfter, serial }) => now <= notAfter && !bundles.isRevoked(serial))
-    return stands ? known : this.#verify(mandate.id, chain, operators)
+    )
   }
 
-  #verify(id: string, chain: unknown, operators: OperatorSet | undefined): Remembered {
+  #verify({
+    id,
+    caller,
+    chain,
+    operators,
+  }: Pick<Remembered, 'caller' | 'chain' | 'operators'> & { readonly id: string }): Remembered {
     const { bundles, clock, holder } = this.#options
     const { trustDomain, rootsPem } = holder.current()
     const now = clock.now()
@@ -173,6 +203,7 @@ export class Mandates {
         trustDomain,
         now,
         operators,
+        holder: caller,
         verifySvid: (der) => {
           const svid = verifySvid(der, this.#anchors(trustDomain, rootsPem), { now })
           const { serial, notAfter, publicKey } = svid
@@ -185,16 +216,14 @@ export class Mandates {
         isCut: (instance) => bundles.isQuarantined(instance),
       })
     } catch (error) {
-      this.#known.delete(id)
+      this.#memory.forget(caller, id)
       throw told(error)
     }
     // What was asked for by its hash is that, whatever the control plane answered.
     if (mandate.id !== id) throw unknown()
-    const known = { mandate, signers, operators, rootsPem, chain }
-    this.#known.delete(id)
-    const oldest = this.#known.keys().next().value
-    if (this.#known.size >= MAX_REMEMBERED && oldest !== undefined) this.#known.delete(oldest)
-    this.#known.set(id, known)
+    const size = JSON.stringify(chain).length
+    const known = { caller, mandate, signers, operators, rootsPem, chain, size }
+    this.#memory.remember(known)
     return known
   }
 
@@ -207,18 +236,26 @@ export class Mandates {
   }
 
   async #lookUp(id: string): Promise<unknown> {
-    let answer
+    let asked = this.#asking.get(id)
+    if (!asked) {
+      asked = this.#ask(id).finally(() => this.#asking.delete(id))
+      this.#asking.set(id, asked)
+    }
+    let chain
     try {
-      answer = await this.#options.client.request({
-        method: 'GET',
-        path: `/v1/mandates/${id}`,
-        also: [404],
-      })
+      chain = await asked
     } catch (cause) {
       throw unavailable(cause)
     }
-    if (answer.status === 404) throw unknown()
-    return answer.body['chain']
+    if (chain === undefined) throw unknown()
+    return chain
+  }
+
+  /** @returns undefined where there is none */
+  async #ask(id: string): Promise<unknown> {
+    const path = `/v1/mandates/${id}`
+    const answer = await this.#options.client.request({ method: 'GET', path, also: [404] })
+    return answer.status === 404 ? undefined : answer.body['chain']
   }
 }
 
@@ -233,17 +270,19 @@ function factsAt(mandate: VerifiedMandate, depth: number): CallMandate['facts'] 
 }
 
 /**
- * The session that an instance is in under the first `depth` hops. A mandate opens a fresh one only where all of it comes from
- * outside: no instance of the same agent passed it on. What its delegators have touched comes with it.
+ * The session that a holder is in under the first `depth` hops. Only what a person gives to an agent themselves opens a fresh
+ * one: an agent's word clears nothing, or two that work together would clear whatever either has touched. What delegators have
+ * touched comes with the task.
  */
-function scopeAt(mandate: VerifiedMandate, depth: number, instance: string): SessionScope {
+function scopeAt(mandate: VerifiedMandate, depth: number): SessionScope {
   const hops = mandate.hops.slice(0, depth)
   const leaf = hops.at(-1)
   if (!leaf) return {}
   const also = hops.map(({ delegator }) => delegator).filter((one) => !one.startsWith('operator:'))
-  const own = agentOf(instance)
-  const outside = also.every((one) => agentOf(one) !== own)
-  return { ...(outside ? { since: leaf.issuedAt - SKEW_MS } : {}), also }
+  return {
+    ...(hops.length === 1 && also.length === 0 ? { since: leaf.issuedAt - SKEW_MS } : {}),
+    also,
+  }
 }
 
 function delegatorsOf(mandate: VerifiedMandate): Delegator[] {
@@ -255,7 +294,7 @@ function delegatorsOf(mandate: VerifiedMandate): Delegator[] {
             instance: delegator,
             agent: agentOf(delegator),
             mandate: factsAt(mandate, index),
-            scope: scopeAt(mandate, index, delegator),
+            scope: scopeAt(mandate, index),
           },
         ],
   )

@@ -41,6 +41,12 @@ export class Pace {
     return true
   }
 
+  /** Takes back that a token was taken. */
+  giveBack(instance: string): void {
+    const bucket = this.#buckets.get(instance)
+    if (bucket) bucket.level = Math.min(this.#burst, bucket.level + 1)
+  }
+
   #levelOf({ level, at }: Bucket, now: number): number {
     return Math.min(this.#burst, level + ((now - at) / 1000) * this.#perSecond)
   }

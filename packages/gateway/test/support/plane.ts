@@ -76,6 +76,9 @@ export class TestPlane {
   tokens: TokenTrust | undefined
   limit: 'grant' | 'refuse' | 'fail' = 'grant'
   readonly mandates: Map<string, readonly SignedMandate[]> = new Map()
+  readonly mandateLookups: string[] = []
+  /** What lookups wait for. */
+  mandateGate: Promise<void> = Promise.resolve()
   readonly mandateUses: Body[] = []
   readonly mandatesSettled: { decisionId: string; commit: boolean }[] = []
   mandateAnswer: 'grant' | 'refuse' | 'revoked' | 'fail' = 'grant'
@@ -352,7 +355,10 @@ export class TestPlane {
       })
       send(200, {})
     } else if (path.startsWith('/v1/mandates/')) {
-      const chain = this.mandates.get(path.slice('/v1/mandates/'.length))
+      const id = path.slice('/v1/mandates/'.length)
+      this.mandateLookups.push(id)
+      await this.mandateGate
+      const chain = this.mandates.get(id)
       if (chain) send(200, { chain })
       else send(404, { code: 'SP_MANDATE_UNKNOWN' })
     } else send(404, { code: 'SP_PLANE_ROUTE' })

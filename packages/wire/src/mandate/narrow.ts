@@ -1,3 +1,4 @@
+import { IDENTIFIER } from './shape.ts'
 import type { AmountCeiling, ArgumentConstraint, MandateGrant, MandateStatement } from './types.ts'
 
 /**
@@ -50,7 +51,7 @@ function implies(own: ArgumentConstraint, wanted: ArgumentConstraint): boolean {
 export function fits(value: unknown, wanted: ArgumentConstraint): boolean {
   if ('equals' in wanted) return value === wanted.equals
   if ('oneOf' in wanted) return wanted.oneOf.some((one) => one === value)
-  if ('prefix' in wanted) return typeof value === 'string' && value.startsWith(wanted.prefix)
+  if ('prefix' in wanted) return isIdentifier(value) && value.startsWith(wanted.prefix)
   const { min, max } = wanted
   if (min === undefined && max === undefined) return false
   return (
@@ -59,6 +60,14 @@ export function fits(value: unknown, wanted: ArgumentConstraint): boolean {
     (min === undefined || value >= min) &&
     (max === undefined || value <= max)
   )
+}
+
+/**
+ * What a prefix can say something of: identifiers. Where dots lead up, or escapes, slashes, an `@` or a combining mark are read
+ * by whoever is behind the call, what a text begins with is not where it leads.
+ */
+function isIdentifier(value: unknown): value is string {
+  return typeof value === 'string' && IDENTIFIER.test(value) && !value.includes('..')
 }
 
 function amountWithin(child: AmountCeiling | undefined, parent: AmountCeiling): boolean {

@@ -15,7 +15,7 @@ import type {
 const MAX_MANDATE_DEPTH = 5
 /** Characters of a chain as it travels. */
 export const MAX_MANDATE_TOKEN = 32_768
-/** 90 days: whoever needs longer is asked again. */
+/** 90 days from when it was issued, whenever it begins: whoever needs longer is asked again. */
 export const MAX_MANDATE_MS: number = 90 * 86_400_000
 
 export const MANDATE_ID: RegExp = /^mdt_[A-Za-z0-9_-]{43}$/
@@ -25,6 +25,9 @@ const PATH =
   /^(?!.*(?:^|\.)__proto__(?:\.|$))[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*){0,7}$/
 const AGENT = /^spiffe:\/\/[a-z0-9._-]{1,255}\/agent\/[A-Za-z0-9._-]+(?:\/[A-Za-z0-9._-]+)?$/
 const INSTANCE = /^spiffe:\/\/[a-z0-9._-]{1,255}\/agent\/[A-Za-z0-9._-]+\/[A-Za-z0-9._-]+$/
+
+/** Whatever a prefix is compared with, and the prefix itself. */
+export const IDENTIFIER: RegExp = /^[A-Za-z0-9._:-]+$/
 
 const path = text(256, PATH)
 const value = text(256)
@@ -36,7 +39,7 @@ const constraint = either(
   members<{ oneOf: unknown }>({ oneOf: nonEmpty(either(value, number), 64) }, {}),
   members<{ min: unknown; max?: unknown }>({ min: number }, { max: number }),
   members<{ max: unknown; min?: unknown }>({ max: number }, { min: number }),
-  members<{ prefix: unknown }>({ prefix: value }, {}),
+  members<{ prefix: unknown }>({ prefix: text(256, IDENTIFIER) }, {}),
 )
 
 const grant = members<MandateGrant>(
@@ -91,10 +94,10 @@ export function readMandateStatement(given: unknown): MandateStatement {
   demand(statement, given, 'SP_MANDATE_FORMAT', 'the mandate is malformed')
   // The shape admits exactly a MandateStatement.
   const read = given as MandateStatement
-  const lasts = read.expiresAt - read.notBefore
-  if (lasts <= 0 || lasts > MAX_MANDATE_MS || read.issuedAt > read.notBefore) {
+  const { issuedAt, notBefore, expiresAt } = read
+  if (issuedAt > notBefore || notBefore >= expiresAt || expiresAt - issuedAt > MAX_MANDATE_MS) {
     throw new SallyportError('SP_MANDATE_FORMAT', 'the mandate is malformed', {
-      detail: 'its times are not in order, or lie more than 90 days apart',
+      detail: 'its times are not in order, or it ends more than 90 days after it was issued',
     })
   }
   return read

@@ -6,6 +6,7 @@ export type ArgumentConstraint =
   | { readonly oneOf: readonly (string | number)[] }
   /** Of a number: one of the two bounds at least, both inclusive. */
   | { readonly min?: number; readonly max?: number }
+  /** Of an identifier: letters, digits and `._:-`, no two dots in a row. Any other text never fits. */
   | { readonly prefix: string }
 
 /** How much money, in minor units of one currency. */

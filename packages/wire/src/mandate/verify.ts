@@ -25,6 +25,8 @@ export interface MandateRules {
   readonly now: number
   /** The operators in force: a key that left the set signs nothing any more, whenever it did. */
   readonly operators: OperatorSet | undefined
+  /** SPIFFE id of whoever presents it, where somebody does: of what others were given no signature is looked at. */
+  readonly holder?: string
   /** Verifies an SVID at `now`. @throws whatever is wrong with it */
   verifySvid(chainDer: readonly Buffer[]): MandateSigner
   isRevoked(mandateId: string): boolean
@@ -40,17 +42,21 @@ const ROLES = ['approver', 'admin']
 
 /**
  * Verifies a chain, root first: each hop signed by the delegate of the hop before, in force now, revoked nowhere, and narrower
- * than its parent in everything. That it is *held* by a caller and *covers* a call is another question: `holdsMandate`, `coverOf`.
+ * than its parent in everything. That it *covers* a call is another question: `coverOf`.
  *
  * A hop that an instance signed holds while the SVID that signed it does: a copied key delegates nothing for longer than it
  * could be used.
  *
  * @param given untrusted
  * @throws SallyportError `SP_MANDATE_FORMAT`, `SP_MANDATE_DEPTH`, `SP_MANDATE_SIGNATURE`, `SP_MANDATE_CHAIN`, `SP_MANDATE_WIDENS`,
- *   `SP_MANDATE_EXPIRED`, `SP_MANDATE_NOT_YET_VALID`, `SP_MANDATE_REVOKED`, `SP_MANDATE_DELEGATOR`
+ *   `SP_MANDATE_HOLDER`, `SP_MANDATE_EXPIRED`, `SP_MANDATE_NOT_YET_VALID`, `SP_MANDATE_REVOKED`, `SP_MANDATE_DELEGATOR`
  */
 export function verifyMandate(given: unknown, rules: MandateRules): VerifiedMandate {
   const chain = readMandateChain(given)
+  const delegate = chain.at(-1)?.statement.delegate ?? ''
+  if (rules.holder !== undefined && !holdsMandate(delegate, rules.holder)) {
+    throw refused('SP_MANDATE_HOLDER', 'the mandate was given to somebody else', delegate)
+  }
   const ids: string[] = []
   const delegators: string[] = []
   let before: MandateStatement | undefined
