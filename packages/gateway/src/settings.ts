@@ -12,6 +12,8 @@ export interface GatewaySettings {
   readonly maxConnections: number
   readonly maxConnectionsPerInstance: number
   readonly maxRequestsPerConnection: number
+  /** At once, of HTTP/2. */
+  readonly maxStreamsPerConnection: number
   /** Calls being handled. */
   readonly maxInFlight: number
   readonly maxInFlightPerInstance: number
@@ -49,6 +51,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxConnections: 4096,
   maxConnectionsPerInstance: 256,
   maxRequestsPerConnection: 100_000,
+  maxStreamsPerConnection: 100,
   maxInFlight: 2048,
   maxInFlightPerInstance: 256,
   maxCallsPerSecond: 500,

@@ -1,5 +1,5 @@
-import type { ServerResponse } from 'node:http'
 import type { Refusal } from '../refusal.ts'
+import type { EdgeResponse } from './message.ts'
 
 /** Every answer carries these and no header of an upstream. */
 const COMMON = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
@@ -39,7 +39,7 @@ export function problemOf(refusal: Refusal, decision: string): ProblemDocument {
 }
 
 /** @returns bytes of body written */
-export function sendProblem(res: ServerResponse, refusal: Refusal, decision: string): number {
+export function sendProblem(res: EdgeResponse, refusal: Refusal, decision: string): number {
   const body = Buffer.from(JSON.stringify(problemOf(refusal, decision)))
   if (res.headersSent || res.destroyed) {
     // Too late for words: the caller must not take what it has for the whole.
@@ -69,7 +69,7 @@ export interface JsonAnswer {
 }
 
 /** @returns bytes of body written */
-export function sendJson(res: ServerResponse, answer: JsonAnswer): number {
+export function sendJson(res: EdgeResponse, answer: JsonAnswer): number {
   const body = answer.body === undefined ? undefined : Buffer.from(answer.body)
   const headers: Record<string, string | number> = { ...COMMON, ...answer.headers }
   if (body !== undefined) headers['content-type'] = 'application/json'
@@ -81,7 +81,7 @@ export function sendJson(res: ServerResponse, answer: JsonAnswer): number {
 }
 
 /** Begins an event stream. */
-export function beginEvents(res: ServerResponse, decision: string): void {
+export function beginEvents(res: EdgeResponse, decision: string): void {
   res.writeHead(200, {
     ...COMMON,
     'content-type': 'text/event-stream',

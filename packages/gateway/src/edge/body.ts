@@ -1,8 +1,8 @@
-import type { IncomingMessage } from 'node:http'
 import { parseJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import { Refusal } from '../refusal.ts'
 import type { CanonicalRequest } from './canonical.ts'
+import type { EdgeRequest } from './message.ts'
 
 /** How deep request JSON may nest. */
 const MAX_DEPTH = 32
@@ -15,7 +15,7 @@ const JSON_TYPE = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/
  * @throws Refusal `SP_REQUEST_BODY`, `SP_REQUEST_TOO_LARGE`; SallyportError `SP_JSON_*`
  */
 export async function readJsonBody(
-  req: IncomingMessage,
+  req: EdgeRequest,
   request: CanonicalRequest,
   maxBytes: number,
 ): Promise<JsonValue | undefined> {

@@ -12,6 +12,8 @@ export interface RawRequest {
   readonly url: string
   readonly httpVersion: string
   readonly rawHeaders: readonly string[]
+  /** Of HTTP/2, where a body needs no header that announces it: whether more than the head is to come. */
+  readonly hasMore?: boolean | undefined
 }
 
 /** A request that has exactly one reading. */
@@ -32,8 +34,9 @@ const BODILESS: ReadonlySet<string> = new Set(['GET', 'DELETE'])
  * @throws Refusal `SP_REQUEST_METHOD`, `SP_REQUEST_TARGET`, `SP_REQUEST_HEADER`, `SP_REQUEST_BODY`
  */
 export function canonicalise(raw: RawRequest): CanonicalRequest {
-  if (raw.httpVersion !== '1.1') {
-    throw new Refusal('SP_REQUEST_METHOD', 'the request is not HTTP/1.1', {
+  const isH2 = raw.httpVersion === '2.0'
+  if (raw.httpVersion !== '1.1' && !isH2) {
+    throw new Refusal('SP_REQUEST_METHOD', 'the request is not HTTP/1.1 or HTTP/2', {
       status: 400,
       close: true,
     })
@@ -45,7 +48,15 @@ export function canonicalise(raw: RawRequest): CanonicalRequest {
     })
   }
   const headers = readHeaders(raw.rawHeaders)
-  const hasBody = headers.chunked || (headers.contentLength ?? 0) > 0
+  const announced = (headers.contentLength ?? 0) > 0
+  if (isH2 && announced && !raw.hasMore) {
+    throw new Refusal('SP_REQUEST_BODY', 'the request body is not as long as announced', {
+      status: 400,
+    })
+  }
+  const hasBody = isH2
+    ? raw.hasMore === true && headers.contentLength !== 0
+    : headers.chunked || announced
   if (hasBody && BODILESS.has(raw.method)) {
     throw new Refusal('SP_REQUEST_BODY', 'this request method takes no body', {
       status: 400,

@@ -7,6 +7,8 @@ import type { VerifiedSvid } from '@sallyport/spiffe'
 import { createMtlsServer } from '@sallyport/transport'
 import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transport'
 import type { GatewaySettings } from '../settings.ts'
+import { H2Edge } from './h2.ts'
+import type { EdgeRequest, EdgeResponse } from './message.ts'
 
 export interface ListenerOptions {
   readonly identity: IdentityHolder
@@ -15,7 +17,7 @@ export interface ListenerOptions {
   admits(svid: VerifiedSvid): boolean | string
   onConnected(svid: VerifiedSvid): void
   onRefused(facts: RefusedFacts): void
-  onRequest(req: IncomingMessage, res: ServerResponse): void
+  onRequest(req: EdgeRequest, res: EdgeResponse): void
   /** Bytes that are not HTTP as accepted here. */
   onMalformed(svid: VerifiedSvid | undefined, code: string): void
 }
@@ -27,10 +29,11 @@ export interface Address {
 
 const MALFORMED = 'HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n'
 
-/** Where agents come in: mutual TLS, then HTTP/1.1 as strictly as Node's parser goes, bounded on every side. */
+/** Where agents come in: mutual TLS, then HTTP/1.1 or HTTP/2, by ALPN, as strictly as Node's parsers go, bounded on every side. */
 export class Listener {
   readonly #options: ListenerOptions
   readonly #http: Server
+  readonly #h2: H2Edge
   readonly #mtls: MtlsServer
   readonly #peers = new Map<TLSSocket, VerifiedSvid>()
 
@@ -38,9 +41,20 @@ export class Listener {
     this.#options = options
     const { settings, identity, clock } = options
     this.#http = this.#createHttp()
+    this.#h2 = new H2Edge({
+      settings,
+      clock,
+      onRequest: (req, res) => {
+        options.onRequest(req, res)
+      },
+      onMalformed: (socket, code) => {
+        options.onMalformed(this.#peers.get(socket), code)
+      },
+    })
     this.#mtls = createMtlsServer({
       identity,
       clock,
+      alpn: ['h2', 'http/1.1'],
       handshakeTimeoutMs: settings.handshakeTimeoutMs,
       maxConnections: settings.maxConnections,
       accept: (peer) => {
@@ -60,7 +74,8 @@ export class Listener {
         this.#peers.set(socket, peer)
         socket.once('close', () => this.#peers.delete(socket))
         options.onConnected(peer)
-        this.#http.emit('connection', socket)
+        if (socket.alpnProtocol === 'h2') this.#h2.take(socket)
+        else this.#http.emit('connection', socket)
       },
     })
   }
@@ -94,6 +109,7 @@ export class Listener {
 
   async close(): Promise<void> {
     this.#http.close(() => undefined)
+    this.#h2.close()
     await this.#mtls.close()
   }
 

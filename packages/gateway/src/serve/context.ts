@@ -1,12 +1,12 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Caller } from '../calls/types.ts'
 import type { CanonicalRequest } from '../edge/canonical.ts'
+import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import type { Enforced } from '../state/bundles.ts'
 
 /** One request, the first of its two doors passed. */
 export interface BareContext {
-  readonly req: IncomingMessage
-  readonly res: ServerResponse
+  readonly req: EdgeRequest
+  readonly res: EdgeResponse
   readonly request: CanonicalRequest
   readonly caller: Caller
   /** Aborts when the caller's connection goes. */

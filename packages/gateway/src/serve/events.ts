@@ -1,11 +1,11 @@
-import { once } from 'node:events'
-import type { ServerResponse } from 'node:http'
 import type { Clock } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { beginEvents } from '../edge/answer.ts'
+import { drained } from '../edge/message.ts'
+import type { EdgeResponse } from '../edge/message.ts'
 import { EventReader } from '../edge/sse.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
@@ -30,7 +30,7 @@ export interface EventParts {
 class EventStream {
   readonly grant: Grant
   readonly answer: UpstreamAnswer
-  readonly res: ServerResponse
+  readonly res: EdgeResponse
   /** What holds now; the decision that opened the stream may have been replaced. */
   enforced: Enforced
   outcome: Outcome
@@ -40,7 +40,7 @@ class EventStream {
   /** Aborts when the answer can go no further. */
   readonly gone = new AbortController()
 
-  constructor(grant: Grant, answer: UpstreamAnswer, res: ServerResponse) {
+  constructor(grant: Grant, answer: UpstreamAnswer, res: EdgeResponse) {
     this.grant = grant
     this.answer = answer
     this.res = res
@@ -145,7 +145,7 @@ export class EventStreams {
         add(stream.released, projected.released)
         const text = `data: ${JSON.stringify(projected.value ?? {})}\n\n`
         stream.bytesOut += Buffer.byteLength(text)
-        if (!res.write(text)) await once(res, 'drain', { signal: stream.gone.signal })
+        if (!res.write(text)) await drained(res, stream.gone.signal)
       }
     }
   }

@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import type { System } from '@sallyport/network'
@@ -8,6 +7,7 @@ import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
 import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
+import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
 import type { Tokens } from '../edge/tokens.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
@@ -56,7 +56,7 @@ export class Requests {
   }
 
   /** Serves one request, to its end or its refusal. Never rejects. */
-  async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+  async handle(req: EdgeRequest, res: EdgeResponse): Promise<void> {
     const gone = new AbortController()
     res.once('close', () => {
       if (!res.writableFinished) gone.abort()
@@ -70,8 +70,8 @@ export class Requests {
       try {
         // A certificate that has a successor is let go in peace.
         if (this.#parts.liveness.hasNewer(caller.svid)) res.shouldKeepAlive = false
-        const { method = '', url = '', httpVersion, rawHeaders } = req
-        const request = canonicalise({ method, url, httpVersion, rawHeaders })
+        const { method = '', url = '', httpVersion, rawHeaders, hasMore } = req
+        const request = canonicalise({ method, url, httpVersion, rawHeaders, hasMore })
         system = await this.#serve({ req, res, request, caller, signal: gone.signal }, (name) => {
           system = name
         })
@@ -121,7 +121,7 @@ export class Requests {
     return name
   }
 
-  #caller({ socket }: IncomingMessage): Caller {
+  #caller({ socket }: EdgeRequest): Caller {
     const svid = peerOf(socket)
     if (!svid) {
       throw new Refusal('SP_NOT_AN_AGENT', 'only agents of this network may call', {
@@ -175,8 +175,8 @@ export class Requests {
   }
 
   async #refuse(
-    req: IncomingMessage,
-    res: ServerResponse,
+    req: EdgeRequest,
+    res: EdgeResponse,
     caller: Caller | undefined,
     refusal: Refusal,
     system: string,
@@ -195,8 +195,8 @@ export class Requests {
       // Not who they say they are, or not any more: the log has what the certificate says.
       decision = pipeline.refuseStranger(peerOf(req.socket)?.id.uri, refusal)
     }
-    // A body that nobody read is not waited for.
-    if (!req.complete) res.shouldKeepAlive = false
+    // A body that nobody read is not waited for; of HTTP/2, the stream alone ends.
+    if (!req.complete && req.httpVersion === '1.1') res.shouldKeepAlive = false
     sendProblem(res, refusal, decision)
   }
 }

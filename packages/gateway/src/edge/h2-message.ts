@@ -1,0 +1,255 @@
+import { EventEmitter } from 'node:events'
+import { constants } from 'node:http2'
+import type { ServerHttp2Stream } from 'node:http2'
+import type { TLSSocket } from 'node:tls'
+import { Refusal } from '../refusal.ts'
+import type { EdgeRequest, EdgeResponse } from './message.ts'
+
+const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = constants
+
+/** RFC 9113 section 8.3.1: each once, and no other. */
+const PSEUDO: ReadonlySet<string> = new Set([':method', ':scheme', ':authority', ':path'])
+/** RFC 9113 section 8.2.2. `te` and `upgrade` are refused on every version. */
+const CONNECTION_SPECIFIC: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+])
+
+const refuse = (detail: string): Refusal =>
+  new Refusal('SP_REQUEST_HEADER', 'a request header is missing, ambiguous or not accepted', {
+    status: 400,
+    detail,
+  })
+
+/** The head of an HTTP/2 request in the words of HTTP/1.1. */
+export interface H2Head {
+  readonly method: string
+  readonly url: string
+  /** `host` first, made of `:authority`. */
+  readonly rawHeaders: readonly string[]
+}
+
+/**
+ * Reads the header list of a request (RFC 9113 section 8.3), as strictly as HTTP/1.1 is read: whatever could mean something
+ * else, or something at all, once it were written in HTTP/1.1 is refused.
+ *
+ * @param list names and values in turn, in the order sent
+ * @param serverName what the TLS handshake asked for, where it did
+ * @param maxBytes that the whole list may have
+ * @throws Refusal `SP_REQUEST_HEADER`
+ */
+export function readH2Head(
+  list: readonly string[],
+  serverName: string | undefined,
+  maxBytes: number,
+): H2Head {
+  // As RFC 7541 section 4.1 counts. A peer that never confirms our settings is not held to them by nghttp2.
+  if (list.reduce((sum, text) => sum + text.length + 16, 0) > maxBytes) {
+    throw new Refusal('SP_REQUEST_HEADER', 'the request headers are too large', { status: 431 })
+  }
+  const pseudo = new Map<string, string>()
+  const rawHeaders: string[] = []
+  for (let i = 0; i + 1 < list.length; i += 2) {
+    const name = list[i] ?? ''
+    const value = list[i + 1] ?? ''
+    if (name.startsWith(':')) {
+      if (rawHeaders.length > 0) throw refuse('a pseudo-header stands behind a header')
+      if (!PSEUDO.has(name) || pseudo.has(name)) throw refuse('a pseudo-header is not accepted')
+      pseudo.set(name, value)
+      continue
+    }
+    if (name !== name.toLowerCase()) throw refuse('a header name is not in lower case')
+    if (CONNECTION_SPECIFIC.has(name)) throw refuse(`\`${name}\` has no meaning in HTTP/2`)
+    // HTTP/1.1 cannot carry these at the ends of a value; RFC 9113 section 8.2.1.
+    if (/^[\t ]|[\t ]$/.test(value)) throw refuse(`\`${name}\` begins or ends with a blank`)
+    rawHeaders.push(name, value)
+  }
+  const [method, scheme, authority, url] = [':method', ':scheme', ':authority', ':path'].map(
+    (name) => pseudo.get(name),
+  )
+  if (method === undefined || url === undefined) throw refuse('a pseudo-header is missing')
+  if (scheme !== 'https') throw refuse('`:scheme` is not `https`')
+  if (authority === undefined) throw refuse('`:authority` is missing')
+  const host = rawHeaders.findIndex((name, i) => i % 2 === 0 && name === 'host')
+  if (host >= 0) {
+    if (rawHeaders[host + 1] !== authority) throw refuse('`host` is not `:authority`')
+    rawHeaders.splice(host, 2)
+  }
+  if (serverName !== undefined && hostOf(authority) !== serverName.toLowerCase()) {
+    throw new Refusal('SP_REQUEST_HEADER', 'the connection was made for another name', {
+      status: 421,
+      detail: '`:authority` is not the name of the handshake',
+    })
+  }
+  return { method, url, rawHeaders: ['host', authority, ...rawHeaders] }
+}
+
+const hostOf = (authority: string): string => authority.replace(/:\d*$/, '').toLowerCase()
+
+interface H2Facts {
+  /** What the TLS handshake asked for, where it did. */
+  readonly serverName: string | undefined
+  readonly maxHeaderBytes: number
+}
+
+/** One request of an HTTP/2 session. */
+export class H2Request implements EdgeRequest {
+  readonly httpVersion = '2.0'
+  readonly socket: TLSSocket
+  readonly hasMore: boolean
+  rawTrailers: string[] = []
+  /** Why the head cannot be read; thrown to whoever asks for it. */
+  readonly #head: H2Head | Refusal
+  readonly #stream: ServerHttp2Stream
+  /** Bytes of DATA that the head announced. */
+  readonly #announced: number | undefined
+
+  constructor(
+    stream: ServerHttp2Stream,
+    list: readonly string[],
+    socket: TLSSocket,
+    { serverName, maxHeaderBytes }: H2Facts,
+  ) {
+    this.#stream = stream
+    this.socket = socket
+    this.hasMore = !stream.endAfterHeaders
+    this.#head = attempt(() => readH2Head(list, serverName, maxHeaderBytes))
+    this.#announced = announcedLength(this.#head)
+    stream.on('trailers', (_headers, _flags, given?: readonly string[]) => {
+      this.rawTrailers = [...(given ?? ['?', ''])]
+    })
+  }
+
+  get method(): string {
+    return this.#read().method
+  }
+
+  get url(): string {
+    return this.#read().url
+  }
+
+  get rawHeaders(): readonly string[] {
+    return this.#read().rawHeaders
+  }
+
+  get complete(): boolean {
+    return this.#stream.readableEnded || !this.hasMore
+  }
+
+  /** @throws Refusal for DATA that is not as long as announced (RFC 9113 section 8.1.1) */
+  async *[Symbol.asyncIterator](): AsyncGenerator {
+    let size = 0
+    // Whoever stops reading still has to answer.
+    for await (const chunk of this.#stream.iterator({ destroyOnReturn: false })) {
+      // Without an encoding set, a stream yields buffers.
+      size += (chunk as Buffer).length
+      if (this.#announced !== undefined && size > this.#announced) throw this.#disagrees()
+      yield chunk
+    }
+    if (this.#announced !== undefined && size !== this.#announced) throw this.#disagrees()
+  }
+
+  #disagrees(): Refusal {
+    return new Refusal('SP_REQUEST_BODY', 'the request body is not as long as announced', {
+      status: 400,
+    })
+  }
+
+  #read(): H2Head {
+    if (this.#head instanceof Refusal) throw this.#head
+    return this.#head
+  }
+}
+
+function attempt(read: () => H2Head): H2Head | Refusal {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
+  }
+}
+
+function announcedLength(head: H2Head | Refusal): number | undefined {
+  if (head instanceof Refusal) return undefined
+  const at = head.rawHeaders.indexOf('content-length')
+  // What is no plain number is refused with the rest of the headers.
+  return at < 0 || at % 2 === 1 ? undefined : Number(head.rawHeaders[at + 1])
+}
+
+/** The answer to one request of an HTTP/2 session. */
+export class H2Response extends EventEmitter implements EdgeResponse {
+  readonly #stream: ServerHttp2Stream
+  #keepAlive = true
+  #broken = false
+  /** Monotonic, milliseconds; set once the answer is all written. */
+  endedAt: number | undefined
+
+  constructor(stream: ServerHttp2Stream) {
+    super()
+    this.#stream = stream
+    stream.on('close', () => this.emit('close'))
+    stream.on('drain', () => this.emit('drain'))
+  }
+
+  get headersSent(): boolean {
+    return this.#stream.headersSent
+  }
+
+  get destroyed(): boolean {
+    return this.#broken || this.#stream.destroyed || this.#stream.closed
+  }
+
+  get writableEnded(): boolean {
+    return this.#stream.writableEnded
+  }
+
+  get writableFinished(): boolean {
+    return this.#stream.writableFinished
+  }
+
+  get shouldKeepAlive(): boolean {
+    return this.#keepAlive
+  }
+
+  set shouldKeepAlive(keep: boolean) {
+    this.#keepAlive = keep
+  }
+
+  writeHead(status: number, headers: Record<string, string | number>): void {
+    // Streams are framed apart from each other: one that was refused does not put the others out of step.
+    const { connection: _ofTheConnection, ...rest } = headers
+    if (this.destroyed) return
+    this.#stream.respond({ ':status': status, ...rest })
+    // Who they are is no longer so, or has a successor: what is in flight may end, and nothing new begins.
+    if (status === 401 || !this.#keepAlive) this.#stream.session?.close()
+  }
+
+  flushHeaders(): void {
+    // `respond` has sent them.
+  }
+
+  write(bytes: string | Uint8Array): boolean {
+    return this.destroyed || this.#stream.write(bytes)
+  }
+
+  end(bytes?: string | Uint8Array): void {
+    if (this.destroyed || this.#stream.writableEnded) return
+    this.endedAt = performance.now()
+    const stream = this.#stream
+    stream.end(bytes)
+    // A body that nobody read is not waited for (RFC 9113 section 8.1).
+    stream.once('finish', () => {
+      if (!stream.readableEnded) stream.close(NGHTTP2_NO_ERROR)
+    })
+  }
+
+  destroy(): void {
+    this.#broken = true
+    this.#stream.close(NGHTTP2_INTERNAL_ERROR)
+  }
+}
