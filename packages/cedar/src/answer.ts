@@ -3,6 +3,7 @@ import type { Clauses } from './clauses.ts'
 import { NO_ERRORS } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { Slice } from './slice-memo.ts'
+import type { SliceMemo } from './slice-memo.ts'
 import type { CedarDecision } from './types.ts'
 import { EvaluationError } from './value.ts'
 
@@ -45,14 +46,28 @@ function ofSeveral(slice: readonly CompiledPolicy[], clauses: Clauses, env: Env)
   }
 }
 
+/** As `answer`, of the slice that a memory has at a place. */
+export function answerAt(memo: SliceMemo, at: number, clauses: Clauses, env: Env): CedarDecision {
+  const held = memo.held(at)
+  if (held === undefined) return ofSeveral(memo.slice(at)?.policies ?? [], clauses, env)
+  try {
+    return clauses.holdFrom(memo.from(at), memo.to(at), env) ? held : NOT_PERMITTED
+  } catch (error) {
+    return failedAlone(memo.slice(at)?.only, error)
+  }
+}
+
 function ofOne(slice: Slice, held: CedarDecision, clauses: Clauses, env: Env): CedarDecision {
   try {
     return clauses.hold(slice, env) ? held : NOT_PERMITTED
   } catch (error) {
-    const { only } = slice
-    if (only === undefined) throw error
-    return { decision: 'deny', reasons: NO_REASONS, errors: inOrder([failure(only, error)]) }
+    return failedAlone(slice.only, error)
   }
+}
+
+function failedAlone(only: CompiledPolicy | undefined, error: unknown): CedarDecision {
+  if (only === undefined) throw error
+  return { decision: 'deny', reasons: NO_REASONS, errors: inOrder([failure(only, error)]) }
 }
 
 interface Failure {

@@ -73,6 +73,11 @@ export class Clauses {
 
   /** Whether all clauses of a range hold. @throws EvaluationError */
   hold({ from, to }: ClauseRange, env: Env): boolean {
+    return this.holdFrom(from, to, env)
+  }
+
+  /** As `hold`. */
+  holdFrom(from: number, to: number, env: Env): boolean {
     const { serial } = env.context
     // What is asked about once is quicker looked up than kept.
     const again = serial !== 0 && serial === this.#context

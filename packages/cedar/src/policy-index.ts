@@ -80,6 +80,9 @@ export class PolicyIndex {
   readonly #named = new Map<string, Map<string, number>>()
   readonly #types = new Map<string, number>()
   #lastName = 0
+  /** The type last asked for by `key`, which seldom changes: most often that of actions, which few stores hold. */
+  #lastType: string | undefined = undefined
+  #lastNamed: ReadonlyMap<string, number> | undefined = undefined
   /** Policies that several nodes lead to (`action in [A, B]`) must be met once. */
   readonly #seen: Uint32Array
   #round = 0
@@ -109,7 +112,12 @@ export class PolicyIndex {
    */
   key(uid: EntityUid, record: EntityRecord | undefined): number {
     if (record !== undefined) return record.serial
-    return this.#named.get(uid.type)?.get(uid.id) ?? this.#types.get(uid.type) ?? 0
+    const { type } = uid
+    if (type !== this.#lastType) {
+      this.#lastType = type
+      this.#lastNamed = this.#named.get(type)
+    }
+    return this.#lastNamed?.get(uid.id) ?? this.#types.get(type) ?? 0
   }
 
   /** The policies whose scope admits the request, each once, in no order. */

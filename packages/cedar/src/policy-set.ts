@@ -1,6 +1,6 @@
 import type { PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
-import { answer, sorted } from './answer.ts'
+import { answer, answerAt, sorted } from './answer.ts'
 import { policyAst } from './policy-ast.ts'
 import type { PolicyAst } from './ast.ts'
 import { boundAll, parseAndCheck } from './check.ts'
@@ -28,7 +28,6 @@ import type {
 } from './types.ts'
 import { SliceMemo } from './slice-memo.ts'
 import { Slicer } from './slicer.ts'
-import type { Slice } from './slice-memo.ts'
 import { RecordValue } from './value.ts'
 
 interface PolicyText {
@@ -252,20 +251,16 @@ class Policies implements PolicySet {
   }
 
   #decide(env: Env): CedarDecision {
-    return answer(this.#slice(env), this.#clauses, env)
-  }
-
-  #slice(env: Env): Slice {
     const [index, memo] = [this.#index, this.#memo]
-    if (!memo.on) return index.candidates(env)
+    if (!memo.on) return answer(index.candidates(env), this.#clauses, env)
     const principal = index.key(env.principal, env.principalRecord)
     const action = index.key(env.action, env.actionRecord)
     const resource = index.key(env.resource, env.resourceRecord)
-    const known = memo.get(principal, action, resource)
-    if (known !== undefined) return known
+    const at = memo.find(principal, action, resource)
+    if (at >= 0) return answerAt(memo, at, this.#clauses, env)
     const found = sorted(index.candidates(env))
     memo.put(principal, action, resource, found)
-    return found
+    return answer(found, this.#clauses, env)
   }
 }
 

@@ -29,28 +29,31 @@ const FIRST_SETS = 64
 /** A longer slice takes longer to evaluate than to find again, and would make the memory bound a large one. */
 const MAX_SLICE = 256
 
-/** What is remembered, with what it is found by: read together, so one object. */
-interface Entry {
-  readonly principal: number
-  readonly action: number
-  readonly resource: number
-  readonly slice: Slice
-  /** Whether it was used since the clock's hand last passed it. */
-  used: boolean
-}
+/** Numbers that stand side by side for one entry: the three it is found by, and where its clauses are. */
+const WIDTH = 4
+const PRINCIPAL = 0
+const ACTION = 1
+const RESOURCE = 2
+/** Range of clauses, negative where it was not used since the clock's hand last passed it; 0 where there is no entry. */
+const RANGE = 3
+/** A range is its first place times this, and how long it is, and one. */
+const LONG = 2 ** 20
 
 /**
  * Remembers slices, never decisions, by what a slice depends on: one number each for principal, action and resource
  * that stands for the entity with all its ancestors (`PolicyIndex.key`). An entity that changes gets another number,
  * so what is remembered cannot become wrong, only unused.
  *
- * Set-associative with a clock in each set: memory is bounded by `capacity`, whatever is asked.
+ * Set-associative with a clock in each set: memory is bounded by `capacity`, whatever is asked. What a decision by one policy
+ * needs is read from two arrays at one place, not from one object after the other.
  */
 export class SliceMemo {
   /** Whether anything can be remembered at all. */
   readonly on: boolean
   readonly #capacity: number
-  #entries: (Entry | undefined)[] = []
+  #numbers = new Float64Array(0)
+  #held: (CedarDecision | undefined)[] = []
+  #slices: (Slice | undefined)[] = []
   #hands = new Uint8Array(0)
   #mask = -1
 
@@ -60,34 +63,73 @@ export class SliceMemo {
     this.on = capacity >= WAYS
   }
 
-  get(principal: number, action: number, resource: number): Slice | undefined {
-    if (this.#mask < 0) return undefined
+  /** The place of what is remembered, good until the next `put`; negative where nothing is. */
+  find(principal: number, action: number, resource: number): number {
+    if (this.#mask < 0) return -1
+    const numbers = this.#numbers
     const first = (hash(principal, action, resource) & this.#mask) * WAYS
     for (let at = first; at < first + WAYS; at++) {
-      const entry = this.#entries[at]
-      // The places of a set are filled in order, and never emptied.
-      if (entry === undefined) return undefined
-      if (entry.principal === principal && entry.action === action && entry.resource === resource) {
-        if (!entry.used) entry.used = true
-        return entry.slice
+      const n = at * WIDTH
+      if (
+        numbers[n + PRINCIPAL] === principal &&
+        numbers[n + ACTION] === action &&
+        numbers[n + RESOURCE] === resource
+      ) {
+        const range = numbers[n + RANGE] ?? 0
+        if (range > 0) return at
+        if (range === 0) return -1
+        numbers[n + RANGE] = -range
+        return at
       }
     }
-    return undefined
+    return -1
   }
 
-  /** Keeps a slice that `get` did not find. The slice must not change from here on. */
+  /** @param at a place that `find` gave, as for the others */
+  slice(at: number): Slice | undefined {
+    return this.#slices[at]
+  }
+
+  /** `held` of the slice. */
+  held(at: number): CedarDecision | undefined {
+    return this.#held[at]
+  }
+
+  /** `from` of the slice. */
+  from(at: number): number {
+    return Math.floor((this.#numbers[at * WIDTH + RANGE] ?? 0) / LONG)
+  }
+
+  /** `to` of the slice. */
+  to(at: number): number {
+    const from = this.from(at)
+    return from + ((this.#numbers[at * WIDTH + RANGE] ?? 0) - from * LONG) - 1
+  }
+
+  /** Keeps a slice that `find` did not find. The slice must not change from here on. */
   put(principal: number, action: number, resource: number, slice: Slice): void {
     if (slice.policies !== undefined && slice.policies.length > MAX_SLICE) return
+    if (slice.to - slice.from + 1 >= LONG) return
     if (this.#mask < 0 && !this.#grow()) return
     const set = hash(principal, action, resource)
     let at = this.#free(set)
     if (at === undefined && this.#grow()) at = this.#free(set)
-    this.#entries[at ?? this.#evict(set)] = { principal, action, resource, slice, used: false }
+    this.#set(at ?? this.#evict(set), principal, action, resource, slice)
+  }
+
+  #set(at: number, principal: number, action: number, resource: number, slice: Slice): void {
+    const n = at * WIDTH
+    this.#numbers[n + PRINCIPAL] = principal
+    this.#numbers[n + ACTION] = action
+    this.#numbers[n + RESOURCE] = resource
+    this.#numbers[n + RANGE] = -(slice.from * LONG + slice.to - slice.from + 1)
+    this.#held[at] = slice.held
+    this.#slices[at] = slice
   }
 
   #free(set: number): number | undefined {
     const first = (set & this.#mask) * WAYS
-    for (let at = first; at < first + WAYS; at++) if (this.#entries[at] === undefined) return at
+    for (let at = first; at < first + WAYS; at++) if (this.#slices[at] === undefined) return at
     return undefined
   }
 
@@ -96,9 +138,10 @@ export class SliceMemo {
     let hand = this.#hands[set] ?? 0
     // Ends: an entry that is passed over is not used when the hand comes round.
     for (;;) {
-      const entry = this.#entries[set * WAYS + hand]
-      if (entry?.used !== true) break
-      entry.used = false
+      const n = (set * WAYS + hand) * WIDTH + RANGE
+      const range = this.#numbers[n] ?? 0
+      if (range <= 0) break
+      this.#numbers[n] = -range
       hand = (hand + 1) % WAYS
     }
     this.#hands[set] = (hand + 1) % WAYS
@@ -110,17 +153,18 @@ export class SliceMemo {
     const most = 2 ** Math.floor(Math.log2(this.#capacity / WAYS))
     const sets = this.#mask < 0 ? Math.min(FIRST_SETS, most) : (this.#mask + 1) * 2
     if (!(sets >= 1 && sets <= most)) return false
-    const entries = this.#entries
-    this.#entries = Array.from({ length: sets * WAYS })
+    const [numbers, slices] = [this.#numbers, this.#slices]
+    this.#numbers = new Float64Array(sets * WAYS * WIDTH)
+    this.#held = Array.from({ length: sets * WAYS })
+    this.#slices = Array.from({ length: sets * WAYS })
     this.#hands = new Uint8Array(sets)
     this.#mask = sets - 1
-    for (const entry of entries) {
-      if (entry === undefined) continue
+    for (const [at, slice] of slices.entries()) {
+      if (slice === undefined) continue
+      const [p = 0, a = 0, r = 0] = numbers.subarray(at * WIDTH, at * WIDTH + 3)
       // The entries of one set are shared out between two, so there is room.
-      const free = this.#free(hash(entry.principal, entry.action, entry.resource))
-      if (free === undefined) continue
-      entry.used = false
-      this.#entries[free] = entry
+      const free = this.#free(hash(p, a, r))
+      if (free !== undefined) this.#set(free, p, a, r, slice)
     }
     return true
   }
