@@ -11,6 +11,7 @@ import { Identity } from './identity.ts'
 import { readIssued } from './issued.ts'
 import { present } from './proof.ts'
 import type { EnrolProof } from './proof.ts'
+import { Roots } from './roots.ts'
 
 interface EnrolTerms {
   readonly planeTarget: Target
@@ -42,20 +43,17 @@ export async function enrol(options: EnrolOptions): Promise<Identity> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const anchors = { rootsPem: options.rootsPem, trustDomain: options.trustDomain }
   const csr = csrFor(privateKey)
+  const roots = new Roots(anchors)
   const until = clock.monotonic() + (options.patienceMs ?? 10_000)
   for (;;) {
     try {
       const answer = await present(options, csr, anchors, options.planeTarget)
-      const { material, spiffeId } = readIssued(
-        answer,
-        privateKey,
-        options.trustDomain,
-        clock.now(),
-      )
+      const { material, spiffeId } = readIssued(answer, privateKey, roots, clock.now())
       return new Identity({
         holder: new IdentityHolder(material),
         spiffeId,
         planeTarget: options.planeTarget,
+        roots,
         clock,
         ...(options.onRotationError ? { onRotationError: options.onRotationError } : {}),
       })

@@ -6,14 +6,17 @@ import type { Clock } from '@sallyport/base'
 import { csrFor } from '@sallyport/spiffe'
 import type { IdentityHolder, Target } from '@sallyport/transport'
 
-import { readIssued, unusable } from './issued.ts'
+import { readIssued } from './issued.ts'
 import { callPlane } from './plane.ts'
 import type { JsonObject } from './refused.ts'
+import type { Roots } from './roots.ts'
+import { unusable } from './unusable.ts'
 
 export interface IdentityOptions {
   readonly holder: IdentityHolder
   readonly spiffeId: string
   readonly planeTarget: Target
+  readonly roots: Roots
   readonly onRotationError?: (error: unknown) => void
   readonly clock?: Clock
 }
@@ -61,13 +64,12 @@ export class Identity {
    * @throws RefusedError, SallyportError as `enrol`
    */
   async renew(): Promise<void> {
-    const { trustDomain } = this.holder.current()
     this.#pending ??= generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
     const key = this.#pending
     const answer = await callPlane(this.holder, this.#options.planeTarget, 'POST', '/v1/renew', {
       csr: csrFor(key),
     })
-    const { material, spiffeId } = readIssued(answer, key, trustDomain, this.#clock.now())
+    const { material, spiffeId } = readIssued(answer, key, this.#options.roots, this.#clock.now())
     if (spiffeId !== this.spiffeId) throw unusable('a renewal for another id')
     this.#pending = undefined
     this.holder.replace(material)

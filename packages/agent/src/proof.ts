@@ -5,7 +5,7 @@ import { sha256Hex } from '@sallyport/base'
 import type { Target, TrustAnchors } from '@sallyport/transport'
 import { possessionText } from '@sallyport/wire'
 
-import { unusable } from './issued.ts'
+import { unusable } from './unusable.ts'
 import { callPlane } from './plane.ts'
 import type { JsonObject } from './refused.ts'
 

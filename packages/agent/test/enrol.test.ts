@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 
+import { certificatesFromPem } from '@sallyport/spiffe'
+
 import { enrol } from '../src/index.ts'
 import { identityOf, makeFabric, Plane, TRUST_DOMAIN } from './plane.ts'
 
@@ -47,16 +49,28 @@ describe('enrol', () => {
     assert.equal((await enrol({ ...base, planeTarget: right.target })).spiffeId, ID)
   })
 
-  it('refuses an answer for another key, another id, or other roots', async () => {
+  it('refuses an answer for another key, another id, or under other roots', async () => {
     const plane = new Plane(fabric)
     await using running = await plane.start()
     const other = identityOf(fabric, '/agent/monitor/1')
+    // All of it of another root, as a control plane of one's own would answer: what it says of roots makes none trusted.
+    const foreign = makeFabric()
+    const certificate = certificatesFromPem(foreign.root.certificatePem)[0]?.toString('base64url')
+    const statement = { kind: 'root', trustDomain: TRUST_DOMAIN, certificate, operators: 1 }
+    const unsigned = { added: [{ statement, signatures: [] }], retired: [] }
+    const stranger = {
+      chain: identityOf(foreign, '/agent/monitor/1').chainPem,
+      roots: foreign.root.certificatePem,
+    }
     const spoilt: readonly [object, string][] = [
       [{ chain: other.chainPem }, 'SP_ENROL_ANSWER'],
       [{ spiffeId: `spiffe://${TRUST_DOMAIN}/agent/flagger/1` }, 'SP_ENROL_ANSWER'],
       [{ spiffeId: 7 }, 'SP_ENROL_ANSWER'],
-      [{ roots: makeFabric().root.certificatePem }, 'SP_SVID_UNTRUSTED'],
-      [{ roots: '' }, 'SP_BUNDLE_INVALID'],
+      [stranger, 'SP_SVID_UNTRUSTED'],
+      [{ ...stranger, genesisKey: 'A', rootProof: {} }, 'SP_SVID_UNTRUSTED'],
+      [{ ...stranger, rootProof: { roots: unsigned } }, 'SP_ENROL_ANSWER'],
+      [{ ...stranger, genesisKey: 'A', rootProof: { roots: unsigned } }, 'SP_BUNDLE_ROOTS'],
+      [{ ...stranger, genesisKey: 'A', rootProof: 7 }, 'SP_BUNDLE_FORMAT'],
     ]
     for (const [change, code] of spoilt) {
       plane.tokens.set('t', ID)

@@ -1,9 +1,10 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { SallyportError, systemClock } from '@sallyport/base'
+import { sha256Hex, SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { createTokeniser } from '@sallyport/redact'
 import { gatewayId } from '@sallyport/spiffe'
+import { trustedRoots } from '@sallyport/wire'
 import type { TrustPins } from '@sallyport/wire'
 import { McpSessions } from './adapters/mcp-sessions.ts'
 import { Audit } from './audit/audit.ts'
@@ -32,7 +33,7 @@ import { OwnCalls } from './serve/own.ts'
 import { Requests } from './serve/requests.ts'
 import { DEFAULT_SETTINGS } from './settings.ts'
 import type { GatewaySettings } from './settings.ts'
-import { Bundles } from './state/bundles.ts'
+import { Bundles, readSeen } from './state/bundles.ts'
 import type { Narrowing } from './state/bundles.ts'
 import { Shadow } from './state/shadow.ts'
 import { Liveness } from './state/liveness.ts'
@@ -133,14 +134,19 @@ class RunningGateway implements Gateway {
     const { id, dataDir, control } = this.#options
     const clock = this.#clock
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
-    const pins = await loadPins(this.#options)
+    const { pins, offeredRoots } = await loadPins(this.#options)
     const timeoutMs = this.#settings.controlTimeoutMs
     const { joinToken } = this.#options
+    const seen = (await readSeen(dataDir))?.roots
+    let rootsPem = trustedRoots(seen, pins)
+    const roots = (): string => rootsPem
     const holder = await establishIdentity({
       id,
       dataDir,
       control,
       pins,
+      roots,
+      enrolRoots: trustedRoots(seen, { roots: pins.roots + (offeredRoots ?? '') }),
       joinToken,
       clock,
       timeoutMs,
@@ -177,7 +183,8 @@ class RunningGateway implements Gateway {
       clock,
       overrides: this.#options.upstreams ?? {},
       settings: this.#settings,
-      refuses: ({ id, serial }) => bundles.isQuarantined(id.uri) || bundles.isRevoked(serial),
+      refuses: ({ id, serial, root }) =>
+        bundles.isQuarantined(id.uri) || bundles.isRevoked(serial) || bundles.isRetired(root),
     })
     this.#undo.push(() => pools.close())
     const exchange = new Exchange({
@@ -192,7 +199,13 @@ class RunningGateway implements Gateway {
     // The listener and the streams come after the bundles that cut them.
     let listener: Listener | undefined
     let streams: EventStreams | undefined
-    const narrow = ({ quarantined, released, revoked, mandates }: Narrowing): void => {
+    const narrow = ({
+      quarantined,
+      released,
+      revoked,
+      mandates,
+      roots: retired,
+    }: Narrowing): void => {
       for (const subject of quarantined) {
         const sockets = listener?.cut(subject) ?? 0
         this.#stats.socketsCut += sockets
@@ -205,7 +218,9 @@ class RunningGateway implements Gateway {
       for (const subject of released) audit.event('quarantine-released', { subject })
       for (const id of mandates) audit.event('mandate-revoked', { facts: { id } })
       this.#stats.socketsCut += listener?.cutSerials(revoked) ?? 0
-      pools.cutPeers(({ serial }) => revoked.includes(serial))
+      pools.cutPeers(({ serial, root }) => revoked.includes(serial) || retired.includes(root))
+      for (const root of retired) audit.event('root-retired', { facts: { root } })
+      this.#stats.socketsCut += listener?.cutRoots(retired) ?? 0
       streams?.recheck()
     }
     const shadow = new Shadow({
@@ -229,6 +244,13 @@ class RunningGateway implements Gateway {
       pins,
       clock,
       onNarrowing: narrow,
+      onRoots: (pem) => {
+        rootsPem = pem
+        const current = holder.current()
+        if (current.rootsPem === pem) return
+        holder.replace({ ...current, rootsPem: pem })
+        audit.event('roots-replaced', { facts: { roots: sha256Hex(pem) } })
+      },
       onRevision: () => {
         streams?.recheck()
       },
@@ -292,6 +314,7 @@ class RunningGateway implements Gateway {
         id,
         dataDir,
         pins,
+        roots,
         holder,
         client,
         clock,

@@ -57,8 +57,9 @@ for (const [kind, make] of Object.entries(providers)) {
       await assert.rejects(provider.generate(name, 'p256'), code('SP_KEY_EXISTS'))
     }
     await assert.rejects(provider.signer('log'), code('SP_KEY_MISSING'))
-    for (const name of ['', '../ca', 'CA', 'a/b', 'x'.repeat(65), 'ca\0']) {
+    for (const name of ['', '../ca', 'CA', 'a/b', '-a', 'x'.repeat(65), 'ca\0']) {
       await assert.rejects(provider.signer(name), code('SP_KEY_NAME'))
+      await assert.rejects(provider.destroy(name), code('SP_KEY_NAME'))
       await assert.rejects(provider.generate(name, 'p256'), code('SP_KEY_NAME'))
     }
     const keys = (await provider.keys()).toSorted((a, b) => a.name.localeCompare(b.name))
@@ -75,6 +76,27 @@ for (const [kind, make] of Object.entries(providers)) {
       assert.ok(createdAt > before && createdAt <= Date.now())
       assert.match(fingerprint ?? '', /^[0-9a-f]{64}$/)
     }
+    await provider.close()
+  })
+
+  test(`${kind}: a key that was destroyed is gone, and no other with it`, { skip }, async () => {
+    const provider = await make()
+    const before = await provider.names()
+    const [gone, stays] = [`gone-${kind}`, `stays-${kind}`]
+    await provider.generate(gone, 'p256')
+    const kept = await provider.generate(stays, 'p256')
+    assert.deepEqual(await provider.names(), [...before, gone, stays].toSorted())
+    await provider.destroy(gone)
+    await provider.destroy(gone)
+    await assert.rejects(provider.signer(gone), code('SP_KEY_MISSING'))
+    assert.deepEqual(await provider.names(), [...before, stays].toSorted())
+    assert.ok((await provider.signer(stays)).publicKey.equals(kept.publicKey))
+    await provider.keys()
+    // Its name is free again: the next key is another one.
+    const next = await provider.generate(gone, 'p256')
+    assert.equal(next.publicKey.equals(kept.publicKey), false)
+    await provider.destroy(gone)
+    await provider.destroy(stays)
     await provider.close()
   })
 }

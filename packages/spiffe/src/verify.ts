@@ -1,4 +1,4 @@
-import { createPublicKey, verify } from 'node:crypto'
+import { createPublicKey, hash, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 
 import { SallyportError } from '@sallyport/base'
@@ -20,6 +20,8 @@ export interface VerifiedSvid {
   readonly notBefore: number
   /** Milliseconds since the epoch: the last valid one. */
   readonly notAfter: number
+  /** SHA-256 of the root at the end of its chain (DER), lower-case hex. */
+  readonly root: string
   readonly publicKey: KeyObject
 }
 
@@ -80,10 +82,21 @@ export function verifySvid(
     serial: leaf.serial,
     notBefore: leaf.notBefore,
     notAfter: leaf.notAfter,
+    root: fingerprintOf(anchored.at(-1) ?? leaf),
     get publicKey() {
       return judged ?? publicKeyOf(leaf)
     },
   }
+}
+
+const fingerprints = new WeakMap<Certificate, string>()
+
+function fingerprintOf(certificate: Certificate): string {
+  const known = fingerprints.get(certificate)
+  if (known !== undefined) return known
+  const made = hash('sha256', certificate.raw, 'hex')
+  fingerprints.set(certificate, made)
+  return made
 }
 
 /** The chain with each signature checked, and the bundle's own root at its end. */

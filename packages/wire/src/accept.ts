@@ -1,7 +1,8 @@
 import { canonicalJson, sha256Hex, SallyportError } from '@sallyport/base'
 import { compareRevision, verifyBundle } from './bundle.ts'
-import { followOperators } from './operators.ts'
+import { operatorChain } from './operators.ts'
 import { verifyQuorum } from './quorum.ts'
+import { followRoots } from './roots.ts'
 import type { Bundle, BundleState, OperatorSet, SignedBundle, TrustPins } from './types.ts'
 
 /**
@@ -11,6 +12,7 @@ import type { Bundle, BundleState, OperatorSet, SignedBundle, TrustPins } from '
  * - never older than one seen, and one revision is one bundle;
  * - operator sets follow their chain; a new declaration or a new epoch needs a quorum of admins over (digest, epoch), and a
  *   declaration once replaced does not come back within its epoch;
+ * - a root beside the pinned ones needs a quorum of admins over its certificate; one that was retired never comes back;
  * - quarantines and revocations only grow, through epochs too, except by releases that a quorum signed, and by expiry.
  *
  * @param previous what an earlier call returned; undefined only on the very first bundle after enrolment
@@ -34,7 +36,9 @@ export function acceptBundle(
       throw new SallyportError('SP_BUNDLE_FORKED', 'two different bundles have the same revision')
     }
   }
-  const operators = followOperators(previous?.operators, bundle.operators, pins)
+  const sets = operatorChain(previous?.operators, bundle.operators, pins)
+  const operators = sets.at(-1)
+  const roots = followRoots(previous?.roots, bundle.roots, sets, pins)
   checkDeclaration(previous, bundle, pins, operators)
   const released = checkQuarantines(previous, bundle, operators)
   checkRevocations(previous, bundle, options.now ?? Date.now())
@@ -50,6 +54,7 @@ export function acceptBundle(
     released: [...new Set([...(previous?.released ?? []), ...released])],
     revokedSerials: bundle.revokedSerials,
     ...(bundle.revokedMandates ? { revokedMandates: bundle.revokedMandates } : {}),
+    ...(roots ? { roots } : {}),
   }
 }
 

@@ -10,6 +10,9 @@ import type {
   Revision,
   RevokedMandate,
   RiskEntry,
+  RootList,
+  RootProof,
+  RootStatement,
   ShadowDeclaration,
   Signed,
   SignedBundle,
@@ -53,6 +56,42 @@ const operatorSet = members<OperatorSet>(
   {},
 )
 const link = { set: operatorSet, signatures }
+
+const operators = members<NonNullable<Bundle['operators']>>(link, {
+  genesisSignature: base64url,
+  history: list(members<OperatorLink>(link, { genesisSignature: base64url }), 1024),
+})
+
+/** More roots than these nobody has: one lasts ten years. */
+const MAX_ROOTS = 64
+
+const roots = members<RootList>(
+  {
+    added: list(
+      members<Signed<RootStatement>>(
+        {
+          statement: members<RootStatement>(
+            {
+              kind: oneOf('root'),
+              trustDomain: name,
+              certificate: text(8192, /^[A-Za-z0-9_-]+$/),
+              operators: integer(1),
+            },
+            {},
+          ),
+          signatures,
+        },
+        {},
+      ),
+      MAX_ROOTS,
+    ),
+    retired: list(digest, MAX_ROOTS),
+  },
+  {},
+)
+
+/** What is shown to who is shown no bundles. */
+export const rootProofShape: Check = members<RootProof>({}, { operators, roots })
 
 /** The shape of a signed bundle; `declaration` is opaque here. */
 export const signedBundleShape: Check = members<SignedBundle>(
@@ -100,10 +139,8 @@ export const signedBundleShape: Check = members<SignedBundle>(
         risk: map(members<RiskEntry>({ score: finite(0, 100), at: integer() }, {})),
       },
       {
-        operators: members<NonNullable<Bundle['operators']>>(link, {
-          genesisSignature: base64url,
-          history: list(members<OperatorLink>(link, { genesisSignature: base64url }), 1024),
-        }),
+        operators,
+        roots,
         revokedMandates: list(
           members<RevokedMandate>(
             { id: text(64, /^mdt_[A-Za-z0-9_-]{43}$/), notAfter: integer() },

@@ -59,7 +59,11 @@ export function signOperatorSet(set: OperatorSet, genesisKey: KeyObject): string
 }
 
 /** Whether `signature` is the pinned genesis key's over this set. */
-export function genesisSigned(set: OperatorSet, signature: string, pins: TrustPins): boolean {
+export function genesisSigned(
+  set: OperatorSet,
+  signature: string,
+  pins: Pick<TrustPins, 'genesisKey'>,
+): boolean {
   return signedWith(pins.genesisKey, genesisMessage(set), signature)
 }
 

@@ -21,6 +21,11 @@ export type {
   Revision,
   RevokedMandate,
   RiskEntry,
+  RootList,
+  RootProof,
+  RootsSeen,
+  RootStatement,
+  RootTrust,
   SealedValue,
   Signed,
   ShadowDeclaration,
@@ -46,6 +51,7 @@ export { verifyPasskey } from './passkey.ts'
 export { verifyApprovals, verifyQuorum } from './quorum.ts'
 export type { ApprovedCall } from './quorum.ts'
 export { decodeRecord, encodeRecord } from './record.ts'
+export { acceptRoots, rootFingerprint, rootProof, trustedRoots } from './roots.ts'
 export { statementChallenge } from './statement.ts'
 export { coverOf } from './mandate/cover.ts'
 export type { HopUse, MandatedCall } from './mandate/cover.ts'

@@ -9,38 +9,40 @@ import type { Bundle, OperatorLink, OperatorSet, TrustPins } from './types.ts'
  * operator joins the first).
  *
  * @param seen the set of the last accepted bundle
+ * @returns each set from the one seen last on, oldest first; none before the first operator
  * @throws SallyportError `SP_BUNDLE_OPERATORS`
  */
-export function followOperators(
+export function operatorChain(
   seen: OperatorSet | undefined,
   carried: Bundle['operators'],
-  pins: TrustPins,
-): OperatorSet | undefined {
+  pins: Pick<TrustPins, 'genesisKey'>,
+): readonly OperatorSet[] {
   if (!carried) {
     if (seen) throw broken('it drops the operator set')
-    return undefined
+    return []
   }
   const { history = [], ...last } = carried
   const links = [...history, last]
   if (seen && last.set.version < seen.version)
     throw broken('its operator set is older than one seen')
-  let current = seen
+  const chain = seen ? [seen] : []
   for (const link of links) {
+    const current = chain.at(-1)
     if (current && link.set.version < current.version) continue
     if (current && link.set.version === current.version) {
       if (canonicalJson(link.set) !== canonicalJson(current))
         throw broken('two sets of one version')
       continue
     }
-    current = nextSet(current, link, pins)
+    chain.push(nextSet(current, link, pins))
   }
-  return current
+  return chain
 }
 
 function nextSet(
   current: OperatorSet | undefined,
   link: OperatorLink,
-  pins: TrustPins,
+  pins: Pick<TrustPins, 'genesisKey'>,
 ): OperatorSet {
   const { set, genesisSignature, signatures } = link
   if (set.version !== (current?.version ?? 0) + 1) throw broken('a version is missing in the chain')

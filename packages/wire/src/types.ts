@@ -58,6 +58,38 @@ export type Statement =
   | ApprovalStatement
   | ConsentStatement
   | MandateStatement
+  | RootStatement
+
+/** One more root of the trust domain is trusted, beside those that are. */
+export interface RootStatement {
+  readonly kind: 'root'
+  readonly trustDomain: string
+  /** DER, base64url. */
+  readonly certificate: string
+  /** Version of the operator set whose quorum signs. */
+  readonly operators: number
+}
+
+/** Roots of the trust domain beside those pinned at enrolment, and those that count no longer. */
+export interface RootList {
+  /** Each signed by a quorum of admins. */
+  readonly added: readonly Signed<RootStatement>[]
+  /** SHA-256 hex of the DER of roots, pinned ones too, that are trusted no longer; only grows. */
+  readonly retired: readonly string[]
+}
+
+/** What is remembered of roots that were accepted. */
+export interface RootsSeen {
+  /** DER, base64url. */
+  readonly added: readonly string[]
+  readonly retired: readonly string[]
+}
+
+/** What a workload that is shown no bundles remembers beside its pins. */
+export interface RootTrust {
+  readonly operators?: OperatorSet
+  readonly roots?: RootsSeen
+}
 
 /** A person lets a client act for them, for exactly this. */
 export interface ConsentStatement {
@@ -152,7 +184,12 @@ export interface Bundle<D = unknown> {
   readonly shadow?: ShadowDeclaration<D>
   /** What access tokens are verified by; absent until the first one is issued. */
   readonly tokens?: TokenTrust
+  /** Absent while nobody needs more than the pinned roots. */
+  readonly roots?: RootList
 }
+
+/** What makes other roots than the pinned ones believable to who is shown no bundles. */
+export type RootProof = Pick<Bundle, 'operators' | 'roots'>
 
 /** Who issues access tokens, with which keys, and which of them no longer count. */
 export interface TokenTrust {
@@ -199,6 +236,7 @@ export interface BundleState {
   readonly released: readonly string[]
   readonly revokedSerials: readonly { readonly serial: string; readonly notAfter: number }[]
   readonly revokedMandates?: readonly RevokedMandate[]
+  readonly roots?: RootsSeen
 }
 
 export interface RevokedMandate {

@@ -5,7 +5,7 @@ import type { TrustBundle, VerifiedJwtSvid } from '@sallyport/spiffe'
 
 import { isObject } from '../refused.ts'
 import type { JsonObject } from '../refused.ts'
-import { unusable } from '../issued.ts'
+import { unusable } from '../unusable.ts'
 
 /** One call to the control plane with the caller's own identity. */
 export type Ask = (method: 'GET' | 'POST', path: string, body?: JsonObject) => Promise<JsonObject>

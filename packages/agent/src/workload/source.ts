@@ -5,7 +5,7 @@ import type { Clock } from '@sallyport/base'
 import { certificatesFromPem } from '@sallyport/spiffe'
 
 import type { Identity } from '../identity.ts'
-import { unusable } from '../issued.ts'
+import { unusable } from '../unusable.ts'
 import { RefusedError } from '../refused.ts'
 import { denied } from './grpc.ts'
 import { Bundles } from './bundles.ts'

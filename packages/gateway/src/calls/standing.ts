@@ -28,13 +28,16 @@ export class Standing {
   /**
    * The agent behind a verified certificate.
    *
-   * @throws Refusal `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`, `SP_SVID_REVOKED`, `SP_QUARANTINED`, `SP_NOT_AN_AGENT`
+   * @throws Refusal `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`, `SP_SVID_UNTRUSTED`, `SP_SVID_REVOKED`, `SP_QUARANTINED`, `SP_NOT_AN_AGENT`
    */
   check(svid: VerifiedSvid): { readonly instance: string; readonly agent: string } {
     try {
       assertFresh(svid, this.#clock.now())
     } catch (error) {
       throw identity(errorCode(error), 'the certificate is not valid now')
+    }
+    if (this.#bundles.isRetired(svid.root)) {
+      throw identity('SP_SVID_UNTRUSTED', 'the root of the certificate was retired')
     }
     if (this.#bundles.isRevoked(svid.serial)) {
       throw identity('SP_SVID_REVOKED', 'the certificate was revoked')

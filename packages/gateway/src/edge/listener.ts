@@ -107,6 +107,18 @@ export class Listener {
     return count
   }
 
+  /** Cuts the connections whose certificates end at these roots. @returns how many */
+  cutRoots(roots: readonly string[]): number {
+    const retired = new Set(roots)
+    let count = 0
+    for (const [socket, { root }] of this.#peers) {
+      if (!retired.has(root)) continue
+      socket.destroy()
+      count++
+    }
+    return count
+  }
+
   async close(): Promise<void> {
     this.#http.close(() => undefined)
     this.#h2.close()

@@ -16,12 +16,17 @@ export interface EnrolOptions {
   readonly dataDir: string
   readonly control: PlaneTarget
   readonly pins: TrustPins
+  /** PEM of the roots that are trusted now. */
+  readonly roots: () => string
+  /** PEM of the roots by which the control plane is reached to enrol: those, and what was given by hand for this start. */
+  readonly enrolRoots: string
   readonly joinToken: string | undefined
   readonly clock: Clock
   readonly timeoutMs: number
 }
 
 const FILE = 'identity.json'
+const UNUSABLE: ReadonlySet<string> = new Set(['SP_SVID_EXPIRED', 'SP_SVID_UNTRUSTED'])
 
 /**
  * The gateway's identity: enrolled with the join token where one is given, else the one kept from before. A token that
@@ -56,16 +61,17 @@ async function loadIdentity(options: EnrolOptions): Promise<IdentityMaterial | u
   try {
     return checked(kept, text(kept, 'keyPem'), options)
   } catch (error) {
-    if (errorCode(error) === 'SP_SVID_EXPIRED') return undefined
+    // Under a root that was retired meanwhile it is as good as expired.
+    if (UNUSABLE.has(errorCode(error))) return undefined
     throw error
   }
 }
 
 async function enrol(options: EnrolOptions, token: string): Promise<IdentityMaterial> {
-  const { trustDomain, roots } = options.pins
+  const { trustDomain } = options.pins
   const client = new PlaneClient({
     target: options.control,
-    identity: { trustDomain, rootsPem: roots },
+    identity: { trustDomain, rootsPem: options.enrolRoots },
     clock: options.clock,
     timeoutMs: options.timeoutMs,
   })
@@ -76,7 +82,8 @@ async function enrol(options: EnrolOptions, token: string): Promise<IdentityMate
       path: '/v1/enroll',
       body: { token, csr },
     })
-    const material = checked({ ...body, chainPem: text(body, 'chain') }, keyPem, options)
+    const terms = { ...options, roots: () => options.enrolRoots }
+    const material = checked({ ...body, chainPem: text(body, 'chain') }, keyPem, terms)
     await keepIdentity(options.dataDir, material)
     return material
   } finally {
@@ -92,15 +99,16 @@ export function newKey(): { readonly keyPem: string; readonly csr: string } {
 }
 
 /**
- * What the control plane answered, verified against the pinned roots: it must be this gateway's own SVID. Roots come from
- * the pins, whatever the answer says of them.
+ * What the control plane answered, verified against the trusted roots: it must be this gateway's own SVID. Roots come from
+ * the pins and the bundles that were taken, whatever the answer says of them.
  */
 export function checked(
   answer: JsonValue,
   keyPem: string,
-  options: Pick<EnrolOptions, 'id' | 'pins' | 'clock'>,
+  options: Pick<EnrolOptions, 'id' | 'pins' | 'roots' | 'clock'>,
 ): IdentityMaterial {
-  const { trustDomain, roots } = options.pins
+  const { trustDomain } = options.pins
+  const roots = options.roots()
   const chainPem = text(answer, 'chainPem')
   const bundle = TrustBundle.fromPem(trustDomain, roots)
   const svid = verifySvid(certificatesFromPem(chainPem), new Map([[trustDomain, bundle]]), {

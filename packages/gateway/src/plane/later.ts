@@ -8,6 +8,7 @@ const FORGOTTEN: ReadonlySet<string> = new Set([
   'SP_BUNDLE_FORKED',
   'SP_BUNDLE_OPERATORS',
   'SP_BUNDLE_RELEASE',
+  'SP_BUNDLE_ROOTS',
   'SP_BUNDLE_UNREVOKED',
 ])
 

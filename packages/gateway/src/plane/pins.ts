@@ -13,12 +13,21 @@ export interface PinsOptions {
   readonly pinsFile?: string
 }
 
+export interface Pinned {
+  readonly pins: TrustPins
+  /**
+   * Roots that were given by hand on a later start. A gateway that missed a whole change of roots reaches the control plane by them,
+   * to enrol and to be shown the bundle whose signatures decide; nothing else is verified by them.
+   */
+  readonly offeredRoots: string | undefined
+}
+
 /**
  * What this gateway trusts, pinned on its first start and never replaced after.
  *
  * @throws SallyportError `SP_GATEWAY_PINS` where there are none, or others than were pinned
  */
-export async function loadPins(options: PinsOptions): Promise<TrustPins> {
+export async function loadPins(options: PinsOptions): Promise<Pinned> {
   const path = join(options.dataDir, FILE)
   const kept = await readJsonFile(path)
   const given =
@@ -27,16 +36,17 @@ export async function loadPins(options: PinsOptions): Promise<TrustPins> {
   if (kept === undefined) {
     if (!given) throw wrong('no trust pins were given', 'give the `pins.json` of the trust root')
     await writeDurably(path, canonicalJson(given))
-    return given
+    return { pins: given, offeredRoots: undefined }
   }
   const pins = asPins(kept)
-  if (given && canonicalJson(given) !== canonicalJson(pins)) {
+  // Roots follow what quorums sign, in bundles; the file that is given has those of its day.
+  if (given && canonicalJson({ ...given, roots: pins.roots }) !== canonicalJson(pins)) {
     throw wrong(
       'they differ from those that this gateway pinned',
       'enrol the gateway anew in an empty directory if the trust root was really replaced',
     )
   }
-  return pins
+  return { pins, offeredRoots: given?.roots }
 }
 
 function asPins(value: JsonValue | undefined): TrustPins {

@@ -14,6 +14,8 @@ export interface RenewalOptions {
   readonly id: string
   readonly dataDir: string
   readonly pins: TrustPins
+  /** PEM of the roots that are trusted now. */
+  readonly roots: () => string
   readonly holder: IdentityHolder
   readonly client: PlaneClient
   readonly clock: Clock

@@ -4,7 +4,8 @@ import type { Clock, JsonValue } from '@sallyport/base'
 import { createDecider } from '@sallyport/decide'
 import type { Decider } from '@sallyport/decide'
 import type { Declaration, Settings } from '@sallyport/network'
-import { acceptBundle } from '@sallyport/wire'
+import { TrustBundle } from '@sallyport/spiffe'
+import { acceptBundle, trustedRoots } from '@sallyport/wire'
 import type {
   Bundle,
   BundleState,
@@ -40,6 +41,8 @@ export interface Narrowing {
   readonly revoked: readonly string[]
   /** Mandates revoked that were not so before. */
   readonly mandates: readonly string[]
+  /** Roots retired that were not so before, by fingerprint. */
+  readonly roots: readonly string[]
 }
 
 export interface BundlesOptions {
@@ -53,6 +56,8 @@ export interface BundlesOptions {
   /** What the newest accepted bundle has in shadow, after everything that takes effect. */
   onShadow?(shadow: ShadowDeclaration<Declaration> | undefined): void
   onAccepted(revision: Revision): void
+  /** With each bundle that is taken, once it is durable: the roots that peers are verified against from now on, PEM. */
+  onRoots(rootsPem: string): void
   /** @param newest the last bundle that was accepted, for a control plane that no longer knows it */
   onRefused(code: string, detail: string, newest: JsonValue | undefined): void
 }
@@ -70,6 +75,18 @@ const serialsOf = (state: BundleState): ReadonlySet<string> =>
 const mandatesOf = (state: BundleState): ReadonlySet<string> =>
   new Set(state.revokedMandates?.map(({ id }) => id))
 
+const retiredOf = (state: BundleState): ReadonlySet<string> => new Set(state.roots?.retired)
+
+/**
+ * What this gateway remembers of the last bundle it took.
+ *
+ * @throws SallyportError `SP_GATEWAY_STATE` where it cannot be read
+ */
+export async function readSeen(dataDir: string): Promise<BundleState | undefined> {
+  const kept = await readJsonFile(join(dataDir, FILE))
+  return kept === undefined ? undefined : asState(kept)
+}
+
 /** The signed state that is enforced, and how old it is. */
 export class Bundles {
   readonly #options: BundlesOptions
@@ -78,6 +95,7 @@ export class Bundles {
   #quarantined: ReadonlySet<string> = new Set()
   #revoked: ReadonlySet<string> = new Set()
   #mandates: ReadonlySet<string> = new Set()
+  #retired: ReadonlySet<string> = new Set()
   #risk: Readonly<Record<string, RiskEntry>> = {}
   #tokens: TokenTrust | undefined
   /** By the clock that never goes back, and by the wall clock, which goes on while the machine sleeps. */
@@ -98,14 +116,15 @@ export class Bundles {
     this.#options = options
     this.#seen = seen
     this.#newest = newest
-    if (seen) this.#narrow(subjectsOf(seen), serialsOf(seen), mandatesOf(seen))
+    if (seen) {
+      this.#narrow(subjectsOf(seen), serialsOf(seen), mandatesOf(seen), retiredOf(seen))
+    }
   }
 
   /** @throws SallyportError `SP_GATEWAY_STATE` where what was seen before cannot be read */
   static async open(options: BundlesOptions): Promise<Bundles> {
-    const kept = await readJsonFile(join(options.dataDir, FILE))
     const newest = await readJsonFile(join(options.dataDir, NEWEST))
-    return new Bundles(options, kept === undefined ? undefined : asState(kept), newest)
+    return new Bundles(options, await readSeen(options.dataDir), newest)
   }
 
   /** Undefined until the first bundle. */
@@ -128,6 +147,11 @@ export class Bundles {
 
   isRevoked(serial: string): boolean {
     return this.#revoked.has(serial)
+  }
+
+  /** Whether the root that an SVID ends at is trusted no longer. */
+  isRetired(root: string): boolean {
+    return this.#retired.has(root)
   }
 
   /** What access tokens are verified by, as the newest bundle has it. */
@@ -178,11 +202,15 @@ export class Bundles {
       // Of unknown shape still: `acceptBundle` checks all of it before anything is read.
       const signed = message as unknown as SignedBundle<Declaration>
       const state = acceptBundle(this.#seen, signed, pins, { now: clock.now() })
+      const rootsPem = trustedRoots(state.roots, pins)
+      // Before it is kept: a root that no peer could be verified against would stay.
+      if (state.roots) TrustBundle.fromPem(pins.trustDomain, rootsPem)
       // What only takes away does not wait for the disk: a restart that forgot it serves nobody before its first bundle.
       this.#narrow(
         this.#quarantined.union(subjectsOf(state)),
         this.#revoked.union(serialsOf(state)),
         this.#mandates.union(mandatesOf(state)),
+        retiredOf(state),
       )
       if (state !== this.#seen) {
         // INVARIANT: durable before it is enforced, so that no restart forgets a revision that was in force.
@@ -192,9 +220,10 @@ export class Bundles {
         this.#keeping ??= this.#keep()
         this.#options.onAccepted(state.revision)
       }
+      this.#options.onRoots(rootsPem)
       this.#risk = signed.bundle.risk
       this.#tokens = signed.bundle.tokens
-      this.#narrow(subjectsOf(state), serialsOf(state), mandatesOf(state))
+      this.#narrow(subjectsOf(state), serialsOf(state), mandatesOf(state), retiredOf(state))
       this.#wanted = signed.bundle
       this.#behind = false
       if (this.#enforced?.decider.digest === state.declarationDigest) this.#enforce(signed.bundle)
@@ -230,16 +259,19 @@ export class Bundles {
     quarantined: ReadonlySet<string>,
     revoked: ReadonlySet<string>,
     mandates: ReadonlySet<string>,
+    retired: ReadonlySet<string>,
   ): void {
     const narrowing = {
       quarantined: [...quarantined].filter((subject) => !this.#quarantined.has(subject)),
       released: [...this.#quarantined].filter((subject) => !quarantined.has(subject)),
       revoked: [...revoked].filter((serial) => !this.#revoked.has(serial)),
       mandates: [...mandates].filter((id) => !this.#mandates.has(id)),
+      roots: [...retired].filter((root) => !this.#retired.has(root)),
     }
     this.#quarantined = quarantined
     this.#revoked = revoked
     this.#mandates = mandates
+    this.#retired = retired
     if (Object.values(narrowing).some(({ length }) => length > 0)) {
       this.#options.onNarrowing(narrowing)
     }

@@ -1,4 +1,4 @@
-import { open, readdir, readFile, stat } from 'node:fs/promises'
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { exists, missing } from './local.ts'
 
@@ -53,6 +53,16 @@ export async function writeKeyFile(
     }
     throw error
   }
+  await syncFolder(dir)
+}
+
+/** Takes a key's file away, durably. */
+export async function destroyKeyFile(dir: string, name: string, ending: string): Promise<void> {
+  await rm(join(dir, `${name}${ending}`), { force: true })
+  await syncFolder(dir)
+}
+
+async function syncFolder(dir: string): Promise<void> {
   const folder = await open(dir, 'r')
   try {
     await folder.sync()

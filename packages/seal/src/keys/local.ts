@@ -33,13 +33,13 @@ export function fingerprintOf(publicKey: KeyObject): string {
   return hash('sha256', publicKey.export({ format: 'der', type: 'spki' }), 'hex')
 }
 
-const NAME = /^[a-z][a-z0-9-]{0,63}$/
+const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
 
 /** Key names become file names and labels. @throws SallyportError `SP_KEY_NAME` */
 export function checkName(name: string): void {
   if (NAME.test(name)) return
   throw new SallyportError('SP_KEY_NAME', 'this is not a name of a key', {
-    fix: 'use 1 to 64 small letters, digits and hyphens, a letter first',
+    fix: 'use 1 to 64 small letters, digits and hyphens, no hyphen first',
   })
 }
 

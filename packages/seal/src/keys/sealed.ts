@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { parseJson, SallyportError } from '@sallyport/base'
 import type { Barrier } from '../barrier/types.ts'
-import { namesIn, readKeyFile, writeKeyFile } from './files.ts'
+import { destroyKeyFile, namesIn, readKeyFile, writeKeyFile } from './files.ts'
 import {
   algorithmOf,
   checkName,
@@ -80,6 +80,11 @@ export function sealedKeys(options: {
       })
       await writeKeyFile(dir, name, ENDING, `${text}\n`)
       return localSigner(key, usable)
+    },
+    names: () => namesIn(dir, ENDING),
+    async destroy(name) {
+      checkName(name)
+      await destroyKeyFile(dir, name, ENDING)
     },
     async keys() {
       const names = await namesIn(dir, ENDING)

@@ -1,7 +1,7 @@
 import { createPrivateKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
-import { namesIn, readKeyFile, writeKeyFile } from './files.ts'
+import { destroyKeyFile, namesIn, readKeyFile, writeKeyFile } from './files.ts'
 import {
   algorithmOf,
   checkName,
@@ -40,6 +40,11 @@ export function softwareKeys({ dir }: { readonly dir: string }): KeyProvider {
       const pem = key.export({ format: 'pem', type: 'pkcs8' }).toString()
       await writeKeyFile(dir, name, ENDING, pem)
       return localSigner(key)
+    },
+    names: () => namesIn(dir, ENDING),
+    async destroy(name) {
+      checkName(name)
+      await destroyKeyFile(dir, name, ENDING)
     },
     async keys() {
       const names = await namesIn(dir, ENDING)

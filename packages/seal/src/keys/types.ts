@@ -40,6 +40,10 @@ export interface KeyProvider {
   signer(name: string): Promise<Signer>
   /** Makes a key that was not there. @throws SallyportError `SP_KEY_EXISTS`, and the provider's own */
   generate(name: string, algorithm: KeyAlgorithm): Promise<Signer>
+  /** Of signing keys, sorted; no key is opened for it. */
+  names(): Promise<readonly string[]>
+  /** Destroys a key that nothing is to be signed with any more; no failure where there is none. @throws the provider's own */
+  destroy(name: string): Promise<void>
   keys(): Promise<readonly KeyInfo[]>
   close(): Promise<void>
 }

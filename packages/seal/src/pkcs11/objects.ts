@@ -209,11 +209,17 @@ function unused(token: Token, session: bigint, cls: number, label: string): void
 /** CK_DATE. */
 const today = (): Buffer => Buffer.from(new Date().toISOString().slice(0, 10).replaceAll('-', ''))
 
-/** Destroys every object of a label. */
+/** Destroys every object of a label, what signs first: no crash leaves a private key without the public one that names it. */
 export function destroy(token: Token, label: string): void {
   token.run((session) => {
-    for (const handle of find(token, session, [[CKA.label, Buffer.from(label)]])) {
-      token.module.must('C_DestroyObject', session, handle)
+    for (const cls of [CKO.privateKey, CKO.secretKey, CKO.publicKey]) {
+      const wanted: Template = [
+        [CKA.class, cls],
+        [CKA.label, Buffer.from(label)],
+      ]
+      for (const handle of find(token, session, wanted)) {
+        token.module.must('C_DestroyObject', session, handle)
+      }
     }
   })
 }

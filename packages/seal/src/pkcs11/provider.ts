@@ -49,12 +49,29 @@ export async function openTokenKeys(options: TokenKeysOptions): Promise<TokenKey
       return tokenUnsealer(token, label)
     },
     unsealer: (name) => tokenUnsealer(token, labelOf(name)),
+    async destroy(name) {
+      destroy(token, labelOf(name))
+    },
+    names: async () => namesIn(token, options.prefix),
     keys: async () => keysIn(token, options.prefix),
     async discard() {
       for (const label of made.splice(0)) destroy(token, label)
     },
     close: async () => token.close(),
   }
+}
+
+/** Names of private keys, or of public ones whose private key is gone: what a crash while destroying leaves. */
+function namesIn(token: Token, prefix: string): string[] {
+  const labels = token.run((session) =>
+    [CKO.privateKey, CKO.publicKey].flatMap((cls) =>
+      find(token, session, [[CKA.class, cls]]).map(
+        (handle) => read(token, session, handle, [CKA.label])[0]?.toString('utf8') ?? '',
+      ),
+    ),
+  )
+  const names = labels.filter((label) => label.startsWith(prefix))
+  return [...new Set(names.map((label) => label.slice(prefix.length)))].toSorted()
 }
 
 function keysIn(token: Token, prefix: string): KeyInfo[] {
