@@ -1,0 +1,237 @@
+import { classOf, IDEOGRAPH, isWordClass } from './characters.ts'
+import type { Span } from './recognise/recogniser.ts'
+import type { Growing } from './segments.ts'
+
+export interface KnownOptions {
+  readonly maxValues: number
+  /** Of all values together, in UTF-16 code units. */
+  readonly maxCharacters: number
+}
+
+interface Node {
+  children: Map<string, Node> | undefined
+  /** A value ends here. */
+  ends: boolean
+}
+
+/** Values that are shorter say too little: they would be found everywhere. Letters and digits. */
+const MIN_LENGTH = 4
+const MAX_VALUE = 2048
+const MAX_WORD = 256
+/** Characters that may stand between two words of a value. */
+const MAX_GAP = 6
+
+/**
+ * Values to be found again wherever they turn up: word by word, whatever the case, and whatever stands between the words. Made
+ * for what one session has read: it grows as the session reads, and when it is full it says so for good.
+ */
+export class KnownValues {
+  readonly root: Node = { children: undefined, ends: false }
+  /** By hash of a word: whether a value may begin with it. */
+  readonly begins: Uint8Array = new Uint8Array(1 << HASH_BITS)
+  readonly #options: KnownOptions
+  readonly #seen = new Set<string>()
+  #characters = 0
+  #overflowed = false
+
+  constructor(options: Partial<KnownOptions> = {}) {
+    this.#options = { maxValues: 50_000, maxCharacters: 4_000_000, ...options }
+  }
+
+  get size(): number {
+    return this.#seen.size
+  }
+
+  /** Something had no room: what is not found may be known all the same. */
+  get overflowed(): boolean {
+    return this.#overflowed
+  }
+
+  /** Remembers a value. One that is too short to be told from ordinary words is not. */
+  add(value: string): void {
+    if (this.#seen.has(value)) return
+    const words = wordsOf(value)
+    if (words.reduce((sum, word) => sum + word.length, 0) < MIN_LENGTH) return
+    const { maxValues, maxCharacters } = this.#options
+    if (
+      this.#seen.size >= maxValues ||
+      this.#characters + value.length > maxCharacters ||
+      value.length > MAX_VALUE ||
+      words.some((word) => word.length > MAX_WORD)
+    ) {
+      this.#overflowed = true
+      return
+    }
+    this.#seen.add(value)
+    this.#characters += value.length
+    this.#insert(words)
+    const escaped = escape(value)
+    if (escaped !== value) this.#insert(wordsOf(escaped))
+  }
+
+  #insert(words: readonly string[]): void {
+    let node = this.root
+    this.begins[hashOf(words[0] ?? '')] = 1
+    for (const word of words) {
+      node.children ??= new Map()
+      let next = node.children.get(word)
+      if (!next) node.children.set(word, (next = { children: undefined, ends: false }))
+      node = next
+    }
+    node.ends = true
+  }
+}
+
+/** As programs write it that keep JSON to ASCII. */
+const escape = (value: string): string =>
+  // oxlint-disable-next-line no-control-regex -- everything beyond ASCII
+  value.replaceAll(/[^\x00-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
+const HASH_BITS = 16
+/** Of a folded word, and of the same word as it stands in a text: a letter's case makes no difference. */
+function hashOf(word: string): number {
+  let hash = 0
+  for (let i = 0; i < word.length; i++)
+    hash = (Math.imul(hash, 31) + lowered(word.charCodeAt(i))) | 0
+  return (hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)
+}
+
+/** Of ASCII only: other words are looked up without a hash. */
+const lowered = (c: number): number => (c >= 65 && c <= 90 ? c | 0x20 : c)
+
+/** A value that is being read. */
+interface Candidate {
+  node: Node
+  readonly start: number
+  /** End of the longest value that began there; -1 for none. */
+  end: number
+}
+
+/** Finds known values in one growing text: at every place the longest. */
+export class KnownScanner {
+  readonly #known: KnownValues
+  #at = 0
+  #lastEnd = 0
+  /** Inside a word that is too long to be any. */
+  #tooLong = false
+  #candidates: Candidate[] = []
+
+  constructor(known: KnownValues) {
+    this.#known = known
+  }
+
+  /** Everything before it is decided. */
+  get decided(): number {
+    return this.#candidates[0]?.start ?? this.#at
+  }
+
+  shift(by: number): void {
+    this.#at -= by
+    this.#lastEnd -= by
+    this.#candidates = this.#candidates.map((one) => ({
+      ...one,
+      start: one.start - by,
+      end: one.end < 0 ? -1 : one.end - by,
+    }))
+  }
+
+  advance({ text, ended }: Growing, spans: Span[]): void {
+    if (this.#known.size === 0) {
+      this.#at = text.length
+      return
+    }
+    for (;;) {
+      let i = this.#at
+      let found = 0
+      if (this.#tooLong) {
+        while (i < text.length && isWordClass(classOf(text.charCodeAt(i)))) i++
+        this.#at = i
+        if (i >= text.length) break
+        this.#tooLong = false
+        this.#lastEnd = i
+      }
+      for (; i < text.length; i++) {
+        const c = text.charCodeAt(i)
+        found = classOf(c)
+        if (isWordClass(found) || found === IDEOGRAPH) break
+        if (c === 0x5c) {
+          if (i + 1 >= text.length && !ended) break
+          if ('ntrbf'.includes(text.charAt(i + 1)) && i + 1 < text.length) i++
+        }
+      }
+      if (i - this.#lastEnd > MAX_GAP) this.#settle(spans, 0)
+      this.#at = i
+      if (i >= text.length || !(isWordClass(found) || found === IDEOGRAPH)) break
+      let end = i + 1
+      let c = text.charCodeAt(i)
+      let hash = lowered(c)
+      let wide = c
+      if (found !== IDEOGRAPH) {
+        while (end < text.length && isWordClass(classOf((c = text.charCodeAt(end))))) {
+          hash = (Math.imul(hash, 31) + lowered(c)) | 0
+          wide |= c
+          end++
+        }
+        if (end - i > MAX_WORD) {
+          this.#settle(spans, 0)
+          this.#tooLong = true
+          continue
+        }
+        if (end >= text.length && !ended) break
+      }
+      // Most words begin no value and continue none.
+      if (
+        this.#candidates.length > 0 ||
+        wide > 0x7f ||
+        this.#known.begins[(hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)] === 1
+      ) {
+        this.#word(fold(text.slice(i, end)), i, end, spans)
+      }
+      this.#at = this.#lastEnd = end
+    }
+    if (ended) this.#settle(spans, 0)
+  }
+
+  #word(word: string, start: number, end: number, spans: Span[]): void {
+    let kept = 0
+    for (const candidate of this.#candidates) {
+      const next = candidate.node.children?.get(word)
+      if (next) {
+        candidate.node = next
+        if (next.ends) candidate.end = end
+        this.#candidates[kept++] = candidate
+      } else if (candidate.end >= 0)
+        spans.push({ start: candidate.start, end: candidate.end, kind: 'RECORD' })
+    }
+    this.#candidates.length = kept
+    const first = this.#known.root.children?.get(word)
+    if (first) this.#candidates.push({ node: first, start, end: first.ends ? end : -1 })
+  }
+
+  #settle(spans: Span[], keep: number): void {
+    for (const { start, end } of this.#candidates) {
+      if (end >= 0) spans.push({ start, end, kind: 'RECORD' })
+    }
+    this.#candidates.length = keep
+  }
+}
+
+const fold = (word: string): string => {
+  const lower = word.toLowerCase()
+  return /^[\0-\x7f]*$/.test(lower) ? lower : lower.normalize('NFC')
+}
+
+function wordsOf(value: string): string[] {
+  const words: string[] = []
+  for (let i = 0; i < value.length;) {
+    const found = classOf(value.charCodeAt(i))
+    if (found === IDEOGRAPH) words.push(value.charAt(i++))
+    else if (isWordClass(found)) {
+      let end = i
+      while (end < value.length && isWordClass(classOf(value.charCodeAt(end)))) end++
+      words.push(fold(value.slice(i, end)))
+      i = end
+    } else i++
+  }
+  return words
+}

@@ -1,0 +1,94 @@
+import type { Recogniser } from './recogniser.ts'
+
+const SECRET = { kind: 'SECRET', group: 'secrets' } as const
+
+/** Credentials by the marks that their issuers give them. A private key in PEM is found by its frame, in `segments.ts`. */
+export const secrets: readonly Recogniser[] = [
+  {
+    ...SECRET,
+    id: 'aws_key_id',
+    starts: 'm20 l20',
+    pattern: /(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?!\w)/y,
+  },
+  {
+    ...SECRET,
+    id: 'aws_secret_key',
+    starts: 'l1-32 m1-32 n1-32 d1-32',
+    pattern:
+      /(?<![\w/+=-])(?=[\w/+]{0,39}[A-Z])(?=[\w/+]{0,39}[a-z])(?=[\w/+]{0,39}\d)[A-Za-z0-9/+]{40}(?![\w/+=])/y,
+    context: /(?:aws|secret|access.?key)/,
+  },
+  {
+    ...SECRET,
+    id: 'github_token',
+    starts: 'm32',
+    pattern: /(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})(?!\w)/y,
+  },
+  {
+    ...SECRET,
+    id: 'gitlab_token',
+    starts: 'l5',
+    pattern: /gl(?:pat|ptt|cbt|dt|rt|ft|imt|agent|soat)-[A-Za-z0-9_-]{20,64}(?!\w)/y,
+  },
+  {
+    ...SECRET,
+    id: 'model_key',
+    starts: 'l2',
+    // OpenAI, Anthropic, OpenRouter and those who copied their form.
+    pattern: /sk-[A-Za-z0-9_-]{20,256}(?![\w-])/y,
+    holds: (text) => /\d/.test(text),
+  },
+  {
+    ...SECRET,
+    id: 'stripe_key',
+    starts: 'm20-32 l20-32',
+    pattern: /(?:sk|rk|whsec)_(?:(?:live|test)_)?[A-Za-z0-9]{16,247}(?!\w)/y,
+  },
+  {
+    ...SECRET,
+    id: 'slack_token',
+    starts: 'l4 l5 m5',
+    pattern: /(?:xox[abeoprs]|xapp|xwfp)-[A-Za-z0-9-]{10,250}(?![\w-])/y,
+  },
+  {
+    ...SECRET,
+    id: 'google_key',
+    starts: 'm4-32 l4-32',
+    pattern: /(?:AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,512})(?![\w-])/y,
+  },
+  {
+    ...SECRET,
+    id: 'hugging_face_token',
+    starts: 'm32 l32',
+    pattern:
+      /(?:hf|npm|dop_v1|doo_v1|shpat|shpss|glpat|pul|lin_api|dckr_pat|pypi)_[A-Za-z0-9_]{30,128}(?!\w)/y,
+  },
+  {
+    ...SECRET,
+    id: 'vault_token',
+    starts: 'l3',
+    pattern: /hv[sbr]\.[A-Za-z0-9_-]{24,256}(?![\w-])/y,
+  },
+  {
+    ...SECRET,
+    id: 'sendgrid_key',
+    starts: 'l2',
+    pattern: /SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}(?![\w-])/y,
+  },
+  {
+    ...SECRET,
+    id: 'jwt',
+    starts: 'm10-32 l10-32',
+    pattern:
+      /eyJ[A-Za-z0-9_-]{8,2040}\.eyJ[A-Za-z0-9_-]{8,2040}(?:\.[A-Za-z0-9_-]{0,1024})?(?![\w-])/y,
+  },
+  {
+    ...SECRET,
+    id: 'labelled',
+    starts: 'l4-32 m4-32 n4-32 d4-32',
+    // What somebody calls one; a word alone, without a figure, is talk about passwords.
+    pattern:
+      /(?<=(?:pass(?:word|wort|phrase|wd|code)|pwd|secret|api[ _-]?key|access[ _-]?key|secret[ _-]?key|auth[ _-]?token|access[ _-]?token|bearer|credentials?)["'`]{0,2}(?: (?:is|are|was|to|as|ist))?[ :=]{1,3}["'`]{0,2})[!-~]{8,}/iy,
+    holds: (text) => /\d/.test(text) && /[A-Za-z]/.test(text) && !/^https?:/.test(text),
+  },
+]

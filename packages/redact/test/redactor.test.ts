@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { createRedactor, KnownValues } from '../src/index.ts'
+import type { Group } from '../src/index.ts'
+
+const GROUPS: readonly Group[] = ['identifiers', 'secrets']
+const replace = (kind: string): string => `<${kind}>`
+const redactor = createRedactor({ find: { groups: GROUPS }, replace })
+const redact = (text: string): string => redactor.redact(text)
+
+const inPieces = (one: typeof redactor, text: string, size: number): string => {
+  const stream = one.stream()
+  let out = ''
+  for (let i = 0; i < text.length; i += size) out += stream.push(text.slice(i, i + size))
+  return out + stream.end()
+}
+
+describe('identifiers', () => {
+  const cases: readonly (readonly [string, string])[] = [
+    ['card 4111 1111 1111 1111, gone', 'card <CARD>, gone'],
+    ['pay to GB59 IFUE 4022 6315 4991 37 now', 'pay to <IBAN> now'],
+    ['{"iban":"DE89370400440532013000","n":1}', '{"iban":"<IBAN>","n":1}'],
+    ['mail Ann.Lee+x@bank.example.com.', 'mail <EMAIL>.'],
+    ['call +46 (0)8 928 571 38 or (415) 555-0132 x4587', 'call <PHONE> or <PHONE>'],
+    ['from 106.31.73.20 and 6e40:4041:c617:e898:c11:40d2:c669:2eb4', 'from <IP> and <IP>'],
+    ['see https://example.com/a?b=1, please', 'see <URL>, please'],
+    ['SSN 853-37-1694', 'SSN <ID>'],
+    ['BIC DEUTDEFF500 it is', 'BIC <BIC> it is'],
+    ['born 12/31/1985 in', 'born <DATE> in'],
+    ['passport number is C01X00T41', 'passport number is <ID>'],
+    ['to 1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2', 'to <WALLET>'],
+    ['\\nDE89370400440532013000\\n', '\\n<IBAN>\\n'],
+  ]
+  for (const [text, expected] of cases) {
+    it(text, () => {
+      assert.equal(redact(text), expected)
+    })
+  }
+
+  it('what only looks alike stays', () => {
+    for (const text of [
+      'version 1.2.3 of 2024-05-21, ticket 4711',
+      'std::cout << MyClass::toString; // node.js and index.ts',
+      'the meeting is on 12/31/2025 at 10:30, 1,250.00 EUR, 99.5 %',
+      'a commit 8f953371d3e85eddb89b05ed6b9e680791055315 of 120 lines',
+      'the order of words is ordinary, and password is one of them',
+    ]) {
+      assert.equal(redact(text), text)
+    }
+  })
+})
+
+describe('secrets', () => {
+  const token = 'abcdefghijklmnopqrstuvwxyz0123456789'
+  const key = ['-----BEGIN RSA PRIVATE KEY-----', 'MIIEow', 'Zm9v', '-----END RSA PRIVATE KEY-----']
+  const cases: readonly (readonly [string, string])[] = [
+    [`use ghp_${token} for it`, 'use <SECRET> for it'],
+    [`OPENAI_API_KEY=sk-proj-${token}`, 'OPENAI_API_KEY=<SECRET>'],
+    ['id AKIAIOSFODNN7EXAMPLE', 'id <SECRET>'],
+    ['password: hunter2-blue', 'password: <SECRET>'],
+    ['{"client_secret":"a1b2c3d4e5f6"}', '{"client_secret":"<SECRET>"}'],
+    [`Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.${token}`, 'Bearer <SECRET>'],
+    [`a\n${key.join('\n')}\nb`, 'a\n<SECRET>\nb'],
+    [JSON.stringify({ key: key.join('\n') }), '{"key":"<SECRET>"}'],
+    // It is a key until the contrary is seen.
+    [`a ${key.slice(0, 3).join('\n')}`, 'a <SECRET>'],
+    ['-----BEGIN CERTIFICATE----- MIIB', '-----BEGIN CERTIFICATE----- MIIB'],
+  ]
+  for (const [text, expected] of cases) {
+    it(text.slice(0, 60), () => {
+      assert.equal(redact(text), expected)
+      for (const size of [1, 2, 7]) assert.equal(inPieces(redactor, text, size), expected)
+    })
+  }
+
+  it('one that does not end is refused, not passed on in parts', () => {
+    const long = `a -----BEGIN PRIVATE KEY----- ${'QUFB\n'.repeat(10_000)}`
+    assert.throws(() => redact(long), { code: 'SP_REDACT_ENDLESS' })
+    assert.equal(redact(`Bearer a1${'b'.repeat(1500)} c`), 'Bearer <SECRET> c')
+    assert.throws(() => redact(`Bearer a1${'b'.repeat(4000)} c`), { code: 'SP_REDACT_ENDLESS' })
+  })
+})
+
+describe('known values', () => {
+  const known = new KnownValues()
+  for (const value of ['Ann Lee', 'José Álvarez', '12 Elm Street', 'acct-00417', '李小龙先生']) {
+    known.add(value)
+  }
+  const one = createRedactor({ find: { groups: [] }, known, replace })
+
+  it('are found whatever their case, spacing and escapes', () => {
+    for (const [text, expected] of [
+      ['call Ann Lee now', 'call <RECORD> now'],
+      ['ANN  LEE', '<RECORD>'],
+      ['ann\nlee, ann_lee', '<RECORD>, <RECORD>'],
+      ['{"n":"Jos\\u00e9 \\u00c1lvarez"}', '{"n":"<RECORD>"}'],
+      ['{"n":"x\\nAnn Lee\\nSue"}', '{"n":"x\\n<RECORD>\\nSue"}'],
+      ['at 12, Elm street.', 'at <RECORD>.'],
+      ['ACCT-00417/ACCT 00417', '<RECORD>/<RECORD>'],
+      ['我是李小龙先生的朋友', '我是<RECORD>的朋友'],
+    ] as const) {
+      assert.equal(one.redact(text), expected)
+      for (const size of [1, 3]) assert.equal(inPieces(one, text, size), expected)
+    }
+  })
+
+  it('are not found inside other words', () => {
+    for (const text of ['Joann Lee', 'Ann Leeds', 'Ann', 'Lee Ann', 'Ann of all people: Lee']) {
+      assert.equal(one.redact(text), text)
+    }
+  })
+
+  it('the longest counts, and one inside an identifier is part of it', () => {
+    const more = new KnownValues()
+    for (const value of ['Ann Lee', 'Ann Lee Jones', 'example']) more.add(value)
+    const both = createRedactor({ find: { groups: GROUPS }, known: more, replace })
+    assert.equal(both.redact('Ann Lee Jones'), '<RECORD>')
+    assert.equal(both.redact('Ann Lee Jo'), '<RECORD> Jo')
+    assert.equal(both.redact('to bob@example.com'), 'to <RECORD>')
+  })
+
+  it('one that had no room makes it say so for good', () => {
+    const small = new KnownValues({ maxValues: 1 })
+    small.add('abc')
+    small.add('first')
+    small.add('first')
+    assert.deepEqual([small.size, small.overflowed], [1, false])
+    small.add('second')
+    assert.deepEqual([small.size, small.overflowed], [1, true])
+  })
+
+  it('values that are added while a stream goes on are found from there on', () => {
+    const growing = new KnownValues()
+    growing.add('Ann Lee')
+    const stream = createRedactor({ find: { groups: [] }, known: growing, replace }).stream()
+    let out = stream.push('Bob Ray and ')
+    growing.add('Bob Ray')
+    out += stream.push('Bob Ray')
+    assert.equal(out + stream.end(), 'Bob Ray and <RECORD>')
+  })
+})
+
+describe('any text', () => {
+  const known = new KnownValues()
+  for (const value of ['Ann Lee', 'a1 b2', '4111']) known.add(value)
+  const everything = createRedactor({
+    find: { groups: ['identifiers', 'secrets', 'dates', 'names'] },
+    known,
+    replace,
+  })
+  const words = fc.constantFrom(
+    ...'4111 1111 Ann Lee a1 b2 bob@example.com + ( ) - : :: . , ; " \\ \\n {} http:// www. .com GB59IFUE40226315499137 -----BEGIN PRIVATE KEY----- -----END é İ 李 ไทย 😀 DE 136 Mr. the of password'.split(
+      ' ',
+    ),
+  )
+  const text = fc
+    .array(fc.oneof(words, fc.constantFrom(' ', '\n', '\t', ' '), fc.string()), { maxLength: 40 })
+    .map((parts) => parts.join(''))
+
+  it('comes out the same whatever pieces it comes in', () => {
+    fc.assert(
+      fc.property(text, fc.array(fc.nat({ max: 12 })), (whole, sizes) => {
+        const stream = everything.stream()
+        let out = ''
+        let at = 0
+        for (const size of sizes) {
+          out += stream.push(whole.slice(at, at + size))
+          at += size
+        }
+        out += stream.push(whole.slice(at)) + stream.end()
+        assert.equal(out, everything.redact(whole))
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('keeps every character that is in no match, and tells where matches are', () => {
+    fc.assert(
+      fc.property(text, (whole) => {
+        let out = ''
+        let at = 0
+        for (const { start, end, kind } of everything.find(whole)) {
+          assert.ok(start >= at && end > start && end <= whole.length)
+          out += whole.slice(at, start) + replace(kind)
+          at = end
+        }
+        assert.equal(out + whole.slice(at), everything.redact(whole))
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  // A text like these takes minutes where the time grows with the square of its length.
+  const hostile: readonly (readonly [string, string])[] = [
+    ['signs of mailboxes', '@'.repeat(200_000)],
+    ['mailboxes without end', 'a@b.'.repeat(60_000)],
+    ['digits', '1'.repeat(200_000)],
+    ['groups of digits', '1 '.repeat(100_000)],
+    ['colons', ':'.repeat(200_000)],
+    ['domains', 'a.'.repeat(100_000)],
+    ['capitals', 'Aa '.repeat(70_000)],
+    ['beginnings of keys', '-----BEGIN '.repeat(20_000)],
+    ['a value again and again', 'Ann '.repeat(60_000)],
+    ['one long word', 'x'.repeat(200_000)],
+    ['quotation marks', '"'.repeat(200_000)],
+    ['backslashes', '\\'.repeat(200_000)],
+    ['brackets before digits', '('.repeat(100_000) + '1'],
+  ]
+  for (const [what, whole] of hostile) {
+    it(`in linear time: ${what}`, { timeout: 60_000 }, () => {
+      const at = inPieces(everything, whole, 4096)
+      assert.equal(at, everything.redact(whole))
+    })
+  }
+})
+
+it('a stream holds back nothing that cannot grow into a match', () => {
+  const stream = redactor.stream()
+  assert.equal(stream.push('The quick brown '), 'The quick brown ')
+  assert.equal(stream.push('foxes '), 'foxes ')
+  assert.equal(stream.push('4111 1111 '), '')
+  assert.equal(stream.push('1111 1111 '), '')
+  assert.equal(stream.push('jumped '), '<CARD> jumped ')
+  assert.equal(stream.end(), '')
+})
