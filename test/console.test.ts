@@ -176,11 +176,51 @@ test('an operator enrols by the one-time link, reads why a call was denied, and 
     ['/incidents', '.panel'],
     ['/network', '.matrix'],
     ['/network?section=changes', 'tbody tr'],
+    ['/mandates', '.panel'],
   ] as const) {
     await page.goto(path)
     await page.locator(landmark).first().waitFor()
     assert.equal(await page.getByText('This screen failed').count(), 0, path)
   }
+  assert.deepEqual(complaints, [])
+})
+
+test('a person gives a mandate, the gateway holds the agent to exactly that, and ending it ends it', async () => {
+  const hold = (amount: number): CallRequest => ({
+    ...HOLD,
+    body: { ...members(HOLD.body), amount },
+  })
+  await page.goto('/mandates')
+  await page.getByRole('link', { name: 'Give a mandate' }).click()
+  await page.getByLabel('Agent', { exact: true }).selectOption('account-flagger')
+  await page.getByLabel(/^Task/).fill('small holds of case_000001')
+  await page.getByRole('button', { name: 'Calls to core-banking' }).click()
+  await page.getByLabel(/^placeHold/).check()
+  await page.getByRole('button', { name: 'Limit an argument' }).click()
+  await page.getByLabel('Input', { exact: true }).selectOption('accountId')
+  await page.getByLabel('Value', { exact: true }).fill('acc_000079')
+  await page.getByRole('button', { name: 'Limit the amount' }).click()
+  await page.getByLabel('At most in each call').fill('50000')
+  await page.getByLabel('Calls, all together').fill('2')
+  await page.getByRole('button', { name: 'Read what is signed' }).click()
+  await page.getByText('accountId is exactly “acc_000079”').waitFor()
+  await page.getByRole('button', { name: 'Sign with passkey' }).click()
+  await page.getByRole('heading', { name: /small holds/ }).waitFor()
+  const mandate = new URL(page.url()).pathname.replace('/mandates/', '')
+  assert.match(mandate, /^mdt_/)
+
+  assert.equal((await flagger.request({ ...hold(50_000), mandate })).status, 201)
+  const more = await refusal(flagger.request({ ...hold(50_001), mandate }))
+  assert.equal(more.code, 'SP_MANDATE_CALL')
+  await page.getByText('1 of 2', { exact: true }).waitFor()
+
+  await page.getByRole('button', { name: 'End it…', disabled: false }).click()
+  await page.getByText('Nothing that was passed on of it').waitFor()
+  await page.getByLabel(/^Reason/).fill('the case is closed')
+  await page.keyboard.press('Enter')
+  await page.getByText(/every gateway applied it within/).waitFor()
+  const over = await refusal(flagger.request({ ...hold(50_000), mandate }))
+  assert.equal(over.code, 'SP_MANDATE_REVOKED')
   assert.deepEqual(complaints, [])
 })
 

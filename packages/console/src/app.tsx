@@ -1,4 +1,4 @@
-import { useEffect } from 'react'
+import { lazy, Suspense, useEffect } from 'react'
 import type { ReactNode } from 'react'
 import { Redirect, Route, Switch, useLocation } from 'wouter'
 import { loadSession, useSessionState } from './api/session.ts'
@@ -21,7 +21,18 @@ import { Door } from './shell/door.tsx'
 import { Shell } from './shell/shell.tsx'
 import { Button } from './ui/button.tsx'
 import { Page } from './ui/page.tsx'
-import { Empty } from './ui/parts.tsx'
+import { Empty, Skeleton } from './ui/parts.tsx'
+
+// Looked at now and then, so they are no part of the first load.
+const Mandates = lazy(() =>
+  import('./screens/mandates.tsx').then(({ Mandates: page }) => ({ default: page })),
+)
+const MandatePage = lazy(() =>
+  import('./screens/mandate.tsx').then(({ MandatePage: page }) => ({ default: page })),
+)
+const GiveMandate = lazy(() =>
+  import('./screens/mandate-give.tsx').then(({ GiveMandate: page }) => ({ default: page })),
+)
 
 /** Signed out: the door. Signed in: the house. */
 export function App(): ReactNode {
@@ -49,29 +60,34 @@ export function App(): ReactNode {
   return (
     <Shell>
       <Boundary path={path}>
-        <Switch>
-          <Route path="/" component={Overview} />
-          <Route path="/decisions" component={Decisions} />
-          <Route path="/decisions/:id">{({ id }) => <DecisionPage key={id} id={id} />}</Route>
-          <Route path="/approvals" component={Approvals} />
-          <Route path="/approvals/:id">{({ id }) => <ApprovalPage key={id} id={id} />}</Route>
-          <Route path="/agents" component={Agents} />
-          <Route path="/agents/:name">{({ name }) => <AgentPage key={name} name={name} />}</Route>
-          <Route path="/incidents" component={Incidents} />
-          <Route path="/incidents/:id">{({ id }) => <IncidentPage key={id} id={id} />}</Route>
-          <Route path="/network" component={NetworkPage} />
-          <Route path="/sessions" component={Sessions} />
-          <Route path="/sign-in">
-            <Redirect to="/" />
-          </Route>
-          <Route>
-            <Page title="No such page">
-              <Empty title="There is nothing at this address">
-                <p>It may have been copied short. Every screen is in the menu on the left.</p>
-              </Empty>
-            </Page>
-          </Route>
-        </Switch>
+        <Suspense fallback={<Skeleton lines={10} what="Loading the screen" />}>
+          <Switch>
+            <Route path="/" component={Overview} />
+            <Route path="/decisions" component={Decisions} />
+            <Route path="/decisions/:id">{({ id }) => <DecisionPage key={id} id={id} />}</Route>
+            <Route path="/approvals" component={Approvals} />
+            <Route path="/approvals/:id">{({ id }) => <ApprovalPage key={id} id={id} />}</Route>
+            <Route path="/agents" component={Agents} />
+            <Route path="/agents/:name">{({ name }) => <AgentPage key={name} name={name} />}</Route>
+            <Route path="/incidents" component={Incidents} />
+            <Route path="/incidents/:id">{({ id }) => <IncidentPage key={id} id={id} />}</Route>
+            <Route path="/mandates" component={Mandates} />
+            <Route path="/mandates/give" component={GiveMandate} />
+            <Route path="/mandates/:id">{({ id }) => <MandatePage key={id} id={id} />}</Route>
+            <Route path="/network" component={NetworkPage} />
+            <Route path="/sessions" component={Sessions} />
+            <Route path="/sign-in">
+              <Redirect to="/" />
+            </Route>
+            <Route>
+              <Page title="No such page">
+                <Empty title="There is nothing at this address">
+                  <p>It may have been copied short. Every screen is in the menu on the left.</p>
+                </Empty>
+              </Page>
+            </Route>
+          </Switch>
+        </Suspense>
       </Boundary>
     </Shell>
   )

@@ -48,6 +48,9 @@ describe('every screen', () => {
           ['/network?section=policies', '.cedar'],
           ['/network?section=settings', '.facts'],
           ['/network?section=changes', '.panel'],
+          ['/mandates', 'tbody tr'],
+          [`/mandates/${fixture.world.mandates.held.at(-1)?.id}`, '.chain li'],
+          ['/mandates/give', '.fields'],
           ['/sessions', 'tbody tr'],
           ['/nowhere', '.empty'],
         ]
@@ -60,6 +63,25 @@ describe('every screen', () => {
         await page.getByRole('button', { name: 'Start shadow' }).click()
         await page.locator('.shadow-counts').waitFor()
         await faultless(page, 'a shadow report')
+        await page.goto('/mandates/give')
+        await page.getByLabel('Agent', { exact: true }).selectOption('account-flagger')
+        await page.getByLabel(/^Task/).fill('hold')
+        await page.getByRole('button', { name: 'Calls to core-banking' }).click()
+        await page.getByLabel(/^placeHold/).check()
+        for (const limit of ['an argument', 'the amount', 'the counterparties']) {
+          await page.getByRole('button', { name: `Limit ${limit}` }).click()
+        }
+        await faultless(page, 'a mandate that is filled in')
+        await page.getByLabel('Value', { exact: true }).fill('ACC-2207-118')
+        await page.getByLabel('At most in each call').fill('2500000')
+        await page.getByLabel(/^Nobody but/).fill('ACC-1')
+        await page.getByRole('button', { name: 'Read what is signed' }).click()
+        await page.getByRole('button', { name: 'Sign with passkey' }).waitFor()
+        await faultless(page, 'a mandate to sign')
+        await page.goto(`/mandates/${fixture.world.mandates.held.at(-1)?.id}`)
+        await page.getByRole('button', { name: 'End it…', disabled: false }).click()
+        await page.getByRole('dialog').waitFor()
+        await faultless(page, 'the dialog that ends a mandate')
         await page.goto('/agents/pattern-analyst')
         await page.getByRole('button', { name: 'Quarantine', exact: true }).click()
         await page.getByRole('dialog').waitFor()

@@ -28,7 +28,7 @@ const STALE: Readonly<Record<string, readonly string[]>> = {
   agent: ['/agents', '/operators'],
   quarantine: ['/agents', '/quarantine', '/incidents', '/network'],
   incident: ['/incidents'],
-  revision: ['/network', '/agents', '/health', '/declaration'],
+  revision: ['/network', '/agents', '/health', '/declaration', '/mandates'],
   risk: ['/agents'],
   session: ['/sessions', '/break-glass'],
   alarm: ['/alarms', '/break-glass', '/recoveries', '/sessions', '/incidents'],

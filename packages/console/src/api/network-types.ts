@@ -18,10 +18,26 @@ export interface Agent {
   readonly roles: readonly string[]
 }
 
+/** Typed input of an operation. */
+export interface InputSchema {
+  readonly type: 'record'
+  readonly members: Readonly<
+    Record<string, { readonly schema: InputType; readonly required: boolean }>
+  >
+}
+
+export type InputType =
+  | { readonly type: 'string'; readonly enum?: readonly string[] }
+  | { readonly type: 'long' }
+  | { readonly type: 'boolean' }
+  | { readonly type: 'set'; readonly items: InputType }
+  | InputSchema
+
 interface Operation {
   readonly name: string
   readonly description: string
   readonly kind: 'read' | 'write'
+  readonly input: InputSchema
   readonly binding:
     | { readonly kind: 'http'; readonly method: string; readonly path: string }
     | { readonly kind: 'mcp'; readonly tool: string }

@@ -1,3 +1,4 @@
+import type { MandateDraft, MandateStatement } from '../api/mandate-types.ts'
 import type {
   Approval,
   ApprovalStatement,
@@ -7,6 +8,9 @@ import type {
   StatementOptions,
 } from '../api/types.ts'
 import { canonicalJson, statementChallenge } from './canonical.ts'
+
+/** A mandate begins when it is drawn up; clocks of people's machines are this far out. */
+const MANDATE_SKEW_MS = 10 * 60_000
 
 /** Why the browser refuses to hand a statement to the passkey. */
 export class CeremonyError extends Error {
@@ -102,6 +106,34 @@ export async function checkOperators(
   if (canonicalJson(shown) !== canonicalJson(offered.statement)) {
     throw new CeremonyError(
       'the server asked for a signature over different operators; nothing was signed',
+    )
+  }
+  await checkChallenge(offered)
+}
+
+/**
+ * The same for a mandate: whatever the control plane drew up beyond what the form says, down to a single member, is refused.
+ *
+ * @throws CeremonyError
+ */
+export async function checkMandate(
+  draft: MandateDraft,
+  operator: string,
+  offered: StatementOptions<MandateStatement>,
+): Promise<void> {
+  const { delegate, task, grants, uses, lifetimeSeconds } = draft
+  const { nonce, issuedAt, notBefore, expiresAt } = offered.statement
+  const expected: MandateStatement = {
+    ...{ kind: 'mandate', nonce, delegator: `operator:${operator}` },
+    ...{ delegate, task, grants, issuedAt, notBefore, expiresAt, uses },
+  }
+  if (
+    canonicalJson(expected) !== canonicalJson(offered.statement) ||
+    expiresAt - notBefore !== lifetimeSeconds * 1000 ||
+    Math.abs(notBefore - Date.now()) > MANDATE_SKEW_MS
+  ) {
+    throw new CeremonyError(
+      'the server drew up a different mandate than the one on this page; nothing was signed',
     )
   }
   await checkChallenge(offered)

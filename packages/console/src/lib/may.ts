@@ -90,3 +90,24 @@ export function whyNotDecide(session: SessionInfo, approval: Approval, now: numb
     return approval.reason ?? 'The control plane does not let you decide this one.'
   return ''
 }
+
+/** Why this operator cannot give a mandate. */
+export function whyNotGive(session: SessionInfo): string {
+  if (session.method !== 'passkey') {
+    return withoutPasskey(session, 'Giving a mandate needs your passkey')
+  }
+  return holds(session, 'approver') ? '' : 'Giving a mandate needs the role approver or admin.'
+}
+
+/** Why this operator cannot end a mandate. */
+export function whyNotRevoke(session: SessionInfo): string {
+  return holds(session, 'responder')
+    ? ''
+    : 'Ending a mandate needs the role responder, approver or admin.'
+}
+
+/** Why this operator cannot prepare or activate signing certificates. */
+export function whyNotSucceed(session: SessionInfo): string {
+  if (session.method !== 'passkey') return withoutPasskey(session, 'This needs your passkey')
+  return holds(session, 'admin') ? '' : 'Signing certificates need the role admin.'
+}

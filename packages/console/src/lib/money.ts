@@ -14,7 +14,7 @@ const KNOWN = new Set(Intl.supportedValuesOf('currency'))
  *   what is in daily use, and know currencies of the past) put the decimal point in different places: a reading that may
  *   be wrong a hundredfold is worse than none
  */
-function money(amount: unknown, currency: unknown): string | undefined {
+export function readMoney(amount: unknown, currency: unknown): string | undefined {
   if (typeof amount !== 'number' || !Number.isSafeInteger(amount)) return undefined
   if (typeof currency !== 'string' || !KNOWN.has(currency)) return undefined
   const format = new Intl.NumberFormat('en-GB', { style: 'currency', currency })
@@ -30,5 +30,5 @@ function money(amount: unknown, currency: unknown): string | undefined {
 /** The house rule: an integer `amount` beside an ISO 4217 `currency` is money in minor units. */
 export function moneyOf(name: string, input: object): string | undefined {
   if (name !== 'amount' || !('amount' in input) || !('currency' in input)) return undefined
-  return money(input.amount, input.currency)
+  return readMoney(input.amount, input.currency)
 }

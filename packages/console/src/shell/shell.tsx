@@ -1,3 +1,4 @@
+import { useEffect, useRef } from 'react'
 import type { ReactNode } from 'react'
 import { Link, useLocation } from 'wouter'
 import { useLiveStream } from '../api/live.ts'
@@ -34,8 +35,9 @@ export function Shell({ children }: { children: ReactNode }): ReactNode {
         />
         <NavItem to="/agents" icon="agent" label="Agents" />
         <NavItem to="/incidents" icon="incident" label="Incidents" badge={open} of="open" />
+        <NavItem to="/mandates" icon="mandate" label="Mandates" />
         <NavItem to="/network" icon="network" label="Network" />
-        <NavItem to="/sessions" icon="key" label="Sessions" />
+        <NavItem to="/sessions" icon="person" label="Sessions" />
       </nav>
       <Header />
       <main id="main" className="main" tabIndex={-1}>
@@ -54,9 +56,15 @@ function NavItem(props: {
   of?: string
 }): ReactNode {
   const [path] = useLocation()
+  const link = useRef<HTMLAnchorElement>(null)
   const here = path === props.to || (props.to !== '/' && path.startsWith(`${props.to}/`))
+  useEffect(() => {
+    // On a phone the menu is wider than the screen.
+    if (here) link.current?.scrollIntoView({ block: 'nearest', inline: 'center' })
+  }, [here])
   return (
     <Link
+      ref={link}
       href={props.to}
       className={here ? 'nav-item here' : 'nav-item'}
       {...(here && { 'aria-current': 'page' as const })}

@@ -1,5 +1,6 @@
 import type { ReactNode } from 'react'
 import type { DecisionKind } from '../api/types.ts'
+import type { MandateState } from '../lib/mandate-tree.ts'
 import { outcomeOf } from '../lib/outcome.ts'
 import { Icon } from './icon.tsx'
 import type { IconName } from './icon.tsx'
@@ -54,5 +55,23 @@ export function Risk({ score }: { score: number }): ReactNode {
       </svg>
       <span className="num">{Math.round(score)}</span>
     </span>
+  )
+}
+
+const MANDATE = {
+  active: { word: 'In force', tone: 'allow', icon: 'allow' },
+  used: { word: 'Used up', tone: 'neutral', icon: 'absent' },
+  expired: { word: 'Expired', tone: 'neutral', icon: 'absent' },
+  revoked: { word: 'Ended', tone: 'deny', icon: 'close' },
+  cut: { word: 'Signer quarantined', tone: 'deny', icon: 'lock' },
+} as const
+
+/** Whether a mandate can be used now, or why not. */
+export function MandateBadge({ state }: { state: MandateState }): ReactNode {
+  const { word, tone, icon } = MANDATE[state]
+  return (
+    <Badge tone={tone} icon={icon}>
+      {word}
+    </Badge>
   )
 }

@@ -1,13 +1,34 @@
-import type { Network, PolicySource } from '../../src/api/network-types.ts'
+import type { InputSchema, Network, PolicySource } from '../../src/api/network-types.ts'
 
 type Operation = Network['systems'][number]['operations'][number]
 type Field = Network['datasets'][number]['fields'][number]
 
+const member = (
+  schema: InputSchema['members'][string]['schema'],
+): InputSchema['members'][string] => ({
+  schema,
+  required: true,
+})
+const TEXT = member({ type: 'string' })
+const INPUTS: Readonly<Record<string, InputSchema['members']>> = {
+  getAccount: { accountId: TEXT },
+  placeHold: {
+    accountId: TEXT,
+    amount: member({ type: 'long' }),
+    currency: TEXT,
+    reason: TEXT,
+    urgent: member({ type: 'boolean' }),
+    party: member({ type: 'record', members: { iban: TEXT } }),
+  },
+  send: { to: member({ type: 'set', items: { type: 'string' } }), text: TEXT },
+  getCase: { caseId: TEXT },
+}
 const op = (name: string, kind: 'read' | 'write', path: string, returns: string): Operation => ({
   name,
   description: `${kind === 'read' ? 'Reads' : 'Changes'} ${returns}`,
   kind,
   binding: { kind: 'http', method: kind === 'read' ? 'GET' : 'POST', path },
+  input: { type: 'record', members: INPUTS[name] ?? {} },
   returns: { $: returns },
 })
 const field = (name: string, cls: Field['class'], ...tags: string[]): Field => ({

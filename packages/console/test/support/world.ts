@@ -14,6 +14,7 @@ import type {
 } from '../../src/api/types.ts'
 import { POLICIES } from './declaration.ts'
 import { canonical } from './passkeys.ts'
+import { MandateWorld } from './mandates.ts'
 import { PeopleWorld } from './people.ts'
 import {
   detailOf,
@@ -52,6 +53,7 @@ const fail = (status: number, code: string, detail: string): Result => ({
 /** The state behind the fixture's API, and every signed-in call of it. */
 export class World {
   readonly people: PeopleWorld = new PeopleWorld()
+  readonly mandates: MandateWorld
   readonly network: Network
   readonly records: DecisionRecord[]
   readonly approvals: Approval[]
@@ -65,6 +67,7 @@ export class World {
 
   constructor(network: Network, decisions: number) {
     this.network = network
+    this.mandates = new MandateWorld(network.trustDomain)
     const now = Date.now()
     this.records = history(network, now, decisions)
     const agent = network.agents.find(({ name }) => name === 'account-flagger')?.name ?? 'agent-1'
@@ -167,6 +170,11 @@ export class World {
         return this.#change(ask, signing)
       case 'quarantine':
         return this.#contain(ask, parts, signing)
+      case 'mandates':
+        return (
+          this.mandates.answer(ask, parts, signing) ??
+          fail(404, 'SP_MANDATE_UNKNOWN', 'there is no such mandate')
+        )
       case 'sessions':
       case 'alarms':
       case 'recoveries':
