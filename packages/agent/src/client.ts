@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { canonicalJson, SallyportError, systemClock } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
-import type { Target } from '@sallyport/transport'
+import type { Target, TrustAnchors } from '@sallyport/transport'
 import type { Dispatcher, Pool } from 'undici'
 
 import type { CallAnswer, CallRequest } from './call.ts'
@@ -55,14 +55,17 @@ const STALE = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 export function createClient(options: {
   readonly identity: Pick<Identity, 'holder'>
   readonly gateway: Target
+  /** Of the gateway, where it is of another trust domain than the identity: its roots, and no others, vouch for it. */
+  readonly gatewayTrust?: TrustAnchors
   readonly clock?: Clock
 }): AgentClient {
-  return new GatewayClient(options.identity, options.gateway, options.clock ?? systemClock)
+  return new GatewayClient(options)
 }
 
 class GatewayClient implements AgentClient {
   readonly #identity: Pick<Identity, 'holder'>
   readonly #gateway: Target
+  readonly #gatewayTrust: TrustAnchors | undefined
   readonly #clock: Clock
   readonly #freshness = new GatewayFreshness()
   readonly #unsubscribe: () => void
@@ -71,10 +74,11 @@ class GatewayClient implements AgentClient {
   #turn: Promise<void> = Promise.resolve()
   #closed = false
 
-  constructor(identity: Pick<Identity, 'holder'>, gateway: Target, clock: Clock) {
+  constructor({ identity, gateway, gatewayTrust, clock }: Parameters<typeof createClient>[0]) {
     this.#identity = identity
     this.#gateway = gateway
-    this.#clock = clock
+    this.#gatewayTrust = gatewayTrust
+    this.#clock = clock ?? systemClock
     this.#current = this.#generation()
     this.#unsubscribe = identity.holder.onChange(() => {
       this.#moveOn()
@@ -162,6 +166,7 @@ class GatewayClient implements AgentClient {
     const generation: Generation = new Generation({
       identity: this.#identity.holder,
       target: this.#gateway,
+      ...(this.#gatewayTrust && { peers: this.#gatewayTrust }),
       clock: this.#clock,
       freshness: this.#freshness,
       retire: () => {

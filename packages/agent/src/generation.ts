@@ -4,7 +4,7 @@ import type { Clock } from '@sallyport/base'
 import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import { mtlsConnector } from '@sallyport/transport'
-import type { IdentityHolder, Target } from '@sallyport/transport'
+import type { IdentityHolder, Target, TrustAnchors } from '@sallyport/transport'
 import { Pool } from 'undici'
 
 /** What all generations of a client know of the gateways they met: how long each has proven to be itself. */
@@ -36,6 +36,7 @@ export class Generation {
   constructor(options: {
     readonly identity: IdentityHolder
     readonly target: Target
+    readonly peers?: TrustAnchors
     readonly clock: Clock
     readonly freshness: GatewayFreshness
     /** Called once it is time for new calls to move on. */
@@ -60,6 +61,7 @@ export class Generation {
       connect: mtlsConnector({
         identity: options.identity,
         target: options.target,
+        ...(options.peers && { peers: options.peers }),
         clock,
         expect: (peer) => kindOf(peer.id)?.kind === 'gateway',
         onConnected: (socket, peer) => {

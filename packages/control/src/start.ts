@@ -6,6 +6,7 @@ import type { Clock } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
 import type { Barrier, BarrierStatus, TokenKeys } from '@sallyport/seal'
 import { parseSpiffeId } from '@sallyport/spiffe'
+import { createForeigners, federationFolder } from '@sallyport/transport'
 import { declarationDigest } from '@sallyport/wire'
 import { Access } from './access/access.ts'
 import { auditShard } from './access/audit.ts'
@@ -45,7 +46,6 @@ import { attestRoutes } from './plane/attest.ts'
 import { authzenRoutes } from './plane/authzen.ts'
 import { custodyRoutes } from './plane/custody.ts'
 import { mandateRoutes } from './plane/mandates.ts'
-import { createForeigners } from './federation/federation.ts'
 import { bundleBeside, bundleRoutes, createOwnBundle } from './federation/own.ts'
 import { createHub } from './plane/hub.ts'
 import { responderRoutes } from './plane/responders.ts'
@@ -280,7 +280,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const jwtSvids = createJwtSvids({ store, clock, trust, audit: audit.get })
   const ownBundle = createOwnBundle({ trust, clock, jwt: () => jwtSvids.bundle() })
   const foreigners = createForeigners({
-    folder: join(options.dataDir, 'control', 'federation'),
+    store: federationFolder(join(options.dataDir, 'control', 'federation')),
     ...{ clock, onError },
   })
   opened.defer(() => foreigners.stop())

@@ -18,8 +18,8 @@ import {
   writeBundleDocument,
 } from '@sallyport/spiffe'
 import { systemClock } from '@sallyport/base'
-import { createForeigners } from '../src/federation/federation.ts'
-import type { Foreigners } from '../src/federation/federation.ts'
+import { createForeigners, federationFolder } from '@sallyport/transport'
+import type { Foreigners } from '@sallyport/transport'
 import { declarationWith, TRUST_DOMAIN } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import { WebCa } from './support/tls.ts'
@@ -49,7 +49,11 @@ let folders = 0
 const folder = (): string => join(dir, String(++folders))
 function follow(where: string, ...federation: Federation[]): Foreigners {
   // The first fetch comes by itself as well; what a test asks for is told to the test.
-  const one = createForeigners({ folder: where, clock: systemClock, onError: () => undefined })
+  const one = createForeigners({
+    store: federationFolder(where),
+    clock: systemClock,
+    onError: () => undefined,
+  })
   all.push(one)
   one.declare(federation)
   return one

@@ -11,15 +11,18 @@ import type {
 } from '@sallyport/cedar'
 import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sallyport/network'
 import type { Declaration, Flow, NetworkIndex, Operation } from '@sallyport/network'
+import { policiesByCaller } from './callers.ts'
 import { callContext, clockOf, fieldContext, sharedContext } from './context.ts'
 import type { ContextFacts, SharedContext } from './context.ts'
 import { explainOutcome } from './explain.ts'
+import { FederatedDecider } from './federated.ts'
 import { FIELD_ACTIONS, Fields } from './fields.ts'
 import type { Ask, FieldsSummary } from './fields.ts'
 import { parseObligation } from './obligations.ts'
 import type {
   Call,
   CallMandate,
+  Decider,
   DecisionCode,
   Need,
   Outcome,
@@ -33,29 +36,6 @@ const MAX_APPROVALS = 3
 /** Live instances whose entities are kept at once. */
 const MAX_STORES = 4096
 
-/** A declaration, ready to decide calls. Immutable: a new declaration makes a new one. */
-export interface Decider {
-  /** SHA-256 hex of the canonical declaration. */
-  readonly digest: string
-  /** Lookups in the network decided by. */
-  readonly index: NetworkIndex
-  /** Never throws: whatever goes wrong denies. */
-  decide(call: Call, session: SessionState): Outcome
-  /** The same outcome with its full why, for operators only. Never throws. */
-  explain(call: Call, session: SessionState): OutcomeExplanation
-  /** What a thorough test of each policy sees come out both ways. */
-  points(): readonly PolicyPoints[]
-  /**
-   * What the policies came to whose scope covers a request: one list for the call itself and, where it is allowed, one
-   * for each question about a field it may return. Evidence that the call does not bring is not assumed. For tests.
-   *
-   * @throws SallyportError where the call cannot be put to the policies
-   */
-  cover(call: Call, session: SessionState): readonly (readonly PolicyCover[])[]
-  /** SHA-256 hex of everything beside the call that its decision read: entities, labels, risk, delegation, mandate. */
-  stateDigest(call: Call, session: SessionState): string
-}
-
 /**
  * Derives schema and entities from a declaration and loads its policies.
  *
@@ -63,23 +43,40 @@ export interface Decider {
  *   this platform does not know
  */
 export async function createDecider(input: { declaration: Declaration }): Promise<Decider> {
-  const { network, policies: sources } = input.declaration
+  const { network } = input.declaration
   const entities = deriveEntities(network)
-  const policies = await loadPolicySet({ policies: sources, schema: deriveSchema(network) })
-  return new NetworkDecider({
+  const { own, foreign } = await policiesByCaller(input.declaration)
+  const shared = {
     digest: sha256Hex(canonicalJson(input.declaration)),
     index: indexNetwork(network),
-    policies,
-    obligations: obligationsOf(policies, sources),
     store: EntityStore.from(entities),
     entitiesDigest: sha256Hex(canonicalJson(entities)),
-    readsMandates: sources.some(({ source }) => source.includes('mandate')),
-  })
+  }
+  const side = async (
+    principal: DeciderParts['principal'],
+    sources: Declaration['policies'],
+  ): Promise<NetworkDecider> => {
+    const schema = deriveSchema(network, principal)
+    const policies = await loadPolicySet({ policies: sources, schema })
+    return new NetworkDecider({
+      ...shared,
+      principal,
+      policies,
+      obligations: obligationsOf(policies, sources),
+      // Agents of other trust domains hold none.
+      readsMandates:
+        principal === 'Instance' && sources.some(({ source }) => source.includes('mandate')),
+    })
+  }
+  const ours = await side('Instance', own)
+  return foreign ? new FederatedDecider(ours, await side('ForeignInstance', foreign)) : ours
 }
 
 interface DeciderParts {
   readonly digest: string
   readonly index: NetworkIndex
+  /** The Cedar type of whoever calls. */
+  readonly principal: 'Instance' | 'ForeignInstance'
   readonly policies: PolicySet
   readonly obligations: ReadonlyMap<string, string>
   readonly store: EntityStore
@@ -122,6 +119,7 @@ type Verdict =
 class NetworkDecider implements Decider {
   readonly digest: string
   readonly index: NetworkIndex
+  readonly #principal: DeciderParts['principal']
   readonly #policies: PolicySet
   readonly #store: EntityStore
   readonly #entitiesDigest: string
@@ -137,6 +135,7 @@ class NetworkDecider implements Decider {
   constructor(parts: DeciderParts) {
     this.digest = parts.digest
     this.index = parts.index
+    this.#principal = parts.principal
     this.#policies = parts.policies
     this.#store = parts.store
     this.#entitiesDigest = parts.entitiesDigest
@@ -247,7 +246,7 @@ class NetworkDecider implements Decider {
     const approvers = call.evidence.approvals
     const facts = { call, session, purpose, approvers, clock: this.#clock }
     return {
-      principal: { type: 'Instance', id: call.instance },
+      principal: { type: this.#principal, id: call.instance },
       store: this.#storeWith(call.agent, call.instance),
       facts,
       shared: sharedContext(facts),

@@ -1,7 +1,7 @@
 export * from './types.ts'
+export { policiesByCaller } from './callers.ts'
 export { clockOf, fieldContext, sharedContext } from './context.ts'
 export { createDecider } from './decider.ts'
-export type { Decider } from './decider.ts'
 export { readInput } from './input.ts'
 export type { ReadInputOptions } from './input.ts'
 export { parseObligation } from './obligations.ts'

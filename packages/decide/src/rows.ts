@@ -3,11 +3,11 @@ import { EntityStore, loadPolicySet, rowFilter } from '@sallyport/cedar'
 import type { ColumnMap, PolicySet, RowFilter } from '@sallyport/cedar'
 import { deriveEntities, deriveSchema, instanceEntity } from '@sallyport/network'
 import type { Declaration, PolicySource } from '@sallyport/network'
+import { policiesByCaller } from './callers.ts'
 import { clockOf, fieldContext, sharedContext } from './context.ts'
 import type { ContextFacts } from './context.ts'
-import type { Decider } from './decider.ts'
 import { rowSchema } from './row-schema.ts'
-import type { Call, SessionState } from './types.ts'
+import type { Call, Decider, SessionState } from './types.ts'
 
 /** The rows of a declared data set in a PostgreSQL table. */
 export interface RowSource {
@@ -61,7 +61,7 @@ export async function createRowFilters(input: {
     })
   }
   const policies = await loadPolicySet({
-    policies: [...declaration.policies, ...rows.policies],
+    policies: [...(await policiesByCaller(declaration)).own, ...rows.policies],
     schema: `${deriveSchema(declaration.network)}\n${rowSchema(rows.attributes)}`,
   })
   const store = EntityStore.from([
@@ -92,6 +92,8 @@ class DataSetRows implements RowFilters {
     const outcome = this.#decider.decide(call, session)
     const flow = index.findFlow(call.agent, call.system, call.operation)
     if (flow === undefined || outcome.decision !== 'allow') return NONE
+    // Policies of rows speak of our own agents.
+    if (index.findForeignAgent(call.agent)) return NONE
     if (!Object.hasOwn(outcome.projection, dataset)) return NONE
     const approvers = call.evidence.approvals
     const { purpose } = flow

@@ -1,5 +1,5 @@
-import type { CedarExplanation, CedarJson } from '@sallyport/cedar'
-import type { Limit } from '@sallyport/network'
+import type { CedarExplanation, CedarJson, PolicyCover, PolicyPoints } from '@sallyport/cedar'
+import type { Limit, NetworkIndex } from '@sallyport/network'
 
 /** What a principal can add to turn *needs* into *allow*. */
 export interface Evidence {
@@ -99,4 +99,27 @@ export interface OutcomeExplanation {
   /** What would have to change for the call to be allowed, as sentences. */
   readonly remedies: readonly string[]
   readonly cedar: CedarExplanation
+}
+
+/** A declaration, ready to decide calls. Immutable: a new declaration makes a new one. */
+export interface Decider {
+  /** SHA-256 hex of the canonical declaration. */
+  readonly digest: string
+  /** Lookups in the network decided by. */
+  readonly index: NetworkIndex
+  /** Never throws: whatever goes wrong denies. */
+  decide(call: Call, session: SessionState): Outcome
+  /** The same outcome with its full why, for operators only. Never throws. */
+  explain(call: Call, session: SessionState): OutcomeExplanation
+  /** What a thorough test of each policy sees come out both ways. */
+  points(): readonly PolicyPoints[]
+  /**
+   * What the policies came to whose scope covers a request: one list for the call itself and, where it is allowed, one
+   * for each question about a field it may return. Evidence that the call does not bring is not assumed. For tests.
+   *
+   * @throws SallyportError where the call cannot be put to the policies
+   */
+  cover(call: Call, session: SessionState): readonly (readonly PolicyCover[])[]
+  /** SHA-256 hex of everything beside the call that its decision read: entities, labels, risk, delegation, mandate. */
+  stateDigest(call: Call, session: SessionState): string
 }

@@ -35,6 +35,7 @@ import { DEFAULT_SETTINGS } from './settings.ts'
 import type { GatewaySettings } from './settings.ts'
 import { Bundles, readSeen } from './state/bundles.ts'
 import type { Narrowing } from './state/bundles.ts'
+import { ForeignTrust } from './state/foreign.ts'
 import { Shadow } from './state/shadow.ts'
 import { Liveness } from './state/liveness.ts'
 import { Sessions } from './state/sessions.ts'
@@ -223,6 +224,25 @@ class RunningGateway implements Gateway {
       this.#stats.socketsCut += listener?.cutRoots(retired) ?? 0
       streams?.recheck()
     }
+    const foreign = new ForeignTrust({
+      dataDir,
+      clock,
+      onChange: (domain, roots, gone) => {
+        const subject = `spiffe://${domain}`
+        // Whoever was let in under a root that is gone comes again, or does not.
+        const sockets = listener?.cutRoots(gone) ?? 0
+        this.#stats.socketsCut += sockets
+        const facts = { roots, gone: gone.length, sockets }
+        audit.event('foreign-bundle-changed', { subject, facts })
+        if (gone.length > 0) streams?.recheck()
+      },
+      onFailure: (domain, code) => {
+        audit.boundedEvent('foreign-bundle-refused', { code, subject: `spiffe://${domain}` })
+      },
+    })
+    this.#undo.push(() => {
+      foreign.close()
+    })
     const shadow = new Shadow({
       clock,
       onEvent: (event, facts) => {
@@ -251,7 +271,8 @@ class RunningGateway implements Gateway {
         holder.replace({ ...current, rootsPem: pem })
         audit.event('roots-replaced', { facts: { roots: sha256Hex(pem) } })
       },
-      onRevision: () => {
+      onRevision: ({ decider }) => {
+        foreign.declare(decider.index.network)
         streams?.recheck()
       },
       onShadow: (wanted) => {
@@ -269,7 +290,7 @@ class RunningGateway implements Gateway {
     })
     this.#undo.push(() => bundles.settled())
     const tokens = new Tokens(bundles, clock, trustDomain)
-    const standing = new Standing(bundles, clock, trustDomain, tokens)
+    const standing = new Standing(bundles, clock, trustDomain, tokens, foreign)
     const approvals = new Approvals(client, sessions.used)
     const key = await secretFile(join(dataDir, 'token.key'))
     const shared = {
@@ -344,6 +365,7 @@ class RunningGateway implements Gateway {
       identity: holder,
       settings: this.#settings,
       clock,
+      foreign: () => foreign.bundles(),
       admits: (svid) => standing.admits(svid),
       onConnected: (svid) => {
         this.#stats.connections++

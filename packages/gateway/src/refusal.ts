@@ -47,6 +47,12 @@ export class Refusal extends SallyportError {
   }
 }
 
+/** Of what only our own agents may bring: an access token, or a mandate. */
+export const foreignEvidence = (): Refusal =>
+  new Refusal('SP_FOREIGN_EVIDENCE', 'agents of other trust domains bring no token or mandate', {
+    status: 403,
+  })
+
 /** Any thrown value as what its caller may know of it. */
 export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error

@@ -1,12 +1,19 @@
 import { attributesType } from './attributes.ts'
+import { foreignAgentsOf } from './federation.ts'
 import type { InputType, Network } from './types.ts'
 
 /**
  * The Cedar schema of a network, in Cedar's human-readable syntax: the model of ARCHITECTURE.md, with one action for
  * each operation whose context types exactly that operation's input. Policies are validated against it, so a policy
  * that reads an input which does not exist is an error and not a silent never.
+ *
+ * @param principal who calls: our own instances, or those of declared agents of other trust domains, whose calls are decided
+ *   by policies of their own
  */
-export function deriveSchema(network: Network): string {
+export function deriveSchema(
+  network: Network,
+  principal: 'Instance' | 'ForeignInstance' = 'Instance',
+): string {
   const operations = network.systems.flatMap((system) =>
     system.operations.map((operation) => ({ system, operation })),
   )
@@ -17,14 +24,14 @@ export function deriveSchema(network: Network): string {
     ...operations.map(
       ({ system, operation }) =>
         `action ${quote(`${system.name}.${operation.name}`)} in [${quote(`${system.name}.*`)}, ${quote(operation.kind)}] appliesTo {
-  principal: [Instance],
+  principal: [${principal}],
   resource: [System],
   context: { input: ${typeOf(operation.input)}, ${BASE_CONTEXT} }
 };`,
     ),
     ...['read', 'mask', 'tokenise'].map(
       (treatment) => `action "field.${treatment}" appliesTo {
-  principal: [Instance],
+  principal: [${principal}],
   resource: [Field],
   context: { operation: String, ${BASE_CONTEXT} }
 };`,
@@ -37,7 +44,7 @@ const entityTypes = (network: Network): string => `entity Segment;
 entity Role;
 entity Agent in [Segment, Role] { name: String, owner: String, segment: String, criticality: String${attributesType(network.agents)} };
 entity Instance in [Agent] { agent: Agent };
-entity System in [Segment] { name: String, owner: String, criticality: String${attributesType(network.systems)} };
+${foreignTypes(network)}entity System in [Segment] { name: String, owner: String, criticality: String${attributesType(network.systems)} };
 entity DataSet;
 entity Field in [DataSet] { name: String, class: Long, className: String, tags: Set<String> };
 
@@ -49,6 +56,14 @@ type Mandate = { id: String, delegator: String, depth: Long, task: String };
 
 action "call";
 action "read", "write" in ["call"];`
+
+const foreignTypes = (network: Network): string =>
+  foreignAgentsOf(network).length === 0
+    ? ''
+    : `entity ForeignDomain;
+entity ForeignAgent in [ForeignDomain] { name: String, trustDomain: String, owner: String };
+entity ForeignInstance in [ForeignAgent] { foreign: ForeignAgent };
+`
 
 /** The local time is there where a time zone is declared. */
 function timeType({ settings }: Network): string {

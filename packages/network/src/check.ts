@@ -1,6 +1,6 @@
 import type { SourceSpan } from '@sallyport/base'
 import { checkAttestation } from './attestation.ts'
-import { checkFederation } from './federation.ts'
+import { checkFederation, foreignAgentsOf } from './federation.ts'
 import { checkAttributes } from './attributes.ts'
 import { checkPeople } from './people.ts'
 import { checkPostgres } from './postgres.ts'
@@ -278,8 +278,12 @@ class Checker {
     )
   }
 
+  #callers(): readonly string[] {
+    return [...this.#network.agents, ...foreignAgentsOf(this.#network)].map(({ name }) => name)
+  }
+
   flows(): void {
-    const agents = this.#network.agents.map((agent) => agent.name)
+    const agents = this.#callers()
     const systems = this.#network.systems.map((system) => system.name)
     const ids = new Map<string, number>()
     const taken = new Map<string, string>()
@@ -318,7 +322,7 @@ class Checker {
   }
 
   limits(): void {
-    const agents = this.#network.agents.map((agent) => agent.name)
+    const agents = this.#callers()
     const operations = new Map(
       this.#network.systems.flatMap((system) =>
         system.operations.map((operation) => [`${system.name}.${operation.name}`, operation]),

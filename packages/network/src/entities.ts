@@ -3,6 +3,7 @@ import { SallyportError } from '@sallyport/base'
 import { kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import { DATA_CLASSES } from './types.ts'
 import { attributedKinds } from './attributes.ts'
+import { foreignAgentsOf, isOfForeignAgent } from './federation.ts'
 import type { Attributes, Network } from './types.ts'
 
 type Facts = { readonly attributes?: Attributes }
@@ -75,13 +76,21 @@ export function deriveEntities(network: Network): EntityJson[] {
 }
 
 /**
- * The entity of one live instance of an agent.
+ * The entity of one live instance of an agent, or of a foreign agent.
  *
- * @param spiffeId the verified id, `spiffe://TD/agent/NAME/INSTANCE`
+ * @param spiffeId the verified id, `spiffe://TD/agent/NAME/INSTANCE` of an agent
  * @throws SallyportError `SP_NETWORK_NO_AGENT` when the network declares no such agent, `SP_SPIFFE_ID` when it is no id
  */
 export function instanceEntity(network: Network, agentName: string, spiffeId: string): EntityJson {
   const id = parseSpiffeId(spiffeId)
+  const foreign = foreignAgentsOf(network).find(({ name }) => name === agentName)
+  if (foreign && isOfForeignAgent(foreign, id)) {
+    return {
+      uid: uid('ForeignInstance', spiffeId),
+      attrs: { foreign: { __entity: uid('ForeignAgent', agentName) } },
+      parents: [uid('ForeignAgent', agentName)],
+    }
+  }
   const kind = kindOf(id)
   if (
     !network.agents.some((agent) => agent.name === agentName) ||

@@ -1,5 +1,11 @@
 export * from './attestation-types.ts'
-export type { Federation } from './federation.ts'
+export {
+  foreignAgentEnds,
+  foreignAgentsOf,
+  foreignMaxAgeMs,
+  isOfForeignAgent,
+} from './federation.ts'
+export type { Federation, ForeignAgent } from './federation.ts'
 export * from './postgres-types.ts'
 export * from './secrets-types.ts'
 export * from './types.ts'

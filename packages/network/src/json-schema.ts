@@ -6,6 +6,7 @@ import {
   integer,
   list,
   name,
+  CALLER,
   NAME,
   named,
   object,
@@ -359,7 +360,11 @@ export const networkJsonSchema: Schema = {
             pattern: '^[a-z][a-z0-9-]{0,126}$',
             description: 'Default: FROM-to-TO.',
           },
-          from: name('An agent.'),
+          from: {
+            type: 'string',
+            pattern: CALLER,
+            description: 'An agent, or `NAME@TRUST-DOMAIN` of a federated one.',
+          },
           to: name('A system.'),
           operations: list(
             'Operations of that system.',
@@ -373,7 +378,7 @@ export const networkJsonSchema: Schema = {
         'Ceilings over time, counted across all gateways.',
         object('A ceiling.', ['agents', 'operations', 'windowSeconds'], {
           description: DESCRIPTION,
-          agents: list('Agents counted.', { type: 'string', pattern: NAME }, 1),
+          agents: list('Agents counted.', { type: 'string', pattern: CALLER }, 1),
           operations: list('`SYSTEM.OPERATION`.', QUALIFIED, 1),
           windowSeconds: integer('Length of the window.', 1, 604_800),
           maxCalls: integer('Calls in a window.', 1, 1_000_000_000),

@@ -1,9 +1,16 @@
+import { parseSpiffeId } from '@sallyport/spiffe'
+import { foreignAgentsOf, isOfForeignAgent } from './federation.ts'
+import type { ForeignAgent } from './federation.ts'
 import type { Agent, DataSet, Field, Flow, Limit, Network, Operation, System } from './types.ts'
 
 /** Constant-time lookups over a network. Names that came from a caller are safe to pass. */
 export interface NetworkIndex {
   readonly network: Network
   findAgent(name: string): Agent | undefined
+  /** An agent of another trust domain, by `NAME@TRUST-DOMAIN`. */
+  findForeignAgent(name: string): ForeignAgent | undefined
+  /** Whether this is the SPIFFE id of an instance of the caller of that name, an agent or a foreign one. */
+  isInstanceOf(spiffeId: string, caller: string): boolean
   findSystem(name: string): System | undefined
   findOperation(system: string, operation: string): Operation | undefined
   findDataset(name: string): DataSet | undefined
@@ -18,6 +25,7 @@ export interface NetworkIndex {
 
 export function indexNetwork(network: Network): NetworkIndex {
   const agents = new Map(network.agents.map((agent) => [agent.name, agent]))
+  const foreign = new Map(foreignAgentsOf(network).map((agent) => [agent.name, agent]))
   const systems = new Map(network.systems.map((system) => [system.name, system]))
   const datasets = new Map(network.datasets.map((dataset) => [dataset.name, dataset]))
   // Nested, since a joined key would be a new text, hashed anew, for every look-up.
@@ -55,6 +63,15 @@ export function indexNetwork(network: Network): NetworkIndex {
   return {
     network,
     findAgent: (name) => agents.get(name),
+    findForeignAgent: (name) => foreign.get(name),
+    isInstanceOf: (spiffeId, caller) => {
+      const other = foreign.get(caller)
+      if (other) return isOfForeignAgent(other, parseSpiffeId(spiffeId))
+      return (
+        agents.has(caller) &&
+        spiffeId.startsWith(`spiffe://${network.trustDomain}/agent/${caller}/`)
+      )
+    },
     findSystem: (name) => systems.get(name),
     findOperation: (system, operation) => operations.get(system)?.get(operation),
     findDataset: (name) => datasets.get(name),

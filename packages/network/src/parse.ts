@@ -150,7 +150,7 @@ function resolve(
       }),
     })),
     flows: raw.flows.map((flow): Flow => ({
-      id: flow.id ?? `${flow.from}-to-${flow.to}`,
+      id: flow.id ?? `${flow.from.replaceAll(/[^a-z0-9-]/g, '-')}-to-${flow.to}`,
       from: flow.from,
       to: flow.to,
       operations: flow.operations,

@@ -33,6 +33,14 @@ export interface RawNetwork {
     readonly spiffeId?: string
     readonly bundleFile?: string
     readonly caFile?: string
+    readonly maxAgeSeconds?: number
+    readonly agents?: Named<{
+      readonly path: string
+      readonly description?: string
+      readonly owner: string
+      readonly purpose: string
+      readonly until: string
+    }>
   }>
   readonly attestors?: {
     readonly x509pop?: { readonly caFile: string }

@@ -44,6 +44,11 @@ export function reachability(network: Network): Matrix {
     allowed.add(reach(node, 'dns', DNS_PORT, 'udp'))
     allowed.add(reach(node, 'dns', DNS_PORT, 'tcp'))
   }
+  for (const { url, agents = [] } of network.federation ?? []) {
+    // Gateways that take agents of a trust domain ask for its roots themselves.
+    const port = Number(new URL(url).port) || HTTPS_PORT
+    if (agents.length > 0) allowed.add(reach('gateway', 'world', port))
+  }
   const used = new Set(network.flows.map((flow) => flow.to))
   for (const system of network.systems) {
     if (used.has(system.name)) allowed.add(upstreamReach(system))

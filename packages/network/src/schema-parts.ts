@@ -1,6 +1,9 @@
 /** What the JSON Schemas of the declaration are put together from. */
 export const NAME = '^[a-z][a-z0-9-]{0,62}$'
 
+/** A caller: an agent, or one of another trust domain as `NAME@TRUST-DOMAIN`. */
+export const CALLER = '^[a-z][a-z0-9-]{0,62}(@[a-z0-9._-]{1,255})?$'
+
 export type Schema = Readonly<Record<string, unknown>>
 
 export const text = (description: string, maxLength = 1000): Schema => ({

@@ -14,6 +14,8 @@ import type { Target } from './target.ts'
 export interface MtlsClientOptions {
   /** A holder for mutual TLS; anchors alone to connect without a certificate (enrolment). */
   readonly identity: IdentityHolder | TrustAnchors
+  /** Of the server, where it is of another trust domain than the identity; absent means the same. */
+  readonly peers?: TrustAnchors
   /** TCP, with `port`. */
   readonly host?: string
   readonly port?: number
@@ -49,10 +51,11 @@ const MAX_DELAY_MS = 2_147_483_647
 export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
   const clock = options.clock ?? systemClock
   const { identity } = options
-  const anchors = identity instanceof IdentityHolder ? identity.current() : identity
+  const own = identity instanceof IdentityHolder ? identity.current() : identity
+  const anchors = options.peers ?? own
   return new Promise((resolve, reject) => {
     const socket = connect({
-      ...profile(anchors, options.requirePostQuantum ?? false),
+      ...profile({ ...own, ...anchorsOnly(anchors) }, options.requirePostQuantum ?? false),
       ...targetOf(options),
       rejectUnauthorized: true,
       // Names are SPIFFE ids, judged by `expect`; a DNS name proves nothing here.
@@ -116,6 +119,11 @@ function targetOf(options: MtlsClientOptions): Target {
   if (options.port !== undefined) return { host: options.host ?? '127.0.0.1', port: options.port }
   throw new SallyportError('SP_CONNECT_FAILED', 'no address to connect to was given')
 }
+
+const anchorsOnly = ({ rootsPem, trustDomain }: TrustAnchors): TrustAnchors => ({
+  rootsPem,
+  trustDomain,
+})
 
 function admit(
   socket: TLSSocket,

@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls'
 
 import { SallyportError } from '@sallyport/base'
 import { verifySvid } from '@sallyport/spiffe'
-import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { TrustBundle, VerifiedSvid } from '@sallyport/spiffe'
 
 import { bundlesOf } from './identity.ts'
 import type { TrustAnchors } from './identity.ts'
@@ -17,6 +17,7 @@ const MAX_CHAIN = 8
 /**
  * Verifies what the peer of a finished handshake presented with our own verifier and remembers it.
  *
+ * @param foreign bundles of other trust domains that count beside that of the anchors, which stays the only one of its own
  * @returns undefined where the peer presented no certificate
  * @throws SallyportError `SP_SVID_*`, `SP_SPIFFE_ID`, `SP_TLS_RESUMED`
  */
@@ -24,6 +25,7 @@ export function identifyPeer(
   socket: TLSSocket,
   anchors: TrustAnchors,
   now: number,
+  foreign?: ReadonlyMap<string, TrustBundle>,
 ): VerifiedSvid | undefined {
   if (socket.isSessionReused()) {
     throw new SallyportError('SP_TLS_RESUMED', 'a resumed TLS session is not accepted')
@@ -35,7 +37,9 @@ export function identifyPeer(
     certificate = certificate.issuerCertificate
   }
   if (chain.length === 0) return undefined
-  const peer = verifySvid(chain, bundlesOf(anchors), { now })
+  const own = bundlesOf(anchors)
+  const bundles = foreign && foreign.size > 0 ? new Map([...foreign, ...own]) : own
+  const peer = verifySvid(chain, bundles, { now })
   peers.set(socket, peer)
   return peer
 }

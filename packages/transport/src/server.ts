@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls'
 
 import { SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { TrustBundle, VerifiedSvid } from '@sallyport/spiffe'
 
 import type { IdentityHolder } from './identity.ts'
 import { identifyPeer, rememberGroup } from './peer.ts'
@@ -25,6 +25,11 @@ export interface RefusedFacts {
 
 export interface MtlsServerOptions {
   readonly identity: IdentityHolder
+  /**
+   * Bundles of other trust domains, of this moment, under which peers of exactly these are verified; none where left out. One
+   * under our own name counts for nothing.
+   */
+  foreign?(): ReadonlyMap<string, TrustBundle>
   /** Whether a verified peer may connect; a string is a refusal with its reason. */
   accept(peer: VerifiedSvid): boolean | string
   /** Lets clients without a certificate in, with no peer. One that presents a certificate must still present a good one. */
@@ -180,12 +185,14 @@ function admit(
   if (!socket.alpnProtocol && !options.alpnImplied) {
     throw new SallyportError('SP_TLS_ALPN', 'the client offered no application protocol')
   }
-  const peer = identifyPeer(socket, options.identity.current(), now)
+  const own = options.identity.current()
+  const peer = identifyPeer(socket, own, now, options.foreign?.())
   if (!peer) {
     if (options.allowAnonymous) return undefined
     throw new SallyportError('SP_PEER_ANONYMOUS', 'the client presented no certificate')
   }
-  if (!socket.authorized) {
+  // Foreign roots are never pooled with ours in OpenSSL's store, where each would vouch for all: our verifier alone judges those.
+  if (peer.id.trustDomain === own.trustDomain && !socket.authorized) {
     throw new SallyportError('SP_SVID_UNTRUSTED', 'the certificate is not trusted', {
       detail: String(socket.authorizationError),
     })

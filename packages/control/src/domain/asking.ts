@@ -120,9 +120,8 @@ async function ask(
     throw new SallyportError('SP_APPROVAL_REQUEST', 'the request for an approval is not valid')
   }
   if (
-    !index.findAgent(request.agent) ||
     !index.findOperation(request.system, request.operation) ||
-    !request.instance.startsWith(`spiffe://${bundle.trustDomain}/agent/${request.agent}/`)
+    !index.isInstanceOf(request.instance, request.agent)
   ) {
     throw new SallyportError('SP_APPROVAL_REQUEST', 'the request names what is not declared')
   }

@@ -1,7 +1,7 @@
 import type { Clock } from '@sallyport/base'
 import type { Barrier, KeyInfo } from '@sallyport/seal'
 import type { Authority } from '../authority/authority.ts'
-import type { Foreigners } from '../federation/federation.ts'
+import type { Foreigners } from '@sallyport/transport'
 import type { Custody } from '../secrets/custody.ts'
 import type { Agents } from './agents.ts'
 import type { Alarms } from './alarms.ts'

@@ -22,16 +22,16 @@ export function createLimits(deps: {
   const { store, clock, publisher } = deps
   return {
     async reserve(input) {
-      const { network } = publisher.index()
+      const index = publisher.index()
+      const { network } = index
       const limit = network.limits.find(({ id }) => id === input.limitId)
       if (!limit || !limit.agents.includes(input.agent)) {
         throw new SallyportError('SP_LIMIT_UNKNOWN', 'no such limit applies to this agent')
       }
-      const own = `spiffe://${network.trustDomain}/agent/${input.agent}/`
       if (!Number.isSafeInteger(input.amount) || input.amount < 0) {
         throw new SallyportError('SP_LIMIT_REQUEST', 'an amount is an integer from 0')
       }
-      if (!input.instance.startsWith(own)) {
+      if (!index.isInstanceOf(input.instance, input.agent)) {
         throw new SallyportError('SP_LIMIT_REQUEST', 'the instance is not of this agent')
       }
       const now = clock.now()

@@ -36,7 +36,7 @@ export function createQuarantines(deps: QuarantineDeps): Quarantines {
     async quarantine({ subject, reason, by, risk = 0 }) {
       const since = clock.monotonic()
       const why = checkReason(reason, 'SP_QUARANTINE_REASON')
-      checkSubject(subject, deps.trustDomain)
+      checkSubject(subject, deps)
       const { result, revision } = await publisher.publish((tx) =>
         cut(tx, deps, { subject, reason: why, by, risk }),
       )
@@ -79,8 +79,11 @@ export function createQuarantines(deps: QuarantineDeps): Quarantines {
 }
 
 /** @throws SallyportError `SP_QUARANTINE_SUBJECT` for what can be no subject here */
-function checkSubject(subject: string, trustDomain: string): void {
+function checkSubject(subject: string, { trustDomain, publisher }: QuarantineDeps): void {
   const id = parseSpiffeId(subject)
+  const { federation = [] } = publisher.index().network
+  // Of a federated trust domain anything: an instance, a part of its paths, or the domain with all that it vouches for.
+  if (federation.some((domain) => domain.trustDomain === id.trustDomain)) return
   const wholeAgent = id.segments.length === 2 && id.segments[0] === 'agent'
   const kind = kindOf(id)?.kind
   if (id.trustDomain !== trustDomain || kind === 'control' || (!kind && !wholeAgent)) {
@@ -90,7 +93,7 @@ function checkSubject(subject: string, trustDomain: string): void {
 
 function unknownSubject(subject: string): SallyportError {
   return new SallyportError('SP_QUARANTINE_SUBJECT', `nothing here is called \`${subject}\``, {
-    fix: 'name an instance by its SPIFFE id, or an agent by `spiffe://TRUST-DOMAIN/agent/NAME`',
+    fix: 'name an instance by its SPIFFE id, an agent by `spiffe://TRUST-DOMAIN/agent/NAME`, or a federated trust domain by `spiffe://TRUST-DOMAIN`',
   })
 }
 
@@ -113,13 +116,15 @@ async function cut(
     .where('released_at', 'is', null)
     .executeTakeFirst()
   if (inForce) return { result: { quarantine: inForce, fresh: false }, changed: false }
+  const foreign = parseSpiffeId(subject).trustDomain !== deps.trustDomain
+  const own = foreign ? '' : agentNameOf(subject)
   const instances = await tx
     .selectFrom('instances')
     .select(['spiffe_id', 'risk'])
     .where((eb) =>
       eb.or([
         eb('spiffe_id', '=', subject),
-        eb.and([eb('kind', '=', 'agent'), eb('name', '=', agentNameOf(subject))]),
+        eb.and([eb('kind', '=', 'agent'), eb('name', '=', own)]),
       ]),
     )
     .orderBy('spiffe_id')
@@ -127,7 +132,7 @@ async function cut(
     .forUpdate()
     .execute()
   // A subject that nothing is called would give a false sense of containment.
-  if (instances.length === 0 && !deps.publisher.index().findAgent(agentNameOf(subject))) {
+  if (!foreign && instances.length === 0 && !deps.publisher.index().findAgent(own)) {
     throw unknownSubject(subject)
   }
   const quarantine: Quarantine = { id: newId('qua', now), subject, reason, by, at: now }

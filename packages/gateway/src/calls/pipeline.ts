@@ -5,7 +5,7 @@ import type { Call, Outcome, Projected, SessionState } from '@sallyport/decide'
 import type { Tokeniser } from '@sallyport/redact'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
-import { Refusal, toRefusal } from '../refusal.ts'
+import { foreignEvidence, Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { Shadow } from '../state/shadow.ts'
@@ -98,7 +98,7 @@ export class Pipeline {
     const startedAt = clock.monotonic()
     const id = newId('dec', clock.now())
     const call = this.#call(caller, typed, [])
-    const session = this.#session(caller.instance, enforced)
+    const session = this.#session(caller.session, enforced)
     const draft: Draft = {
       id,
       caller,
@@ -151,9 +151,10 @@ export class Pipeline {
       mandates.check(grant.mandate)
       this.#demandDelegators(grant.mandate, call, read)
     }
-    const session = this.#session(grant.caller.instance, read, grant.mandate?.scope)
+    const session = this.#session(grant.caller.session, read, grant.mandate?.scope)
     const outcome = read.decider.decide(call, session)
     standing.recheckToken(grant.caller.token)
+    standing.recheckForeign(grant.caller)
     // Stale for what the answer holds.
     if (outcome.maxClass === 'restricted') standing.enforced(true)
     if (bundles.isQuarantined(grant.caller.instance)) throw quarantined()
@@ -184,7 +185,7 @@ export class Pipeline {
   /** Makes the labels of an allowed call durable, where the session lacks any. @throws Refusal `SP_AUDIT_UNAVAILABLE` */
   async commitLabels({
     id,
-    caller: { instance },
+    caller: { session: instance },
     outcome,
   }: Pick<Grant, 'id' | 'caller' | 'outcome'>): Promise<void> {
     const { audit, sessions, clock } = this.#parts
@@ -232,7 +233,7 @@ export class Pipeline {
       })
       return id
     }
-    const session = this.#session(caller.instance, enforced)
+    const session = this.#session(caller.session, enforced)
     await audit.append({
       ...audit.base(),
       kind: 'decision',
@@ -277,6 +278,7 @@ export class Pipeline {
     const { id, enforced, typed, caller } = draft
     standing.enforced(isSensitive(draft))
     standing.demandScope(caller, typed)
+    if (presented.mandate !== undefined && caller.agent.includes('@')) throw foreignEvidence()
     if (presented.mandate !== undefined) {
       draft.mandate = await mandates.present(presented.mandate, caller, typed, enforced)
       this.#decideAgain(draft)
@@ -368,7 +370,7 @@ export class Pipeline {
     const { caller, typed, enforced } = draft
     const call = this.#call(caller, typed, draft.approval?.approvers ?? [])
     draft.call = draft.mandate === undefined ? call : { ...call, mandate: draft.mandate.facts }
-    draft.session = this.#session(caller.instance, enforced, draft.mandate?.scope)
+    draft.session = this.#session(caller.session, enforced, draft.mandate?.scope)
     draft.outcome = enforced.decider.decide(draft.call, draft.session)
   }
 
@@ -433,9 +435,13 @@ export class Pipeline {
     scope: SessionScope = {},
   ): SessionState {
     const { sessions, bundles } = this.#parts
+    const other = decider.index.findForeignAgent(instance)
+    const foreignRisk =
+      other &&
+      bundles.riskBelow(`spiffe://${other.trustDomain}${other.path.replace(/\*$/, '')}`, settings)
     return {
       labels: sessions.labelsOf(instance, decider.index.network, scope),
-      risk: bundles.riskOf(instance, settings),
+      risk: foreignRisk ?? bundles.riskOf(instance, settings),
     }
   }
 }

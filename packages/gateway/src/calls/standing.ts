@@ -6,6 +6,7 @@ import { assertFresh } from '@sallyport/transport'
 import type { Tokens } from '../edge/tokens.ts'
 import { Refusal } from '../refusal.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
+import type { ForeignTrust } from '../state/foreign.ts'
 import type { Caller, TypedCall } from './types.ts'
 
 const identity = (code: string, message: string): Refusal =>
@@ -17,18 +18,27 @@ export class Standing {
   readonly #clock: Clock
   readonly #trustDomain: string
   readonly #tokens: Tokens
+  readonly #foreign: ForeignTrust
 
-  constructor(bundles: Bundles, clock: Clock, trustDomain: string, tokens: Tokens) {
+  constructor(
+    bundles: Bundles,
+    clock: Clock,
+    trustDomain: string,
+    tokens: Tokens,
+    foreign: ForeignTrust,
+  ) {
     this.#bundles = bundles
     this.#clock = clock
     this.#trustDomain = trustDomain
     this.#tokens = tokens
+    this.#foreign = foreign
   }
 
   /**
-   * The agent behind a verified certificate.
+   * The agent behind a verified certificate: one of ours, or a declared one of another trust domain.
    *
-   * @throws Refusal `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`, `SP_SVID_UNTRUSTED`, `SP_SVID_REVOKED`, `SP_QUARANTINED`, `SP_NOT_AN_AGENT`
+   * @throws Refusal `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`, `SP_SVID_UNTRUSTED`, `SP_SVID_REVOKED`, `SP_QUARANTINED`, `SP_NOT_AN_AGENT`,
+   *   `SP_FOREIGN_*`
    */
   check(svid: VerifiedSvid): { readonly instance: string; readonly agent: string } {
     try {
@@ -50,8 +60,11 @@ export class Standing {
         close: true,
       })
     }
+    if (svid.id.trustDomain !== this.#trustDomain) {
+      return { instance, agent: this.#foreign.check(svid).name }
+    }
     const kind = kindOf(svid.id)
-    if (svid.id.trustDomain !== this.#trustDomain || kind?.kind !== 'agent') {
+    if (kind?.kind !== 'agent') {
       throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
     }
     return { instance, agent: kind.name }
@@ -85,12 +98,23 @@ export class Standing {
     this.#tokens.demandScope(caller, typed)
   }
 
-  /** Whether the holder of this certificate may be connected. */
+  /**
+   * Judges an agent of another trust domain again, where a decision is taken anew while its call lasts.
+   *
+   * @throws Refusal as `check`
+   */
+  recheckForeign({ svid }: Caller): void {
+    if (svid.id.trustDomain !== this.#trustDomain) this.#foreign.check(svid)
+  }
+
+  /** Whether the holder of this certificate, verified in this very turn, may be connected. */
   admits(svid: VerifiedSvid): boolean | string {
     try {
+      const foreign = svid.id.trustDomain !== this.#trustDomain
       const { agent } = this.check(svid)
       const { enforced } = this.#bundles
-      if (enforced && !enforced.decider.index.findAgent(agent)) return 'the agent is not declared'
+      if (!foreign && enforced && !enforced.decider.index.findAgent(agent))
+        return 'the agent is not declared'
       return true
     } catch (error) {
       return errorCode(error)

@@ -8,6 +8,8 @@ export interface Caller {
   /** SPIFFE id. */
   readonly instance: string
   readonly agent: string
+  /** What labels and pace are kept by: the instance, and of another trust domain the agent. */
+  readonly session: string
   readonly svid: VerifiedSvid
   /** TLS key exchange group, where known. */
   readonly group?: string

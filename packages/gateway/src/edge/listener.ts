@@ -3,7 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
-import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { TrustBundle, VerifiedSvid } from '@sallyport/spiffe'
 import { createMtlsServer } from '@sallyport/transport'
 import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transport'
 import type { GatewaySettings } from '../settings.ts'
@@ -14,6 +14,8 @@ export interface ListenerOptions {
   readonly identity: IdentityHolder
   readonly settings: GatewaySettings
   readonly clock: Clock
+  /** Bundles of other trust domains, of this moment. */
+  foreign(): ReadonlyMap<string, TrustBundle>
   admits(svid: VerifiedSvid): boolean | string
   onConnected(svid: VerifiedSvid): void
   onRefused(facts: RefusedFacts): void
@@ -57,7 +59,9 @@ export class Listener {
       alpn: ['h2', 'http/1.1'],
       handshakeTimeoutMs: settings.handshakeTimeoutMs,
       maxConnections: settings.maxConnections,
+      foreign: () => options.foreign(),
       accept: (peer) => {
+        if (this.#tooManyOf(peer)) return 'the trust domain has too many connections'
         if (this.#mtls.sockets.of(peer.id.uri).length >= settings.maxConnectionsPerInstance) {
           return 'the instance has too many connections'
         }
@@ -117,6 +121,15 @@ export class Listener {
       count++
     }
     return count
+  }
+
+  /** Another trust domain names its instances as it likes: all of them together may have a quarter of the connections. */
+  #tooManyOf({ id: { trustDomain } }: VerifiedSvid): boolean {
+    const { identity, settings } = this.#options
+    if (trustDomain === identity.current().trustDomain) return false
+    let open = 0
+    for (const { id } of this.#peers.values()) if (id.trustDomain === trustDomain) open++
+    return open >= settings.maxConnections / 4
   }
 
   async close(): Promise<void> {

@@ -15,7 +15,7 @@ import {
 } from '@sallyport/oauth/verify'
 import type { AccessClaims } from '@sallyport/oauth/verify'
 import type { Caller, TypedCall } from '../calls/types.ts'
-import { Refusal } from '../refusal.ts'
+import { foreignEvidence, Refusal } from '../refusal.ts'
 import type { Bundles } from '../state/bundles.ts'
 import type { CanonicalRequest } from './canonical.ts'
 
@@ -56,6 +56,7 @@ export class Tokens {
   async accept(asked: TokenRequest): Promise<Caller> {
     const { caller, system, request } = asked
     const { authorization, dpop } = request.headers
+    if (caller.agent.includes('@') && (authorization ?? dpop) !== undefined) throw foreignEvidence()
     if (authorization === undefined) {
       if (dpop !== undefined) throw this.#refusal('SP_DPOP_PROOF', system, 'a proof of no token')
       if (system?.onBehalfOf === undefined) return caller

@@ -66,7 +66,7 @@ export class Requests {
     let system = '?'
     try {
       caller = this.#caller(req)
-      const leave = this.#enter(caller.instance)
+      const leave = this.#enter(caller.session)
       try {
         // A certificate that has a successor is let go in peace.
         if (this.#parts.liveness.hasNewer(caller.svid)) res.shouldKeepAlive = false
@@ -130,12 +130,15 @@ export class Requests {
       })
     }
     const { instance, agent } = this.#parts.standing.check(svid)
+    // Another trust domain names its instances as it likes: a new name must not make a new session.
+    const session = agent.includes('@') ? agent : instance
     // Every socket with a verified peer is one of TLS.
     const { group } = tlsFacts(socket as TLSSocket)
     const source = realAddress(socket.remoteAddress)
     return {
       instance,
       agent,
+      session,
       svid,
       ...(group === undefined ? {} : { group }),
       ...(source === undefined ? {} : { source }),
@@ -149,6 +152,7 @@ export class Requests {
     return this.#parts.tokens.accept({ request, caller, certificate, system })
   }
 
+  /** @param instance or an agent of another trust domain, whose instances count together */
   #enter(instance: string): () => void {
     const { maxInFlight, maxInFlightPerInstance } = this.#parts.settings
     const own = this.#inFlight.get(instance) ?? 0

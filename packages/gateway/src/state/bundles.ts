@@ -66,6 +66,8 @@ const FILE = 'seen.json'
 /** The bundle itself, as it was signed: proof, for a control plane whose database was restored. */
 const NEWEST = 'newest.json'
 
+const SCHEME = 'spiffe://'
+
 const subjectsOf = (state: BundleState): ReadonlySet<string> =>
   new Set(state.quarantined.map(({ subject }) => subject))
 
@@ -139,10 +141,13 @@ export class Bundles {
   }
 
   isQuarantined(instance: string): boolean {
-    return (
-      this.#quarantined.has(instance) ||
-      this.#quarantined.has(instance.slice(0, instance.lastIndexOf('/')))
-    )
+    if (this.#quarantined.size === 0) return false
+    // Whatever it is below: its agent, or of another trust domain any part of the path, or the domain.
+    for (let subject = instance; subject.length > SCHEME.length;) {
+      if (this.#quarantined.has(subject)) return true
+      subject = subject.slice(0, subject.lastIndexOf('/'))
+    }
+    return false
   }
 
   isRevoked(serial: string): boolean {
@@ -173,6 +178,12 @@ export class Bundles {
     return age > settings.riskTtlSeconds * 1000
       ? Math.max(settings.staleRisk, entry.score)
       : entry.score
+  }
+
+  /** The highest risk of whatever is below a path: of an agent whose trust domain names its instances as it likes. */
+  riskBelow(prefix: string, settings: Settings): number {
+    const known = Object.keys(this.#risk).filter((id) => id.startsWith(prefix))
+    return Math.max(settings.staleRisk, ...known.map((id) => this.riskOf(id, settings)))
   }
 
   heartbeat(): void {

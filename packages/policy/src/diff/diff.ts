@@ -9,6 +9,7 @@ import type { Request, RequestType } from './request.ts'
 import { Chance, randomRequest } from './search.ts'
 import { shrink } from './shrink.ts'
 import { custodyChanges } from './custody.ts'
+import { foreignChanges } from './foreign.ts'
 import { trustChanges } from './trust.ts'
 import { Side, TREATMENTS } from './side.ts'
 import type { Encoded, Unknowns } from './side.ts'
@@ -97,7 +98,12 @@ class Comparison {
       fieldsLessOpen.push(...(await this.#fields('fields less open', type)))
     }
     const [a, b] = [this.#old.declaration.network, this.#new.declaration.network]
-    const limits = [...limitChanges(a, b), ...trustChanges(a, b), ...custodyChanges(a, b)]
+    const limits = [
+      ...limitChanges(a, b),
+      ...trustChanges(a, b),
+      ...custodyChanges(a, b),
+      ...foreignChanges(this.#old, this.#new),
+    ]
     const found = [newlyAllowed, newlyDenied, fieldsMoreOpen, fieldsLessOpen, limits]
     const differs = found.some(({ length }) => length > 0)
     return {
@@ -121,6 +127,8 @@ class Comparison {
     )
     const operators = networks.flatMap((one) => one.operators.map(({ name }) => name))
     for (const { from, to, operations } of network.flows) {
+      // Of other trust domains' agents the text is compared.
+      if (side.decider.index.findForeignAgent(from)) continue
       const agent = `spiffe://${network.trustDomain}/agent/${from}/`
       for (const name of operations) {
         const operation = side.decider.index.findOperation(to, name)

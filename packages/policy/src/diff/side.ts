@@ -1,10 +1,10 @@
 import { canonicalJson, sha256Hex } from '@sallyport/base'
 import { loadPolicySet } from '@sallyport/cedar'
 import type { EntityUid, Expr, PolicyAst, ScopeAst } from '@sallyport/cedar'
-import { createDecider, parseObligation, readInput } from '@sallyport/decide'
+import { createDecider, parseObligation, policiesByCaller, readInput } from '@sallyport/decide'
 import type { Decider, FieldTreatment, Outcome } from '@sallyport/decide'
 import { deriveEntities, deriveSchema, instanceEntity } from '@sallyport/network'
-import type { DataSet, Declaration, Field, Operation } from '@sallyport/network'
+import type { DataSet, Declaration, Field, Operation, PolicySource } from '@sallyport/network'
 import { Entities, Evaluator } from './evaluate.ts'
 import { accepts } from './input.ts'
 import type { FreeRequest, Request } from './request.ts'
@@ -29,6 +29,8 @@ export class Side {
   readonly declaration: Declaration
   readonly decider: Decider
   readonly policies: readonly PolicyAst[]
+  /** What decides calls of other trust domains' agents: compared as text. */
+  readonly foreign: readonly PolicySource[]
   /** Of all that a condition reads beside the request. */
   readonly #stateDigest: string
 
@@ -36,11 +38,13 @@ export class Side {
     declaration: Declaration,
     decider: Decider,
     policies: readonly PolicyAst[],
+    foreign: readonly PolicySource[],
     stateDigest: string,
   ) {
     this.declaration = declaration
     this.decider = decider
     this.policies = policies
+    this.foreign = foreign
     this.#stateDigest = stateDigest
   }
 
@@ -49,10 +53,11 @@ export class Side {
     const { network } = declaration
     const decider = await createDecider({ declaration })
     const schema = deriveSchema(network)
-    const set = await loadPolicySet({ policies: declaration.policies, schema })
+    const { own, foreign = [] } = await policiesByCaller(declaration)
+    const set = await loadPolicySet({ policies: own, schema })
     const { timeZone = '' } = network.settings
     const digest = sha256Hex(canonicalJson([deriveEntities(network), timeZone]))
-    return new Side(declaration, decider, set.policies(), digest)
+    return new Side(declaration, decider, set.policies(), foreign, digest)
   }
 
   /** As a gateway answers: the input is read first, then the call is decided. */

@@ -15,7 +15,7 @@ import type {
   SchemaTypes,
   UnknownEntity,
 } from '@sallyport/cedar'
-import { parseObligation } from '@sallyport/decide'
+import { parseObligation, policiesByCaller } from '@sallyport/decide'
 import type { FieldTreatment } from '@sallyport/decide'
 import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sallyport/network'
 import type { Agent, Declaration, NetworkIndex } from '@sallyport/network'
@@ -61,7 +61,10 @@ export class Analyst {
   }
 
   /** @throws SallyportError `SP_CEDAR_*` for policies that do not fit the network */
-  static async of({ network, policies }: Declaration): Promise<Analyst> {
+  static async of(declaration: Declaration): Promise<Analyst> {
+    const { network } = declaration
+    // Questions are about our own agents.
+    const { own: policies } = await policiesByCaller(declaration)
     const schema = deriveSchema(network)
     return new Analyst(
       indexNetwork(network),

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { canonicalJson, sha256Hex, SallyportError } from '@sallyport/base'
 import { EntityStore, loadPolicySet } from '@sallyport/cedar'
 import type { EntityUid, PolicySet, PreparedContext } from '@sallyport/cedar'
-import { clockOf, fieldContext, sharedContext } from '@sallyport/decide'
+import { clockOf, fieldContext, policiesByCaller, sharedContext } from '@sallyport/decide'
 import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sallyport/network'
 import type { Declaration, NetworkIndex } from '@sallyport/network'
 import { verifyLog } from '@sallyport/tlog'
@@ -58,7 +58,8 @@ export interface UnusedReport {
  */
 export async function unusedGrants(options: UnusedOptions): Promise<UnusedReport> {
   const { declaration, logs, since = -Infinity } = options
-  const { network, policies: sources } = declaration
+  const { network } = declaration
+  const { own: sources } = await policiesByCaller(declaration)
   const policies = await loadPolicySet({ policies: sources, schema: deriveSchema(network) })
   const index = indexNetwork(network)
   const digest = sha256Hex(canonicalJson(declaration))

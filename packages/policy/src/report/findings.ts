@@ -2,6 +2,7 @@ import { SallyportError } from '@sallyport/base'
 import type { SourceSpan } from '@sallyport/base'
 import { checkPolicies } from '@sallyport/cedar'
 import type { Diagnostic } from '@sallyport/cedar'
+import { policiesByCaller } from '@sallyport/decide'
 import { deriveSchema, NetworkProblems, renderProblem } from '@sallyport/network'
 import type { Declaration, PolicySource } from '@sallyport/network'
 import { TestProblems } from '../test/problem.ts'
@@ -47,7 +48,16 @@ export class PolicyProblems extends SallyportError<'SP_CEDAR_INVALID'> {
  * @throws SallyportError `SP_CEDAR_LIMIT`, `SP_CEDAR_SYNTAX`, `SP_CEDAR_PARSER`
  */
 export async function policyFindings({ network, policies }: Declaration): Promise<Finding[]> {
-  const { diagnostics } = await checkPolicies({ policies, schema: deriveSchema(network) })
+  const { own, foreign } = await policiesByCaller({ network, policies })
+  const { diagnostics: ours } = await checkPolicies({
+    policies: own,
+    schema: deriveSchema(network),
+  })
+  const theirs = foreign && {
+    policies: foreign,
+    schema: deriveSchema(network, 'ForeignInstance'),
+  }
+  const diagnostics = [...ours, ...(theirs ? (await checkPolicies(theirs)).diagnostics : [])]
   const byId = new Map(policies.map((policy) => [policy.id, policy]))
   const findings = diagnostics.map((diagnostic): Finding => ({
     code: diagnostic.severity === 'error' ? 'SP_CEDAR_INVALID' : 'SP_CEDAR_WARNING',

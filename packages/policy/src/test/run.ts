@@ -103,8 +103,11 @@ class RowRun {
     const { index } = this.#decider
     const operation = index.findOperation(one.system, one.operation)
     const flow = index.findFlow(agent, one.system, one.operation)
+    const foreign = index.findForeignAgent(agent)
     const base = {
-      instance: `spiffe://${index.network.trustDomain}/agent/${agent}/${instance}`,
+      instance: foreign
+        ? `spiffe://${foreign.trustDomain}${foreign.path.replace(/\*$/, instance)}`
+        : `spiffe://${index.network.trustDomain}/agent/${agent}/${instance}`,
       agent,
       system: one.system,
       operation: one.operation,

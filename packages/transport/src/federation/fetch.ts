@@ -3,10 +3,10 @@ import type { IncomingMessage } from 'node:http'
 import { request as plainRequest } from 'node:http'
 import { SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import type { Federation } from '@sallyport/network'
 import { kindOf } from '@sallyport/spiffe'
 import type { TrustBundle, VerifiedSvid } from '@sallyport/spiffe'
-import { mtlsConnect } from '@sallyport/transport'
+import { mtlsConnect } from '../client.ts'
+import type { FederatedDomain } from './types.ts'
 
 const TIMEOUT_MS = 10_000
 const MAX_BYTES = 1_048_576
@@ -20,7 +20,7 @@ const MAX_BYTES = 1_048_576
  * @throws SallyportError `SP_FEDERATION_FETCH`
  */
 export async function fetchBundle(
-  relationship: Federation,
+  relationship: FederatedDomain,
   held: TrustBundle | undefined,
   clock: Clock,
 ): Promise<Buffer> {
@@ -39,7 +39,7 @@ export async function fetchBundle(
   }
 }
 
-function byWeb({ url, ca }: Federation, signal: AbortSignal): Promise<IncomingMessage> {
+function byWeb({ url, ca }: FederatedDomain, signal: AbortSignal): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   request(
     url,
@@ -58,7 +58,7 @@ function byWeb({ url, ca }: Federation, signal: AbortSignal): Promise<IncomingMe
 }
 
 async function bySpiffe(
-  { url, spiffeId = '', trustDomain }: Federation,
+  { url, spiffeId = '', trustDomain }: FederatedDomain,
   held: TrustBundle | undefined,
   clock: Clock,
   signal: AbortSignal,
