@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import type { Server } from 'node:https'
@@ -9,6 +9,8 @@ import { after, before, test } from 'node:test'
 import { sha256Hex } from '@sallyport/base'
 import type { Agent } from '@sallyport/network'
 import { possessionText } from '@sallyport/wire'
+import { DerReader, readOne, TAG } from '../../spiffe/src/der-read.ts'
+import { bits, sequence, unsigned } from '../../spiffe/src/der-write.ts'
 import { forge } from '../../spiffe/test/forge.ts'
 import type { Forged, Recipe } from '../../spiffe/test/forge.ts'
 import { declarationWith, TRUST_DOMAIN } from './support/declaration.ts'
@@ -258,6 +260,25 @@ test('refused: certificates of others, of CAs, for other names and other uses, o
   assert.equal((await possess(new Peer(offline), { certificate: good })).status, 200)
 })
 
+/** Order of P-256. */
+const N = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
+
+/** The same certificate under the other signature that ECDSA has for it: (r, n − s). No key is needed for that. */
+function respelt(certificate: Buffer): Buffer {
+  const parts = new DerReader(readOne(certificate, TAG.sequence).content)
+  const [body, algorithm] = [parts.next().raw, parts.next().raw]
+  const pair = new DerReader(readOne(parts.next().content.subarray(1), TAG.sequence).content)
+  const r = pair.next().raw
+  const s = N - BigInt(`0x${pair.next().content.toString('hex')}`)
+  const other = unsigned(Buffer.from(s.toString(16).padStart(64, '0'), 'hex'))
+  return sequence(body, algorithm, bits(sequence(r, other)))
+}
+
+const pemOf = (raw: Buffer): string =>
+  `-----BEGIN CERTIFICATE-----\n${raw.toString('base64')}\n-----END CERTIFICATE-----\n`
+
+const keysOf = ({ key }: Forged) => ({ privateKey: key, publicKey: createPublicKey(key) })
+
 test('what is quarantined does not come back by the same proof; another machine still comes', async () => {
   const certificate = machine()
   const peer = new Peer(offline)
@@ -266,6 +287,14 @@ test('what is quarantined does not come back by the same proof; another machine 
   await quarantine.quarantine({ subject: peer.spiffeId, reason: 'test', by: 'test' })
   const again = await possess(new Peer(offline), { certificate })
   assert.equal(again.body['code'], 'SP_QUARANTINED')
+  // Nor by the same certificate in another spelling, nor by another one for the same key.
+  const raw = respelt(certificate.raw)
+  assert.notDeepEqual(raw, certificate.raw)
+  const spelt = { ...certificate, raw, pem: pemOf(raw) }
+  for (const other of [spelt, machine({ keys: keysOf(certificate) })]) {
+    const anew = await possess(new Peer(offline), { certificate: other })
+    assert.equal(anew.body['code'], 'SP_QUARANTINED')
+  }
   assert.equal((await possess(new Peer(offline))).status, 200)
 })
 

@@ -322,3 +322,31 @@ test('heartbeats come every second, and a long poll answers at the next revision
 test('nothing failed in the background', () => {
   assert.deepEqual(plane.errors, [])
 })
+
+test('what a passkey signed that left the operator set counts no more; its operator signs again with the new one', async () => {
+  const { quarantine, operators } = plane.control.context
+  const peer = await plane.enrol('agent', 'flagger')
+  const cut = await quarantine.quarantine({
+    ...{ subject: peer.spiffeId, reason: 'a test', by: 'alice' },
+  })
+  const { id } = cut.quarantine
+  const statement = await quarantine.releaseStatement(id, 'it was a test')
+  const release = (signer: Signer) =>
+    quarantine.release({
+      ...{ id, operator: signer.operator, statement, signature: signer.sign(statement) },
+    })
+  assert.deepEqual((await release(olga)).signed, ['olga'])
+  await operators.proposeRemoval({ operator: 'olga', by: 'alice' })
+  for (const signer of [alice, olga]) {
+    const set = (await operators.proposed())?.statement
+    assert.ok(set)
+    const signature = signer.sign(set)
+    await operators.signProposed({ operator: signer.operator, statement: set, signature })
+  }
+  await assert.rejects(release(olga), { code: 'SP_SIGNATURE_UNKNOWN_KEY' })
+  const anew = await plane.nextOperator('olga', alice)
+  assert.deepEqual((await release(alice)).signed, ['alice'])
+  assert.equal(quarantine.isQuarantined(peer.spiffeId), true)
+  assert.deepEqual((await release(anew)).signed, ['alice', 'olga'])
+  assert.equal(quarantine.isQuarantined(peer.spiffeId), false)
+})

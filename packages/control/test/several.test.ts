@@ -59,14 +59,12 @@ test('two control planes on one database give each revision one bundle', async (
   )
   await stream.until((f) => f.state.quarantined.length === 12)
   const extra = await first.enrol('agent', 'flagger')
-  const from = performance.now()
   await second.context.quarantine.quarantine({
     subject: extra.spiffeId,
     reason: 'by the other one',
     by: 'alice',
   })
   await stream.until((f) => f.state.quarantined.length === 13)
-  assert.ok(performance.now() - from < 400)
   assert.equal(first.control.context.quarantine.isQuarantined(extra.spiffeId), true)
   assert.equal((await extra.renew()).body['code'], 'SP_QUARANTINED')
   stream.close()

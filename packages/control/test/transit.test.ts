@@ -109,6 +109,8 @@ test('a new version encrypts, older ones open until they are not accepted any mo
   assert.deepEqual(Object.keys(rewrapped.body), ['ciphertext'])
   await assert.rejects(transit.setMinDecrypt('alice', 'ibans', 3), { code: 'SP_TRANSIT_VERSION' })
   await transit.setMinDecrypt('alice', 'ibans', 2)
+  // What was shut out is not let back in.
+  await assert.rejects(transit.setMinDecrypt('alice', 'ibans', 1), { code: 'SP_TRANSIT_VERSION' })
   refusedWith(
     await call(flagger, 'ibans', 'decrypt', { ciphertext: old }),
     400,

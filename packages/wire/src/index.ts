@@ -45,6 +45,7 @@ export {
   verifyBundle,
 } from './bundle.ts'
 export { assertPasskeyKey } from './cose.ts'
+export { areDistinct } from './operators.ts'
 export { issueCallToken, requestHash, verifyCallToken } from './call-token.ts'
 export { possessionText } from './possession.ts'
 export { verifyPasskey } from './passkey.ts'

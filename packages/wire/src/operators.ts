@@ -1,7 +1,8 @@
 import { canonicalJson, SallyportError } from '@sallyport/base'
 import { genesisSigned } from './bundle.ts'
+import { readCoseKey } from './cose.ts'
 import { verifyQuorum } from './quorum.ts'
-import type { Bundle, OperatorLink, OperatorSet, TrustPins } from './types.ts'
+import type { Bundle, OperatorKey, OperatorLink, OperatorSet, TrustPins } from './types.ts'
 
 /**
  * Follows the chain of operator sets from the one last seen to the one that the bundle carries: version 1 by the genesis
@@ -66,10 +67,28 @@ function nextSet(
 }
 
 function checkSet(set: OperatorSet): void {
-  const ids = new Set(set.keys.map((key) => key.credentialId))
-  const keys = new Set(set.keys.map((key) => key.publicKey))
-  if (set.keys.length === 0 || ids.size < set.keys.length || keys.size < set.keys.length) {
+  if (set.keys.length === 0 || !areDistinct(set.keys)) {
     throw broken('a set has no key, or the same key twice')
+  }
+}
+
+/**
+ * Whether no two of these keys are one, however they are spelt: a COSE key has many spellings, and what one passkey signs must
+ * not count for two operators. No set with such a pair is accepted by gateways.
+ */
+export function areDistinct(keys: readonly OperatorKey[]): boolean {
+  const ids = new Set(keys.map(({ credentialId }) => credentialId))
+  const points = new Set(keys.map(({ publicKey }) => spelt(publicKey)))
+  return ids.size === keys.length && points.size === keys.length
+}
+
+/** One text for each key. One that cannot be read verifies nothing, and is only itself. */
+function spelt(publicKey: string): string {
+  try {
+    const { key } = readCoseKey(Buffer.from(publicKey, 'base64url'))
+    return key.export({ format: 'der', type: 'spki' }).toString('base64url')
+  } catch {
+    return `unread ${publicKey}`
   }
 }
 

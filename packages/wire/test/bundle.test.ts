@@ -483,6 +483,27 @@ test('a set with one credential or key twice is refused', () => {
   assert.throws(() => accept(undefined, bundle(1, { operators })), code('SP_BUNDLE_OPERATORS'))
 })
 
+test('one key in two spellings is no second operator: what one passkey signs would count twice', () => {
+  const plain = Buffer.from(ada.key(['admin']).publicKey, 'base64url')
+  // A key id more (RFC 9052, 7.1): the same point, in other bytes.
+  const respelt = Buffer.concat([
+    Buffer.from([(plain[0] ?? 0) + 1]),
+    plain.subarray(1),
+    Buffer.from([0x02, 0x41, 0x00]),
+  ])
+  const eve = { ...ada.key(['admin']), credentialId: 'ZXZl', operator: 'eve' }
+  const withEve = (publicKey: string) => {
+    const set = operatorSet(1, 2, ada.key(['admin']), { ...eve, publicKey })
+    return { set, genesisSignature: signOperatorSet(set, genesisKey.privateKey), signatures: [] }
+  }
+  assert.throws(
+    () => accept(undefined, bundle(1, { operators: withEve(respelt.toString('base64url')) })),
+    code('SP_BUNDLE_OPERATORS'),
+  )
+  const other = withEve(bob.key(['admin']).publicKey)
+  assert.equal(accept(undefined, bundle(1, { operators: other })).operators?.version, 1)
+})
+
 test('whatever sequence of bundles comes, what was quarantined stays so without a signed release', () => {
   const pool = [q1, q2, { ...q1, id: 'q3' }, { ...q2, id: 'q4' }]
   fc.assert(

@@ -74,7 +74,15 @@ export function provePossession(proof: PopProof, network: Network, now: number):
   if (!agent || others.length > 0) {
     throw refuse(`no one agent is declared for \`${certificate.subjectAltName ?? ''}\``)
   }
-  return { agent: agent.name, by: `x509pop:${digest}` }
+  return { agent: agent.name, by: `x509pop:${machineOf(certificate)}` }
+}
+
+/**
+ * What a machine is known by again: its key. The certificate is no name for it, since whoever holds one can spell it anew: of an
+ * ECDSA signature (r, s) the pair (r, n − s) is as good.
+ */
+function machineOf({ publicKey }: X509Certificate): string {
+  return sha256Hex(publicKey.export({ format: 'der', type: 'spki' }))
 }
 
 function single(pem: string): X509Certificate {

@@ -221,7 +221,12 @@ async function release(
       operator: input.operator,
       signature: JSON.stringify(input.signature),
     })
-    .onConflict((conflict) => conflict.doNothing())
+    // By the passkey that they have now: an earlier one may have left the set.
+    .onConflict((conflict) =>
+      conflict
+        .columns(['quarantine_id', 'operator'])
+        .doUpdateSet({ signature: JSON.stringify(input.signature) }),
+    )
     .execute()
   const signed = signersOf(expected, await signaturesOf(tx, input.id), set, RELEASE_ROLES)
   const released = signed.length >= set.quorum

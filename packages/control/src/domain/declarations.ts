@@ -189,7 +189,12 @@ async function sign(
       signature: JSON.stringify(input.signature),
       at: deps.clock.now(),
     })
-    .onConflict((conflict) => conflict.doNothing())
+    // By the passkey that they have now: an earlier one may have left the set.
+    .onConflict((conflict) =>
+      conflict
+        .columns(['digest', 'epoch', 'operator'])
+        .doUpdateSet({ signature: JSON.stringify(input.signature), at: deps.clock.now() }),
+    )
     .execute()
   const signed = signersOf(expected, await signaturesOf(tx, digest, epoch), set, ROLES)
   const live = signed.length >= set.quorum

@@ -1,7 +1,7 @@
 import { canonicalJson, parseJson, sha256Hex, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Barrier } from '@sallyport/seal'
-import { signOperatorSet } from '@sallyport/wire'
+import { areDistinct, signOperatorSet } from '@sallyport/wire'
 import type { OperatorKey, OperatorLink, OperatorSet, PasskeySignature } from '@sallyport/wire'
 import type { Store, Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
@@ -172,7 +172,7 @@ async function register(
     const pending = await readProposal(tx)
     // Two people who enrol at the same time are proposed together.
     const keys = [...(pending?.set.keys ?? current.keys), key]
-    if (new Set(keys.map((k) => k.credentialId)).size < keys.length) {
+    if (!areDistinct(keys)) {
       throw new SallyportError('SP_OPERATOR_KEY', 'this passkey is enrolled already')
     }
     const version = current.version + 1
@@ -227,7 +227,12 @@ async function signProposed(
       operator: input.operator,
       signature: JSON.stringify(input.signature),
     })
-    .onConflict((conflict) => conflict.doNothing())
+    // By the passkey that they have now: an earlier one may have left the set.
+    .onConflict((conflict) =>
+      conflict
+        .columns(['set_digest', 'operator'])
+        .doUpdateSet({ signature: JSON.stringify(input.signature) }),
+    )
     .execute()
   const signatures = await signaturesOf(tx, expected.set)
   const signed = signersOf(expected, signatures, set, ROLES)

@@ -67,8 +67,9 @@ export function planeRoutes(deps: RouteDeps): PlaneRoute[] {
       method: 'POST',
       path: /^\/v1\/renew$/,
       who: 'anyone',
-      async handle({ request, response, caller }) {
+      async handle({ request, response, caller, recheck }) {
         const body = await readBody(request, SMALL, ['csr'])
+        recheck()
         sendJson(response, await identities.renew(known(caller), textIn(body, 'csr', 8192)))
       },
     },

@@ -124,7 +124,12 @@ export class Transit {
     return this.#store.transaction((tx) => this.#make(tx, declared))
   }
 
-  /** Below this version nothing opens, and no signature is good, any more. @throws SallyportError `SP_TRANSIT_VERSION` */
+  /**
+   * Below this version nothing opens, and no signature is good, any more: for good, since lowering it would let back in what was
+   * shut out.
+   *
+   * @throws SallyportError `SP_TRANSIT_VERSION`
+   */
   async setMinDecrypt(by: string, name: string, version: number): Promise<void> {
     const { name: key } = this.#declared(name)
     await this.#record('transit-min-version', by, { key, version })
@@ -134,6 +139,7 @@ export class Transit {
         .set({ min_decrypt: version })
         .where('name', '=', key)
         .where('newest', '>=', version)
+        .where('min_decrypt', '<=', version)
         .returning('name')
         .executeTakeFirst(),
     )
