@@ -34,6 +34,7 @@ before(async () => {
       limit('both', { maxCalls: 5, maxSum: { input: 'amount', max: 100 } }),
       limit('sliding', { windowSeconds: 60, maxCalls: 3 }),
       limit('shared', { maxCalls: 4 }),
+      limit('used', { maxSum: { input: 'amount', max: 100 } }),
     ],
   })
   plane = await TestPlane.start(declaration, {
@@ -124,6 +125,25 @@ test('what is released counts no more; what is committed or never settled does',
   assert.equal((await settle(second, false)).body['code'], 'SP_LIMIT_RESERVATION')
   assert.equal(granted(await reserve('both', 11)), false)
   assert.equal(granted(await reserve('both', 10)), true)
+})
+
+test('what a call took in the end is what counts, less than was reserved or more', async () => {
+  const settled = (answer: Answer, amount: unknown): Promise<Answer> =>
+    gateway.call('POST', '/v1/limits/settle', {
+      reservationId: answer.body['reservationId'],
+      commit: true,
+      amount,
+    })
+  const first = await reserve('used', 90)
+  assert.equal(granted(await reserve('used', 11)), false)
+  for (const bad of [-1, 1.5, '30']) assert.equal((await settled(first, bad)).status, 400)
+  assert.equal((await settled(first, 30)).status, 200)
+  // Once it is settled it is settled.
+  assert.equal((await settled(first, 0)).status, 200)
+  assert.equal(granted(await reserve('used', 71)), false)
+  const second = await reserve('used', 60)
+  assert.equal((await settled(second, 70)).status, 200)
+  assert.equal(granted(await reserve('used', 1)), false)
 })
 
 test('the window slides: refused until the oldest left it, then granted', async () => {

@@ -3,6 +3,7 @@ import { checkAttestation } from './attestation.ts'
 import { checkFederation, foreignAgentsOf } from './federation.ts'
 import { checkAttributes } from './attributes.ts'
 import { checkPeople } from './people.ts'
+import { checkLlm } from './llm.ts'
 import { checkPostgres } from './postgres.ts'
 import { localClock } from './local-clock.ts'
 import { didYouMean } from './problem.ts'
@@ -37,6 +38,7 @@ export function checkReferences(
   checkFederation(network, located, report)
   checkSecrets(network, located, report)
   checkPostgres(network, located, report)
+  checkLlm(network, located, report)
   checker.names()
   checker.placement()
   checker.datasets()

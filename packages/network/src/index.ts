@@ -6,6 +6,7 @@ export {
   isOfForeignAgent,
 } from './federation.ts'
 export type { Federation, ForeignAgent } from './federation.ts'
+export * from './llm-types.ts'
 export * from './postgres-types.ts'
 export * from './secrets-types.ts'
 export * from './types.ts'

@@ -1,5 +1,6 @@
 import { attestorsSchema, attestSchema } from './attestation.ts'
 import { federationSchema } from './federation.ts'
+import { llmSchema } from './llm.ts'
 import { postgresSchema } from './postgres.ts'
 import {
   DESCRIPTION,
@@ -230,8 +231,9 @@ const systemParts = {
   owner: OWNER,
   segment: name('A name under `segments`.'),
   criticality: CRITICALITY,
-  protocol: oneOf('How it is spoken to.', ['http', 'mcp', 'postgres']),
+  protocol: oneOf('How it is spoken to.', ['http', 'mcp', 'postgres', 'llm']),
   postgres: postgresSchema,
+  llm: llmSchema,
   openapi: text('OpenAPI 3 document beside network.yaml (protocol http).', 256),
   tools: text('`tools/list` result beside network.yaml (protocol mcp).', 256),
   upstream,
@@ -252,12 +254,17 @@ const system: Schema = {
   ),
   if: { properties: { protocol: { const: 'http' } }, required: ['protocol'] },
   // oxlint-disable-next-line unicorn/no-thenable -- a JSON Schema keyword in data that is never awaited
-  then: { required: ['openapi'], properties: { tools: false, postgres: false } },
+  then: { required: ['openapi'], properties: { tools: false, postgres: false, llm: false } },
   else: {
     if: { properties: { protocol: { const: 'mcp' } }, required: ['protocol'] },
     // oxlint-disable-next-line unicorn/no-thenable -- the same
-    then: { required: ['tools'], properties: { openapi: false, postgres: false } },
-    else: { required: ['postgres'], properties: { openapi: false, tools: false } },
+    then: { required: ['tools'], properties: { openapi: false, postgres: false, llm: false } },
+    else: {
+      if: { properties: { protocol: { const: 'postgres' } }, required: ['protocol'] },
+      // oxlint-disable-next-line unicorn/no-thenable -- the same
+      then: { required: ['postgres'], properties: { openapi: false, tools: false, llm: false } },
+      else: { required: ['llm'], properties: { openapi: false, tools: false, postgres: false } },
+    },
   },
 }
 

@@ -1,4 +1,5 @@
 import type { Attestation } from './attestation-types.ts'
+import type { RawLlm } from './llm.ts'
 import type { RawPostgres } from './postgres.ts'
 import type { RotationRule, TableAction, TransitKey } from './secrets-types.ts'
 import type {
@@ -146,8 +147,9 @@ export interface RawSystem {
   readonly owner: string
   readonly segment: string
   readonly criticality?: Criticality
-  readonly protocol: 'http' | 'mcp' | 'postgres'
+  readonly protocol: 'http' | 'mcp' | 'postgres' | 'llm'
   readonly postgres?: RawPostgres
+  readonly llm?: RawLlm
   readonly openapi?: string
   readonly tools?: string
   readonly upstream:

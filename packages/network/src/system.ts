@@ -4,6 +4,8 @@ import type { Report } from './check.ts'
 import { mcpToolsFrom } from './mcp.ts'
 import { openApiFrom } from './openapi.ts'
 import type { ParseOptions } from './parse.ts'
+import { modelOperations, resolveLlm } from './llm.ts'
+import type { LlmBinding, LlmSystem } from './llm-types.ts'
 import { resolvePostgres, tableOperations } from './postgres.ts'
 import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
 import { didYouMean, Halt } from './problem.ts'
@@ -14,7 +16,7 @@ import type { HttpBinding, InputSchema, McpBinding, Operation, System, Upstream 
 
 interface Imported {
   readonly description: string
-  readonly binding: HttpBinding | McpBinding | PostgresBinding
+  readonly binding: HttpBinding | McpBinding | PostgresBinding | LlmBinding
   readonly input: InputSchema
   /** Where the description itself says what comes back. */
   readonly returns?: Operation['returns']
@@ -44,9 +46,12 @@ export function resolveSystem(
       `${pointer}/postgres`,
       (file, at) => readText(file, located.at(at), options, report) ?? '',
     )
+  const llm = raw.llm && resolveLlm(raw.llm)
   const importer = postgres
     ? tableImporter(postgres)
-    : importerOf(raw, located, pointer, options, report)
+    : llm
+      ? modelImporter(llm)
+      : importerOf(raw, located, pointer, options, report)
   const operations: Operation[] = []
   for (const [operationName, given] of Object.entries(raw.operations)) {
     if (!importer) break
@@ -88,6 +93,7 @@ export function resolveSystem(
     upstream: upstreamOf(raw.upstream, located, `${pointer}/upstream`, options, report),
     operations,
     ...(postgres && { postgres }),
+    ...(llm && { llm }),
     ...(raw.attributes && { attributes: raw.attributes }),
     ...(raw.onBehalfOf && { onBehalfOf: raw.onBehalfOf }),
   }
@@ -101,6 +107,15 @@ function tableImporter(postgres: PostgresSystem): Importer {
       const { binding, input, dataset } = tables.find(name)
       return { description: '', binding, input, returns: { $: dataset } }
     },
+    place: () => undefined,
+  }
+}
+
+function modelImporter(llm: LlmSystem): Importer {
+  const models = modelOperations(llm)
+  return {
+    names: models.names,
+    import: (name) => ({ description: '', ...models.find(name) }),
     place: () => undefined,
   }
 }

@@ -1,5 +1,6 @@
 import type { Attestation, Attestors } from './attestation-types.ts'
 import type { Federation } from './federation.ts'
+import type { LlmBinding, LlmSystem } from './llm-types.ts'
 import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
 import type { Database, SecretRule, TransitKey } from './secrets-types.ts'
 
@@ -110,10 +111,12 @@ export type System = {
   readonly owner: string
   readonly segment: string
   readonly criticality: Criticality
-  readonly protocol: 'http' | 'mcp' | 'postgres'
+  readonly protocol: 'http' | 'mcp' | 'postgres' | 'llm'
   readonly upstream: Upstream
   /** Of the protocol `postgres`, and of no other. */
   readonly postgres?: PostgresSystem
+  /** Of the protocol `llm`, and of no other. */
+  readonly llm?: LlmSystem
   readonly operations: readonly Operation[]
   readonly attributes?: Attributes
   /** Calls must carry a token that a person gave the caller; absent means that its certificate is enough. */
@@ -147,7 +150,7 @@ export interface Operation {
   readonly name: string
   readonly description: string
   readonly kind: 'read' | 'write'
-  readonly binding: HttpBinding | McpBinding | PostgresBinding
+  readonly binding: HttpBinding | McpBinding | PostgresBinding | LlmBinding
   readonly input: InputSchema
   /** The input member that names the person or account concerned; its log inputs are sealed under that subject's key. */
   readonly subject?: string

@@ -77,7 +77,7 @@ export function NetworkPage(): ReactNode {
   )
 }
 
-const PROTOCOLS = { http: 'HTTP', mcp: 'MCP', postgres: 'PostgreSQL' } as const
+const PROTOCOLS = { http: 'HTTP', mcp: 'MCP', postgres: 'PostgreSQL', llm: 'LLM API' } as const
 
 function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
   return (
@@ -119,7 +119,9 @@ function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
                         ? `${operation.binding.method} ${operation.binding.path}`
                         : operation.binding.kind === 'mcp'
                           ? `tool ${operation.binding.tool}`
-                          : `${operation.binding.action} ${operation.binding.table}`}
+                          : operation.binding.kind === 'llm'
+                            ? `endpoint ${operation.binding.surface}`
+                            : `${operation.binding.action} ${operation.binding.table}`}
                     </td>
                     <td>
                       <Tags tags={[...new Set(Object.values(operation.returns))]} none="nothing" />

@@ -56,11 +56,14 @@ export function createLimits(deps: {
           : { retryAfterSeconds: Math.max(1, Math.ceil((retryAt - now) / 1000)) }),
       }
     },
-    async settle({ reservationId, commit }) {
+    async settle({ reservationId, commit, amount }) {
+      if (amount !== undefined && (!Number.isSafeInteger(amount) || amount < 0)) {
+        throw new SallyportError('SP_LIMIT_REQUEST', 'an amount is an integer from 0')
+      }
       const { rows } = await store.run((db) =>
-        sql<{ state: string }>`SELECT settle_limit(${reservationId}, ${commit}) AS state`.execute(
-          db,
-        ),
+        sql<{ state: string }>`
+          SELECT settle_limit(${reservationId}, ${commit}, ${amount ?? null}) AS state
+        `.execute(db),
       )
       if (rows[0]?.state !== (commit ? 'committed' : 'released')) {
         throw new SallyportError('SP_LIMIT_RESERVATION', 'there is no such open reservation')

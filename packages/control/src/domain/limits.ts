@@ -21,7 +21,12 @@ export interface Limits {
   /**
    * Says what became of it. What is never settled stays counted, as if it had happened.
    *
-   * @throws SallyportError `SP_LIMIT_RESERVATION` for an unknown one, or one settled the other way
+   * @param input.amount what a committed one took in the end, where that is another amount than was reserved
+   * @throws SallyportError `SP_LIMIT_REQUEST`; `SP_LIMIT_RESERVATION` for an unknown one, or one settled the other way
    */
-  settle(input: { readonly reservationId: string; readonly commit: boolean }): Promise<void>
+  settle(input: {
+    readonly reservationId: string
+    readonly commit: boolean
+    readonly amount?: number
+  }): Promise<void>
 }

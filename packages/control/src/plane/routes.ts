@@ -11,7 +11,15 @@ import type { Limits } from '../domain/limits.ts'
 import type { Publisher } from '../domain/publisher.ts'
 import type { Rollback } from '../domain/rollback.ts'
 import type { Quarantines } from '../domain/quarantine.ts'
-import { booleanIn, integerIn, malformed, readBody, sendJson, textIn } from './answer.ts'
+import {
+  booleanIn,
+  integerIn,
+  malformed,
+  readBody,
+  readObject,
+  sendJson,
+  textIn,
+} from './answer.ts'
 import type { Hub } from './hub.ts'
 
 const SMALL = 16_384
@@ -229,10 +237,12 @@ export function planeRoutes(deps: RouteDeps): PlaneRoute[] {
       path: /^\/v1\/limits\/settle$/,
       who: 'gateway',
       async handle({ request, response }) {
-        const body = await readBody(request, SMALL, ['reservationId', 'commit'])
+        const { amount, ...body } = await readObject(request, { maxBytes: SMALL })
+        if (Object.keys(body).length > 2) throw malformed('it has a member that is not taken')
         await limits.settle({
           reservationId: textIn(body, 'reservationId'),
           commit: booleanIn(body, 'commit'),
+          ...(amount === undefined ? {} : { amount: integerIn({ amount }, 'amount') }),
         })
         sendJson(response, {})
       },

@@ -115,7 +115,7 @@ export class Requests {
       this.#parts.metadata.serve(context)
       return WELL_KNOWN
     }
-    if (!system || system.protocol === 'postgres') throw noOperation()
+    if (!system || system.protocol === 'postgres' || system.protocol === 'llm') throw noOperation()
     if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
     else await this.#parts.http.serve(context, system)
     return name

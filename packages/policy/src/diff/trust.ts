@@ -49,6 +49,7 @@ export function trustChanges(before: Network, after: Network): LimitChange[] {
     if (!next) continue
     compare(`system ${system.name}: upstream`, system.upstream, next.upstream, () => true)
     compare(`system ${system.name}: tables`, system.postgres, next.postgres, () => true)
+    compare(`system ${system.name}: models`, system.llm, next.llm, () => true)
     const asked = [system, next].map(({ onBehalfOf }) => onBehalfOf)
     compare(`system ${system.name}: on behalf of`, asked[0], asked[1], (_, b) => b === undefined)
     for (const operation of system.operations) {
