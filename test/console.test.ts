@@ -177,6 +177,7 @@ test('an operator enrols by the one-time link, reads why a call was denied, and 
     ['/network', '.matrix'],
     ['/network?section=changes', 'tbody tr'],
     ['/mandates', '.panel'],
+    ['/keys', 'tbody tr'],
   ] as const) {
     await page.goto(path)
     await page.locator(landmark).first().waitFor()
@@ -221,6 +222,25 @@ test('a person gives a mandate, the gateway holds the agent to exactly that, and
   await page.getByText(/every gateway applied it within/).waitFor()
   const over = await refusal(flagger.request({ ...hold(50_000), mandate }))
   assert.equal(over.code, 'SP_MANDATE_REVOKED')
+  assert.deepEqual(complaints, [])
+})
+
+test('a signing certificate gets a successor, which is put in use, and is in the register of keys', async () => {
+  const states = (): readonly string[] =>
+    control.context.authority.view().generations.map(({ state }) => state)
+  assert.deepEqual(states(), ['active'])
+  await page.goto('/keys?section=authority')
+  await page.getByText('Signs now').waitFor()
+  await page.getByRole('button', { name: 'Prepare a successor…' }).click()
+  await page.getByRole('button', { name: 'Prepare it now' }).click()
+  await page.getByText('Signs next').waitFor()
+  await page.getByRole('button', { name: 'Put it in use…' }).click()
+  await page.getByRole('button', { name: 'Sign with it from now on' }).click()
+  await page.getByText('Signed before').waitFor()
+  assert.deepEqual(states().toSorted(), ['active', 'retired'])
+  await page.goto('/keys')
+  await page.getByRole('rowheader', { name: /signed identities that are still in use/ }).waitFor()
+  await page.getByRole('rowheader', { name: /identity of agent account-flagger/ }).waitFor()
   assert.deepEqual(complaints, [])
 })
 

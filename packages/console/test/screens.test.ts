@@ -51,6 +51,8 @@ describe('every screen', () => {
           ['/mandates', 'tbody tr'],
           [`/mandates/${fixture.world.mandates.held.at(-1)?.id}`, '.chain li'],
           ['/mandates/give', '.fields'],
+          ['/keys', 'tbody tr'],
+          ['/keys?section=authority', 'tbody tr'],
           ['/sessions', 'tbody tr'],
           ['/nowhere', '.empty'],
         ]
@@ -82,6 +84,10 @@ describe('every screen', () => {
         await page.getByRole('button', { name: 'End it…', disabled: false }).click()
         await page.getByRole('dialog').waitFor()
         await faultless(page, 'the dialog that ends a mandate')
+        await page.goto('/keys?section=authority')
+        await page.getByRole('button', { name: 'Prepare a successor…' }).click()
+        await page.getByRole('dialog').waitFor()
+        await faultless(page, 'the dialog that prepares a signing certificate')
         await page.goto('/agents/pattern-analyst')
         await page.getByRole('button', { name: 'Quarantine', exact: true }).click()
         await page.getByRole('dialog').waitFor()

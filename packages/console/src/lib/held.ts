@@ -1,8 +1,8 @@
-import { useEffect } from 'react'
-import { invalidate, useResource } from '../api/resource.ts'
+import { useResource } from '../api/resource.ts'
 import type { Resource } from '../api/resource.ts'
 import type { MandateView } from '../api/mandate-types.ts'
 import type { Quarantine } from '../api/types.ts'
+import { useReread } from './reread.ts'
 
 /** Calls take uses without an event of their own: what is left is read again this often. */
 const EVERY_MS = 10_000
@@ -12,10 +12,7 @@ export const LISTED = 500
 
 /** The mandates that the control plane holds, newest first, read again while they are looked at. */
 export function useMandates(): Resource<readonly MandateView[]> {
-  useEffect(() => {
-    const timer = setInterval(() => invalidate('/mandates', 0), EVERY_MS)
-    return () => clearInterval(timer)
-  }, [])
+  useReread('/mandates', EVERY_MS)
   return useResource<readonly MandateView[]>('/mandates')
 }
 

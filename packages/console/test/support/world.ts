@@ -14,6 +14,7 @@ import type {
 } from '../../src/api/types.ts'
 import { POLICIES } from './declaration.ts'
 import { canonical } from './passkeys.ts'
+import { KeyWorld } from './keys.ts'
 import { MandateWorld } from './mandates.ts'
 import { PeopleWorld } from './people.ts'
 import {
@@ -54,6 +55,7 @@ const fail = (status: number, code: string, detail: string): Result => ({
 export class World {
   readonly people: PeopleWorld = new PeopleWorld()
   readonly mandates: MandateWorld
+  readonly keys: KeyWorld
   readonly network: Network
   readonly records: DecisionRecord[]
   readonly approvals: Approval[]
@@ -68,6 +70,7 @@ export class World {
   constructor(network: Network, decisions: number) {
     this.network = network
     this.mandates = new MandateWorld(network.trustDomain)
+    this.keys = new KeyWorld(network.trustDomain)
     const now = Date.now()
     this.records = history(network, now, decisions)
     const agent = network.agents.find(({ name }) => name === 'account-flagger')?.name ?? 'agent-1'
@@ -170,6 +173,9 @@ export class World {
         return this.#change(ask, signing)
       case 'quarantine':
         return this.#contain(ask, parts, signing)
+      case 'register':
+      case 'ca':
+        return this.keys.answer(parts) ?? fail(404, 'SP_API_NOT_FOUND', 'none')
       case 'mandates':
         return (
           this.mandates.answer(ask, parts, signing) ??
