@@ -238,13 +238,26 @@ function readGeneralNames(value: Buffer): GeneralName[] {
   const reader = new DerReader(readOne(value, TAG.sequence).content)
   const names: GeneralName[] = []
   while (!reader.done) {
-    const { tag, content } = reader.next()
-    if ((tag & 0xc0) !== 0x80) throw malformed('a general name of an unknown kind')
-    names.push({ tag, content })
+    names.push(readGeneralName(reader))
   }
   if (names.length === 0) throw malformed('an empty subject alternative name')
   return names
 }
+
+/**
+ * A GeneralName in the one form that DER has for its kind (RFC 5280, 4.2.1.6: implicit tags; X.690, 10.2). OpenSSL also reads strings that
+ * are put together from pieces: a second URI could hide from this reader in one, and a constraint.
+ */
+function readGeneralName(reader: DerReader): GeneralName {
+  const { tag, content } = reader.next()
+  if (!GENERAL_NAME_TAGS.has(tag)) throw malformed('a general name of an unknown kind')
+  return { tag, content }
+}
+
+/** otherName, x400Address, directoryName and ediPartyName are constructed, all others primitive. */
+const GENERAL_NAME_TAGS: ReadonlySet<number> = new Set([
+  0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88,
+])
 
 function readNameConstraints(value: Buffer): NameConstraints {
   const reader = new DerReader(readOne(value, TAG.sequence).content)
@@ -261,10 +274,9 @@ function readSubtrees(content: Buffer | undefined): GeneralName[] {
   const reader = new DerReader(content)
   while (!reader.done) {
     const subtree = new DerReader(reader.next(TAG.sequence).content)
-    const { tag, content } = subtree.next()
+    bases.push(readGeneralName(subtree))
     // `minimum` is always 0 and `maximum` absent (RFC 5280, 4.2.1.10), so nothing may follow the base.
     subtree.end()
-    bases.push({ tag, content })
   }
   return bases
 }

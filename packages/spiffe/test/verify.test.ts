@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
 import { describe, it } from 'node:test'
 
 import { SallyportError } from '@sallyport/base'
@@ -51,6 +52,49 @@ describe('verifySvid', () => {
       if (bad.detail) assert.match(error.detail ?? '', bad.detail)
     })
   }
+
+  it('refuses names put together from pieces, which OpenSSL reads: a second URI would hide in them', () => {
+    const own = der(0x86, Buffer.from('spiffe://bank.test/agent/monitor/1'))
+    const evil = Buffer.from('spiffe://bank.test/agent/evil/1')
+    const named = (...names: readonly Buffer[]) => {
+      const san = extension('2.5.29.17', true, sequence(...names))
+      return forge({ signer: root, uris: [], extra: [san] })
+    }
+    const hidden = named(own, der(0xa6, der(0x16, evil)))
+    assert.match(new X509Certificate(hidden.raw).subjectAltName ?? '', /evil/)
+    for (const bad of [hidden, named(own, der(0xa2, der(0x16, evil))), named(own, der(0x89))]) {
+      assert.equal(refusal(() => verify([bad])).code, 'SP_SVID_MALFORMED')
+    }
+    assert.equal(
+      verify([named(own, der(0x82, Buffer.from('a.test')))]).id.uri,
+      own.toString('latin1', 2),
+    )
+    // A constraint that is not read would constrain nothing.
+    const constraint = (tag: number) =>
+      extension(
+        '2.5.29.30',
+        true,
+        sequence(
+          der(
+            0xa0,
+            sequence(
+              der(
+                tag,
+                ...(tag === 0x86
+                  ? [Buffer.from('bank.test')]
+                  : [der(0x16, Buffer.from('other.test'))]),
+              ),
+            ),
+          ),
+        ),
+      )
+    const below = (tag: number) => {
+      const signer = forgeSigner(root, { extra: [constraint(tag)] })
+      return [forge({ signer }), signer]
+    }
+    assert.equal(verify(below(0x86)).id.path, '/agent/monitor/1')
+    assert.equal(refusal(() => verify(below(0xa6))).code, 'SP_SVID_MALFORMED')
+  })
 
   it('judges each end of the validity to the millisecond', () => {
     const second = Math.floor(now / 1000) * 1000
