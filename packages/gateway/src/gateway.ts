@@ -4,6 +4,8 @@ import { sha256Hex, SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { createTokeniser } from '@sallyport/redact'
 import { gatewayId } from '@sallyport/spiffe'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { RefusedFacts } from '@sallyport/transport'
 import { trustedRoots } from '@sallyport/wire'
 import type { TrustPins } from '@sallyport/wire'
 import { McpSessions } from './adapters/mcp-sessions.ts'
@@ -33,6 +35,7 @@ import { OwnCalls } from './serve/own.ts'
 import { Requests } from './serve/requests.ts'
 import { DEFAULT_SETTINGS } from './settings.ts'
 import type { GatewaySettings } from './settings.ts'
+import { SqlCalls, SqlServer, Databases } from './sql/index.ts'
 import { Bundles, readSeen } from './state/bundles.ts'
 import type { Narrowing } from './state/bundles.ts'
 import { ForeignTrust } from './state/foreign.ts'
@@ -53,6 +56,8 @@ export interface GatewayOptions {
   readonly dataDir: string
   readonly control: Address
   readonly listen: Address
+  /** Where agents that speak PostgreSQL come in; absent means nowhere. */
+  readonly listenPostgres?: Address
   /** On the first start, one of both; kept in `dataDir` from then on. */
   readonly trustPins?: TrustPins
   readonly pinsFile?: string
@@ -81,6 +86,7 @@ export interface GatewayStats extends Stats {
 
 export interface Gateway {
   readonly address: Address
+  readonly postgresAddress: Address | undefined
   readonly spiffeId: string
   stats(): GatewayStats
   close(): Promise<void>
@@ -105,6 +111,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
 class RunningGateway implements Gateway {
   address: Address
+  postgresAddress: Address | undefined
   spiffeId = ''
   readonly #options: GatewayOptions
   readonly #settings: GatewaySettings
@@ -188,18 +195,20 @@ class RunningGateway implements Gateway {
         bundles.isQuarantined(id.uri) || bundles.isRevoked(serial) || bundles.isRetired(root),
     })
     this.#undo.push(() => pools.close())
+    const credentials = new Credentials({ client, clock, given: this.#options.secrets })
     const exchange = new Exchange({
       pools,
       clock,
       settings: this.#settings,
       gateway: this.spiffeId,
-      credentials: new Credentials({ client, clock, given: this.#options.secrets }),
+      credentials,
     })
     const mcpUpstream = new McpUpstream(exchange, this.#settings)
 
     // The listener and the streams come after the bundles that cut them.
     let listener: Listener | undefined
     let streams: EventStreams | undefined
+    let sql: SqlServer | undefined
     const narrow = ({
       quarantined,
       released,
@@ -208,7 +217,7 @@ class RunningGateway implements Gateway {
       roots: retired,
     }: Narrowing): void => {
       for (const subject of quarantined) {
-        const sockets = listener?.cut(subject) ?? 0
+        const sockets = (listener?.cut(subject) ?? 0) + (sql?.cut(subject) ?? 0)
         this.#stats.socketsCut += sockets
         pools.cut(subject)
         pools.cutPeers(({ id: peer }) => peer.uri === subject)
@@ -222,6 +231,7 @@ class RunningGateway implements Gateway {
       pools.cutPeers(({ serial, root }) => revoked.includes(serial) || retired.includes(root))
       for (const root of retired) audit.event('root-retired', { facts: { root } })
       this.#stats.socketsCut += listener?.cutRoots(retired) ?? 0
+      this.#stats.socketsCut += sql?.cutPeers(revoked, retired) ?? 0
       streams?.recheck()
     }
     const foreign = new ForeignTrust({
@@ -361,17 +371,15 @@ class RunningGateway implements Gateway {
     )
     await this.#firstBundle(bundles)
 
-    const edge = new Listener({
+    const doors = {
       identity: holder,
       settings: this.#settings,
       clock,
-      foreign: () => foreign.bundles(),
-      admits: (svid) => standing.admits(svid),
-      onConnected: (svid) => {
+      onConnected: (svid: VerifiedSvid) => {
         this.#stats.connections++
         liveness.saw(svid, clock.now())
       },
-      onRefused: ({ code, reason, spiffeId, serial, remoteAddress }) => {
+      onRefused: ({ code, reason, spiffeId, serial, remoteAddress }: RefusedFacts) => {
         this.#stats.handshakesRefused++
         audit.boundedEvent('handshake-refused', {
           code,
@@ -383,6 +391,11 @@ class RunningGateway implements Gateway {
           },
         })
       },
+    }
+    const edge = new Listener({
+      ...doors,
+      foreign: () => foreign.bundles(),
+      admits: (svid) => standing.admits(svid),
       onRequest: (req, res) => {
         void requests.handle(req, res)
       },
@@ -404,6 +417,25 @@ class RunningGateway implements Gateway {
       clearInterval(pruning)
     })
     this.address = await edge.listen(this.#options.listen)
+    const { listenPostgres } = this.#options
+    if (listenPostgres !== undefined) {
+      const databases = new Databases({
+        ...{ holder, credentials, settings: this.#settings, clock },
+        overrides: this.#options.upstreams ?? {},
+        refuses: ({ id, serial, root }) =>
+          bundles.isQuarantined(id.uri) || bundles.isRevoked(serial) || bundles.isRetired(root),
+      })
+      const postgres = new SqlServer({
+        ...{ ...shared, ...doors, standing, pipeline, databases },
+        calls: new SqlCalls({ pipeline, tokeniser: shared.tokeniser }),
+      })
+      sql = postgres
+      this.#undo.push(async () => {
+        await postgres.close()
+        databases.close()
+      })
+      this.postgresAddress = await postgres.listen(listenPostgres)
+    }
     this.#report = () => ({
       openConnections: edge.connections,
       openStreams: open.size,

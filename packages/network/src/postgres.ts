@@ -164,7 +164,9 @@ function inputOf({ columns }: PostgresTable, action: (typeof ACTIONS)[number]): 
     members: {
       columns: must(NAMES),
       ...(action === 'insert' ? {} : { filters: must(NAMES), where: values() }),
-      ...(action === 'insert' || action === 'update' ? { set: values() } : {}),
+      ...(action === 'insert' || action === 'update'
+        ? { written: must(NAMES), set: values() }
+        : {}),
       ...(action === 'select'
         ? {
             limit: {

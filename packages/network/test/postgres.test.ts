@@ -52,7 +52,7 @@ test('operations of a database are those of its tables, typed by their columns',
   assert.deepEqual(read?.binding, { kind: 'postgres', action: 'select', table: 'accounts' })
   assert.deepEqual(read?.returns, { $: 'accounts' })
   assert.deepEqual(Object.keys(read?.input.members ?? {}), ['columns', 'filters', 'where', 'limit'])
-  assert.deepEqual(Object.keys(open?.input.members ?? {}), ['columns', 'set'])
+  assert.deepEqual(Object.keys(open?.input.members ?? {}), ['columns', 'written', 'set'])
   const [table] = system?.postgres?.tables ?? []
   assert.equal(table?.schema, 'public')
   assert.equal(table?.rows?.[0]?.file, 'rows.cedar')

@@ -66,6 +66,7 @@ export function addPlanes(program: Command): void {
     .requiredOption('--id <id>', 'name of this gateway')
     .option('--control <address>', 'the control plane', '127.0.0.1:7401')
     .option('--listen <address>', 'where agents reach it', '127.0.0.1:7402')
+    .option('--listen-postgres <address>', 'where agents reach databases; absent means nowhere')
     .option('--token-file <file>', 'join token, for the first start')
     .option('--secrets <file>', 'JSON file: secret name → value')
     .option('--upstream <system=address>', 'where a system is, if not as declared', collect, [])
@@ -76,6 +77,7 @@ export function addPlanes(program: Command): void {
           id: string
           control: string
           listen: string
+          listenPostgres?: string
           tokenFile?: string
           secrets?: string
           upstream: string[]
@@ -88,6 +90,7 @@ export function addPlanes(program: Command): void {
           dataDir: join(data, 'gateway', options.id),
           control: target(options.control),
           listen: target(options.listen),
+          ...(options.listenPostgres ? { listenPostgres: target(options.listenPostgres) } : {}),
           pinsFile: join(data, 'trust', 'pins.json'),
           ...joinToken(options.tokenFile),
           secrets: readSecrets(options.secrets),
@@ -103,6 +106,9 @@ export function addPlanes(program: Command): void {
           ready: 'gateway',
           id: options.id,
           address: `${gateway.address.host}:${gateway.address.port}`,
+          ...(gateway.postgresAddress
+            ? { postgres: `${gateway.postgresAddress.host}:${gateway.postgresAddress.port}` }
+            : {}),
         })
         await stopping
         await gateway.close()

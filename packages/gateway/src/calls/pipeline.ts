@@ -18,7 +18,7 @@ import type { CallMandate, Mandates } from './mandates.ts'
 import { isSensitive, peerFacts, Recorder } from './recorder.ts'
 import type { Draft } from './recorder.ts'
 import type { Standing } from './standing.ts'
-import type { Caller, TypedCall, UpstreamRequest } from './types.ts'
+import type { Caller, Decided, TypedCall, UpstreamRequest } from './types.ts'
 
 export interface PipelineParts {
   readonly audit: Audit
@@ -137,6 +137,13 @@ export class Pipeline {
       stats.refused++
       throw refusal
     }
+  }
+
+  /** How a call would be decided now, without evidence; nothing is recorded, and nothing may be forwarded by it. */
+  preview(enforced: Enforced, caller: Caller, typed: TypedCall): Decided {
+    const call = this.#call(caller, typed, [])
+    const session = this.#session(caller.session, enforced)
+    return { call, session, outcome: enforced.decider.decide(call, session) }
   }
 
   /** Decides a call again as it stands, e.g. for a stream that is still open; nothing is recorded. */
@@ -378,6 +385,7 @@ export class Pipeline {
     const { outcome, call, enforced } = draft
     if (outcome.decision === 'allow') {
       if (draft.mandate) this.#demandDelegators(draft.mandate, call, enforced)
+      draft.upstream = draft.typed.rewrite?.(draft) ?? draft.upstream
       return
     }
     // An approval covers the call with its mandate or without: it is asked for when that is known.

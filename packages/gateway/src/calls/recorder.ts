@@ -25,7 +25,7 @@ export interface Draft {
   readonly id: string
   readonly caller: Caller
   readonly typed: TypedCall
-  readonly upstream: UpstreamRequest
+  upstream: UpstreamRequest
   readonly enforced: Enforced
   call: Call
   session: SessionState

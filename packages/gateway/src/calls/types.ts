@@ -1,4 +1,5 @@
 import type { CedarJson } from '@sallyport/cedar'
+import type { Call, Outcome, SessionState } from '@sallyport/decide'
 import type { Operation, System } from '@sallyport/network'
 import type { AccessClaims } from '@sallyport/oauth/verify'
 import type { VerifiedSvid } from '@sallyport/spiffe'
@@ -29,6 +30,13 @@ export interface UpstreamRequest {
   readonly body: Buffer | undefined
 }
 
+/** A call that is allowed, and what that says of it. */
+export interface Decided {
+  readonly call: Call
+  readonly session: SessionState
+  readonly outcome: Outcome
+}
+
 /** What an adapter made of a request: one operation, its typed input, and what would be forwarded. */
 export interface TypedCall {
   readonly system: System
@@ -36,4 +44,10 @@ export interface TypedCall {
   readonly input: Readonly<Record<string, CedarJson>>
   /** What would be forwarded; it may carry the decision's id. */
   upstream(decision: string): UpstreamRequest
+  /**
+   * What is forwarded instead, where that depends on how the call was allowed: it is what is recorded.
+   *
+   * @throws Refusal where nothing can be
+   */
+  rewrite?(decided: Decided): UpstreamRequest
 }

@@ -18,6 +18,8 @@ import type {
   TrustPins,
 } from '@sallyport/wire'
 import { routesOf } from '../adapters/http.ts'
+import { tableRows } from '../sql/rows.ts'
+import type { TableRows } from '../sql/rows.ts'
 import type { Route } from '../adapters/http.ts'
 import { keepDeclaration } from './declarations.ts'
 import { readJsonFile, writeDurably } from './files.ts'
@@ -30,6 +32,7 @@ export interface Enforced {
   readonly operators: OperatorSet | undefined
   /** System name → routes of its HTTP operations. */
   readonly routes: ReadonlyMap<string, readonly Route[]>
+  readonly rows: TableRows
 }
 
 /** What came into force with a bundle. */
@@ -295,10 +298,11 @@ export class Bundles {
         const wanted = this.#wanted
         if (!wanted || this.#enforced?.decider.digest === wanted.declarationDigest) return
         const decider = await createDecider({ declaration: wanted.declaration })
+        const rows = await tableRows(wanted.declaration, decider)
         // INVARIANT: kept before anything is decided by it, so that every recorded decision can be decided again.
         await keepDeclaration(this.#options.dataDir, decider.digest, wanted.declaration)
         if (this.#wanted?.declarationDigest !== wanted.declarationDigest) continue
-        this.#enforce(this.#wanted, decider)
+        this.#enforce(this.#wanted, { decider, rows })
         this.heartbeat()
       }
     } catch (error) {
@@ -309,17 +313,18 @@ export class Bundles {
     }
   }
 
-  #enforce(bundle: Bundle<Declaration>, decider?: Decider): void {
-    const next = decider ?? this.#enforced?.decider
+  #enforce(bundle: Bundle<Declaration>, built?: Pick<Enforced, 'decider' | 'rows'>): void {
+    const next = built ?? this.#enforced
     if (!next) return
-    const { network } = next.index
+    const { network } = next.decider.index
     this.#enforced = {
       revision: bundle.revision,
-      decider: next,
+      decider: next.decider,
+      rows: next.rows,
       settings: network.settings,
       operators: this.#seen?.operators,
       routes:
-        decider === undefined && this.#enforced
+        built === undefined && this.#enforced
           ? this.#enforced.routes
           : new Map(network.systems.map((system) => [system.name, routesOf(system)])),
     }

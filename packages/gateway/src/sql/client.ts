@@ -1,0 +1,127 @@
+import { once } from 'node:events'
+import type { TLSSocket } from 'node:tls'
+import { SqlRefusal } from './refuse.ts'
+import { FrameReader } from './wire/frames.ts'
+import type { Frame } from './wire/frames.ts'
+
+/** What may wait to be handled before the client is asked to wait. */
+const MAX_WAITING = 256
+
+export const protocolError = (what: string): SqlRefusal =>
+  new SqlRefusal('SP_SQL_PROTOCOL', what, '08P01')
+
+/** A client's connection: messages in, one at a time; bytes out, no faster than they are read. */
+export class ClientWire {
+  readonly socket: TLSSocket
+  readonly #reader: FrameReader
+  readonly #startBytes: number
+  #start: Buffer = Buffer.alloc(0)
+  #started = false
+  #frames: Frame[] = []
+  #ended = false
+  #broken: SqlRefusal | undefined
+  #wake: (() => void) | undefined
+
+  /** @param maxBytes of one message */
+  constructor(socket: TLSSocket, maxBytes: number, maxStartBytes: number) {
+    this.socket = socket
+    this.#reader = new FrameReader(maxBytes)
+    this.#startBytes = maxStartBytes
+    socket.setNoDelay(true)
+    socket.on('data', (chunk: Buffer) => {
+      this.#take(chunk)
+    })
+    const ended = (): void => {
+      this.#ended = true
+      this.#wakeUp()
+    }
+    socket.on('end', ended)
+    socket.on('close', ended)
+    socket.on('error', ended)
+  }
+
+  get closed(): boolean {
+    return this.#ended || this.socket.destroyed
+  }
+
+  /** The first message, which has no type; undefined where the client went away. */
+  async first(): Promise<Buffer | undefined> {
+    for (;;) {
+      if (this.#broken) throw this.#broken
+      const length = this.#start.length >= 4 ? this.#start.readUInt32BE() : undefined
+      if (length !== undefined && (length < 8 || length > this.#startBytes)) {
+        throw protocolError('the session does not begin as one')
+      }
+      if (length !== undefined && this.#start.length >= length) {
+        const body = this.#start.subarray(4, length)
+        const rest = this.#start.subarray(length)
+        this.#started = true
+        if (rest.length > 0) this.#take(rest)
+        return body
+      }
+      if (this.closed) return undefined
+      await this.#more()
+    }
+  }
+
+  /** The next message; undefined where the client went away. */
+  async next(): Promise<Frame | undefined> {
+    for (;;) {
+      const frame = this.#frames.shift()
+      if (frame) {
+        if (this.#frames.length < MAX_WAITING / 2) this.socket.resume()
+        return frame
+      }
+      if (this.#broken) throw this.#broken
+      if (this.closed) return undefined
+      await this.#more()
+    }
+  }
+
+  write(...messages: readonly Buffer[]): void {
+    if (!this.socket.destroyed && this.socket.writable) {
+      this.socket.write(messages.length === 1 ? (messages[0] ?? '') : Buffer.concat(messages))
+    }
+  }
+
+  /** Waits until what was written has been taken. */
+  async drained(): Promise<void> {
+    if (this.socket.writableNeedDrain && !this.closed) {
+      const gone = new AbortController()
+      const onClose = (): void => gone.abort()
+      this.socket.once('close', onClose)
+      await once(this.socket, 'drain', { signal: gone.signal }).catch(() => undefined)
+      this.socket.removeListener('close', onClose)
+    }
+  }
+
+  #take(chunk: Buffer): void {
+    if (!this.#started) {
+      this.#start = Buffer.concat([this.#start, chunk])
+      if (this.#start.length > this.#startBytes + MAX_EARLY) {
+        this.#broken = protocolError('the session does not begin as one')
+      }
+    } else {
+      const frames = this.#reader.push(chunk)
+      if (frames) this.#frames.push(...frames)
+      else this.#broken = protocolError('a message is too long, or none')
+      if (this.#frames.length >= MAX_WAITING) this.socket.pause()
+    }
+    this.#wakeUp()
+  }
+
+  #more(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+    })
+  }
+
+  #wakeUp(): void {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
+}
+
+/** What a client may send before it was answered. */
+const MAX_EARLY = 65_536

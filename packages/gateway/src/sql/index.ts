@@ -1,0 +1,3 @@
+export { Calls as SqlCalls } from './calls.ts'
+export { SqlServer } from './server.ts'
+export { Databases } from './upstream/pool.ts'

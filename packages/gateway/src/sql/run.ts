@@ -1,0 +1,190 @@
+import type { Clock } from '@sallyport/base'
+import type { OutcomeRecord } from '@sallyport/wire'
+import { toRefusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { Authorised, Calls } from './calls.ts'
+import type { ClientWire } from './client.ts'
+import { sentOids } from './parameters.ts'
+import { SqlRefusal } from './refuse.ts'
+import type { Compiled } from './text/compile.ts'
+import type { Link } from './upstream/link.ts'
+import type { Frame } from './wire/frames.ts'
+import * as wire from './wire/messages.ts'
+
+export interface RunParts {
+  readonly calls: Calls
+  readonly settings: GatewaySettings
+  readonly clock: Clock
+  readonly client: ClientWire
+  readonly link: Link
+  /** What the database said of an error, as it may be told. */
+  toldError(body: Buffer): Error
+}
+
+/** One statement in the database, from its opening to its end: what comes back of it is cut down on the way. */
+export class Run {
+  readonly #parts: RunParts
+  readonly #name: string
+  readonly #compiled: Compiled
+  readonly #authorised: Authorised | undefined
+  readonly #changes: ReadonlyMap<number, (value: Buffer) => Buffer>
+  #description: Frame | undefined
+  #checkedAt: number
+  #rows = 0
+  #bytes = 0
+  #sent = false
+  #ended = false
+
+  /** @param name of its portal in the database */
+  constructor(parts: RunParts, name: string, compiled: Compiled, authorised?: Authorised) {
+    this.#parts = parts
+    this.#name = name
+    this.#compiled = compiled
+    this.#authorised = authorised
+    this.#checkedAt = parts.clock.monotonic()
+    this.#changes = new Map(
+      compiled.outputs.flatMap(({ token }, i) =>
+        token === undefined
+          ? []
+          : [[i, (value: Buffer) => Buffer.from(parts.calls.tokenise(token, value))] as const],
+      ),
+    )
+  }
+
+  /** Parses, binds and describes it. @throws what the database said, as it may be told */
+  async open(bound: wire.BindMessage, oids: readonly number[]): Promise<void> {
+    const { link } = this.#parts
+    const { sql, parameterTypes } = this.#compiled
+    const types = sentOids(oids, bound.values.length, parameterTypes)
+    try {
+      link.send(
+        wire.parse({ name: '', sql, oids: types }),
+        wire.bind({ ...bound, portal: this.#name, statement: '' }),
+        wire.describe({ kind: 'P', name: this.#name }),
+        wire.FLUSH,
+      )
+      for (;;) {
+        const frame = await this.#next()
+        if (frame.type !== 'T' && frame.type !== 'n') continue
+        this.#description = frame
+        return
+      }
+    } catch (error) {
+      this.end('upstream-error')
+      throw error
+    }
+  }
+
+  /** Types of its parameters and columns; nothing is executed. */
+  async describe(oids: readonly number[]): Promise<readonly Buffer[]> {
+    const { sql, parameterTypes } = this.#compiled
+    const types = sentOids(oids, 0, parameterTypes)
+    this.#parts.link.send(
+      wire.parse({ name: '', sql, oids: types }),
+      wire.describe({ kind: 'S', name: '' }),
+      wire.FLUSH,
+    )
+    const told: Buffer[] = []
+    for (;;) {
+      const frame = await this.#next()
+      if (frame.type === 't') told.push(Buffer.from(frame.raw))
+      if (frame.type !== 'T' && frame.type !== 'n') continue
+      this.#description = frame
+      return [...told, ...this.description()]
+    }
+  }
+
+  get returnsRows(): boolean {
+    return this.#description?.type === 'T'
+  }
+
+  description(): readonly Buffer[] {
+    return [
+      this.#description?.type === 'T'
+        ? wire.strippedDescription(this.#description.body)
+        : wire.NO_DATA,
+    ]
+  }
+
+  /**
+   * Runs it, or goes on with it, and passes on what comes back.
+   *
+   * @param most rows, 0 for all of them
+   * @throws Refusal where the decision does not hold any more, or more rows come than may
+   */
+  async execute(most: number): Promise<void> {
+    const { link, client } = this.#parts
+    try {
+      this.#recheck()
+      link.send(wire.execute(this.#name, most), wire.FLUSH)
+      this.#sent = true
+      for (let done = false; !done;) {
+        const frames = await link.batch()
+        const out: Buffer[] = []
+        for (const [i, frame] of frames.entries()) {
+          if (frame.type === 'D') {
+            out.push(this.#row(frame))
+            continue
+          }
+          client.write(...out.splice(0))
+          if (frame.type === 'E') throw this.#parts.toldError(frame.body)
+          if (frame.type === 'C' || frame.type === 's' || frame.type === 'I') {
+            out.push(Buffer.from(frame.raw))
+            link.putBack(frames.slice(i + 1))
+            done = true
+            break
+          }
+        }
+        client.write(...out)
+        await client.drained()
+        if (client.closed) throw new SqlRefusal('SP_SQL_CANCELLED', 'the client went away', '57014')
+        this.#recheck()
+      }
+    } catch (error) {
+      const refused = error instanceof Error ? toRefusal(error) : undefined
+      this.end(
+        client.closed ? 'aborted' : refused?.code === 'SP_INTERNAL' ? 'upstream-error' : 'cut',
+      )
+      throw error
+    }
+  }
+
+  /** Takes down how it ended, once. */
+  end(result: OutcomeRecord['result']): void {
+    if (this.#ended) return
+    this.#ended = true
+    if (!this.#authorised) return
+    this.#parts.calls.finish(this.#authorised, {
+      result: this.#sent || result !== 'completed' ? result : 'aborted',
+      status: result === 'completed' ? 200 : result === 'cut' ? 403 : 502,
+      ...{ rows: this.#rows, bytesOut: this.#bytes, sent: this.#sent },
+    })
+  }
+
+  #row({ body, raw }: Frame): Buffer {
+    this.#rows++
+    const most = this.#authorised?.maxRows
+    if (most !== undefined && this.#rows > most) {
+      this.#rows--
+      throw new SqlRefusal('SP_SQL_ROWS', `the statement returns more than ${most} rows`, '54000')
+    }
+    const row = this.#changes.size === 0 ? raw : wire.changedRow(body, this.#changes)
+    this.#bytes += row.length
+    return row
+  }
+
+  /** A statement that takes long is decided again while it does. */
+  #recheck(): void {
+    const { clock, settings, calls } = this.#parts
+    const now = clock.monotonic()
+    if (!this.#authorised || now - this.#checkedAt < settings.streamRecheckMs) return
+    this.#checkedAt = now
+    calls.recheck(this.#authorised)
+  }
+
+  async #next(): Promise<Frame> {
+    const frame = await this.#parts.link.next()
+    if (frame.type === 'E') throw this.#parts.toldError(frame.body)
+    return frame
+  }
+}

@@ -1,0 +1,366 @@
+import { randomBytes, randomInt, timingSafeEqual } from 'node:crypto'
+import { createServer } from 'node:net'
+import type { Server, Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { SallyportError } from '@sallyport/base'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import { createMtlsServer, tlsFacts } from '@sallyport/transport'
+import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transport'
+import type { Caller } from '../calls/types.ts'
+import type { Address } from '../edge/listener.ts'
+import { Pace } from '../edge/pace.ts'
+import { toRefusal } from '../refusal.ts'
+import { ClientWire, protocolError } from './client.ts'
+import { SqlRefusal } from './refuse.ts'
+import { Session } from './session.ts'
+import type { SessionParts } from './session.ts'
+import { checkSetting } from './text/control.ts'
+import { toldRefusal } from './told.ts'
+import type { Link } from './upstream/link.ts'
+import type { Databases } from './upstream/pool.ts'
+import { BodyReader, int32, message, text } from './wire/frames.ts'
+import * as wire from './wire/messages.ts'
+
+export interface SqlServerParts extends Omit<SessionParts, 'pace'> {
+  readonly identity: IdentityHolder
+  readonly databases: Databases
+  readonly onConnected: (svid: VerifiedSvid) => void
+  readonly onRefused: (facts: RefusedFacts) => void
+}
+
+const SSL_CODE = 80_877_103
+const GSS_CODE = 80_877_104
+const CANCEL_CODE = 80_877_102
+const PROTOCOL_MAJOR = 3
+const MAX_START_BYTES = 10_000
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+/** First byte of a TLS handshake. */
+const HANDSHAKE = 0x16
+
+interface Open {
+  readonly session: Session
+  readonly link: Link
+  readonly secret: Buffer
+}
+
+/** Where agents that speak PostgreSQL come in: TLS by request or from the first byte, an SVID on both sides, then the protocol. */
+export class SqlServer {
+  readonly #parts: SqlServerParts
+  readonly #pace: Pace
+  readonly #tcp: Server
+  /** Clients that asked for TLS in PostgreSQL's own way, and need not name a protocol again. */
+  readonly #asked: MtlsServer
+  readonly #direct: MtlsServer
+  readonly #raw = new Set<Socket>()
+  readonly #sessions = new Map<number, Open>()
+  readonly #svids = new Map<TLSSocket, VerifiedSvid>()
+
+  constructor(parts: SqlServerParts) {
+    this.#parts = parts
+    const { settings, clock } = parts
+    this.#pace = new Pace(settings.maxCallsPerSecond, settings.maxCallBurst, clock)
+    this.#asked = this.#tls(true)
+    this.#direct = this.#tls(false)
+    this.#tcp = createServer({ noDelay: true }, (socket) => {
+      this.#accept(socket)
+    })
+    this.#tcp.maxConnections = settings.maxConnections
+  }
+
+  get connections(): number {
+    return this.#sessions.size
+  }
+
+  listen(at: Address): Promise<Address> {
+    return new Promise((resolve, reject) => {
+      this.#tcp.once('error', (cause) => {
+        reject(
+          new SallyportError('SP_LISTEN_FAILED', 'the server cannot listen', {
+            cause,
+            detail: cause.message,
+          }),
+        )
+      })
+      this.#tcp.listen(at, () => {
+        const address = this.#tcp.address()
+        if (typeof address === 'string' || !address)
+          throw new TypeError('a TCP server has a TCP address')
+        resolve({ host: address.address, port: address.port })
+      })
+    })
+  }
+
+  /** Cuts every session of an instance, or of every instance below a subject, and what runs for it. @returns how many */
+  cut(subject: string): number {
+    this.#parts.databases.cut(subject)
+    return this.#asked.sockets.cut(subject) + this.#direct.sockets.cut(subject)
+  }
+
+  /** Cuts the sessions that were opened with these certificates, or under these roots. @returns how many */
+  cutPeers(serials: readonly string[], roots: readonly string[]): number {
+    const cut = [...this.#svids].filter(
+      ([, { serial, root }]) => serials.includes(serial) || roots.includes(root),
+    )
+    for (const [socket] of cut) socket.destroy()
+    return cut.length
+  }
+
+  async close(): Promise<void> {
+    this.#tcp.close()
+    for (const socket of this.#raw) socket.destroy()
+    await Promise.all([this.#asked.close(), this.#direct.close()])
+  }
+
+  #tls(implied: boolean): MtlsServer {
+    const { identity, settings, clock, standing, onRefused } = this.#parts
+    const server = createMtlsServer({
+      ...{ identity, clock, onRefused, alpn: ['postgresql'], alpnImplied: implied },
+      handshakeTimeoutMs: settings.handshakeTimeoutMs,
+      accept: (peer) => {
+        const open = [this.#asked, this.#direct].reduce(
+          (sum, { sockets }) => sum + sockets.of(peer.id.uri).length,
+          0,
+        )
+        if (open >= settings.maxConnectionsPerInstance)
+          return 'the instance has too many connections'
+        return standing.admits(peer)
+      },
+      onConnection: (socket, peer) => {
+        if (peer) void this.#serve(socket, peer)
+        else socket.destroy()
+      },
+    })
+    return server
+  }
+
+  /** Reads how a client begins, and nothing after it: what came unprotected together with a request for TLS is nobody's. */
+  #accept(socket: Socket): void {
+    this.#raw.add(socket)
+    socket.once('close', () => this.#raw.delete(socket))
+    socket.on('error', () => undefined)
+    const timer = setTimeout(() => socket.destroy(), this.#parts.settings.handshakeTimeoutMs)
+    const handOver = (to: MtlsServer): void => {
+      clearTimeout(timer)
+      socket.removeListener('readable', onReadable)
+      to.take(socket)
+    }
+    const onReadable = (): void => {
+      // The shortest beginning there is, of a handshake too. Typed as anything by Node; in this mode it is a buffer.
+      const request = socket.read(8) as Buffer | null
+      if (request === null) return
+      if (request.length < 8) {
+        socket.destroy()
+        return
+      }
+      if (request[0] === HANDSHAKE) {
+        socket.unshift(request)
+        handOver(this.#direct)
+        return
+      }
+      const code = request.readUInt32BE(0) === 8 ? request.readUInt32BE(4) : 0
+      if (socket.readableLength > 0 || (code !== SSL_CODE && code !== GSS_CODE)) {
+        clearTimeout(timer)
+        const { remoteAddress } = socket
+        this.#parts.onRefused({
+          ...{ code: 'SP_SQL_PROTOCOL', reason: 'the connection does not begin with TLS' },
+          ...(remoteAddress === undefined ? {} : { remoteAddress }),
+        })
+        socket.end(
+          toldRefusal(
+            new SqlRefusal(
+              'SP_SQL_SIGN_IN',
+              'sessions are encrypted: use sslmode=verify-ca and a client certificate',
+              '28000',
+            ),
+          ),
+        )
+        return
+      }
+      socket.write(code === SSL_CODE ? 'S' : 'N')
+      if (code === SSL_CODE) handOver(this.#asked)
+    }
+    socket.on('readable', onReadable)
+  }
+
+  async #serve(socket: TLSSocket, svid: VerifiedSvid): Promise<void> {
+    const { settings, onConnected } = this.#parts
+    this.#svids.set(socket, svid)
+    socket.once('close', () => this.#svids.delete(socket))
+    onConnected(svid)
+    const client = new ClientWire(socket, MAX_MESSAGE_BYTES, MAX_START_BYTES)
+    const late = setTimeout(() => socket.destroy(), settings.headersTimeoutMs)
+    try {
+      const first = await client.first()
+      clearTimeout(late)
+      if (!first) return
+      if (first.readUInt32BE() === CANCEL_CODE) await this.#cancel(first, svid)
+      else await this.#session(client, first, svid)
+    } catch (error) {
+      const refusal = toRefusal(
+        error instanceof RangeError ? protocolError('a message is not one') : error,
+      )
+      client.write(toldRefusal(refusal))
+    } finally {
+      clearTimeout(late)
+      socket.end()
+      setTimeout(() => socket.destroy(), 1000).unref()
+    }
+  }
+
+  async #session(client: ClientWire, first: Buffer, svid: VerifiedSvid): Promise<void> {
+    const { databases, standing, pipeline } = this.#parts
+    const caller = this.#caller(svid, client.socket)
+    let link: Link | undefined
+    let clean = false
+    let id: number | undefined
+    let stop = (): void => undefined
+    try {
+      const { settings, newest } = readStart(first)
+      const { decider } = standing.enforced(false)
+      const system = decider.index.findSystem(
+        settings.get('database') ?? settings.get('user') ?? '',
+      )
+      const reachable = decider.index.network.flows.some(
+        ({ from, to }) => from === caller.agent && to === system?.name,
+      )
+      if (!system?.postgres || !reachable) {
+        throw new SqlRefusal('SP_SQL_SIGN_IN', 'there is no such database for this agent', '3D000')
+      }
+      if (settings.get('user') !== caller.agent) {
+        throw new SqlRefusal(
+          'SP_SQL_SIGN_IN',
+          'the user is not the agent of the certificate',
+          '28000',
+        )
+      }
+      const wanted = wantedSettings(settings, system.postgres.statementTimeoutMs)
+      link = await databases.borrow(caller, system, system.postgres)
+      clean = await adjust(link, wanted)
+      const session = new Session(
+        { ...this.#parts, pace: this.#pace },
+        caller,
+        system,
+        client,
+        link,
+      )
+      const secret = randomBytes(4)
+      do id = randomInt(1, 2 ** 31 - 1)
+      while (this.#sessions.has(id))
+      this.#sessions.set(id, { session, link, secret })
+      link.onParameter = (name, value) => {
+        client.write(wire.parameterStatus(name, value))
+      }
+      const database = link
+      stop = () => client.socket.destroy()
+      database.socket.once('close', stop)
+      client.socket.once('close', () => {
+        // What still runs for somebody who went away is ended with its session.
+        if (session.busy) database.destroy()
+      })
+      client.write(
+        ...newest,
+        message('R', int32(0)),
+        ...statuses(link, caller.agent),
+        message('K', int32(id), secret),
+        wire.ready('I'),
+      )
+      await session.serve()
+      clean &&= session.clean
+    } catch (error) {
+      clean = false
+      const refusal = toRefusal(error)
+      refusal.decision ??= await pipeline.refuseUntyped(caller, refusal, '?')
+      throw refusal
+    } finally {
+      if (id !== undefined) this.#sessions.delete(id)
+      if (link) {
+        link.socket.removeListener('close', stop)
+        await databases.giveBack(link, clean)
+      }
+    }
+  }
+
+  /** Stops what a session runs: asked for with its key, by the very instance that it belongs to. */
+  async #cancel(body: Buffer, svid: VerifiedSvid): Promise<void> {
+    if (body.length !== 12) return
+    const open = this.#sessions.get(body.readUInt32BE(4))
+    if (!open || !timingSafeEqual(open.secret, body.subarray(8))) return
+    const { session, link } = open
+    if (session.caller.instance !== svid.id.uri || !session.busy) return
+    await this.#parts.databases.cancel(link, session.system)
+  }
+
+  #caller(svid: VerifiedSvid, socket: TLSSocket): Caller {
+    const { instance, agent } = this.#parts.standing.check(svid)
+    const { group } = tlsFacts(socket)
+    const source = realAddress(socket.remoteAddress)
+    return {
+      // Agents of other trust domains do not come in here.
+      ...{ instance, agent, svid, session: instance },
+      ...(group === undefined ? {} : { group }),
+      ...(source === undefined ? {} : { source }),
+    }
+  }
+}
+
+/** The start of a session: protocol 3, and settings by name. */
+function readStart(body: Buffer): { settings: Map<string, string>; newest: readonly Buffer[] } {
+  const reader = new BodyReader(body)
+  const version = reader.uint32()
+  if (version >>> 16 !== PROTOCOL_MAJOR)
+    throw protocolError('only version 3 of the protocol is spoken')
+  const settings = new Map<string, string>()
+  const options: string[] = []
+  for (let name = reader.text(); name !== ''; name = reader.text()) {
+    const value = reader.text()
+    if (name.startsWith('_pq_.')) options.push(name)
+    else if (settings.has(name)) throw protocolError('a setting stands twice')
+    else settings.set(name, value)
+  }
+  if (!reader.done) throw protocolError('the session does not begin as one')
+  const newer = (version & 0xffff) > 0 || options.length > 0
+  // NegotiateProtocolVersion: 3.0 it is, and none of the options.
+  const answer = message(
+    'v',
+    int32(PROTOCOL_MAJOR << 16),
+    int32(options.length),
+    ...options.map(text),
+  )
+  return { settings, newest: newer ? [answer] : [] }
+}
+
+/** What a client may ask for at the start; `options` could hold anything, so it may hold nothing. */
+function wantedSettings(
+  settings: ReadonlyMap<string, string>,
+  maxStatementMs: number,
+): Map<string, string> {
+  const wanted = new Map<string, string>()
+  for (const [name, value] of settings) {
+    if (name === 'user' || name === 'database') continue
+    if ((name === 'options' || name === 'replication') && value === '') continue
+    checkSetting(name.toLowerCase(), value, maxStatementMs)
+    wanted.set(name.toLowerCase(), value)
+  }
+  return wanted
+}
+
+async function adjust(link: Link, wanted: ReadonlyMap<string, string>): Promise<boolean> {
+  for (const [name, value] of wanted) {
+    // Checked: a name of the list, and a value without quotes or backslashes.
+    link.send(wire.query(`SET "${name}" = '${value.replaceAll("'", "''")}'`))
+    for (let type = ''; type !== 'Z';) ({ type } = await link.next())
+  }
+  return true
+}
+
+function statuses(link: Link, agent: string): Buffer[] {
+  return [...link.parameters].map(([name, value]) =>
+    wire.parameterStatus(name, name === 'session_authorization' ? agent : value),
+  )
+}
+
+/** A loopback address says only that something on this machine relays: not where a caller is. */
+function realAddress(address: string | undefined): string | undefined {
+  if (address === undefined || address === '') return undefined
+  return /^(?:::ffff:)?127\.|^::1$/i.test(address) ? undefined : address
+}

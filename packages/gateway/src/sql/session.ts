@@ -1,0 +1,452 @@
+import type { Clock } from '@sallyport/base'
+import type { PostgresSystem, System } from '@sallyport/network'
+import type { Pipeline } from '../calls/pipeline.ts'
+import type { Standing } from '../calls/standing.ts'
+import type { Caller } from '../calls/types.ts'
+import type { Pace } from '../edge/pace.ts'
+import { Refusal, toRefusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { Enforced } from '../state/bundles.ts'
+import type { Stats } from '../stats.ts'
+import type { Calls } from './calls.ts'
+import type { ClientWire } from './client.ts'
+import { protocolError } from './client.ts'
+import { checkOids, boundParameters, UNKNOWN } from './parameters.ts'
+import { Run } from './run.ts'
+import type { RunParts } from './run.ts'
+import { SqlRefusal, noName } from './refuse.ts'
+import { controlOf } from './text/control.ts'
+import type { Control } from './text/control.ts'
+import type { Node } from './text/nodes.ts'
+import { parseStatement } from './text/parser.ts'
+import { toldError, toldRefusal } from './told.ts'
+import type { Link } from './upstream/link.ts'
+import type { Frame } from './wire/frames.ts'
+import * as wire from './wire/messages.ts'
+
+export interface SessionParts {
+  readonly calls: Calls
+  readonly pipeline: Pipeline
+  readonly standing: Standing
+  readonly pace: Pace
+  readonly settings: GatewaySettings
+  readonly stats: Stats
+  readonly clock: Clock
+}
+
+/** A statement as a client prepared it: parsed, and not yet decided. */
+interface Prepared {
+  readonly parsed: readonly [kind: string, node: Node] | undefined
+  readonly control: Control | undefined
+  readonly oids: readonly number[]
+}
+
+interface Portal {
+  readonly prepared: Prepared
+  readonly bound: wire.BindMessage
+  /** From when it is described or executed first: decided, and open in the database. */
+  run: Run | undefined
+}
+
+const MAX_STATEMENTS = 1000
+const MAX_PORTALS = 100
+
+/** One client's session with one database: everything it says is judged before the database hears of it. */
+export class Session {
+  readonly caller: Caller
+  readonly #parts: SessionParts
+  readonly #client: ClientWire
+  readonly #link: Link
+  readonly system: System
+  readonly #statements = new Map<string, Prepared>()
+  readonly #portals = new Map<string, Portal>()
+  readonly #presented: { approval: string | undefined; mandate: string | undefined } = {
+    approval: undefined,
+    mandate: undefined,
+  }
+  /** As the database's last ReadyForQuery said: idle, in a transaction, or in a failed one. */
+  #status = 'I'
+  /** The database was sent something since then. */
+  #dirty = false
+  /** After an error nothing counts until the client has said where it goes on (PostgreSQL, section 54.2.3). */
+  #skipping = false
+  #run: Run | undefined
+  #portalNumber = 0
+
+  constructor(parts: SessionParts, caller: Caller, system: System, client: ClientWire, link: Link) {
+    this.#parts = parts
+    this.caller = caller
+    this.system = system
+    this.#client = client
+    this.#link = link
+  }
+
+  /** Whether the session with the database could be another client's of the same instance. */
+  get clean(): boolean {
+    return this.#status === 'I' && !this.#dirty && this.#run === undefined
+  }
+
+  /** Whether something runs that could be cancelled. */
+  get busy(): boolean {
+    return this.#run !== undefined
+  }
+
+  /** Serves until the client leaves. */
+  async serve(): Promise<void> {
+    try {
+      for (;;) {
+        const frame = await this.#client.next()
+        if (!frame || frame.type === 'X') return
+        await this.#handle(frame)
+      }
+    } finally {
+      for (const { run } of this.#portals.values()) run?.end('aborted')
+      this.#portals.clear()
+    }
+  }
+
+  async #handle(frame: Frame): Promise<void> {
+    if (this.#skipping && frame.type !== 'S') return
+    try {
+      switch (frame.type) {
+        case 'Q':
+          await this.#query(wire.readText(frame.body))
+          return
+        case 'P':
+          await this.#parse(wire.readParse(frame.body))
+          return
+        case 'B':
+          this.#bind(wire.readBind(frame.body))
+          return
+        case 'D':
+          await this.#describe(wire.readNamed(frame.body))
+          return
+        case 'E':
+          await this.#execute(wire.readExecute(frame.body))
+          return
+        case 'C':
+          await this.#close(wire.readNamed(frame.body))
+          return
+        case 'S':
+          await this.#sync()
+          return
+        case 'H':
+          return
+        case 'F':
+          throw new SqlRefusal(
+            'SP_SQL_UNSUPPORTED',
+            'a call of a function by its number is not supported here',
+            '0A000',
+          )
+        default:
+          // COPY is never begun, so nothing of it is waited for.
+          throw protocolError(`a message of type \`${frame.type}\` is out of place`)
+      }
+    } catch (error) {
+      await this.#failed(error, frame.type === 'Q' || frame.type === 'F')
+    }
+  }
+
+  /** Tells what went wrong, and leaves client and database with the same idea of the transaction. */
+  async #failed(error: unknown, simple: boolean): Promise<void> {
+    let broken = error instanceof RangeError ? protocolError('a message is not one') : error
+    if (broken instanceof DatabaseError) {
+      this.#client.write(broken.told)
+    } else {
+      if (!(broken instanceof Error)) broken = new Error(String(broken))
+      const refusal = toRefusal(broken)
+      if (refusal.decision === undefined) {
+        refusal.decision = await this.#parts.pipeline.refuseUntyped(
+          this.caller,
+          refusal,
+          this.system.name,
+        )
+      }
+      this.#client.write(toldRefusal(refusal))
+      if (refusal.close || refusal.code === 'SP_SQL_PROTOCOL' || !this.#link.alive) {
+        this.#client.socket.end()
+        throw refusal
+      }
+      await this.#abort()
+    }
+    if (simple) await this.#sync()
+    else this.#skipping = true
+  }
+
+  /** What the database has done of this transaction must not stand: it is brought to the state the client was told of. */
+  async #abort(): Promise<void> {
+    if (this.#status === 'E' || (this.#status === 'I' && !this.#dirty)) return
+    const failing = { name: '', sql: 'RELEASE SAVEPOINT "sp_refused"', oids: [] }
+    await this.#exchange(
+      [wire.parse(failing), wire.bind(NO_VALUES), wire.execute('', 0), wire.FLUSH],
+      (frame) => frame.type === 'E',
+    )
+  }
+
+  async #sync(): Promise<void> {
+    this.#skipping = false
+    if (this.#dirty) {
+      const [status] = await this.#exchange([wire.SYNC], (frame) => frame.type === 'Z')
+      this.#dirty = false
+      this.#status = status?.body.toString('latin1') ?? 'E'
+    }
+    // Portals end with their transaction.
+    if (this.#status === 'I') this.#endPortals()
+    this.#client.write(wire.ready(this.#status))
+  }
+
+  #endPortals(): void {
+    for (const { run } of this.#portals.values()) run?.end('completed')
+    this.#portals.clear()
+  }
+
+  /** Sends, and reads up to and with the message that is waited for. */
+  async #exchange(
+    messages: readonly Buffer[],
+    last: (frame: Frame) => boolean,
+  ): Promise<readonly Frame[]> {
+    this.#dirty = true
+    this.#link.send(...messages)
+    for (;;) {
+      const frame = await this.#link.next()
+      if (last(frame)) return [frame]
+    }
+  }
+
+  async #query(sql: string): Promise<void> {
+    this.#statements.delete('')
+    this.#dropPortal('')
+    const prepared = await this.#prepare(sql, [])
+    if (!prepared.parsed) {
+      this.#client.write(wire.EMPTY_QUERY)
+    } else {
+      const run = await this.#open({ prepared, bound: NO_VALUES, run: undefined }, '')
+      if (run) {
+        if (run.returnsRows) this.#client.write(...run.description())
+        await this.#runOn(run, 0)
+        run.end('completed')
+      }
+    }
+    await this.#sync()
+  }
+
+  async #parse({ name, sql, oids }: wire.ParseMessage): Promise<void> {
+    if (name !== '' && this.#statements.has(name)) {
+      throw new SqlRefusal(
+        'SP_SQL_PROTOCOL',
+        `the statement \`${name.slice(0, 63)}\` exists already`,
+        '42P05',
+      )
+    }
+    if (this.#statements.size >= MAX_STATEMENTS) {
+      throw new SqlRefusal(
+        'SP_SQL_UNSUPPORTED',
+        `more than ${MAX_STATEMENTS} prepared statements are not supported here`,
+        '53400',
+      )
+    }
+    checkOids(oids)
+    const prepared = await this.#prepare(sql, oids)
+    this.#statements.set(name, prepared)
+    this.#client.write(wire.PARSE_COMPLETE)
+  }
+
+  async #prepare(sql: string, oids: readonly number[]): Promise<Prepared> {
+    const parsed = await parseStatement(sql)
+    if (!parsed) return { parsed, control: undefined, oids }
+    const { enforced, postgres } = this.#now()
+    const control = controlOf(...parsed, postgres.statementTimeoutMs)
+    if (!control) {
+      this.#parts.calls.draft({
+        caller: this.caller,
+        enforced,
+        system: this.system,
+        postgres,
+        statement: parsed,
+        parameters: UNKNOWN,
+      })
+    }
+    return { parsed, control, oids }
+  }
+
+  #bind(bound: wire.BindMessage): void {
+    const prepared = this.#statements.get(bound.statement)
+    if (!prepared) throw noName('statement', bound.statement, '26000')
+    if (bound.portal !== '' && this.#portals.has(bound.portal)) {
+      throw new SqlRefusal('SP_SQL_PROTOCOL', 'the portal exists already', '42P03')
+    }
+    if (this.#portals.size >= MAX_PORTALS) {
+      throw new SqlRefusal(
+        'SP_SQL_UNSUPPORTED',
+        `more than ${MAX_PORTALS} portals are not supported here`,
+        '53400',
+      )
+    }
+    this.#dropPortal(bound.portal)
+    this.#portals.set(bound.portal, { prepared, bound, run: undefined })
+    this.#client.write(wire.BIND_COMPLETE)
+  }
+
+  async #describe({ kind, name }: wire.Named): Promise<void> {
+    if (kind === 'P') {
+      const portal = this.#portal(name)
+      const run = await this.#opened(portal)
+      this.#client.write(...(run?.description() ?? [wire.NO_DATA]))
+      return
+    }
+    const prepared = this.#statements.get(name)
+    if (!prepared) throw noName('statement', name, '26000')
+    await this.#describeStatement(prepared)
+  }
+
+  /** Types of parameters and columns, as a draft of the statement has them; the decision comes with the values. */
+  async #describeStatement({ parsed, control, oids }: Prepared): Promise<void> {
+    if (!parsed || control) {
+      this.#client.write(wire.NO_PARAMETERS, wire.NO_DATA)
+      return
+    }
+    const { enforced, postgres } = this.#now()
+    const draft = this.#parts.calls.sketch({
+      ...{ caller: this.caller, enforced, system: this.system, postgres },
+      ...{ statement: parsed, parameters: UNKNOWN },
+    })
+    const run = new Run(this.#runParts(), '', draft)
+    this.#dirty = true
+    const described = await run.describe(oids)
+    this.#client.write(...described)
+  }
+
+  async #execute({ portal: name, most }: { portal: string; most: number }): Promise<void> {
+    const portal = this.#portal(name)
+    if (!portal.prepared.parsed) {
+      this.#client.write(wire.EMPTY_QUERY)
+      return
+    }
+    const run = await this.#opened(portal)
+    if (run) await this.#runOn(run, most)
+  }
+
+  async #close({ kind, name }: wire.Named): Promise<void> {
+    if (kind === 'S') this.#statements.delete(name)
+    else this.#dropPortal(name)
+    this.#client.write(wire.CLOSE_COMPLETE)
+    await Promise.resolve()
+  }
+
+  #portal(name: string): Portal {
+    const portal = this.#portals.get(name)
+    if (!portal) throw noName('portal', name, '34000')
+    return portal
+  }
+
+  #dropPortal(name: string): void {
+    this.#portals.get(name)?.run?.end('completed')
+    this.#portals.delete(name)
+  }
+
+  async #opened(portal: Portal): Promise<Run | undefined> {
+    if (!portal.prepared.parsed) return undefined
+    portal.run ??= await this.#open(portal, `sp${++this.#portalNumber}`)
+    return portal.run
+  }
+
+  /** Decides a statement and opens it in the database; undefined where the gateway has done it itself. */
+  async #open({ prepared, bound }: Portal, name: string): Promise<Run | undefined> {
+    const { parsed, control, oids } = prepared
+    if (!parsed) return undefined
+    const { stats, pace, calls } = this.#parts
+    stats.requests++
+    if (!pace.admits(this.caller.instance)) {
+      throw new Refusal('SP_OVERLOADED', 'calls come too fast', {
+        status: 429,
+        retryAfterSeconds: 1,
+      })
+    }
+    const { enforced, postgres } = this.#now()
+    if (control && control.kind !== 'send') {
+      this.#own(control)
+      return undefined
+    }
+    const authorised = control
+      ? undefined
+      : await calls.authorise(
+          {
+            ...{ caller: this.caller, enforced, system: this.system, postgres, statement: parsed },
+            parameters: boundParameters(bound, oids),
+            values: wire.bind({ ...bound, portal: '', statement: '' }),
+          },
+          this.#presented,
+        )
+    const compiled = authorised?.compiled ?? { ...NOTHING_READ, sql: control?.sql ?? '' }
+    const run = new Run(this.#runParts(), name, compiled, authorised)
+    this.#dirty = true
+    await run.open(bound, oids)
+    return run
+  }
+
+  async #runOn(run: Run, most: number): Promise<void> {
+    this.#run = run
+    try {
+      await run.execute(most)
+    } finally {
+      this.#run = undefined
+    }
+  }
+
+  #own(control: Exclude<Control, { kind: 'send' }>): void {
+    if (control.kind === 'deallocate') {
+      if (control.name === undefined) this.#statements.clear()
+      else if (!this.#statements.delete(control.name))
+        throw noName('statement', control.name, '26000')
+      this.#client.write(
+        wire.commandComplete(control.name === undefined ? 'DEALLOCATE ALL' : 'DEALLOCATE'),
+      )
+      return
+    }
+    this.#presented[control.what] = control.value === '' ? undefined : control.value
+    this.#client.write(wire.commandComplete('SET'))
+  }
+
+  #runParts(): RunParts {
+    const { calls, settings, clock } = this.#parts
+    return {
+      ...{ calls, settings, clock, client: this.#client, link: this.#link },
+      toldError: (body) => new DatabaseError(toldError(body).message),
+    }
+  }
+
+  /** What is in force, for a caller who still stands. */
+  #now(): { enforced: Enforced; postgres: PostgresSystem } {
+    const { standing } = this.#parts
+    standing.recheck(this.caller)
+    const enforced = standing.enforced(false)
+    const system = enforced.decider.index.findSystem(this.system.name)
+    // Another upstream, or other tables: what this session is connected to may not be what is declared any more.
+    if (
+      !system?.postgres ||
+      JSON.stringify(system.upstream) !== JSON.stringify(this.system.upstream)
+    ) {
+      throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
+        status: 503,
+        close: true,
+      })
+    }
+    return { enforced, postgres: system.postgres }
+  }
+}
+
+/** What the database said of a statement, as the client may hear it. */
+class DatabaseError extends Error {
+  readonly told: Buffer
+
+  constructor(told: Buffer) {
+    super('the database refused a statement')
+    this.told = told
+  }
+}
+
+const NOTHING_READ = { outputs: [], facts: [], parameterTypes: new Map<number, never>() }
+
+const NO_VALUES: wire.BindMessage = {
+  ...{ portal: '', statement: '', formats: [], values: [], resultFormats: [] },
+}

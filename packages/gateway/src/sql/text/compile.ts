@@ -1,0 +1,51 @@
+import type { ColumnType } from '@sallyport/network'
+import { unsupported } from '../refuse.ts'
+import type { TableFacts } from './facts.ts'
+import type { OutputColumn } from './from.ts'
+import { Selects } from './select.ts'
+import { Tables } from './tables.ts'
+import type { TablesParts } from './tables.ts'
+import type { Node } from './nodes.ts'
+import { Writes } from './write.ts'
+
+/** A statement as it would be sent, and what it does. */
+export interface Compiled {
+  readonly sql: string
+  readonly outputs: readonly OutputColumn[]
+  readonly facts: readonly TableFacts[]
+  readonly parameterTypes: ReadonlyMap<number, ColumnType>
+}
+
+/**
+ * Writes a statement anew from its parse tree.
+ *
+ * @throws SqlRefusal for whatever it does not understand, and for what is declared nowhere
+ */
+export function compile(kind: string, node: Node, parts: TablesParts): Compiled {
+  const tables = new Tables(parts)
+  const selects = new Selects(tables)
+  const { sql, columns } = compileAny(kind, node, selects)
+  for (const facts of tables.facts) {
+    if (facts.action === 'select' && tables.facts.length === 1) facts.limit = selects.limit
+  }
+  return { sql, outputs: columns, facts: tables.facts, parameterTypes: tables.parameterTypes }
+}
+
+function compileAny(
+  kind: string,
+  node: Node,
+  selects: Selects,
+): { readonly sql: string; readonly columns: readonly OutputColumn[] } {
+  switch (kind) {
+    case 'SelectStmt':
+      return selects.select(node, undefined, new Map(), true)
+    case 'InsertStmt':
+      return new Writes(selects).insert(node)
+    case 'UpdateStmt':
+      return new Writes(selects).update(node)
+    case 'DeleteStmt':
+      return new Writes(selects).delete(node)
+    default:
+      throw unsupported(`this statement (${kind})`)
+  }
+}

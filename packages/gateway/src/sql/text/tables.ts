@@ -1,0 +1,180 @@
+import type { CedarJson } from '@sallyport/cedar'
+import type { FieldTreatment } from '@sallyport/decide'
+import type { ColumnType, PostgresSystem, PostgresTable, TableAction } from '@sallyport/network'
+import { noName } from '../refuse.ts'
+import { TableFacts } from './facts.ts'
+import type { Equality, TableView, Tokens } from './facts.ts'
+import { hasTokens, maskSql } from './masks.ts'
+import { columnType, declaredName, quoteName, ROW } from './names.ts'
+import type { Column, Place } from './scope.ts'
+import { isJudged, judgedValue, typedSql } from './values.ts'
+import type { Parameters } from './values.ts'
+
+export interface TablesParts {
+  readonly system: PostgresSystem
+  readonly parameters: Parameters
+  readonly tokens: Tokens
+  /** How a table is seen; absent while that is not decided: then every column is taken to be. */
+  view?(table: PostgresTable, action: TableAction): TableView | undefined
+}
+
+/** The declared tables of one statement, and what it does with them. */
+export class Tables {
+  readonly parts: TablesParts
+  readonly #facts = new Map<string, TableFacts>()
+  /** Types of parameters that meet a declared column. */
+  readonly parameterTypes: Map<number, ColumnType> = new Map()
+
+  constructor(parts: TablesParts) {
+    this.parts = parts
+  }
+
+  get facts(): readonly TableFacts[] {
+    return [...this.#facts.values()]
+  }
+
+  /** @throws SqlRefusal `SP_SQL_NAME` for every table that is not declared, whether it exists or not */
+  use(schema: string, name: string, action: TableAction): Use {
+    const table = this.parts.system.tables.find(
+      (one) => one.name === name && (schema === '' || schema === one.schema),
+    )
+    if (!table) throw noName('table', schema === '' ? name : `${schema}.${name}`, '42P01')
+    const key = `${table.name}.${action}`
+    let facts = this.#facts.get(key)
+    if (!facts) this.#facts.set(key, (facts = new TableFacts(table, action)))
+    return new Use(this, facts)
+  }
+
+  typed(parameter: number, type: ColumnType): void {
+    if (!this.parameterTypes.has(parameter)) this.parameterTypes.set(parameter, type)
+  }
+}
+
+/** A declared table at one place of a statement. */
+export class Use {
+  readonly tables: Tables
+  readonly facts: TableFacts
+  readonly table: PostgresTable
+  readonly view: TableView | undefined
+  readonly #equal: Equality[] = []
+
+  constructor(tables: Tables, facts: TableFacts) {
+    this.tables = tables
+    this.facts = facts
+    this.table = facts.table
+    this.view = tables.parts.view?.(facts.table, facts.action)
+  }
+
+  treatmentOf(column: string): FieldTreatment {
+    const treatment = this.view?.treatmentOf(column) ?? 'whole'
+    const type = this.table.columns[column]
+    if (this.view === undefined || type === undefined) return treatment
+    return treatment === 'tokenise' && !hasTokens(type) ? 'drop' : treatment
+  }
+
+  /** Columns as the statement sees them. @param qualifier where they stand, quoted; `masked` says that masks are applied there already */
+  columns(qualifier: string, masked: boolean): Column[] {
+    return Object.entries(this.table.columns).flatMap(([name, type]): Column[] => {
+      const treatment = this.treatmentOf(name)
+      if (treatment === 'drop') return []
+      const raw = `${qualifier}.${declaredName(name)}`
+      const note = (place: Place): void => {
+        this.facts.columns.add(name)
+        if (place === 'filter') this.facts.filters.add(name)
+      }
+      if (treatment === 'mask') {
+        const sql = masked ? raw : maskSql(raw, type, this.view?.maskOf(name) ?? 'full')
+        return [{ name, sql, note }]
+      }
+      const own = { use: this, type, whole: treatment === 'whole' }
+      if (treatment === 'whole') return [{ name, sql: raw, own, note }]
+      const token = this.tables.parts.tokens.kindOf(this.table, name)
+      return [{ name, sql: masked ? raw : `(${raw}::pg_catalog.text)`, token, own, note }]
+    })
+  }
+
+  /** Takes down that rows are wanted only where a column has this value. */
+  equal(equality: Equality): void {
+    this.#equal.push(equality)
+    if (equality.value.kind === 'parameter') this.tables.typed(equality.value.number, equality.type)
+  }
+
+  /** What policies may take for granted of the rows; once, when all equalities are known. */
+  settle(): void {
+    const { parameters, tokens } = this.tables.parts
+    const found = new Map<string, CedarJson>()
+    for (const { column, type, value } of this.#equal) {
+      if (!isJudged(type)) continue
+      let judged: CedarJson | undefined
+      try {
+        judged = judgedValue(value, type, parameters)
+      } catch {
+        // It restricts the rows all the same; policies cannot build on it.
+        continue
+      }
+      if (judged === undefined) continue
+      found.set(
+        column,
+        typeof judged === 'string'
+          ? tokens.restored(tokens.kindOf(this.table, column), judged)
+          : judged,
+      )
+    }
+    this.facts.restrict(found)
+  }
+
+  /** Conditions on `ROW` that the statement itself implies, so that indexes serve although other conditions wait for the filter. */
+  implied(): string[] {
+    return this.#equal.flatMap(({ column, type, value }) =>
+      this.treatmentOf(column) === 'whole'
+        ? [
+            `${declaredName(ROW)}.${declaredName(column)} OPERATOR(pg_catalog.=) ${typedSql(value, type)}`,
+          ]
+        : [],
+    )
+  }
+
+  name(): string {
+    return `${declaredName(this.table.schema)}.${declaredName(this.table.table)}`
+  }
+
+  /**
+   * The table as its caller sees it: no column and no row beside those. Where rows are left out, no condition of the caller's is
+   * tried on them: it might fail on one, and so tell of it.
+   */
+  subquery(alias: string): string {
+    const row = declaredName(ROW)
+    const columns = Object.entries(this.table.columns).flatMap(([name, type]) => {
+      const raw = `${row}.${declaredName(name)}`
+      switch (this.treatmentOf(name)) {
+        case 'whole':
+          return [raw]
+        case 'mask':
+          return [
+            `${maskSql(raw, type, this.view?.maskOf(name) ?? 'full')} AS ${declaredName(name)}`,
+          ]
+        case 'tokenise':
+          return [`${raw}::pg_catalog.text AS ${declaredName(name)}`]
+        default:
+          return []
+      }
+    })
+    const filter = this.view?.filter
+    const where = filter === undefined ? '' : ` WHERE ${[filter, ...this.implied()].join(' AND ')}`
+    const fence = filter === undefined ? '' : ' OFFSET 0'
+    // A relation without columns is one of PostgreSQL's own; so nothing has to be made up where none may be seen.
+    const list = columns.join(', ')
+    return `(SELECT ${list} FROM ${this.name()} AS ${row}${where}${fence}) AS ${quoteName(alias)}`
+  }
+
+  /** A value for a column. @throws SqlRefusal `SP_SQL_NAME` */
+  typeOf(column: string): ColumnType {
+    const type = Object.hasOwn(this.table.columns, column) ? this.table.columns[column] : undefined
+    if (type === undefined) throw noName('column', `${this.table.name}.${column}`, '42703')
+    return type
+  }
+
+  cast(column: string, sql: string): string {
+    return `CAST(${sql} AS ${columnType(this.typeOf(column))})`
+  }
+}

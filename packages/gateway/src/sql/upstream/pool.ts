@@ -1,0 +1,213 @@
+import type { Clock } from '@sallyport/base'
+import type { PostgresSystem, System } from '@sallyport/network'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { IdentityHolder } from '@sallyport/transport'
+import type { Address } from '../../edge/listener.ts'
+import type { GatewaySettings } from '../../settings.ts'
+import type { Credentials } from '../../upstream/credentials.ts'
+import { SqlRefusal } from '../refuse.ts'
+import { query } from '../wire/messages.ts'
+import { connectDatabase } from './connect.ts'
+import { Link, unreachable } from './link.ts'
+
+export interface DatabasesOptions {
+  readonly holder: IdentityHolder
+  readonly credentials: Credentials
+  readonly settings: GatewaySettings
+  readonly clock: Clock
+  /** System name → where it is, if not as declared. */
+  readonly overrides: Readonly<Record<string, Address>>
+  readonly refuses: (service: VerifiedSvid) => boolean
+}
+
+export interface Borrower {
+  /** SPIFFE id. */
+  readonly instance: string
+  readonly agent: string
+}
+
+/** Names which role a session has, and whose it is, whatever else may differ. */
+interface Session {
+  readonly link: Link
+  readonly key: string
+  readonly instance: string
+  idleSince: number
+}
+
+/** Sessions with databases. One is only ever of one instance: none of its state can reach another. */
+export class Databases {
+  readonly #options: DatabasesOptions
+  readonly #sessions = new Map<Link, Session>()
+  readonly #idle = new Set<Session>()
+  readonly #opening = new Map<string, number>()
+  readonly #timer: NodeJS.Timeout
+  readonly #unsubscribe: () => void
+
+  constructor(options: DatabasesOptions) {
+    this.#options = options
+    const { clock, settings } = options
+    this.#timer = setInterval(() => {
+      const before = clock.monotonic() - settings.upstreamIdleMs
+      this.#drop((session) => session.idleSince < before)
+    }, 5000).unref()
+    // A session that was opened with the identity before this one is not begun with again.
+    this.#unsubscribe = options.holder.onChange(() => {
+      this.#drop(() => true)
+    })
+  }
+
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  /** @throws SqlRefusal `SP_SQL_UPSTREAM`, Refusal `SP_CREDENTIAL_MISSING` */
+  async borrow(borrower: Borrower, system: System, postgres: PostgresSystem): Promise<Link> {
+    const { instance } = borrower
+    const key = JSON.stringify([instance, system.name, system.upstream, postgres])
+    for (const session of this.#idle) {
+      if (session.key !== key) continue
+      this.#idle.delete(session)
+      if (session.link.alive) return session.link
+    }
+    const own = [...this.#sessions.values()].filter((one) => one.instance === instance).length
+    const opening = this.#opening.get(instance) ?? 0
+    if (own + opening >= this.#options.settings.upstreamConnections) {
+      throw new SqlRefusal('SP_SQL_UPSTREAM', 'the caller has too many sessions', '53300')
+    }
+    this.#opening.set(instance, opening + 1)
+    try {
+      const link = await this.#open(borrower, system, postgres)
+      this.#sessions.set(link, { link, key, instance, idleSince: 0 })
+      link.socket.once('close', () => {
+        this.#forget(link)
+      })
+      if (!link.alive) throw unreachable('the database closed the connection')
+      return link
+    } finally {
+      const left = (this.#opening.get(instance) ?? 1) - 1
+      if (left > 0) this.#opening.set(instance, left)
+      else this.#opening.delete(instance)
+    }
+  }
+
+  /** Takes a session back; one that cannot be made as new is ended. */
+  async giveBack(link: Link, clean: boolean): Promise<void> {
+    const session = this.#sessions.get(link)
+    if (!session) return
+    link.onParameter = undefined
+    if (!clean || !link.alive) {
+      link.destroy()
+      return
+    }
+    try {
+      link.send(query('DISCARD ALL'))
+      let status = ''
+      let failed = false
+      while (status === '') {
+        const { type, body } = await link.next()
+        if (type === 'E') failed = true
+        if (type === 'Z') status = body.toString('latin1')
+      }
+      if (failed || status !== 'I') throw unreachable('the session cannot be reset')
+      session.idleSince = this.#options.clock.monotonic()
+      this.#idle.add(session)
+    } catch {
+      link.destroy()
+    }
+  }
+
+  /** Asks the database to stop what a session runs, over a connection of its own (PostgreSQL, section 54.2.9). */
+  async cancel(link: Link, system: System): Promise<void> {
+    const body = Buffer.concat([Buffer.from('04d2162e', 'hex'), link.key])
+    const head = Buffer.alloc(4)
+    head.writeInt32BE(body.length + 4)
+    const socket = await this.#connect(system)
+    socket.end(Buffer.concat([head, body]))
+  }
+
+  /** Breaks off the sessions of an instance, or of every instance below a subject. */
+  cut(subject: string): void {
+    for (const { link, instance } of this.#sessions.values()) {
+      if (instance === subject || instance.startsWith(`${subject}/`)) link.destroy()
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    this.#unsubscribe()
+    for (const link of this.#sessions.keys()) link.destroy()
+  }
+
+  async #open(
+    { instance, agent }: Borrower,
+    system: System,
+    postgres: PostgresSystem,
+  ): Promise<Link> {
+    const password = await this.#options.credentials.get(postgres.secret)
+    const link = new Link(await this.#connect(system))
+    const timer = setTimeout(() => link.destroy(), this.#options.settings.upstreamConnectTimeoutMs)
+    try {
+      await link.start(
+        {
+          user: postgres.user,
+          database: postgres.database,
+          client_encoding: 'UTF8',
+          application_name: `sallyport ${agent}`,
+          options: Object.entries({
+            // Only functions and operators of the server's own are found by their bare names.
+            search_path: 'pg_catalog',
+            statement_timeout: String(postgres.statementTimeoutMs),
+            idle_in_transaction_session_timeout: String(IDLE_MS),
+            standard_conforming_strings: 'on',
+            datestyle: 'ISO,MDY',
+            'sallyport.instance': instance,
+            'sallyport.agent': agent,
+          })
+            .map(([name, value]) => `-c ${name}=${value}`)
+            .join(' '),
+        },
+        password,
+      )
+      return link
+    } catch (error) {
+      link.destroy()
+      // It may have been replaced: the next session asks for it anew.
+      this.#options.credentials.forget(postgres.secret)
+      throw error
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  async #connect(system: System): ReturnType<typeof connectDatabase> {
+    const { holder, overrides, settings, refuses } = this.#options
+    const override = Object.hasOwn(overrides, system.name) ? overrides[system.name] : undefined
+    try {
+      return await connectDatabase({
+        ...{ holder, system, override, refuses },
+        timeoutMs: settings.upstreamConnectTimeoutMs,
+      })
+    } catch (error) {
+      if (error instanceof SqlRefusal) throw error
+      throw unreachable(String(error))
+    }
+  }
+
+  #drop(old: (session: Session) => boolean): void {
+    for (const session of this.#idle) {
+      if (!old(session)) continue
+      this.#idle.delete(session)
+      session.link.end()
+    }
+  }
+
+  #forget(link: Link): void {
+    const session = this.#sessions.get(link)
+    if (!session) return
+    this.#sessions.delete(link)
+    this.#idle.delete(session)
+  }
+}
+
+/** How long a transaction may stand open with nothing being asked: it holds locks. */
+const IDLE_MS = 60_000

@@ -1,0 +1,126 @@
+/** One message after the start of a session: its type's letter, and what follows its length. */
+export interface Frame {
+  readonly type: string
+  readonly body: Buffer
+  /** The whole message as it came. */
+  readonly raw: Buffer
+}
+
+const HEADER = 5
+
+/** Cuts a stream of bytes into messages (PostgreSQL, section 54.2). */
+export class FrameReader {
+  readonly #maxBytes: number
+  #rest: Buffer = Buffer.alloc(0)
+
+  /** @param maxBytes of one message */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  /** Whether part of a message is still to come. */
+  get pending(): boolean {
+    return this.#rest.length > 0
+  }
+
+  /** @returns whole messages; undefined where the stream is not one of messages, or one is too long */
+  push(chunk: Buffer): Frame[] | undefined {
+    const data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    const frames: Frame[] = []
+    let at = 0
+    while (data.length - at >= HEADER) {
+      const length = data.readUInt32BE(at + 1)
+      if (length < 4 || length > this.#maxBytes) return undefined
+      const end = at + 1 + length
+      if (data.length < end) break
+      frames.push({
+        type: String.fromCharCode(data[at] ?? 0),
+        body: data.subarray(at + HEADER, end),
+        raw: data.subarray(at, end),
+      })
+      at = end
+    }
+    this.#rest = data.subarray(at)
+    return frames
+  }
+}
+
+/** A message: type, length, content. */
+export function message(type: string, ...parts: readonly (Buffer | string)[]): Buffer {
+  const content = parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part))
+  const length = content.reduce((sum, part) => sum + part.length, 4)
+  const head = Buffer.alloc(HEADER)
+  head.write(type, 0, 'latin1')
+  head.writeUInt32BE(length, 1)
+  return Buffer.concat([head, ...content])
+}
+
+export const int16 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(2)
+  bytes.writeUInt16BE(value)
+  return bytes
+}
+
+export const int32 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(4)
+  bytes.writeInt32BE(value)
+  return bytes
+}
+
+export const text = (value: string): Buffer => Buffer.from(`${value}\0`)
+
+/** Reads the content of one message; whatever runs over its end is no message. */
+export class BodyReader {
+  readonly #body: Buffer
+  #at = 0
+
+  constructor(body: Buffer) {
+    this.#body = body
+  }
+
+  get done(): boolean {
+    return this.#at === this.#body.length
+  }
+
+  byte(): number {
+    return this.#take(1)[0] ?? 0
+  }
+
+  int16(): number {
+    return this.#take(2).readInt16BE()
+  }
+
+  int32(): number {
+    return this.#take(4).readInt32BE()
+  }
+
+  uint32(): number {
+    return this.#take(4).readUInt32BE()
+  }
+
+  bytes(length: number): Buffer {
+    return this.#take(length)
+  }
+
+  /** A text up to its NUL. @throws RangeError where it is no UTF-8 */
+  text(): string {
+    const end = this.#body.indexOf(0, this.#at)
+    if (end < 0) throw new RangeError('a text without an end')
+    const bytes = this.#take(end + 1 - this.#at).subarray(0, -1)
+    try {
+      return DECODER.decode(bytes)
+    } catch {
+      throw new RangeError('a text that is no UTF-8')
+    }
+  }
+
+  #take(length: number): Buffer {
+    const end = this.#at + length
+    if (length < 0 || end > this.#body.length) throw new RangeError('a message that ends too soon')
+    const taken = this.#body.subarray(this.#at, end)
+    this.#at = end
+    return taken
+  }
+}
+
+const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

@@ -1,0 +1,176 @@
+import { BodyReader, int16, int32, message, text } from './frames.ts'
+
+/** Fields of an error or a notice by their letters (PostgreSQL, section 54.8). */
+export type ErrorFields = Readonly<Record<string, string>>
+
+export function errorResponse(fields: ErrorFields): Buffer {
+  const parts = Object.entries(fields).map(([letter, value]) => text(`${letter}${oneLine(value)}`))
+  return message('E', ...parts, '\0')
+}
+
+const oneLine = (value: string): string => value.replaceAll('\0', '').toWellFormed()
+
+export function errorFields(body: Buffer): ErrorFields {
+  const reader = new BodyReader(body)
+  const fields: Record<string, string> = {}
+  for (let letter = reader.byte(); letter !== 0; letter = reader.byte()) {
+    fields[String.fromCharCode(letter)] = reader.text()
+  }
+  return fields
+}
+
+export const ready = (status: string): Buffer => message('Z', status)
+export const commandComplete = (tag: string): Buffer => message('C', text(tag))
+export const parameterStatus = (name: string, value: string): Buffer =>
+  message('S', text(name), text(value))
+
+export interface ParseMessage {
+  readonly name: string
+  readonly sql: string
+  readonly oids: readonly number[]
+}
+
+export function readParse(body: Buffer): ParseMessage {
+  const reader = new BodyReader(body)
+  const [name, sql] = [reader.text(), reader.text()]
+  const oids = counted(reader, () => reader.uint32())
+  return ended(reader, { name, sql, oids })
+}
+
+export const parse = ({ name, sql, oids }: ParseMessage): Buffer =>
+  message('P', text(name), text(sql), int16(oids.length), ...oids.map(uint32))
+
+const uint32 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32BE(value)
+  return bytes
+}
+
+export interface BindMessage {
+  readonly portal: string
+  readonly statement: string
+  readonly formats: readonly number[]
+  readonly values: readonly (Buffer | null)[]
+  readonly resultFormats: readonly number[]
+}
+
+export function readBind(body: Buffer): BindMessage {
+  const reader = new BodyReader(body)
+  const [portal, statement] = [reader.text(), reader.text()]
+  const formats = counted(reader, () => format(reader))
+  const values = counted(reader, () => {
+    const length = reader.int32()
+    return length === -1 ? null : reader.bytes(length)
+  })
+  const resultFormats = counted(reader, () => format(reader))
+  return ended(reader, { portal, statement, formats, values, resultFormats })
+}
+
+export const bind = (given: BindMessage): Buffer =>
+  message(
+    'B',
+    ...[text(given.portal), text(given.statement)],
+    ...[int16(given.formats.length), ...given.formats.map(int16)],
+    int16(given.values.length),
+    ...given.values.flatMap((value) =>
+      value === null ? [int32(-1)] : [int32(value.length), value],
+    ),
+    ...[int16(given.resultFormats.length), ...given.resultFormats.map(int16)],
+  )
+
+/** Text (0) or binary (1). */
+function format(reader: BodyReader): number {
+  const value = reader.int16()
+  if (value !== 0 && value !== 1) throw new RangeError('a format that is neither text nor binary')
+  return value
+}
+
+function counted<T>(reader: BodyReader, read: () => T): T[] {
+  const count = reader.int16()
+  // Signed on the wire; more than 65,535 parameters do not exist.
+  const length = count < 0 ? count + 65_536 : count
+  const items: T[] = []
+  for (let i = 0; i < length; i++) items.push(read())
+  return items
+}
+
+function ended<T>(reader: BodyReader, value: T): T {
+  if (!reader.done) throw new RangeError('a message with more in it than there should be')
+  return value
+}
+
+export interface Named {
+  readonly kind: 'S' | 'P'
+  readonly name: string
+}
+
+/** Of Describe and Close. */
+export function readNamed(body: Buffer): Named {
+  const reader = new BodyReader(body)
+  const kind = String.fromCharCode(reader.byte())
+  if (kind !== 'S' && kind !== 'P') throw new RangeError('neither a statement nor a portal')
+  return ended(reader, { kind, name: reader.text() })
+}
+
+export const describe = ({ kind, name }: Named): Buffer => message('D', kind, text(name))
+export const close = ({ kind, name }: Named): Buffer => message('C', kind, text(name))
+
+export function readExecute(body: Buffer): { readonly portal: string; readonly most: number } {
+  const reader = new BodyReader(body)
+  const portal = reader.text()
+  return ended(reader, { portal, most: Math.max(0, reader.int32()) })
+}
+
+export const execute = (portal: string, most: number): Buffer =>
+  message('E', text(portal), int32(most))
+
+export function readText(body: Buffer): string {
+  const reader = new BodyReader(body)
+  return ended(reader, reader.text())
+}
+
+export const query = (sql: string): Buffer => message('Q', text(sql))
+
+export const SYNC: Buffer = message('S')
+export const FLUSH: Buffer = message('H')
+export const TERMINATE: Buffer = message('X')
+export const PARSE_COMPLETE: Buffer = message('1')
+export const BIND_COMPLETE: Buffer = message('2')
+export const CLOSE_COMPLETE: Buffer = message('3')
+export const NO_DATA: Buffer = message('n')
+export const EMPTY_QUERY: Buffer = message('I')
+export const NO_PARAMETERS: Buffer = message('t', int16(0))
+
+/** A RowDescription without where its columns come from: numbers of tables and columns are the database's own business. */
+export function strippedDescription(body: Buffer): Buffer {
+  const reader = new BodyReader(body)
+  const parts: Buffer[] = []
+  const count = reader.int16()
+  for (let i = 0; i < count; i++) {
+    parts.push(text(reader.text()))
+    reader.bytes(6)
+    parts.push(Buffer.alloc(6), reader.bytes(12))
+  }
+  return message('T', int16(count), ...parts)
+}
+
+/** Replaces some columns of a DataRow. @param change null stays null */
+export function changedRow(
+  body: Buffer,
+  changes: ReadonlyMap<number, (value: Buffer) => Buffer>,
+): Buffer {
+  const reader = new BodyReader(body)
+  const count = reader.int16()
+  const parts: Buffer[] = [int16(count)]
+  for (let i = 0; i < count; i++) {
+    const length = reader.int32()
+    if (length === -1) {
+      parts.push(int32(-1))
+      continue
+    }
+    const value = reader.bytes(length)
+    const changed = changes.get(i)?.(value) ?? value
+    parts.push(int32(changed.length), changed)
+  }
+  return message('D', ...parts)
+}
