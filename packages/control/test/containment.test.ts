@@ -349,4 +349,12 @@ test('what a passkey signed that left the operator set counts no more; its opera
   assert.equal(quarantine.isQuarantined(peer.spiffeId), true)
   assert.deepEqual((await release(anew)).signed, ['alice', 'olga'])
   assert.equal(quarantine.isQuarantined(peer.spiffeId), false)
+  // The declaration that she signed stays in force: a control plane starts with it, and so does a new gateway.
+  const digest = plane.control.context.bundles.digest()
+  assert.notEqual(digest, gateway.pins?.genesisDigest)
+  await plane.restart()
+  assert.equal(plane.control.context.bundles.digest(), digest)
+  const late = await (await plane.enrol('gateway', 'gw2')).follow()
+  await late.until((f) => f.state.declarationDigest === digest)
+  late.close()
 })

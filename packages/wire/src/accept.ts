@@ -10,8 +10,9 @@ import type { Bundle, BundleState, OperatorSet, SignedBundle, TrustPins } from '
  *
  * - signed with the pinned bundle key, for this trust domain, declaration and digest agreeing;
  * - never older than one seen, and one revision is one bundle;
- * - operator sets follow their chain; a new declaration or a new epoch needs a quorum of admins over (digest, epoch), and a
- *   declaration once replaced does not come back within its epoch;
+ * - operator sets follow their chain; a new declaration or a new epoch needs a quorum of admins over (digest, epoch), all of one
+ *   set: the one in force, or one from the last seen on, so that nobody who leaves takes a declaration along; and a declaration
+ *   once replaced does not come back within its epoch;
  * - a root beside the pinned ones needs a quorum of admins over its certificate; one that was retired never comes back;
  * - quarantines and revocations only grow, through epochs too, except by releases that a quorum signed, and by expiry.
  *
@@ -39,7 +40,7 @@ export function acceptBundle(
   const sets = operatorChain(previous?.operators, bundle.operators, pins)
   const operators = sets.at(-1)
   const roots = followRoots(previous?.roots, bundle.roots, sets, pins)
-  checkDeclaration(previous, bundle, pins, operators)
+  checkDeclaration(previous, bundle, pins, sets)
   const released = checkQuarantines(previous, bundle, operators)
   checkRevocations(previous, bundle, options.now ?? Date.now())
   checkMandates(previous, bundle, options.now ?? Date.now())
@@ -62,7 +63,7 @@ function checkDeclaration(
   previous: BundleState | undefined,
   bundle: Bundle,
   pins: TrustPins,
-  operators: OperatorSet | undefined,
+  sets: readonly OperatorSet[],
 ): void {
   const digest = bundle.declarationDigest
   const { epoch } = bundle.revision
@@ -76,15 +77,21 @@ function checkDeclaration(
   }
   // Only at the very beginning: later, the declaration of `init` may be wider than what operators signed since.
   if (!previous && epoch <= 1 && digest === pins.genesisDigest) return
-  if (!operators) throw unsigned('no operator set is known yet')
-  try {
-    verifyQuorum({ kind: 'declaration', digest, epoch }, bundle.declarationSignatures, operators, {
-      quorum: operators.quorum,
-      roles: ['admin'],
-    })
-  } catch (cause) {
-    throw unsigned(cause instanceof SallyportError ? cause.message : 'no quorum', cause)
+  let cause: unknown
+  // A quorum of a set that is not known to be replaced could as well make a set of its own: it gains nothing by this.
+  for (const set of sets.toReversed()) {
+    try {
+      verifyQuorum({ kind: 'declaration', digest, epoch }, bundle.declarationSignatures, set, {
+        quorum: set.quorum,
+        roles: ['admin'],
+      })
+      return
+    } catch (error) {
+      cause ??= error
+    }
   }
+  const none = sets.length === 0 ? 'no operator set is known yet' : 'no quorum'
+  throw unsigned(cause instanceof SallyportError ? cause.message : none, cause)
 }
 
 function unsigned(detail: string, cause?: unknown): SallyportError {

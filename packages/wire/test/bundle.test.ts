@@ -410,6 +410,13 @@ test('an operator who was removed signs nothing any more', () => {
     })
   assert.throws(() => accept(state, by(ada, bob)), code('SP_BUNDLE_UNSIGNED'))
   assert.equal(accept(state, by(bob, dan)).revision.n, 3)
+  // What they signed while they were one stays in force, for whoever comes later or was away: nobody who leaves takes it along.
+  const before = accept(undefined, bundle(1, { quarantined: [q1] }))
+  for (const from of [undefined, before]) {
+    assert.equal(accept(from, by(ada, bob)).operators?.version, 2)
+    assert.throws(() => accept(from, by(ada, dan)), code('SP_BUNDLE_UNSIGNED'))
+    assert.throws(() => accept(from, by(ada)), code('SP_BUNDLE_UNSIGNED'))
+  }
   const freeing = (...passkeys: TestPasskey[]): Bundle =>
     bundle(3, { operators: v2By(ada, bob), releases: [release(q1, ...passkeys)] })
   assert.throws(() => accept(state, freeing(ada, bob)), code('SP_BUNDLE_RELEASE'))
