@@ -8,6 +8,7 @@ import { addCa } from './commands/ca.ts'
 import { addCheck } from './commands/check.ts'
 import { addDemo } from './commands/demo.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addFederation } from './commands/federation.ts'
 import { addIncident } from './commands/incident.ts'
 import { addInit } from './commands/init.ts'
 import { addKeys } from './commands/keys.ts'
@@ -44,6 +45,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addSecret(program)
   addSegment(program)
   addCa(program)
+  addFederation(program)
   addIncident(program)
   addDoctor(program)
   try {

@@ -38,11 +38,12 @@ const policy = (id: string, source: string) => ({
 const PARTNERS = [
   policy(
     'partner-reads',
-    `permit (principal in ForeignAgent::"teller@${PARTNER}", action == Action::"bank.getAccount", resource);`,
+    `permit (principal in ForeignAgent::"teller@${PARTNER}", action == Action::"bank.getAccount", resource)
+when { principal.foreign.owner == "partners" && principal.foreign.trustDomain == "${PARTNER}" };`,
   ),
   policy(
     'partner-fields',
-    `permit (principal is ForeignInstance, action == Action::"field.read", resource == Field::"accounts.status");`,
+    `permit (principal in ForeignDomain::"${PARTNER}", action == Action::"field.read", resource == Field::"accounts.status");`,
   ),
   policy(
     'partner-ended',

@@ -72,6 +72,21 @@ export function deriveEntities(network: Network): EntityJson[] {
         ]),
       ),
     ]),
+    ...foreignEntities(network),
+  ]
+}
+
+/** Callers of other trust domains: of types of their own, so that nothing said of our agents is said of them. */
+function foreignEntities(network: Network): EntityJson[] {
+  const agents = foreignAgentsOf(network)
+  const domains = new Set(agents.map(({ trustDomain }) => trustDomain))
+  return [
+    ...[...domains].map((name) => ({ uid: uid('ForeignDomain', name), attrs: {}, parents: [] })),
+    ...agents.map(({ name, trustDomain, owner }) => ({
+      uid: uid('ForeignAgent', name),
+      attrs: { name, trustDomain, owner },
+      parents: [uid('ForeignDomain', trustDomain)],
+    })),
   ]
 }
 

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { request } from 'node:http'
 import { connect as connectTcp } from 'node:net'
 import type { Socket } from 'node:net'
@@ -43,7 +44,7 @@ const SKEW_MS = 10_000
 export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
   const clock = options.clock ?? systemClock
   const own = ownFault(options.identity, clock.now())
-  if (own) return own
+  if (own && own !== 'foreign') return own
   const reached = await reach(options)
   if ('ok' in reached) return reached
   const { socket } = reached
@@ -53,10 +54,17 @@ export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
     const fault = serverFault(socket, options.identity, clock.now())
     // Of certificates out of time, the clock may be the one at fault: the server tells its own.
     const answer = await ask(socket, options.timeoutMs ?? TIMEOUT_MS)
-    return judged(fault, answer, options.identity, clock.now())
+    return judged(fault, answer, options.identity, clock.now(), own === 'foreign')
   } finally {
     socket.destroy()
   }
+}
+
+/** The SPIFFE id that our own certificate names. */
+function idOf(identity: TrustAnchors | IdentityMaterial): string {
+  if (!('chainPem' in identity)) return ''
+  const { subjectAltName = '' } = new X509Certificate(identity.chainPem)
+  return /(?:^|, )URI:(spiffe:[^\s,]+)/.exec(subjectAltName)?.[1] ?? ''
 }
 
 function bad(code: string, text: string): Diagnosis {
@@ -65,14 +73,27 @@ function bad(code: string, text: string): Diagnosis {
 
 const good = (text: string): Diagnosis => ({ ok: true, text })
 
-/** What of our own certificate any server of the network would refuse. */
-function ownFault(identity: TrustAnchors | IdentityMaterial, now: number): Diagnosis | undefined {
+/** What of our own certificate any server of the network would refuse; `foreign` where another trust domain gave it. */
+function ownFault(
+  identity: TrustAnchors | IdentityMaterial,
+  now: number,
+): Diagnosis | 'foreign' | undefined {
   if (!('chainPem' in identity)) return undefined
   try {
     verifySvid(certificatesFromPem(identity.chainPem), bundlesOf(identity), { now })
     return undefined
   } catch (error) {
-    return explain(error, 'our own certificate', identity.trustDomain)
+    if (!(error instanceof SallyportError) || error.code !== 'SP_SVID_FOREIGN') {
+      return explain(error, 'our own certificate', identity.trustDomain)
+    }
+    // What signs it is not known here; when it ends it says itself.
+    const { validToDate } = new X509Certificate(identity.chainPem)
+    return validToDate.getTime() < now
+      ? bad(
+          'SP_SVID_EXPIRED',
+          `our own certificate has expired (${validToDate.toISOString()}): renew it`,
+        )
+      : 'foreign'
   }
 }
 
@@ -229,6 +250,7 @@ function judged(
   answer: Answer | undefined,
   identity: TrustAnchors | IdentityMaterial,
   now: number,
+  foreign: boolean,
 ): Diagnosis {
   const apart = answer?.at === undefined ? 0 : now - answer.at
   const clock =
@@ -240,6 +262,12 @@ function judged(
     return timely && clock !== undefined ? bad(fault.code, `${fault.text}; ${clock}`) : fault
   }
   const mutual = 'keyPem' in identity
+  if (!answer && foreign) {
+    return bad(
+      'SP_SVID_FOREIGN',
+      `our own certificate is of another trust domain than \`${identity.trustDomain}\`, and the server ends the connection after the handshake: there it has to be declared, not at its end, not quarantined, and vouched for by a fresh bundle (\`sallyport federation explain ${idOf(identity)}\` says there which)`,
+    )
+  }
   if (!answer) {
     return mutual
       ? bad(

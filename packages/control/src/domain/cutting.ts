@@ -5,7 +5,6 @@ import type { OperatorSet, PasskeySignature, Quarantine, Revision } from '@sally
 import type { Store, Tx } from '../store/store.ts'
 import type { Events } from './events.ts'
 import type { IncidentLog } from './incident-log.ts'
-import { subjectsOf } from './incident-log.ts'
 import type { Publisher } from './publisher.ts'
 import type { Quarantines, QuarantineView, ReleaseStatement } from './quarantine.ts'
 import { checkSignature, signersOf } from './signers.ts'
@@ -49,7 +48,7 @@ export function createQuarantines(deps: QuarantineDeps): Quarantines {
       }
     },
     list: (options = {}) => store.run((db) => list(db as Tx, deps, options.released === true)),
-    isQuarantined: (spiffeId) => subjectsOf(spiffeId).some((subject) => subjects.has(subject)),
+    isQuarantined: (spiffeId) => partsOf(spiffeId).some((subject) => subjects.has(subject)),
     releaseStatement: (id, reason) =>
       store.transaction(async (tx) => {
         const row = await lockInForce(tx, id)
@@ -76,6 +75,13 @@ export function createQuarantines(deps: QuarantineDeps): Quarantines {
       return { ...result, ...(result.released ? { revision } : {}) }
     },
   }
+}
+
+/** The id and whatever it is below: its agent, and of another trust domain any part of the path, and the domain. */
+function partsOf(spiffeId: string): string[] {
+  const segments = spiffeId.split('/')
+  // `spiffe:`, nothing, and the trust domain come first.
+  return segments.slice(2).map((_, index) => segments.slice(0, index + 3).join('/'))
 }
 
 /** @throws SallyportError `SP_QUARANTINE_SUBJECT` for what can be no subject here */
