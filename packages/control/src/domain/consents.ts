@@ -7,7 +7,11 @@ interface ConsentView {
   readonly agentDescription: string
   readonly system: string
   readonly systemDescription: string
-  readonly operations: readonly { readonly name: string; readonly description: string }[]
+  readonly operations: readonly {
+    readonly name: string
+    readonly description: string
+    readonly kind: 'read' | 'write'
+  }[]
 }
 
 /** Requests of agents to act for a person. */

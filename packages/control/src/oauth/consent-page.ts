@@ -2,100 +2,51 @@
 export function consentPage(uid: string, ticket: string): string {
   return `<!doctype html>
 <html lang="en">
+<head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Sallyport: may this agent act for you?</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>May this agent act for you? · Sallyport</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/oauth2/consent.css">
+<script src="/oauth2/consent.js"></script>
+</head>
+<body>
 <main id="consent" data-id="${uid}" data-ticket="${ticket}">
-<h1>May this agent act for you?</h1>
+<p class="brand">Sallyport</p>
+<h1 id="title">May this agent act for you?</h1>
 <p id="status" role="status">Loading…</p>
-<dl id="facts"></dl>
-<button id="allow" hidden>Allow, with your passkey</button>
-<button id="refuse" hidden>Refuse</button>
-<p><a href="/" target="_blank" rel="noopener">Open the console to sign in</a></p>
+<p id="sign-in" hidden><a href="/" target="_blank" rel="noopener">Open the console to sign in</a></p>
+<div id="request" hidden>
+<section aria-labelledby="h-who">
+<h2 id="h-who">Who asks</h2>
+<dl id="who"></dl>
+</section>
+<section aria-labelledby="h-what">
+<h2 id="h-what">What it may do for you</h2>
+<ul id="what"></ul>
+</section>
+<section aria-labelledby="h-pay" id="payments" hidden>
+<h2 id="h-pay">What it may pay, and no more</h2>
+<ul id="pay"></ul>
+</section>
+<section aria-labelledby="h-when">
+<h2 id="h-when">For how long</h2>
+<p>Five minutes at most from when the agent picks your answer up, for this instance of it alone. Nothing else is allowed by this, and nothing is
+remembered: next time you are asked again.</p>
+<p>Then your browser goes back to the program on this machine that listens at <b id="back"></b>.</p>
+</section>
+</div>
+<div id="acts" hidden>
+<button type="button" id="refuse">Refuse</button>
+<button type="button" id="allow" hidden>Allow with passkey</button>
+</div>
+<p id="deadline"></p>
+<p id="error" role="alert"></p>
+<noscript><p>This page needs JavaScript: a passkey cannot sign without it. Close it to refuse.</p></noscript>
 </main>
-<script src="/oauth2/consent.js" defer></script>
+</body>
 </html>
 `
 }
-
-/** Runs in the browser; `textContent` alone, so that nothing of a request becomes markup. */
-export const CONSENT_SCRIPT = `'use strict'
-const main = document.getElementById('consent')
-const status = document.getElementById('status')
-const facts = document.getElementById('facts')
-const allow = document.getElementById('allow')
-const refuse = document.getElementById('refuse')
-const { id, ticket } = main.dataset
-let csrf = ''
-
-async function call(path, body) {
-  const answer = await fetch(path, {
-    method: body === undefined ? 'GET' : 'POST',
-    headers: body === undefined
-      ? {}
-      : { 'content-type': 'application/json', 'x-sallyport-csrf': csrf },
-    body: body === undefined ? undefined : JSON.stringify(body),
-  })
-  const value = await answer.json()
-  if (!answer.ok) throw new Error(value.title + ' [' + value.code + ']')
-  return value
-}
-
-function fact(name, text) {
-  const term = document.createElement('dt')
-  const value = document.createElement('dd')
-  term.textContent = name
-  value.textContent = text
-  facts.append(term, value)
-}
-
-const tell = (error) => {
-  status.textContent = error.message
-}
-
-async function show() {
-  const session = await call('/api/session')
-  csrf = session.csrf
-  if (!session.operator) {
-    status.textContent = 'Sign in to the console, then come back to this page.'
-    addEventListener('focus', () => location.reload(), { once: true })
-    return
-  }
-  const view = await call('/api/consents/' + id + '/view', { ticket })
-  const { statement } = view
-  status.textContent = 'You are ' + session.operator.displayName + '. Nothing else is allowed by this.'
-  fact('Agent', view.agent + ': ' + view.agentDescription)
-  fact('Instance', statement.client)
-  fact('System', view.system + ': ' + view.systemDescription)
-  for (const one of view.operations) fact('May', one.name + ': ' + one.description)
-  for (const one of statement.details) {
-    fact('May pay', one.amount + ' minor units of ' + one.currency + ' to ' + one.creditor)
-  }
-  fact('Then goes to', statement.redirectUri)
-  allow.hidden = refuse.hidden = false
-}
-
-allow.addEventListener('click', () => {
-  sign().catch(tell)
-})
-refuse.addEventListener('click', () => {
-  call('/api/consents/' + id + '/refuse', { ticket })
-    .then(({ redirect }) => location.assign(redirect))
-    .catch(tell)
-})
-
-async function sign() {
-  const { statement, options } = await call('/api/consents/' + id + '/options', { ticket })
-  const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options)
-  const credential = await navigator.credentials.get({ publicKey })
-  const { redirect } = await call('/api/consents/' + id + '/allow', {
-    ticket,
-    statement,
-    response: credential.toJSON(),
-  })
-  location.assign(redirect)
-}
-
-show().catch(tell)
-`

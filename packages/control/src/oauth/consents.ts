@@ -83,10 +83,14 @@ export function createConsentDesk(deps: {
         agentDescription: index.findAgent(name)?.description ?? '',
         system: request.system,
         systemDescription: index.findSystem(request.system)?.description ?? '',
-        operations: request.scope.map((operation) => ({
-          name: operation,
-          description: index.findOperation(request.system, operation)?.description ?? '',
-        })),
+        operations: request.scope.map((name) => {
+          const operation = index.findOperation(request.system, name)
+          return {
+            ...{ name, description: operation?.description ?? '' },
+            // What is declared no more is shown as what it could do at worst.
+            kind: operation?.kind ?? 'write',
+          }
+        }),
       }
     },
     async allow({ statement: given, signature, ...key }) {

@@ -19,7 +19,9 @@ import { isSecure } from '../site/origin.ts'
 import type { Store } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import { createArtefacts } from './artefacts.ts'
-import { CONSENT_SCRIPT, consentPage } from './consent-page.ts'
+import { consentPage } from './consent-page.ts'
+import { CONSENT_SCRIPT } from './consent-script.ts'
+import { CONSENT_STYLE } from './consent-style.ts'
 import { createConsentDesk } from './consents.ts'
 import type { ConsentDesk } from './consents.ts'
 import { createTokenKeys } from './keys.ts'
@@ -145,7 +147,7 @@ export function createOauth(deps: OauthDeps): Oauth {
   }
 }
 
-/** The page of a request, to the browser that made it; its script, to any. */
+/** The page of a request, to the browser that made it; its script and style, to any. */
 async function atConsent(
   request: IncomingMessage,
   response: ServerResponse,
@@ -157,6 +159,11 @@ async function atConsent(
   if (path === '/oauth2/consent.js') {
     response.setHeader('content-type', 'text/javascript; charset=utf-8')
     response.end(CONSENT_SCRIPT)
+    return true
+  }
+  if (path === '/oauth2/consent.css') {
+    response.setHeader('content-type', 'text/css; charset=utf-8')
+    response.end(CONSENT_STYLE)
     return true
   }
   if (uid === undefined) return false
