@@ -35,6 +35,7 @@ import { createRecoveries } from './domain/recoveries.ts'
 import { createResponders } from './domain/responders.ts'
 import { createAgents } from './domain/roster.ts'
 import { isControl } from './domain/text.ts'
+import { createVouching } from './domain/secrets.ts'
 import { createSessions } from './domain/signing-in.ts'
 import { createWatch } from './domain/watch.ts'
 import { ownIdentity } from './identity.ts'
@@ -237,6 +238,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     ...{ store, clock, trustDomain, network, alarms, incidents, acts, onError },
   })
   const sessions = createSessions({
+    secrets: createVouching(trust),
     elevation: (session, operator) => breakGlass.of(session, operator),
     ...{ store, clock, alarms, events, acts, onError },
     network,

@@ -11,6 +11,7 @@ import type { Control, EmbeddedPostgres } from '../src/index.ts'
 import { createEvents } from '../src/domain/event-bus.ts'
 import { createPublisher } from '../src/domain/publisher.ts'
 import { createRollback } from '../src/domain/rollback.ts'
+import { secretHash } from '../src/domain/secrets.ts'
 import { openStore } from '../src/store/store.ts'
 import type { Store } from '../src/store/store.ts'
 import { openTrust, readTrust } from '../src/trust.ts'
@@ -157,3 +158,89 @@ test('of database and copy the newer barrier counts; one of another network is r
 
 const documentIn = async (db: Parameters<Parameters<Store['run']>[0]>[0]) =>
   (await db.selectFrom('barrier').select('document').executeTakeFirst())?.document
+
+test('whoever can write into the database, and knows no key, lets nobody in', async () => {
+  const store = await openStore(database.url)
+  const seen = { userAgent: 'test', address: '127.0.0.1' }
+  const { sessions } = first.control.context
+  const alice = await first.firstOperator('alice')
+  try {
+    // A token of their own making, and a genuine one made out to somebody else.
+    const forged = `spjoin_${'A'.repeat(86)}`
+    const row = {
+      created_by: 'alice',
+      expires_at: Date.now() + 60_000,
+      used_at: null,
+      used_for: null,
+    }
+    await store.run((db) =>
+      db
+        .insertInto('join_tokens')
+        .values({ ...row, hash: secretHash('join', forged), kind: 'agent', name: 'flagger' })
+        .execute(),
+    )
+    assert.equal((await new Peer(first).enrol(forged)).body['code'], 'SP_JOIN_TOKEN')
+    const token = await first.token('service', 'ledger')
+    const become = (kind: 'agent' | 'service', name: string) =>
+      store.run((db) =>
+        db
+          .updateTable('join_tokens')
+          .set({ kind, name })
+          .where('hash', '=', secretHash('join', token))
+          .execute(),
+      )
+    await become('agent', 'flagger')
+    assert.equal((await new Peer(first).enrol(token)).body['code'], 'SP_JOIN_TOKEN')
+    await become('service', 'ledger')
+    assert.equal((await new Peer(first).enrol(token)).status, 200)
+
+    // The same of sessions.
+    const { session } = await sessions.start(
+      { method: 'passkey', operator: 'alice', credentialId: alice.credentialId },
+      seen,
+    )
+    const genuine = await sessions.find(session, seen)
+    assert.equal(genuine?.operator, 'alice')
+    // The other control plane of the network knows it too.
+    assert.equal((await second.context.sessions.find(session, seen))?.operator, 'alice')
+    const own = `spsession_${'B'.repeat(86)}`
+    await store.run(async (db) => {
+      const found = await db
+        .selectFrom('sessions')
+        .selectAll()
+        .where('hash', '=', secretHash('session', session))
+        .executeTakeFirstOrThrow()
+      const copy = { ...found, id: 'ses_forged', hash: secretHash('session', own), csrf: 'x' }
+      await db
+        .insertInto('sessions')
+        .values({ ...copy, groups: null })
+        .execute()
+    })
+    assert.equal(await sessions.find(own, seen), undefined)
+    await store.run((db) =>
+      db
+        .updateTable('sessions')
+        .set({ started_at: Date.now() + 1 })
+        .where('hash', '=', secretHash('session', session))
+        .execute(),
+    )
+    assert.equal(await sessions.find(session, seen), undefined)
+
+    // And of the links with which operators enrol.
+    const { operators } = first.control.context
+    const { link } = await operators.createLink({ operator: 'bob', by: 'alice' })
+    assert.equal((await operators.openLink(link)).operator, 'bob')
+    await store.run((db) =>
+      db
+        .updateTable('operator_links')
+        .set({ operator: 'alice' })
+        .where('hash', '=', secretHash('link', link))
+        .execute(),
+    )
+    await assert.rejects(operators.openLink(link), { code: 'SP_LINK_INVALID' })
+    const key = { credentialId: 'AAAA', publicKey: alice.publicKey }
+    await assert.rejects(operators.register({ link, ...key }), { code: 'SP_LINK_INVALID' })
+  } finally {
+    await store.close()
+  }
+})

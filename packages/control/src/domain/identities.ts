@@ -9,7 +9,8 @@ import type { JoinKind, JoinTokens } from './joinTokens.ts'
 import type { Quarantines } from './quarantine.ts'
 import { createRenewals, issueFirst, quarantined, unknown } from './renewals.ts'
 import type { Enrolled, IssueDeps } from './renewals.ts'
-import { newSecret, secretHash } from './secrets.ts'
+import { createVouching, secretHash } from './secrets.ts'
+import type { Vouching } from './secrets.ts'
 
 const TOKEN_MS = 10 * 60_000
 /** What one machine or pod may have at a time. */
@@ -56,11 +57,12 @@ export function createIdentities(deps: IdentityDeps): Identities {
   const { store, clock, trust, quarantine } = deps
   const { trustDomain } = trust.pins
   const renew = createRenewals(deps)
+  const secrets = createVouching(trust)
   return {
     async create({ kind, name, by }) {
       checkDeclared(deps, kind, name)
-      const token = newSecret('join')
       const expiresAt = clock.now() + TOKEN_MS
+      const token = secrets.issue('join', { kind, name, by, expiresAt })
       await store.run((db) =>
         db
           .insertInto('join_tokens')
@@ -81,7 +83,9 @@ export function createIdentities(deps: IdentityDeps): Identities {
       // Anyone may knock: what holds no token costs one look-up, not the check of a signature.
       await store.run((db) => peek(db as Tx, clock.now(), token))
       const key = publicKeyFromCsr(csr)
-      const { enrolled, kind } = await store.transaction((tx) => enrol(tx, deps, token, key))
+      const { enrolled, kind } = await store.transaction((tx) =>
+        enrol(tx, { ...deps, secrets }, token, key),
+      )
       deps.events.publish('agent', { spiffeId: enrolled.spiffeId, enrolled: true })
       if (kind === 'agent') await deps.onEnrolled(enrolled.spiffeId)
       return kind === 'gateway' ? { ...enrolled, pins: trust.pins } : enrolled
@@ -163,7 +167,7 @@ async function peek(tx: Tx, now: number, token: string): Promise<void> {
 
 async function enrol(
   tx: Tx,
-  deps: IdentityDeps,
+  deps: IdentityDeps & { readonly secrets: Vouching },
   token: string,
   key: Buffer,
 ): Promise<{ enrolled: Enrolled; kind: JoinKind }> {
@@ -178,7 +182,8 @@ async function enrol(
     .returning(['hash', 'kind', 'name', 'created_by', 'expires_at'])
     .executeTakeFirst()
   if (!spent) throw badToken()
-  const { kind, name } = spent
+  const { kind, name, created_by: by, expires_at: expiresAt } = spent
+  if (!deps.secrets.vouches('join', token, { kind, name, by, expiresAt })) throw badToken()
   // Whoever made the token did not know: what is cut off must not come back under a token that it has kept.
   const siblings = `spiffe://${trustDomain}/${kind}/${name}/`
   const since = spent.expires_at - TOKEN_MS

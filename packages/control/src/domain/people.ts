@@ -9,7 +9,8 @@ import type { Events } from './events.ts'
 import type { Operators, OperatorsStatement } from './operators.ts'
 import { loadOperatorLinks } from './publisher.ts'
 import type { Change, Publisher } from './publisher.ts'
-import { newSecret, secretHash } from './secrets.ts'
+import { createVouching, secretHash } from './secrets.ts'
+import type { Vouching } from './secrets.ts'
 import { createCodes } from './codes.ts'
 import { checkSignature, signersOf } from './signers.ts'
 
@@ -30,6 +31,7 @@ export interface OperatorDeps {
 /** @see Operators */
 export function createOperators(deps: OperatorDeps): Operators {
   const { store, clock, publisher, trust } = deps
+  const secrets = createVouching(trust)
   const declared = () => publisher.index().network.operators
   const current = () => publisher.current().bundle.operators?.set
   const find = (name: string) => {
@@ -55,8 +57,8 @@ export function createOperators(deps: OperatorDeps): Operators {
       })),
     async createLink({ operator, by }) {
       find(operator)
-      const link = newSecret('link')
       const expiresAt = clock.now() + LINK_MS
+      const link = secrets.issue('link', { operator, expiresAt })
       await store.transaction(async (tx) => {
         await tx
           .deleteFrom('operator_links')
@@ -86,7 +88,8 @@ export function createOperators(deps: OperatorDeps): Operators {
           .where('expires_at', '>', clock.now())
           .executeTakeFirst(),
       )
-      if (!row) throw invalidLink()
+      const facts = row && { operator: row.operator, expiresAt: row.expires_at }
+      if (!facts || !secrets.vouches('link', link, facts)) throw invalidLink()
       const { name, displayName, roles } = find(row.operator)
       return {
         operator: name,
@@ -101,7 +104,9 @@ export function createOperators(deps: OperatorDeps): Operators {
       if (!BASE64URL.test(input.credentialId) || !BASE64URL.test(input.publicKey)) {
         throw new SallyportError('SP_OPERATOR_KEY', 'the passkey is not valid')
       }
-      const { result } = await publisher.publish((tx) => register(tx, deps, find, input))
+      const { result } = await publisher.publish((tx) =>
+        register(tx, { ...deps, secrets }, find, input),
+      )
       if (result.active) trust.forgetGenesisKey()
       deps.events.publish('agent', { operators: result.version })
       return result
@@ -145,7 +150,7 @@ type Find = (name: string) => { readonly name: string; readonly roles: readonly 
 
 async function register(
   tx: Tx,
-  deps: OperatorDeps,
+  deps: OperatorDeps & { readonly secrets: Vouching },
   find: Find,
   input: Parameters<Operators['register']>[0],
 ): Promise<Change<{ active: boolean; version: number }>> {
@@ -156,10 +161,11 @@ async function register(
     .where('hash', '=', secretHash('link', input.link))
     .where('used_at', 'is', null)
     .where('expires_at', '>', now)
-    .returning(['operator', 'created_by'])
+    .returning(['operator', 'expires_at'])
     .executeTakeFirst()
-  if (!used) throw invalidLink()
-  const { name, roles } = find(used.operator)
+  const facts = used && { operator: used.operator, expiresAt: used.expires_at }
+  if (!facts || !deps.secrets.vouches('link', input.link, facts)) throw invalidLink()
+  const { name, roles } = find(facts.operator)
   const key: OperatorKey = {
     operator: name,
     credentialId: input.credentialId,

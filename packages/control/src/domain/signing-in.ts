@@ -9,7 +9,8 @@ import type { AlarmBell } from './alarms.ts'
 import type { Elevation } from './emergencies.ts'
 import type { Events } from './events.ts'
 import { REVISION_CHANNEL } from './publisher.ts'
-import { newSecret, secretHash } from './secrets.ts'
+import { secretHash } from './secrets.ts'
+import type { Vouching } from './secrets.ts'
 import { once } from './serially.ts'
 import { addressOf, endsOf, isBound, isLive, operatorNameOf, personOf } from './session-rules.ts'
 import { userAgentOf } from './session-rules.ts'
@@ -29,6 +30,7 @@ export interface SessionKeeper extends Sessions {
 export function createSessions(deps: {
   readonly store: Store
   readonly clock: Clock
+  readonly secrets: Vouching
   readonly alarms: AlarmBell
   readonly events: Events
   readonly acts: Acts
@@ -91,7 +93,6 @@ export function createSessions(deps: {
   return {
     async start(input, seen) {
       const now = clock.now()
-      const session = newSecret('session')
       const csrf = randomBytes(24).toString('base64url')
       const row: SessionRow = {
         id: newId('ses', now),
@@ -101,6 +102,7 @@ export function createSessions(deps: {
         started_at: now,
         last_used: now,
       }
+      const session = deps.secrets.issue('session', factsOf(row))
       const person = personOf(row, network(), credentialsOf)
       if (!person) {
         throw new SallyportError('SP_API_LOGIN', 'what was shown opens no session here', {
@@ -131,7 +133,8 @@ export function createSessions(deps: {
           .where('hash', '=', secretHash('session', session))
           .executeTakeFirst(),
       )
-      if (!row) return undefined
+      // Who signed in is in the cookie's own MAC: an entry that somebody else made opens nothing.
+      if (!row || !deps.secrets.vouches('session', session, factsOf(row))) return undefined
       const person = personIn(row)
       if (!person) {
         await remove(row.id, 'over')
@@ -210,6 +213,16 @@ export function createSessions(deps: {
       listeners.add(listener)
       return once(() => listeners.delete(listener))
     },
+  }
+}
+
+/** All that a session is, but for when it was used last. */
+function factsOf(row: SessionRow): Readonly<Record<string, unknown>> {
+  const { id, operator, method, credential_id, provider, subject, display_name, groups } = row
+  const { user_agent, address, started_at } = row
+  return {
+    ...{ id, operator, method, credential_id, provider, subject, display_name, groups },
+    ...{ user_agent, address, started_at },
   }
 }
 
