@@ -94,6 +94,26 @@ describe('approvals', () => {
     assert.equal((await move(amount, 'A-B')).body['code'], 'SP_APPROVAL_UNKNOWN')
   })
 
+  it('does not count the owner of the agent, whatever the control plane let them sign', async () => {
+    for (const owner of ['olga', 'tests']) {
+      const own = await startWorld({}, undefined, ({ network, policies }) => ({
+        network: { ...network, agents: network.agents.map((one) => ({ ...one, owner })) },
+        policies,
+      }))
+      try {
+        const agent = own.agent('teller')
+        const ask = await move(5000, undefined, agent)
+        const id = word((ask.body['needs'] as Json[])[0]?.['approval'])
+        own.plane.approve(id)
+        const { status, body } = await move(5000, id, agent)
+        const refused = [403, 'SP_NEEDS_APPROVAL']
+        assert.deepEqual([status, body['code']], owner === 'olga' ? refused : [200, undefined])
+      } finally {
+        await own.close()
+      }
+    }
+  })
+
   it('approves nothing that is forbidden anyway', async () => {
     const reply = await teller.ask({
       path: '/bank/v1/accounts/A/transfers',

@@ -66,6 +66,7 @@ export class Approvals {
   /**
    * The operators who signed for exactly this call. Nothing that the control plane says of it counts in its favour.
    *
+   * @param owner of the calling agent: nobody approves for what is their own
    * @throws Refusal `SP_APPROVAL_UNKNOWN`, `SP_APPROVAL_DENIED`, `SP_APPROVAL_USED`, `SP_APPROVAL_UNAVAILABLE`
    */
   async verify(
@@ -73,6 +74,7 @@ export class Approvals {
     call: Call,
     operators: OperatorSet | undefined,
     declarationDigest: string,
+    owner: string | undefined,
   ): Promise<VerifiedApproval> {
     const body = await this.#fetch(id)
     if (body['status'] === 'denied') throw denied()
@@ -81,7 +83,7 @@ export class Approvals {
     if (!operators) return { id, approvers: [], statements: [] }
     const { instance, system, operation, input } = call
     try {
-      const approvers = verifyApprovals(signed, operators, {
+      const signers = verifyApprovals(signed, operators, {
         approvalId: id,
         instance,
         system,
@@ -90,6 +92,7 @@ export class Approvals {
         declarationDigest,
         now: call.time,
       })
+      const approvers = signers.filter((signer) => signer !== owner)
       const statements = signed
         .slice(0, MAX_STATEMENTS)
         .map(({ statement }) => sha256Hex(canonicalJson(statement)))

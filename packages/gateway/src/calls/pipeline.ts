@@ -293,7 +293,9 @@ export class Pipeline {
     if (draft.outcome.decision === 'needs' && approvalId !== undefined) {
       draft.approvalId = approvalId
       const { operators, decider } = enforced
-      draft.approval = await approvals.verify(approvalId, draft.call, operators, decider.digest)
+      const owner = decider.index.findAgent(caller.agent)?.owner
+      const { call } = draft
+      draft.approval = await approvals.verify(approvalId, call, operators, decider.digest, owner)
       this.#decideAgain(draft)
     }
     await this.#demandAllow(draft)
