@@ -22,6 +22,8 @@ const MAX_DEPTH = 64
 /**
  * Lets through of a response only what the operation declares and the decision grants. Whatever no path covers, no
  * field names, or has another shape than declared is dropped.
+ *
+ * @param shown is called with every value that leaves whole
  */
 export function project(
   body: JsonValue,
@@ -29,11 +31,15 @@ export function project(
   projection: Projection,
   index: NetworkIndex,
   tokeniser: Pick<Tokeniser, 'tokenise'>,
+  shown: Shown = () => undefined,
 ): Projected {
-  const projector = new Projector(projection, index, tokeniser)
+  const projector = new Projector(projection, index, tokeniser, shown)
   const value = projector.walk(body, pathTree(returns), '$', 0)
   return { value, released: projector.released(), dropped: projector.dropped() }
 }
+
+/** Called with every value that leaves whole. */
+type Shown = (value: string | number, field: Field) => void
 
 /** The paths of `returns` as a tree. */
 interface PathNode {
@@ -78,13 +84,20 @@ class Projector {
   readonly #projection: Projection
   readonly #index: NetworkIndex
   readonly #tokeniser: Pick<Tokeniser, 'tokenise'>
+  readonly #shown: Shown
   readonly #released = new Map<string, { records: number; maxWholeClass: DataClass }>()
   readonly #dropped = new Set<string>()
 
-  constructor(projection: Projection, index: NetworkIndex, tokeniser: Pick<Tokeniser, 'tokenise'>) {
+  constructor(
+    projection: Projection,
+    index: NetworkIndex,
+    tokeniser: Pick<Tokeniser, 'tokenise'>,
+    shown: Shown,
+  ) {
     this.#projection = projection
     this.#index = index
     this.#tokeniser = tokeniser
+    this.#shown = shown
   }
 
   released(): Projected['released'] {
@@ -165,14 +178,14 @@ class Projector {
     const { dataset } = field
     if (isScalar(value)) {
       // A text where records are declared has a shape nobody classified.
-      return dataset === undefined || value === null ? value : this.#drop(path)
+      return dataset === undefined || value === null ? this.#show(value, field) : this.#drop(path)
     }
     if (isArray(value)) {
       return this.#each(value, (item) =>
         dataset !== undefined && isObject(item)
           ? this.#record(item, dataset, `${path}[]`, depth + 1)
           : dataset === undefined && isScalar(item)
-            ? item
+            ? this.#show(item, field)
             : this.#drop(`${path}[]`),
       )
     }
@@ -180,6 +193,11 @@ class Projector {
     return dataset === undefined || !isObject(value)
       ? this.#drop(path)
       : this.#record(value, dataset, path, depth + 1)
+  }
+
+  #show<T extends JsonValue>(value: T, field: Field): T {
+    if (typeof value === 'string' || typeof value === 'number') this.#shown(value, field)
+    return value
   }
 
   /** Null stays null: that there is no value is not a value. A bool's two tokens would hide nothing. */

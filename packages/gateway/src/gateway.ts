@@ -21,6 +21,8 @@ import { Standing } from './calls/standing.ts'
 import { Listener } from './edge/listener.ts'
 import type { Address } from './edge/listener.ts'
 import { Tokens } from './edge/tokens.ts'
+import { LlmCalls } from './llm/calls.ts'
+import { ReadValues } from './llm/read-values.ts'
 import { PlaneClient } from './plane/client.ts'
 import { establishIdentity } from './plane/enrol.ts'
 import { loadPins } from './plane/pins.ts'
@@ -303,6 +305,7 @@ class RunningGateway implements Gateway {
     const standing = new Standing(bundles, clock, trustDomain, tokens, foreign)
     const approvals = new Approvals(client, sessions.used)
     const key = await secretFile(join(dataDir, 'token.key'))
+    const readValues = await ReadValues.open({ dataDir, now: () => clock.now() })
     const shared = {
       settings: this.#settings,
       stats: this.#stats,
@@ -311,6 +314,7 @@ class RunningGateway implements Gateway {
       bundles,
       liveness,
       tokeniser: createTokeniser(key.export()),
+      readValues,
     }
     const pipeline = new Pipeline({
       ...shared,
@@ -334,6 +338,7 @@ class RunningGateway implements Gateway {
       pipeline,
       http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
       mcp: new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions }),
+      llm: new LlmCalls({ ...shared, pipeline, exchange, streams: open, key: key.export() }),
       metadata: new ResourceMetadata(bundles, trustDomain),
       own: new OwnCalls(approvals, sessions, this.spiffeId),
     })

@@ -9,6 +9,8 @@ export interface GatewaySettings {
   readonly maxHeaderBytes: number
   readonly maxHeaders: number
   readonly maxBodyBytes: number
+  /** Of a request to a model. */
+  readonly maxPromptBytes: number
   readonly maxConnections: number
   readonly maxConnectionsPerInstance: number
   readonly maxRequestsPerConnection: number
@@ -25,6 +27,8 @@ export interface GatewaySettings {
   readonly upstreamConnectTimeoutMs: number
   /** For a whole answer that is not a stream. */
   readonly upstreamTimeoutMs: number
+  /** Until a model begins to answer, and between any two pieces of its answer. */
+  readonly modelTimeoutMs: number
   readonly maxResponseBytes: number
   /** Connections per caller and destination. */
   readonly upstreamConnections: number
@@ -48,6 +52,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxHeaderBytes: 16_384,
   maxHeaders: 64,
   maxBodyBytes: 262_144,
+  maxPromptBytes: 8 * 1024 * 1024,
   maxConnections: 4096,
   maxConnectionsPerInstance: 256,
   maxRequestsPerConnection: 100_000,
@@ -60,6 +65,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   mcpSessionIdleMs: 3_600_000,
   upstreamConnectTimeoutMs: 5000,
   upstreamTimeoutMs: 15_000,
+  modelTimeoutMs: 600_000,
   maxResponseBytes: 4 * 1024 * 1024,
   upstreamConnections: 32,
   upstreamIdleMs: 60_000,

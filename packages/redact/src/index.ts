@@ -1,4 +1,5 @@
 export { KnownValues } from './known.ts'
+export type { KnownSource } from './known.ts'
 export { mask } from './mask.ts'
 export type { MaskStyle } from './mask.ts'
 export type { Group, Kind } from './recognise/recogniser.ts'

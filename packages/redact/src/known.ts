@@ -8,10 +8,25 @@ export interface KnownOptions {
   readonly maxCharacters: number
 }
 
-interface Node {
-  children: Map<string, Node> | undefined
-  /** A value ends here. */
-  ends: boolean
+interface Node<T> {
+  children: Map<string, Node<T>> | undefined
+  /** Of the value that ends here, where one does. */
+  about: T | undefined
+}
+
+/** Values that texts are looked through for. */
+export interface KnownSource {
+  /** @returns what looks through one text */
+  scanner(): KnownScanner
+}
+
+/** Finds values in one growing text: at every place the longest. */
+export interface KnownScanner {
+  /** Everything before it is decided. */
+  readonly decided: number
+  /** The buffer lost its first characters. */
+  shift(by: number): void
+  advance(growing: Growing, spans: Span[]): void
 }
 
 /** Values that are shorter say too little: they would be found everywhere. Letters and digits. */
@@ -25,10 +40,10 @@ const MAX_GAP = 6
  * Values to be found again wherever they turn up: word by word, whatever the case, and whatever stands between the words. Made
  * for what one session has read: it grows as the session reads, and when it is full it says so for good.
  */
-export class KnownValues {
-  readonly root: Node = { children: undefined, ends: false }
+export class KnownValues<T = true> implements KnownSource {
+  readonly #root: Node<T> = { children: undefined, about: undefined }
   /** By hash of a word: whether a value may begin with it. */
-  readonly begins: Uint8Array = new Uint8Array(1 << HASH_BITS)
+  readonly #begins: Uint8Array = new Uint8Array(1 << HASH_BITS)
   readonly #options: KnownOptions
   readonly #seen = new Set<string>()
   #characters = 0
@@ -47,38 +62,52 @@ export class KnownValues {
     return this.#overflowed
   }
 
-  /** Remembers a value. One that is too short to be told from ordinary words is not. */
-  add(value: string): void {
-    if (this.#seen.has(value)) return
+  /**
+   * Remembers a value, or something more about one. One that is too short to be told from ordinary words is not remembered.
+   *
+   * @param about makes what is known of it out of what was
+   * @returns false where there is no room for it
+   */
+  note(value: string, about: (before: T | undefined) => T): boolean {
     const words = wordsOf(value)
-    if (words.reduce((sum, word) => sum + word.length, 0) < MIN_LENGTH) return
-    const { maxValues, maxCharacters } = this.#options
-    if (
-      this.#seen.size >= maxValues ||
-      this.#characters + value.length > maxCharacters ||
-      value.length > MAX_VALUE ||
-      words.some((word) => word.length > MAX_WORD)
-    ) {
-      this.#overflowed = true
-      return
+    if (words.reduce((sum, word) => sum + word.length, 0) < MIN_LENGTH) return true
+    if (!this.#seen.has(value)) {
+      const { maxValues, maxCharacters } = this.#options
+      const room = this.#seen.size < maxValues && this.#characters + value.length <= maxCharacters
+      if (!room || value.length > MAX_VALUE || words.some((word) => word.length > MAX_WORD)) {
+        this.#overflowed = true
+        return false
+      }
+      this.#seen.add(value)
+      this.#characters += value.length
     }
-    this.#seen.add(value)
-    this.#characters += value.length
-    this.#insert(words)
+    this.#insert(words, about)
     const escaped = escape(value)
-    if (escaped !== value) this.#insert(wordsOf(escaped))
+    if (escaped !== value) this.#insert(wordsOf(escaped), about)
+    return true
   }
 
-  #insert(words: readonly string[]): void {
-    let node = this.root
-    this.begins[hashOf(words[0] ?? '')] = 1
+  scanner(): KnownScanner {
+    return this.where(() => true).scanner()
+  }
+
+  /** The same values as far as something holds of them, and as it holds when a text is looked through. */
+  where(holds: (about: T) => boolean): KnownSource {
+    const [root, begins] = [this.#root, this.#begins]
+    const empty = (): boolean => this.#seen.size === 0
+    return { scanner: () => new Scanner(root, begins, empty, holds) }
+  }
+
+  #insert(words: readonly string[], about: (before: T | undefined) => T): void {
+    let node = this.#root
+    this.#begins[hashOf(words[0] ?? '')] = 1
     for (const word of words) {
       node.children ??= new Map()
       let next = node.children.get(word)
-      if (!next) node.children.set(word, (next = { children: undefined, ends: false }))
+      if (!next) node.children.set(word, (next = { children: undefined, about: undefined }))
       node = next
     }
-    node.ends = true
+    node.about = about(node.about)
   }
 }
 
@@ -100,27 +129,36 @@ function hashOf(word: string): number {
 const lowered = (c: number): number => (c >= 65 && c <= 90 ? c | 0x20 : c)
 
 /** A value that is being read. */
-interface Candidate {
-  node: Node
+interface Candidate<T> {
+  node: Node<T>
   readonly start: number
   /** End of the longest value that began there; -1 for none. */
   end: number
 }
 
-/** Finds known values in one growing text: at every place the longest. */
-export class KnownScanner {
-  readonly #known: KnownValues
+class Scanner<T> implements KnownScanner {
+  readonly #root: Node<T>
+  readonly #begins: Uint8Array
+  readonly #empty: () => boolean
+  readonly #holds: (about: T) => boolean
   #at = 0
   #lastEnd = 0
   /** Inside a word that is too long to be any. */
   #tooLong = false
-  #candidates: Candidate[] = []
+  #candidates: Candidate<T>[] = []
 
-  constructor(known: KnownValues) {
-    this.#known = known
+  constructor(
+    root: Node<T>,
+    begins: Uint8Array,
+    empty: () => boolean,
+    holds: (about: T) => boolean,
+  ) {
+    this.#root = root
+    this.#begins = begins
+    this.#empty = empty
+    this.#holds = holds
   }
 
-  /** Everything before it is decided. */
   get decided(): number {
     return this.#candidates[0]?.start ?? this.#at
   }
@@ -136,7 +174,7 @@ export class KnownScanner {
   }
 
   advance({ text, ended }: Growing, spans: Span[]): void {
-    if (this.#known.size === 0) {
+    if (this.#empty()) {
       this.#at = text.length
       return
     }
@@ -183,7 +221,7 @@ export class KnownScanner {
       if (
         this.#candidates.length > 0 ||
         wide > 0x7f ||
-        this.#known.begins[(hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)] === 1
+        this.#begins[(hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)] === 1
       ) {
         this.#word(fold(text.slice(i, end)), i, end, spans)
       }
@@ -198,14 +236,19 @@ export class KnownScanner {
       const next = candidate.node.children?.get(word)
       if (next) {
         candidate.node = next
-        if (next.ends) candidate.end = end
+        if (this.#ends(next)) candidate.end = end
         this.#candidates[kept++] = candidate
       } else if (candidate.end >= 0)
         spans.push({ start: candidate.start, end: candidate.end, kind: 'RECORD' })
     }
     this.#candidates.length = kept
-    const first = this.#known.root.children?.get(word)
-    if (first) this.#candidates.push({ node: first, start, end: first.ends ? end : -1 })
+    const first = this.#root.children?.get(word)
+    if (!first) return
+    this.#candidates.push({ node: first, start, end: this.#ends(first) ? end : -1 })
+  }
+
+  #ends({ about }: Node<T>): boolean {
+    return about !== undefined && this.#holds(about)
   }
 
   #settle(spans: Span[], keep: number): void {

@@ -2,14 +2,13 @@ import { Analyser } from './recognise/analyse.ts'
 import type { Wanted } from './recognise/analyse.ts'
 import { KINDS } from './recognise/recogniser.ts'
 import type { Kind, Span } from './recognise/recogniser.ts'
-import { KnownScanner } from './known.ts'
-import type { KnownValues } from './known.ts'
+import type { KnownScanner, KnownSource } from './known.ts'
 import { CONTEXT, Segmenter } from './segments.ts'
 
 export interface RedactorOptions {
   /** What is looked for beside known values. */
   readonly find: Wanted
-  readonly known?: KnownValues
+  readonly known?: KnownSource
   /** What stands in the place of a match; undefined leaves it. */
   readonly replace: (kind: Kind, value: string) => string | undefined
 }
@@ -32,7 +31,7 @@ export interface Redactor {
 
 /** Makes a redactor; it may be used for any number of texts and streams. */
 export function createRedactor(options: RedactorOptions): Redactor {
-  const analyser = new Analyser(options.find)
+  const analyser = analyserOf(options.find)
   const stream = (): Stream => new Stream(analyser, options)
   return {
     redact(text) {
@@ -50,6 +49,16 @@ export function createRedactor(options: RedactorOptions): Redactor {
   }
 }
 
+const analysers = new Map<string, Analyser>()
+
+/** What is looked for says all of an analyser: there are a handful. */
+function analyserOf(find: Wanted): Analyser {
+  const key = JSON.stringify(find)
+  let analyser = analysers.get(key)
+  if (!analyser) analysers.set(key, (analyser = new Analyser(find)))
+  return analyser
+}
+
 class Stream implements RedactingStream {
   readonly #segmenter: Segmenter
   readonly #known: KnownScanner | undefined
@@ -64,7 +73,7 @@ class Stream implements RedactingStream {
 
   constructor(analyser: Analyser, { known, replace }: RedactorOptions, found?: Span[]) {
     this.#segmenter = new Segmenter(analyser)
-    this.#known = known && new KnownScanner(known)
+    this.#known = known?.scanner()
     this.#replace = replace
     this.#found = found
   }

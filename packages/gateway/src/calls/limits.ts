@@ -6,8 +6,11 @@ import type { Caller, TypedCall } from './types.ts'
 
 /** Reservations held for one call. */
 export interface Reserved {
-  /** @param commit whether the call went out; what did not is given back */
-  settle(commit: boolean): void
+  /**
+   * @param commit whether the call went out; what did not is given back
+   * @param took what it took in the end, by the name of the input that a limit sums; nothing said means what was reserved
+   */
+  settle(commit: boolean, took?: Readonly<Record<string, number>>): void
 }
 
 const SETTLE_ATTEMPTS = 3
@@ -42,10 +45,14 @@ export class Limits {
         }),
       ),
     )
-    const ids = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+    const ids = results.flatMap((result, i) =>
+      result.status === 'fulfilled' ? [{ id: result.value, sums: limits[i]?.maxSum?.input }] : [],
+    )
     const reserved: Reserved = {
-      settle: (commit) => {
-        for (const id of ids) void this.#settle(id, commit)
+      settle: (commit, took = {}) => {
+        for (const { id, sums } of ids) {
+          void this.#settle(id, commit, sums === undefined ? undefined : took[sums])
+        }
       },
     }
     const failure = results.find((result) => result.status === 'rejected')
@@ -76,13 +83,13 @@ export class Limits {
   }
 
   /** What is never settled stays counted: the safe side. */
-  async #settle(reservationId: string, commit: boolean): Promise<void> {
+  async #settle(reservationId: string, commit: boolean, amount?: number): Promise<void> {
     for (let attempt = 1; attempt <= SETTLE_ATTEMPTS; attempt++) {
       try {
         await this.#client.request({
           method: 'POST',
           path: '/v1/limits/settle',
-          body: { reservationId, commit },
+          body: { reservationId, commit, ...(commit && amount !== undefined ? { amount } : {}) },
           also: [404, 409],
         })
         return

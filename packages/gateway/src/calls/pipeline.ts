@@ -7,6 +7,7 @@ import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import { foreignEvidence, Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
+import type { ReadValues } from '../llm/read-values.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { Shadow } from '../state/shadow.ts'
 import type { Sessions, SessionScope } from '../state/sessions.ts'
@@ -30,6 +31,7 @@ export interface PipelineParts {
   readonly mandates: Mandates
   readonly mandateUses: MandateUses
   readonly shadow: Shadow
+  readonly readValues: Pick<ReadValues, 'noter'>
   readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
   readonly stats: Stats
@@ -180,10 +182,11 @@ export class Pipeline {
     const { tokeniser } = this.#parts
     const { operation } = grant.typed
     const { index } = grant.enforced.decider
+    const shown = this.#parts.readValues.noter(grant.caller.session, index.network)
     const projected =
       body === undefined
         ? { value: undefined, released: {}, dropped: [] }
-        : project(body, operation.returns, grant.outcome.projection, index, tokeniser)
+        : project(body, operation.returns, grant.outcome.projection, index, tokeniser, shown)
     if (Object.keys(projected.released).length > 0) await this.commitLabels(grant)
     if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
     return projected
@@ -333,8 +336,8 @@ export class Pipeline {
     try {
       const used = await mandateUses.reserve(mandate, id)
       return {
-        settle: (commit) => {
-          reserved.settle(commit)
+        settle: (commit, took) => {
+          reserved.settle(commit, took)
           used.settle(commit)
         },
       }

@@ -29,6 +29,12 @@ export interface TokenRequest {
   readonly system: System | undefined
 }
 
+/** Clients of model vendors do not run without a key: this one says that they have none. */
+const NO_KEY = 'Bearer sallyport'
+
+const keyless = (authorization: string | undefined, system: System | undefined) =>
+  system?.protocol === 'llm' && authorization === NO_KEY ? undefined : authorization
+
 const OPERATOR = 'operator:'
 
 /**
@@ -55,7 +61,8 @@ export class Tokens {
    */
   async accept(asked: TokenRequest): Promise<Caller> {
     const { caller, system, request } = asked
-    const { authorization, dpop } = request.headers
+    const { dpop } = request.headers
+    const authorization = keyless(request.headers.authorization, system)
     if (caller.agent.includes('@') && (authorization ?? dpop) !== undefined) throw foreignEvidence()
     if (authorization === undefined) {
       if (dpop !== undefined) throw this.#refusal('SP_DPOP_PROOF', system, 'a proof of no token')

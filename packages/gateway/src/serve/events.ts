@@ -16,6 +16,14 @@ import { parseUpstream } from '../upstream/exchange.ts'
 import type { UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 
+/** Makes other events of an upstream's, where their protocol is not one of fields. */
+export interface Rewriting {
+  /** @returns what is written in an event's place, framed */
+  event(data: string): readonly string[]
+  /** @throws Refusal where the upstream stopped in the middle */
+  end(): readonly string[]
+}
+
 export interface EventParts {
   readonly pipeline: Pipeline
   readonly audit: Audit
@@ -92,7 +100,12 @@ export class EventStreams {
   }
 
   /** Serves an event stream to its end. @throws Refusal where it could not begin */
-  async serve({ res }: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
+  async serve(
+    { res }: RequestContext,
+    grant: Grant,
+    answer: UpstreamAnswer,
+    rewriting?: Rewriting,
+  ): Promise<void> {
     const { pipeline, settings, stats } = this.#parts
     const stream = new EventStream(grant, answer, res)
     await pipeline.commitLabels(grant)
@@ -109,7 +122,7 @@ export class EventStreams {
     try {
       this.#recheckOne(stream)
       beginEvents(res, grant.id)
-      await this.#pump(stream)
+      await (rewriting ? this.#rewrite(stream, rewriting) : this.#pump(stream))
     } catch (error) {
       if (!res.headersSent) throw error
       result = res.destroyed ? 'aborted' : 'upstream-error'
@@ -148,6 +161,23 @@ export class EventStreams {
         if (!res.write(text)) await drained(res, stream.gone.signal)
       }
     }
+  }
+
+  async #rewrite(stream: EventStream, rewriting: Rewriting): Promise<void> {
+    const { res, answer } = stream
+    const reader = new EventReader(this.#parts.settings.maxEventBytes)
+    const write = async (events: readonly string[]): Promise<void> => {
+      for (const text of events) {
+        if (stream.cutBy !== undefined || res.destroyed) return
+        stream.bytesOut += Buffer.byteLength(text)
+        if (!res.write(text)) await drained(res, stream.gone.signal)
+      }
+    }
+    for await (const chunk of answer.body) {
+      // Without an encoding set, a body yields buffers.
+      for (const data of reader.push(chunk as Buffer)) await write(rewriting.event(data))
+    }
+    await write(rewriting.end())
   }
 
   #recheckOne(stream: EventStream): void {

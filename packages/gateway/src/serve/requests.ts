@@ -17,6 +17,8 @@ import type { Stats } from '../stats.ts'
 import type { BareContext, RequestContext } from './context.ts'
 import type { HttpCalls } from './http.ts'
 import { noOperation } from './http.ts'
+import type { LlmCalls } from '../llm/calls.ts'
+import { sendVendorError } from '../llm/errors.ts'
 import type { McpCalls } from './mcp.ts'
 import type { ResourceMetadata } from './metadata.ts'
 import type { OwnCalls } from './own.ts'
@@ -27,6 +29,7 @@ export interface RequestParts {
   readonly pipeline: Pipeline
   readonly http: HttpCalls
   readonly mcp: McpCalls
+  readonly llm: LlmCalls
   readonly own: OwnCalls
   readonly metadata: ResourceMetadata
   readonly liveness: Liveness
@@ -93,8 +96,8 @@ export class Requests {
       // What is too old to decide by still tells which protocol the caller speaks.
       const [name = ''] = bare.request.target.segments
       const system = standing.lastKnown?.decider.index.findSystem(name)
+      if (system) named(name)
       if (system?.protocol !== 'mcp') throw refusal
-      named(name)
       await mcp.refuse(bare, system, refusal)
       return name
     }
@@ -115,8 +118,9 @@ export class Requests {
       this.#parts.metadata.serve(context)
       return WELL_KNOWN
     }
-    if (!system || system.protocol === 'postgres' || system.protocol === 'llm') throw noOperation()
+    if (!system || system.protocol === 'postgres') throw noOperation()
     if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
+    else if (system.protocol === 'llm') await this.#parts.llm.serve(context, system)
     else await this.#parts.http.serve(context, system)
     return name
   }
@@ -185,7 +189,7 @@ export class Requests {
     refusal: Refusal,
     system: string,
   ): Promise<void> {
-    const { pipeline, stats } = this.#parts
+    const { pipeline, stats, standing } = this.#parts
     let decision = refusal.decision ?? ''
     if (caller && decision === '') {
       try {
@@ -201,7 +205,9 @@ export class Requests {
     }
     // A body that nobody read is not waited for; of HTTP/2, the stream alone ends.
     if (!req.complete && req.httpVersion === '1.1') res.shouldKeepAlive = false
-    sendProblem(res, refusal, decision)
+    const dialect = standing.lastKnown?.decider.index.findSystem(system)?.llm?.dialect
+    if (dialect === undefined) sendProblem(res, refusal, decision)
+    else sendVendorError(res, dialect, refusal, decision)
   }
 }
 

@@ -38,6 +38,8 @@ export interface ExchangeRequest {
   readonly headers?: Readonly<Record<string, string>>
   /** Sent again where the connection turned out to be closed: only for what changes nothing. */
   readonly repeatable: boolean
+  /** Until the head of an answer (default: the timeout of a whole answer). */
+  readonly headersMs?: number
   /** Silence after which an answer is given up (default: the timeout of a whole answer). */
   readonly idleMs?: number
   readonly signal: AbortSignal
@@ -94,7 +96,7 @@ export class Exchange {
           headers,
           body: request.body ?? null,
           signal,
-          headersTimeout: settings.upstreamTimeoutMs,
+          headersTimeout: exchange.headersMs ?? settings.upstreamTimeoutMs,
           bodyTimeout: exchange.idleMs ?? settings.upstreamTimeoutMs,
         })
         const head = readHead(answer)

@@ -51,7 +51,7 @@ export class TestPlane {
   readonly operators: OperatorSet
   readonly feed: Map<number, FeedItem> = new Map()
   readonly approvals: Map<string, Approval> = new Map()
-  readonly settled: { reservationId: string; commit: boolean }[] = []
+  readonly settled: { reservationId: string; commit: boolean; amount?: number }[] = []
   readonly reserved: Body[] = []
   /** The key of each renewal asked for; the first `answersToLose` of them are not answered. */
   readonly renewals: string[] = []
@@ -338,6 +338,7 @@ export class TestPlane {
       this.settled.push({
         reservationId: text(body['reservationId']),
         commit: body['commit'] === true,
+        ...(typeof body['amount'] === 'number' ? { amount: body['amount'] } : {}),
       })
       send(200, {})
     } else if (path === '/v1/later') {

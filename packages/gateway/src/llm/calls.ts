@@ -1,0 +1,354 @@
+import { hkdfSync } from 'node:crypto'
+import type { JsonValue } from '@sallyport/base'
+import { DATA_CLASSES } from '@sallyport/network'
+import type { LlmModel, LlmSystem, Operation, System } from '@sallyport/network'
+import { createVault } from '@sallyport/redact'
+import type { Tokeniser, Vault } from '@sallyport/redact'
+import type { Clock } from '@sallyport/base'
+import type { Audit } from '../audit/audit.ts'
+import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
+import { sendJson } from '../edge/answer.ts'
+import { readJsonBody } from '../edge/body.ts'
+import { Refusal, toRefusal } from '../refusal.ts'
+import type { RequestContext } from '../serve/context.ts'
+import type { EventStreams } from '../serve/events.ts'
+import { noOperation } from '../serve/http.ts'
+import { typedInput } from '../serve/typed.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { Stats } from '../stats.ts'
+import { unusable, upstreamRefusal } from '../upstream/exchange.ts'
+import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
+import { isObject } from '../adapters/jsonrpc.ts'
+import { AnswerFilter } from './answer.ts'
+import { estimatedTokens, spending, usageOf } from './budget.ts'
+import type { Usage } from './budget.ts'
+import { notAllowed, redactPrompt } from './prompt.ts'
+import type { About, ReadValues } from './read-values.ts'
+import { eventRewriter } from './streams.ts'
+import { readModelRequest, surfaceAt } from './surfaces.ts'
+import type { ModelRequest, Surface } from './surfaces.ts'
+
+export interface LlmParts {
+  readonly pipeline: Pipeline
+  readonly exchange: Exchange
+  readonly streams: EventStreams
+  readonly audit: Audit
+  readonly tokeniser: Tokeniser
+  readonly readValues: ReadValues
+  /** 32 secret bytes, from which each instance's own are derived. */
+  readonly key: Uint8Array
+  readonly settings: GatewaySettings
+  readonly stats: Stats
+  readonly clock: Clock
+}
+
+/** One model that is asked, and where. */
+interface Candidate {
+  readonly system: System
+  readonly llm: LlmSystem
+  readonly model: LlmModel
+}
+
+const EVENTS = 'text/event-stream'
+const MAX_VAULTS = 4096
+const ANTHROPIC_VERSION = '2023-06-01'
+
+/** Calls to models, in the wire format of their vendors: `/SYSTEM/v1/…`. */
+export class LlmCalls {
+  readonly #parts: LlmParts
+  readonly #vaults = new Map<string, Vault>()
+
+  constructor(parts: LlmParts) {
+    this.#parts = parts
+  }
+
+  /** @throws Refusal for whatever stops the call before an answer began */
+  async serve(context: RequestContext, system: System): Promise<void> {
+    const { request, req, res, signal } = context
+    const { llm } = system
+    const { segments, query } = request.target
+    const path = segments.slice(1)
+    if (!llm || query.size > 0) throw noOperation()
+    if (request.method === 'GET' && path.join('/') === 'v1/models') {
+      this.#list(context, system, llm)
+      return
+    }
+    const surface = surfaceAt(llm.dialect, path)
+    if (!surface || request.method !== 'POST') throw noOperation()
+    const body = await readJsonBody(req, request, this.#parts.settings.maxPromptBytes)
+    const asked = readModelRequest(surface, body)
+    let failure: Refusal | undefined
+    for (const candidate of candidates(context, system, llm, asked.model)) {
+      try {
+        // Approvals and mandates are for the call that they were given for.
+        const presented = failure ? NOTHING : request.headers
+        await this.#ask(context, candidate, surface, asked, presented)
+        return
+      } catch (error) {
+        const refusal = toRefusal(error)
+        if (failure === undefined && (!isOutage(refusal) || signal.aborted)) throw refusal
+        if (res.headersSent) throw refusal
+        failure ??= refusal
+      }
+    }
+    throw failure ?? noOperation()
+  }
+
+  /** The models that some flow leads the caller to, as declared. */
+  #list({ res, enforced, caller }: RequestContext, system: System, llm: LlmSystem): void {
+    const { index } = enforced.decider
+    const reached = system.operations.some(({ name }) =>
+      index.findFlow(caller.agent, system.name, name),
+    )
+    if (!reached) throw noOperation()
+    const data = llm.models.map(({ name }) =>
+      llm.dialect === 'anthropic'
+        ? { type: 'model', id: name, display_name: name, created_at: '1970-01-01T00:00:00Z' }
+        : { id: name, object: 'model', created: 0, owned_by: llm.vendor.name },
+    )
+    const page = llm.dialect === 'anthropic' ? { has_more: false } : { object: 'list' }
+    sendJson(res, { status: 200, body: JSON.stringify({ ...page, data }) })
+  }
+
+  async #ask(
+    context: RequestContext,
+    candidate: Candidate,
+    surface: Surface,
+    asked: ModelRequest,
+    presented: Presented,
+  ): Promise<void> {
+    const { pipeline, exchange, settings, readValues } = this.#parts
+    const { caller } = context
+    const { system, llm } = candidate
+    const tags = new Set(llm.answerTags)
+    const told = new Set<About>()
+    const grant = await this.#authorise(
+      context,
+      candidate,
+      surface,
+      asked,
+      presented,
+      (about, above) => {
+        told.add(about)
+        if (above) for (const tag of about.tags) tags.add(tag)
+      },
+    )
+    let usage: Usage | undefined
+    const counted: Grant = {
+      ...grant,
+      outcome: {
+        ...grant.outcome,
+        labels: [...new Set([...grant.outcome.labels, ...tags])].toSorted(),
+      },
+      reserved: {
+        settle: (commit) => {
+          grant.reserved.settle(commit, usage && { ...spending(candidate.model, usage) })
+        },
+      },
+    }
+    const filter = new AnswerFilter({
+      vault: this.#vault(caller.session),
+      others: readValues.ofOthers(caller.session, told),
+    })
+    let answer: UpstreamAnswer | undefined
+    try {
+      answer = await exchange.send({
+        caller: caller.instance,
+        delegation: grant.call,
+        system,
+        decision: grant.id,
+        operation: `${system.name}.${grant.typed.operation.name}`,
+        request: grant.upstream,
+        accept: asked.stream ? `${EVENTS}, application/json` : 'application/json',
+        ...(llm.dialect === 'anthropic'
+          ? { headers: { 'anthropic-version': ANTHROPIC_VERSION } }
+          : {}),
+        // What was answered and lost is paid for all the same.
+        repeatable: false,
+        signal: context.signal,
+        headersMs: settings.modelTimeoutMs,
+        idleMs: settings.modelTimeoutMs,
+      })
+      if (answer.status < 200 || answer.status > 299) {
+        answer.body.destroy()
+        throw upstreamRefusal(answer)
+      }
+      if (asked.stream) {
+        if (answer.contentType !== EVENTS) throw unusable('it is no event stream')
+        const rewriter = eventRewriter(surface.name, { filter, wantsUsage: asked.wantsUsage })
+        await this.#parts.streams.serve(context, counted, answer, {
+          event: (data) => {
+            const events = rewriter.event(data)
+            usage = rewriter.usage
+            return events
+          },
+          end: () => rewriter.end(),
+        })
+      } else {
+        const body = await exchange.json(answer)
+        if (!isObject(body)) throw unusable('it is not an object')
+        usage = usageOf(body['usage'])
+        await pipeline.commitLabels(counted)
+        this.#finish(context, counted, answer.status, filter.whole(body))
+      }
+    } catch (error) {
+      this.#failed(context, counted, error, answer)
+    } finally {
+      if (filter.withheld > 0) {
+        this.#parts.audit.boundedEvent('model-output-withheld', {
+          code: 'SP_LLM_WITHHELD',
+          subject: caller.instance,
+          facts: { decision: grant.id, system: system.name, count: filter.withheld },
+        })
+      }
+    }
+  }
+
+  async #authorise(
+    context: RequestContext,
+    { system, llm, model }: Candidate,
+    surface: Surface,
+    asked: ModelRequest,
+    presented: Presented,
+    found: (about: About, above: boolean) => void,
+  ): Promise<Grant> {
+    const { pipeline, tokeniser, readValues } = this.#parts
+    const { enforced, caller } = context
+    const operation = operationFor(system, surface)
+    const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
+    // Without a flow nothing is looked at, and nothing is ever forwarded.
+    if (!declared) {
+      const upstream = () => ({ method: 'POST', path: '/', body: undefined })
+      const typed = { system, operation, input: {}, upstream }
+      return pipeline.authorise(enforced, caller, typed, presented)
+    }
+    this.#demandReview(llm)
+    if (llm.mayRead !== 'restricted' && readValues.isIncomplete(caller.session)) {
+      throw new Refusal(
+        'SP_LLM_UNTRACKED',
+        'it is not known any more what this instance has read',
+        { status: 403, outcome: 'forbidden' },
+      )
+    }
+    const { body, count } = redactPrompt(asked.body(model.name, model.maxOutputTokens), {
+      llm,
+      known: readValues.above(caller.session, llm.mayRead, found),
+      vault: this.#vault(caller.session),
+    })
+    if (count > 0 && llm.above === 'deny') throw notAllowed()
+    const bytes = Buffer.from(JSON.stringify(body))
+    const output = asked.maxOutput(model.maxOutputTokens)
+    const raw = {
+      model: model.name,
+      ...spending(model, { input: estimatedTokens(bytes.length), output }),
+      stream: asked.stream,
+      tools: [...new Set(asked.tools)],
+      redacted: count,
+    }
+    const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () => raw)
+    const path = `${baseOf(system)}/${surface.path.slice(1).join('/')}`
+    const upstream = () => ({ method: 'POST', path, body: bytes })
+    return pipeline.authorise(enforced, caller, { system, operation, input, upstream }, presented)
+  }
+
+  #demandReview({ vendor }: LlmSystem): void {
+    const today = new Date(this.#parts.clock.now()).toISOString().slice(0, 10)
+    if (today >= vendor.reviewed && today <= vendor.reviewBy) return
+    throw new Refusal('SP_LLM_REVIEW_EXPIRED', 'the review of the vendor is not in force', {
+      status: 403,
+      outcome: 'forbidden',
+      detail: `${vendor.name}: ${vendor.reviewed} to ${vendor.reviewBy}`,
+    })
+  }
+
+  #finish({ res }: RequestContext, grant: Grant, status: number, body: JsonValue): void {
+    const { pipeline } = this.#parts
+    const text = JSON.stringify(body)
+    const gone = res.destroyed
+    pipeline.finish(grant, {
+      status,
+      result: gone ? 'aborted' : 'completed',
+      bytesOut: gone ? 0 : Buffer.byteLength(text),
+      released: {},
+      forwarded: true,
+    })
+    if (!gone) sendJson(res, { status, body: text, decision: grant.id })
+  }
+
+  /** A granted call that went wrong: recorded, and told. */
+  #failed(
+    { signal }: RequestContext,
+    grant: Grant,
+    error: unknown,
+    answer: UpstreamAnswer | undefined,
+  ): never {
+    const { pipeline, stats } = this.#parts
+    const refusal = toRefusal(error)
+    refusal.decision = grant.id
+    stats.upstreamErrors++
+    const cut = refusal.code === 'SP_QUARANTINED'
+    pipeline.finish(grant, {
+      status: refusal.status,
+      result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
+      bytesOut: 0,
+      released: {},
+      forwarded: answer !== undefined || refusal.code !== 'SP_CREDENTIAL_MISSING',
+    })
+    throw refusal
+  }
+
+  #vault(instance: string): Vault {
+    let vault = this.#vaults.get(instance)
+    if (vault) this.#vaults.delete(instance)
+    else {
+      const key = hkdfSync('sha256', this.#parts.key, '', `sallyport/llm/1/${instance}`, 32)
+      vault = createVault(new Uint8Array(key))
+    }
+    // The one used last comes last.
+    this.#vaults.set(instance, vault)
+    const [oldest] = this.#vaults.keys()
+    if (this.#vaults.size > MAX_VAULTS && oldest !== undefined) this.#vaults.delete(oldest)
+    return vault
+  }
+}
+
+const NOTHING: Presented = { approval: undefined, mandate: undefined }
+const rank = ({ mayRead }: LlmSystem): number => DATA_CLASSES.indexOf(mayRead)
+
+/** The model that was asked for, and those that may stand in for it; none whose vendor may read less. */
+function candidates(
+  { enforced }: RequestContext,
+  system: System,
+  llm: LlmSystem,
+  name: string,
+): Candidate[] {
+  const model = llm.models.find((one) => one.name === name)
+  if (!model) throw noOperation()
+  const others = (model.fallback ?? []).flatMap((wanted): Candidate[] => {
+    const slash = wanted.indexOf('/')
+    const other = enforced.decider.index.findSystem(wanted.slice(0, slash))
+    const found = other?.llm?.models.find((one) => one.name === wanted.slice(slash + 1))
+    if (!other?.llm || !found || other.llm.dialect !== llm.dialect) return []
+    return rank(other.llm) < rank(llm) ? [] : [{ system: other, llm: other.llm, model: found }]
+  })
+  return [{ system, llm, model }, ...others]
+}
+
+/** Whether another model may be asked instead: the vendor did not answer, and what it was asked was right. */
+const isOutage = ({ code, status }: Refusal): boolean =>
+  code === 'SP_UPSTREAM_FAILED' ||
+  code === 'SP_UPSTREAM_TIMEOUT' ||
+  (code === 'SP_UPSTREAM_REFUSED' && status === 429)
+
+function operationFor(system: System, surface: Surface): Operation {
+  const found = system.operations.find(
+    ({ binding }) => binding.kind === 'llm' && binding.surface === surface.name,
+  )
+  if (!found) throw noOperation()
+  return found
+}
+
+/** An external server's URL has its base, `v1` included; a service of the network serves `/v1`. */
+function baseOf({ upstream }: System): string {
+  return upstream.kind === 'external' ? new URL(upstream.url).pathname.replace(/\/$/, '') : '/v1'
+}

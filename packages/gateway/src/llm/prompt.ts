@@ -1,0 +1,158 @@
+import { parseJson } from '@sallyport/base'
+import type { JsonValue } from '@sallyport/base'
+import { createRedactor } from '@sallyport/redact'
+import type { Group, KnownSource, Redactor, Vault } from '@sallyport/redact'
+import type { LlmSystem } from '@sallyport/network'
+import { isObject } from '../adapters/jsonrpc.ts'
+import { Refusal } from '../refusal.ts'
+import type { JsonObject } from './surfaces.ts'
+
+/** Members that are words of the protocol, or names that must stay what they are. */
+const STRUCTURE = new Set(
+  'model role type object id tool_call_id call_id tool_use_id name status finish_reason stop_reason encoding_format service_tier effort detail media_type phase'.split(
+    ' ',
+  ),
+)
+/** What a vendor sealed and must get back as it was. */
+const SEALED = new Set(['signature', 'encrypted_content'])
+/** JSON as a text. */
+const JSON_TEXT = new Set(['arguments', 'partial_json'])
+/** Records of these have members that their author named, and numbers that may be data. */
+const FREE = new Set(['input', 'parameters', 'input_schema', 'schema'])
+/** Parts that nobody looks into here. */
+const OPAQUE =
+  /^(?:image|image_url|input_image|input_audio|audio|input_file|file|document|container_upload|computer_call_output|item_reference)$/
+const MAX_DEPTH = 64
+
+export interface Redacted {
+  readonly body: JsonObject
+  /** Places where something stands in for what was there. */
+  readonly count: number
+}
+
+export interface PromptOptions {
+  readonly llm: LlmSystem
+  /** What the caller read and the vendor may not. */
+  readonly known: KnownSource
+  readonly vault: Vault
+}
+
+/**
+ * A request with stand-ins for whatever its vendor may not read.
+ *
+ * @throws Refusal `SP_LLM_DATA` where such data stands where nothing can stand in for it, `SP_LLM_OPAQUE` for what cannot be
+ *   looked into; SallyportError `SP_REDACT_ENDLESS`
+ */
+export function redactPrompt(body: JsonObject, { llm, known, vault }: PromptOptions): Redacted {
+  let count = 0
+  const everything = llm.mayRead === 'restricted'
+  const groups: Group[] = ['secrets', ...(everything ? [] : llm.find)]
+  const replace = (kind: Parameters<Vault['token']>[0], value: string): string | undefined => {
+    // A stand-in from before is one still.
+    if (vault.has(value)) return undefined
+    count++
+    return vault.token(kind, value)
+  }
+  const texts = createRedactor({ find: { groups }, known, replace })
+  const values = createRedactor({ find: { groups: ['secrets'] }, known, replace: () => undefined })
+  const sealed = createRedactor({ find: { groups: [] }, known, replace: () => undefined })
+  const walk = new Walk(texts, values, sealed, everything)
+  const redacted: Record<string, JsonValue> = {}
+  for (const [name, value] of Object.entries(body)) {
+    redacted[name] = walk.member(name, value, 0, false)
+  }
+  return { body: redacted, count }
+}
+
+class Walk {
+  readonly #texts: Redactor
+  readonly #values: Redactor
+  readonly #sealed: Redactor
+  readonly #everything: boolean
+
+  constructor(texts: Redactor, values: Redactor, sealed: Redactor, everything: boolean) {
+    this.#texts = texts
+    this.#values = values
+    this.#sealed = sealed
+    this.#everything = everything
+  }
+
+  member(name: string, value: JsonValue, depth: number, free: boolean): JsonValue {
+    if (typeof value === 'string') {
+      if (SEALED.has(name)) return clean(this.#sealed, value)
+      // A tool may call an input of its own `name`: that is content, and no name.
+      if (STRUCTURE.has(name) && !free) return clean(this.#values, value)
+      if (JSON_TEXT.has(name)) return this.#json(value)
+    }
+    const inside = free || (FREE.has(name) && depth > 0 && isObject(value))
+    return this.#value(value, depth + 1, inside)
+  }
+
+  #value(value: JsonValue, depth: number, free: boolean): JsonValue {
+    if (depth > MAX_DEPTH)
+      throw new Refusal('SP_LLM_REQUEST', 'the request nests too deep', { status: 400 })
+    if (typeof value === 'string') return this.#texts.redact(value)
+    if (typeof value === 'number' && free) {
+      const text = this.#texts.redact(String(value))
+      return text === String(value) ? value : text
+    }
+    if (typeof value !== 'object' || value === null) return value
+    if (Array.isArray(value)) {
+      // `Array.isArray` does not narrow a readonly array.
+      return (value as readonly JsonValue[]).map((item) => this.#value(item, depth + 1, free))
+    }
+    // Neither a scalar nor a list.
+    const object = value as JsonObject
+    if (!free) this.#demandText(object)
+    const members: [string, JsonValue][] = []
+    for (const [name, inner] of Object.entries(object)) {
+      // A tool's input and its schema are records of names that their author chose.
+      members.push([clean(this.#values, name), this.member(name, inner, depth, free)])
+    }
+    return Object.fromEntries(members)
+  }
+
+  #json(text: string): string {
+    let parsed: JsonValue
+    try {
+      parsed = parseJson(text, { maxDepth: MAX_DEPTH })
+    } catch {
+      return this.#texts.redact(text)
+    }
+    const redacted = this.#value(parsed, 0, true)
+    const again = JSON.stringify(redacted)
+    return again === JSON.stringify(parsed) ? text : again
+  }
+
+  #demandText({ type, source, image_url: image }: JsonObject): void {
+    if (this.#everything) return
+    const part = typeof type === 'string' && OPAQUE.test(type)
+    const plain = isObject(source) && source['type'] === 'text'
+    if ((!part || plain) && image === undefined) return
+    throw new Refusal('SP_LLM_OPAQUE', 'the request holds what cannot be looked into', {
+      status: 403,
+      outcome: 'forbidden',
+    })
+  }
+}
+
+/** @throws Refusal `SP_LLM_DATA` */
+function clean(redactor: Redactor, text: string): string {
+  if (redactor.find(text).length === 0) return text
+  throw notAllowed()
+}
+
+export const notAllowed = (): Refusal =>
+  new Refusal('SP_LLM_DATA', 'the request holds data that this vendor may not read', {
+    status: 403,
+    outcome: 'forbidden',
+  })
+
+/** Bytes of all texts of a request, by which its tokens are estimated. */
+export function textBytes(value: JsonValue): number {
+  if (typeof value === 'string') return Buffer.byteLength(value)
+  if (typeof value !== 'object' || value === null) return 4
+  let bytes = 8
+  for (const [name, inner] of Object.entries(value)) bytes += name.length + textBytes(inner)
+  return bytes
+}

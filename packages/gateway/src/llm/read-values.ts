@@ -1,0 +1,151 @@
+import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DATA_CLASSES } from '@sallyport/network'
+import type { Field, Network } from '@sallyport/network'
+import { KnownValues } from '@sallyport/redact'
+import type { KnownSource } from '@sallyport/redact'
+import { writeDurably } from '../state/files.ts'
+
+/** What is known of one value: who read it, as which class, and which labels go with it. */
+export interface About {
+  readonly owners: Map<string, number>
+  readonly tags: Set<string>
+}
+
+export interface ReadValuesOptions {
+  readonly dataDir: string
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+const DAY = 86_400_000
+/** How long an instance is remembered that read something: longer than any lives. */
+const REMEMBERED_DAYS = 90
+const MAX_VALUES_PER_INSTANCE = 50_000
+const rank = (name: Field['class']): number => DATA_CLASSES.indexOf(name)
+const CONFIDENTIAL = rank('confidential')
+
+/**
+ * The values that instances read whole, for models must not learn more than their vendors may. Kept in memory alone; which
+ * instances read any is kept in a file, so that after a restart it is known of whom too little is known.
+ */
+export class ReadValues {
+  readonly #options: ReadValuesOptions
+  readonly #values = new KnownValues<About>({ maxValues: 400_000, maxCharacters: 32_000_000 })
+  readonly #counts = new Map<string, number>()
+  /** Instances that read something that is not here. */
+  readonly #incomplete = new Set<string>()
+  /** Instance → the last day that stands in the file. */
+  readonly #noted = new Map<string, number>()
+
+  private constructor(options: ReadValuesOptions) {
+    this.#options = options
+  }
+
+  /** Reads back who read something before. */
+  static async open(options: ReadValuesOptions): Promise<ReadValues> {
+    const values = new ReadValues(options)
+    const file = join(options.dataDir, FILE)
+    if (!existsSync(file)) return values
+    const today = values.#today()
+    for (const line of readFileSync(file, 'utf8').split('\n')) {
+      const [day = '', instance] = line.split(' ')
+      // A line that cannot be read is the one that a crash cut off: what it was for never left.
+      if (instance === undefined || !/^\d+$/.test(day)) continue
+      if (Number(day) + REMEMBERED_DAYS >= today) values.#noted.set(instance, Number(day))
+    }
+    for (const instance of values.#noted.keys()) values.#incomplete.add(instance)
+    const kept = [...values.#noted].map(([instance, day]) => `${day} ${instance}\n`)
+    await writeDurably(file, kept.join(''))
+    return values
+  }
+
+  /** Whether an instance may have read more than is known here. */
+  isIncomplete(instance: string): boolean {
+    return this.#incomplete.has(instance)
+  }
+
+  /**
+   * Takes down what an answer shows an instance, before it does.
+   *
+   * @returns what to call with every value that it shows whole
+   */
+  noter(instance: string, network: Network): (value: string | number, field: Field) => void {
+    const models = network.systems.flatMap(({ llm }) => (llm ? [llm] : []))
+    const lowest = models.some(({ mayRead }) => mayRead === 'public') ? 1 : CONFIDENTIAL
+    return (value, field) => {
+      const level = rank(field.class)
+      if (level < lowest && !(level > 0 && models.length === 0)) return
+      this.#note(instance)
+      // Models may be declared later; whoever read before that starts anew to use them.
+      if (models.length === 0) this.#incomplete.add(instance)
+      else this.#take(instance, String(value), level, field.tags)
+    }
+  }
+
+  /**
+   * What an instance read of a class above `mayRead`. `found` is told of every value that a text holds, anybody's, and whether it
+   * is one of these.
+   */
+  above(
+    instance: string,
+    mayRead: Field['class'],
+    found: (about: About, above: boolean) => void,
+  ): KnownSource {
+    const highest = rank(mayRead)
+    return this.#values.where((about) => {
+      const above = (about.owners.get(instance) ?? -1) > highest
+      found(about, above)
+      return above
+    })
+  }
+
+  /** What only others read, confidential or above. @param told what the instance itself has said */
+  ofOthers(instance: string, told: ReadonlySet<About>): KnownSource {
+    return this.#values.where(
+      (about) =>
+        !about.owners.has(instance) &&
+        !told.has(about) &&
+        [...about.owners.values()].some((level) => level >= CONFIDENTIAL),
+    )
+  }
+
+  #take(instance: string, value: string, level: number, tags: readonly string[]): void {
+    const count = this.#counts.get(instance) ?? 0
+    if (count >= MAX_VALUES_PER_INSTANCE) {
+      this.#incomplete.add(instance)
+      return
+    }
+    let added = false
+    const room = this.#values.note(value, (before) => {
+      const about = before ?? { owners: new Map<string, number>(), tags: new Set<string>() }
+      const known = about.owners.get(instance)
+      added ||= known === undefined
+      about.owners.set(instance, Math.max(known ?? 0, level))
+      for (const tag of tags) about.tags.add(tag)
+      return about
+    })
+    if (!room) this.#incomplete.add(instance)
+    if (added) this.#counts.set(instance, count + 1)
+  }
+
+  /** Durable before the answer leaves; once a day for each instance. */
+  #note(instance: string): void {
+    const today = this.#today()
+    if (this.#noted.get(instance) === today) return
+    const file = openSync(join(this.#options.dataDir, FILE), 'a', 0o600)
+    try {
+      appendFileSync(file, `${today} ${instance}\n`)
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
+    this.#noted.set(instance, today)
+  }
+
+  #today(): number {
+    return Math.floor(this.#options.now() / DAY)
+  }
+}
+
+const FILE = 'read-values'

@@ -1,0 +1,161 @@
+import type { JsonValue } from '@sallyport/base'
+import type { LlmDialect, LlmSurface } from '@sallyport/network'
+import { isObject } from '../adapters/jsonrpc.ts'
+import { Refusal } from '../refusal.ts'
+
+export type JsonObject = { readonly [key: string]: JsonValue }
+
+/** One endpoint of a vendor's API. */
+export interface Surface {
+  readonly name: LlmSurface
+  readonly dialect: LlmDialect
+  /** Below `/SYSTEM` for callers, and below the upstream's base without `v1`. */
+  readonly path: readonly string[]
+  /** Members of a request that are understood; no other is passed on. */
+  readonly members: ReadonlySet<string>
+  /** Members that limit the answer's tokens; the first is set where a caller sets none. */
+  readonly limits: readonly string[]
+}
+
+const words = (text: string): ReadonlySet<string> => new Set(text.split(/\s+/))
+
+const SURFACES: readonly Surface[] = [
+  {
+    name: 'chat',
+    dialect: 'openai',
+    path: ['v1', 'chat', 'completions'],
+    members: words(
+      'model messages stream stream_options max_tokens max_completion_tokens temperature top_p n stop presence_penalty frequency_penalty logit_bias seed tools tool_choice parallel_tool_calls response_format reasoning_effort verbosity logprobs top_logprobs user store',
+    ),
+    limits: ['max_completion_tokens', 'max_tokens'],
+  },
+  {
+    name: 'responses',
+    dialect: 'openai',
+    path: ['v1', 'responses'],
+    members: words(
+      'model input instructions stream stream_options max_output_tokens temperature top_p tools tool_choice parallel_tool_calls text reasoning include truncation top_logprobs user store',
+    ),
+    limits: ['max_output_tokens'],
+  },
+  {
+    name: 'embeddings',
+    dialect: 'openai',
+    path: ['v1', 'embeddings'],
+    members: words('model input dimensions encoding_format user'),
+    limits: [],
+  },
+  {
+    name: 'messages',
+    dialect: 'anthropic',
+    path: ['v1', 'messages'],
+    members: words(
+      'model messages system stream max_tokens stop_sequences temperature top_p top_k tools tool_choice thinking metadata service_tier',
+    ),
+    limits: ['max_tokens'],
+  },
+]
+
+export function surfaceAt(dialect: LlmDialect, path: readonly string[]): Surface | undefined {
+  return SURFACES.find((one) => one.dialect === dialect && one.path.join('/') === path.join('/'))
+}
+
+/** A request as far as it is understood. */
+export interface ModelRequest {
+  readonly model: string
+  readonly stream: boolean
+  /** Whether the caller asked to be told of the usage at the end of a stream. */
+  readonly wantsUsage: boolean
+  /** Tokens that the answer may have, all choices together. */
+  readonly maxOutput: (most: number) => number
+  readonly tools: readonly string[]
+  /** What would be forwarded to a model of this name that may answer with so many tokens; not yet redacted. */
+  readonly body: (model: string, most: number) => JsonObject
+}
+
+export const badRequest = (message: string): Refusal =>
+  new Refusal('SP_LLM_REQUEST', message, { status: 400 })
+
+const MAX_CHOICES = 16
+
+/**
+ * Reads a request to a model. What a vendor would do by itself, e.g. keep the conversation, search or run code, is not
+ * understood here and refused.
+ *
+ * @throws Refusal `SP_LLM_REQUEST`
+ */
+export function readModelRequest(surface: Surface, body: JsonValue | undefined): ModelRequest {
+  if (!isObject(body)) throw badRequest('the request body is not an object')
+  for (const name of Object.keys(body)) {
+    if (!surface.members.has(name)) {
+      throw badRequest(`\`${name.slice(0, 64)}\` is not accepted here`)
+    }
+  }
+  const { model, stream = false, tools = null, store, n } = body
+  if (typeof model !== 'string') throw badRequest('`model` is not a text')
+  if (typeof stream !== 'boolean') throw badRequest('`stream` is not true or false')
+  if (stream && surface.name === 'embeddings') throw badRequest('`stream` is not accepted here')
+  if (store === true) throw badRequest('`store` would leave the conversation with the vendor')
+  const choices = n ?? 1
+  if (
+    typeof choices !== 'number' ||
+    !Number.isInteger(choices) ||
+    choices < 1 ||
+    choices > MAX_CHOICES
+  ) {
+    throw badRequest(`\`n\` is not a number from 1 to ${MAX_CHOICES}`)
+  }
+  const asked = surface.limits
+    .map((name) => body[name])
+    .find((value) => value !== undefined && value !== null)
+  if (asked !== undefined && (typeof asked !== 'number' || !Number.isInteger(asked) || asked < 1)) {
+    throw badRequest('the number of tokens that is asked for is no whole number from 1')
+  }
+  const { stream_options: options } = body
+  if (options !== undefined && options !== null && !isObject(options)) {
+    throw badRequest('`stream_options` is not an object')
+  }
+  return {
+    model,
+    stream,
+    wantsUsage: isObject(options ?? undefined) && (options as JsonObject)['include_usage'] === true,
+    tools: toolNames(tools),
+    maxOutput: (most) => {
+      if (surface.limits.length === 0) return 0
+      if (typeof asked === 'number' && asked > most) {
+        throw badRequest(`the model answers with at most ${most} tokens`)
+      }
+      return (typeof asked === 'number' ? asked : most) * choices
+    },
+    body: (name, most) => {
+      const [limit] = surface.limits
+      return {
+        ...body,
+        model: name,
+        ...(asked === undefined && limit !== undefined ? { [limit]: most } : {}),
+        ...(surface.name === 'chat' && stream ? { stream_options: { include_usage: true } } : {}),
+        // Kept by default otherwise.
+        ...(surface.name === 'responses' ? { store: false } : {}),
+      }
+    },
+  }
+}
+
+/** Functions of the caller's own; tools that a vendor runs would reach where no flow leads. */
+function toolNames(tools: JsonValue): string[] {
+  if (tools === null) return []
+  if (!Array.isArray(tools)) throw badRequest('`tools` is not a list')
+  // `Array.isArray` does not narrow a readonly array.
+  return (tools as readonly JsonValue[]).map((tool) => {
+    const type = isObject(tool) ? (tool['type'] ?? 'custom') : undefined
+    if (!isObject(tool) || (type !== 'function' && type !== 'custom')) {
+      throw badRequest('a tool is none of the caller’s own functions')
+    }
+    const inner = isObject(tool['function']) ? tool['function'] : tool
+    const { name } = inner
+    if (typeof name !== 'string' || name === '' || name.length > 128) {
+      throw badRequest('a tool has no name')
+    }
+    return name
+  })
+}
