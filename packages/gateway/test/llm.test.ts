@@ -211,8 +211,9 @@ describe('models behind a gateway', () => {
     const sent = first.last.text
     for (const value of hidden) assert.ok(!sent.includes(value), `${value} in ${sent}`)
     const messages = first.last.body['messages'] as Json[]
-    const [call] = messages[2]?.['tool_calls'] as Json[]
-    const parsed = JSON.parse(word((call?.['function'] as Json)['arguments'])) as Json
+    const { tool_calls: calls } = messages[2] ?? {}
+    const { function: called } = (calls as Json[])[0] ?? {}
+    const parsed = JSON.parse(word((called as Json)['arguments'])) as Json
     assert.deepEqual(Object.keys(parsed), ['id', 'balance', 'note'])
   })
 

@@ -90,6 +90,8 @@ export class Analyser {
   #dispatch(text: string, from: number, offset: number, spans: Span[]): void {
     let lower: string | undefined
     let i = from
+    // One number in many groups would be looked at once for each of them.
+    let dialled = from
     while (i < text.length) {
       let c = text.charCodeAt(i)
       if (!isWord(c)) {
@@ -109,6 +111,7 @@ export class Analyser {
       if (tried === undefined) continue
       for (const recogniser of tried) {
         const { pattern, holds, context, kind } = recogniser
+        if (kind === 'PHONE' && start < dialled) continue
         pattern.lastIndex = start
         const match = pattern.exec(text)
         if (match === null) continue
@@ -120,6 +123,7 @@ export class Analyser {
         }
         // A `+` or a bracket before a telephone number belongs to it.
         let first = start
+        if (kind === 'PHONE') dialled = start + (held === true ? match[0].length : held)
         if (kind === 'PHONE')
           while (first > from && PREFIX.includes(text.charAt(first - 1))) first--
         const end = start + (held === true ? match[0].length : held)
