@@ -80,8 +80,8 @@ async function rollOver(control: Control): Promise<Row[]> {
   const times: number[] = []
   for (let turn = 0; turn < ROLLOVERS; turn++) {
     const from = performance.now()
-    authority.prepare()
-    authority.activate()
+    await authority.prepare()
+    await authority.activate()
     times.push(performance.now() - from)
     for (const one of [server, ...callers]) {
       await one.renew()

@@ -38,14 +38,8 @@ interface Ended {
 
 async function ca(...args: readonly string[]): Promise<Ended> {
   const bin = join(ROOT, 'packages/cli/bin/sallyport.ts')
-  const child = spawn(process.execPath, [
-    bin,
-    'ca',
-    args[0] ?? '',
-    '--data',
-    data,
-    ...args.slice(1),
-  ])
+  const where = args.includes('--data') ? [] : ['--data', data]
+  const child = spawn(process.execPath, [bin, 'ca', ...args, ...where])
   let [out, err] = ['', '']
   child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
@@ -84,7 +78,39 @@ test('ca: a successor is prepared, shown and put in use, for people and for prog
   assert.deepEqual(states(), ['retired', 'active'])
   const { status, out } = await ca('show', '--json')
   assert.equal(status, 0)
-  assert.deepEqual(JSON.parse(out), control.context.authority.view())
+  const { roots, ...view } = JSON.parse(out)
+  assert.deepEqual(view, control.context.authority.view())
+  assert.deepEqual(roots, await control.context.roots.view())
+})
+
+async function root(...args: readonly string[]): Promise<Ended & { readonly states: unknown }> {
+  const [command = '', ...rest] = args
+  const ended = await ca('root', command, ...rest, '--json')
+  const { roots = [], error } = JSON.parse(ended.out)
+  const states = roots.map(({ state }: { readonly state: string }) => state)
+  return { ...ended, states: error?.code ?? states }
+}
+
+test('ca root: a new root is prepared and taken back; unsigned it is put in use by nobody', async () => {
+  assert.deepEqual((await root('activate')).states, 'SP_CA_ROOT_NOT_TRUSTED')
+  assert.deepEqual((await root('cancel')).states, 'SP_CA_ROOT_NOT_PREPARED')
+  assert.deepEqual((await root('retire')).states, 'SP_CA_ROOT_UNKNOWN')
+  const first = await control.context.roots.view()
+  const active = first[0]?.fingerprint ?? ''
+  assert.deepEqual((await root('retire', active)).states, 'SP_CA_ROOT_ACTIVE')
+  const wrong = await root('retire', 'zzzzzzzz')
+  assert.deepEqual([wrong.status, wrong.states], [2, 'SP_USAGE_VALUE'])
+
+  const prepared = await root('prepare')
+  assert.deepEqual(prepared.states, ['active', 'prepared'])
+  assert.match(prepared.err, /quorum/)
+  assert.deepEqual((await root('prepare')).states, 'SP_CA_ROOT_PREPARED')
+  assert.deepEqual((await root('activate')).states, 'SP_CA_ROOT_NOT_TRUSTED')
+  const shown = await ca('show')
+  assert.match(shown.out, / prepared .* /)
+  assert.equal(shown.out.includes(active.slice(0, 16)), true)
+  assert.deepEqual((await root('cancel')).states, ['active'])
+  assert.deepEqual(await control.context.roots.view(), first)
 })
 
 test('ca: without a control plane it says so, with the code for settings', async () => {

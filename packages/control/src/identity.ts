@@ -2,19 +2,19 @@ import { generateKeyPairSync } from 'node:crypto'
 import { newId } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { controlId } from '@sallyport/spiffe'
-import type { Issuer } from '@sallyport/spiffe'
+import type { Authority } from './authority/authority.ts'
 import { IdentityHolder } from '@sallyport/transport'
 import type { IdentityMaterial } from '@sallyport/transport'
 import type { Trust } from './trust.ts'
 
-/** The control plane's own SVID, with a fresh key each time, renewed at half of its life. */
+/** The control plane's own SVID, with a fresh key each time, renewed at half of its life, or as soon as the root is another. */
 export function ownIdentity(deps: {
-  readonly issuer: Issuer
+  readonly issuer: Pick<Authority, 'issue' | 'ready'>
   readonly trust: Trust
   readonly clock: Clock
   readonly ttlSeconds: () => number
   readonly onError: (error: unknown) => void
-}): { readonly holder: IdentityHolder; stop(): void } {
+}): { readonly holder: IdentityHolder; refresh(): Promise<void>; stop(): void } {
   const { issuer, trust, clock } = deps
   const { trustDomain } = trust.pins
   const spiffeId = controlId(trustDomain, newId('c', clock.now()).slice(2))
@@ -31,18 +31,31 @@ export function ownIdentity(deps: {
   }
   const holder = new IdentityHolder(make())
   let timer: NodeJS.Timeout
+  let stopped = false
+  const refresh = async (): Promise<void> => {
+    await issuer.ready()
+    holder.replace(make())
+  }
   const schedule = (ms: number): void => {
+    if (stopped) return
     timer = setTimeout(() => {
-      try {
-        holder.replace(make())
-        schedule((deps.ttlSeconds() * 1000) / 2)
-      } catch (error) {
-        deps.onError(error)
-        schedule(1000)
-      }
+      refresh().then(
+        () => schedule((deps.ttlSeconds() * 1000) / 2),
+        (error: unknown) => {
+          deps.onError(error)
+          schedule(1000)
+        },
+      )
     }, ms)
     timer.unref()
   }
   schedule((deps.ttlSeconds() * 1000) / 2)
-  return { holder, stop: () => clearTimeout(timer) }
+  return {
+    holder,
+    refresh,
+    stop() {
+      stopped = true
+      clearTimeout(timer)
+    },
+  }
 }

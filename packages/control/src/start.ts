@@ -13,7 +13,9 @@ import { auditShard } from './access/audit.ts'
 import { Searches } from './access/search.ts'
 import { createAttestedEnrolment } from './attest/enrolment.ts'
 import { createActs } from './domain/acts.ts'
+import { followRoots } from './authority/follow.ts'
 import { mountAuthority } from './authority/mount.ts'
+import { createRoots } from './authority/roots.ts'
 import { createAlarms } from './domain/alarms.ts'
 import { createApprovals } from './domain/asking.ts'
 import type { ControlContext } from './domain/context.ts'
@@ -175,8 +177,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     for (const { subject } of bundle.quarantined) hub.drop(subject)
   })
   const watch = createWatch({ store, clock, publisher, quarantine, incidents, events, onError })
-  const mounted = mountAuthority({
-    ...{ dataDir: options.dataDir, trust, kind: folder.keys.kind, clock, onError },
+  const roots = createRoots({ store, clock, trust, publisher, operatorSet, onError })
+  const mounted = await mountAuthority({
+    ...{ dataDir: options.dataDir, trust, root: await roots.current(), clock, onError },
   })
   opened.defer(() => mounted.stop())
   const issuer = mounted.authority
@@ -260,6 +263,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     ttlSeconds: () => publisher.index().network.settings.svidTtlSeconds,
   })
   opened.defer(() => identity.stop())
+  opened.defer(await followRoots({ roots, trust, publisher, issuer, identity, onError }))
   const checkpoints = createCheckpoints({ store, clock, incidents })
   const custody = createCustody({
     ...{ store, clock, trust, publisher, quarantine, events, onError },
@@ -326,6 +330,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     trustDomain,
     approvals,
     authority: issuer,
+    roots,
     foreigners,
     bundles,
     custody,

@@ -17,29 +17,34 @@ import {
 import { join } from 'node:path'
 import { parseJson, SallyportError } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
-import type { Barrier, KeyInfo, Signer, TokenKeys } from '@sallyport/seal'
+import type { Barrier, KeyInfo, KeyProvider, Signer, TokenKeys } from '@sallyport/seal'
 import { signRoot } from '@sallyport/spiffe'
 import { declarationDigest } from '@sallyport/wire'
 import type { TrustPins } from '@sallyport/wire'
 import { consoleOrigin } from './site/origin.ts'
 import type { RelyingParty } from './site/origin.ts'
+import { writeDurably } from './authority/keys.ts'
 import { makeKeys, openKeys } from './trust/keys.ts'
-import type { KeyChoice, MadeKeys } from './trust/keys.ts'
+import type { KeyChoice, MadeKeys, ProvidedKeys } from './trust/keys.ts'
+import { readRoots, trustedIn } from './trust/roots.ts'
+import type { KeptRoots } from './trust/roots.ts'
 import { readKeySettings } from './trust/settings.ts'
 import type { KeySettings } from './trust/settings.ts'
 
 /** What the folder `trust` says to whoever holds none of its keys. */
 export interface TrustFolder {
   readonly dir: string
+  /** As `init` made them: their roots are the first ones. */
   readonly pins: TrustPins
   readonly relyingParty: RelyingParty
+  /** Roots that are trusted now. */
   readonly rootsPem: string
+  /** Absent while there was no other root than the first. */
+  readonly kept: KeptRoots | undefined
   readonly keys: KeySettings
 }
 
 export interface Trust extends Omit<TrustFolder, 'keys'> {
-  /** Signs SVIDs. */
-  readonly ca: Signer
   /** Signs bundles. */
   readonly bundle: Signer
   /** Signs checkpoints of the control plane's own log. */
@@ -49,6 +54,11 @@ export interface Trust extends Omit<TrustFolder, 'keys'> {
   /** Until the first operator set is signed; then it is gone. */
   genesisKey(): KeyObject | undefined
   forgetGenesisKey(): void
+  /** Keys of roots: `ca` is the first one's. */
+  readonly rootKeys: KeyProvider
+  readonly provider: (folder: string) => ProvidedKeys
+  /** Writes down which roots there are; `rootsPem` says so from then on, and the files that others are given. */
+  keepRoots(kept: KeptRoots): void
 }
 
 /** Ten years: what gateways pin must outlive them. */
@@ -132,15 +142,24 @@ export function readTrust(dataDir: string): TrustFolder {
     })
   }
   const read = (name: string): string => readSecret(folder, name)
-  const pins = readPins(read('pins.json'))
+  const pinned = readPins(read('pins.json'))
   const relyingParty = members(read('relying-party.json'), ['rpId', 'origin'])
-  const rootsPem = read('ca.pem')
-  if (rootsPem !== pins.roots) throw damaged('the roots are not the ones that pins.json names')
+  const kept = existsSync(join(folder, ROOTS_FILE))
+    ? readRoots(read(ROOTS_FILE), pinned)
+    : undefined
+  const pins = { ...pinned, roots: kept?.genesis ?? pinned.roots }
+  const rootsPem = kept ? trustedIn(kept) : read('ca.pem')
+  if (!kept && rootsPem !== pins.roots) {
+    throw damaged('the roots are not the ones that pins.json names')
+  }
+  // The files that others are given follow: a crash may have come between.
+  if (kept) giveRoots(folder, pinned, rootsPem)
   return {
     dir: folder,
     pins,
     relyingParty: { rpId: relyingParty['rpId'] ?? '', origin: relyingParty['origin'] ?? '' },
     rootsPem,
+    kept,
     keys: readKeySettings(read('keys.json')),
   }
 }
@@ -156,14 +175,28 @@ export async function openTrust(
   tokens: TokenKeys | undefined,
 ): Promise<Trust> {
   const { dir, pins } = folder
-  const { ca, bundle, log, list } = await openKeys(dir, settings, barrier, tokens)
+  const { bundle, log, list, roots, provider } = await openKeys(dir, settings, barrier, tokens)
   if (spki(bundle.publicKey) !== pins.bundleKey) {
     throw damaged('the keys are not the ones that pins.json names')
   }
   const genesisFile = join(dir, 'genesis.key')
+  let { rootsPem, kept } = folder
   return {
     ...folder,
-    ...{ ca, bundle, log },
+    get rootsPem() {
+      return rootsPem
+    },
+    get kept() {
+      return kept
+    },
+    ...{ bundle, log, provider },
+    rootKeys: roots,
+    keepRoots(next) {
+      writeDurably(dir, ROOTS_FILE, `${JSON.stringify(next, null, 2)}\n`)
+      kept = next
+      rootsPem = trustedIn(next)
+      giveRoots(dir, pins, rootsPem)
+    },
     keys: list,
     genesisKey: () =>
       existsSync(genesisFile) ? privateKey(readSecret(dir, 'genesis.key')) : undefined,
@@ -172,6 +205,15 @@ export async function openTrust(
       syncFolder(dir)
     },
   }
+}
+
+const ROOTS_FILE = 'roots.json'
+
+/** What new gateways and agents are given: they begin with the roots that are trusted now. */
+function giveRoots(dir: string, pins: TrustPins, rootsPem: string): void {
+  const text = `${JSON.stringify({ ...pins, roots: rootsPem }, null, 2)}\n`
+  if (readFileSync(join(dir, 'pins.json'), 'utf8') !== text) writeDurably(dir, 'pins.json', text)
+  if (readFileSync(join(dir, 'ca.pem'), 'utf8') !== rootsPem) writeDurably(dir, 'ca.pem', rootsPem)
 }
 
 const PIN_NAMES = ['trustDomain', 'bundleKey', 'genesisKey', 'genesisDigest', 'roots'] as const

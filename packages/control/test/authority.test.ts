@@ -17,7 +17,8 @@ import { openAuthority } from '../src/authority/authority.ts'
 import type { Authority, AuthorityOptions } from '../src/authority/authority.ts'
 import { due, NONE } from '../src/authority/generations.ts'
 import type { Generation } from '../src/authority/generations.ts'
-import { fileKeys } from '../src/authority/keys.ts'
+import { softwareKeys } from '@sallyport/seal'
+import { providedKeys } from '../src/authority/keys.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sp-ca-'))
 after(() => rmSync(dir, { recursive: true }))
@@ -37,10 +38,10 @@ let folders = 0
 let now = Date.now()
 const clock = { now: () => now, monotonic: () => now }
 
-function open(folder: string, more: Partial<AuthorityOptions> = {}): Authority {
+function open(folder: string, more: Partial<AuthorityOptions> = {}): Promise<Authority> {
   return openAuthority({
     folder,
-    keys: fileKeys(folder),
+    keys: providedKeys(softwareKeys({ dir: folder }), ''),
     root: { certificatePem: root.certificatePem, signer: keySigner(rootKey) },
     clock,
     ...more,
@@ -65,15 +66,15 @@ const issue = (authority: Authority): Buffer[] =>
 const holds = (chain: readonly Buffer[], at = now): string =>
   verifySvid(chain, pinned, { now: at }).id.uri
 describe('the signing authority', () => {
-  it('issues below the pinned root, which is all that a peer knows, through every rollover', () => {
-    const authority = open(fresh())
+  it('issues below the pinned root, which is all that a peer knows, through every rollover', async () => {
+    const authority = await open(fresh())
     let before = issue(authority)
     assert.equal(before.length, 2)
     assert.equal(holds(before), spiffeId)
     for (let turn = 0; turn < 3; turn++) {
-      authority.prepare()
+      await authority.prepare()
       assert.equal(issue(authority)[1]?.equals(before[1] ?? Buffer.alloc(0)), true)
-      authority.activate()
+      await authority.activate()
       const chain = issue(authority)
       assert.equal(chain[1]?.equals(before[1] ?? Buffer.alloc(0)), false)
       assert.equal(holds(chain), spiffeId)
@@ -83,25 +84,25 @@ describe('the signing authority', () => {
     }
   })
 
-  it('prepares a successor at half of its life and puts it in use with a sixth left', () => {
+  it('prepares a successor at half of its life and puts it in use with a sixth left', async () => {
     const start = now
-    const authority = open(fresh())
+    const authority = await open(fresh())
     const first = activeId(authority)
     now = start + 0.49 * DAY
-    authority.tick()
+    await authority.tick()
     assert.deepEqual(states(authority), ['active'])
     now = start + 0.51 * DAY
-    authority.tick()
+    await authority.tick()
     assert.deepEqual(states(authority), ['active', 'prepared'])
     now = start + 0.82 * DAY
-    authority.tick()
+    await authority.tick()
     assert.equal(activeId(authority), first)
     now = start + 0.84 * DAY
-    authority.tick()
+    await authority.tick()
     assert.deepEqual(states(authority), ['retired', 'active'])
     assert.notEqual(activeId(authority), first)
     now = start + 1.01 * DAY
-    authority.tick()
+    await authority.tick()
     assert.deepEqual(states(authority), ['active', 'prepared'])
     assert.equal(
       authority.view().generations.some(({ id }) => id === first),
@@ -109,50 +110,52 @@ describe('the signing authority', () => {
     )
   })
 
-  it('outlives a process that slept for a week, and a clock that jumps an hour either way', () => {
-    const authority = open(fresh())
+  it('outlives a process that slept for a week, and a clock that jumps an hour either way', async () => {
+    const authority = await open(fresh())
     assert.equal(holds(issue(authority)), spiffeId)
     const start = now
     for (const jump of [7 * DAY, 7 * DAY + HOUR, 7 * DAY, 7 * DAY - HOUR, 7 * DAY]) {
       now = start + jump
       // No tick before: what is issued is right at once.
+      await authority.ready()
       assert.equal(holds(issue(authority)), spiffeId)
     }
   })
 
-  it('goes on from what it kept', () => {
+  it('goes on from what it kept', async () => {
     const folder = fresh()
-    const authority = open(folder)
-    authority.prepare()
-    const again = open(folder)
+    const authority = await open(folder)
+    await authority.prepare()
+    const again = await open(folder)
     assert.deepEqual(again.view(), authority.view())
-    again.activate()
-    assert.deepEqual(states(open(folder)), ['retired', 'active'])
+    await again.activate()
+    assert.deepEqual(states(await open(folder)), ['retired', 'active'])
   })
 
-  it('has one successor at a time, and activates what was prepared only', () => {
-    const authority = open(fresh())
-    assert.throws(() => authority.activate(), { code: 'SP_CA_NOT_PREPARED' })
-    authority.prepare()
-    assert.throws(() => authority.prepare(), { code: 'SP_CA_PREPARED' })
+  it('has one successor at a time, and activates what was prepared only', async () => {
+    const authority = await open(fresh())
+    await assert.rejects(authority.activate(), { code: 'SP_CA_NOT_PREPARED' })
+    await authority.prepare()
+    await assert.rejects(authority.prepare(), { code: 'SP_CA_PREPARED' })
+    const { generations } = await authority.activate()
     assert.deepEqual(
-      authority.activate().generations.map(({ state }) => state),
+      generations.map(({ state }) => state),
       ['retired', 'active'],
     )
   })
 
-  it('keeps keys only of what may sign: the active one and its successor', () => {
+  it('keeps keys only of what may sign: the active one and its successor', async () => {
     const folder = fresh()
-    const authority = open(folder)
+    const authority = await open(folder)
     const keys = () => readdirSync(folder).filter((name) => name.endsWith('.key')).length
     assert.equal(keys(), 1)
-    authority.prepare()
+    await authority.prepare()
     assert.equal(keys(), 2)
-    authority.activate()
+    await authority.activate()
     assert.equal(keys(), 1)
   })
 
-  it('signs by the root itself where that root permits nothing below it', () => {
+  it('signs by the root itself where that root permits nothing below it', async () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const signer = keySigner(privateKey)
     // A root of before is stood in for by a signing certificate: its path length is zero as well.
@@ -160,27 +163,27 @@ describe('the signing authority', () => {
       { certificatePem: root.certificatePem, signer: keySigner(rootKey) },
       { publicKey: signer.publicKey, ttlSeconds: 7 * 86_400, now },
     )
-    const authority = open(fresh(), { root: { certificatePem, signer } })
+    const authority = await open(fresh(), { root: { certificatePem, signer } })
     assert.equal(authority.view().belowRoot, false)
     assert.equal(issue(authority).length, 2)
-    assert.throws(() => authority.prepare(), { code: 'SP_CA_ROOT_SIGNS' })
-    assert.throws(() => authority.activate(), { code: 'SP_CA_ROOT_SIGNS' })
+    await assert.rejects(authority.prepare(), { code: 'SP_CA_ROOT_SIGNS' })
+    await assert.rejects(authority.activate(), { code: 'SP_CA_ROOT_SIGNS' })
   })
 
-  it('refuses a damaged state, and a state whose key is gone', () => {
+  it('refuses a damaged state, and a state whose key is gone', async () => {
     const folder = fresh()
-    open(folder)
+    await open(folder)
     const state = readFileSync(join(folder, 'state.json'), 'utf8')
     for (const text of ['', '{', '[]', '{"format":"other","generations":[]}']) {
       writeFileSync(join(folder, 'state.json'), text)
-      assert.throws(() => open(folder), { code: 'SP_CA_STATE' }, text)
+      await assert.rejects(open(folder), { code: 'SP_CA_STATE' }, text)
     }
     writeFileSync(join(folder, 'state.json'), state)
-    assert.ok(open(folder))
+    assert.ok(await open(folder))
     for (const name of readdirSync(folder)) {
       if (name.endsWith('.key')) rmSync(join(folder, name))
     }
-    assert.throws(() => open(folder), { code: 'SP_CA_STATE' })
+    await assert.rejects(open(folder), { code: 'SP_CA_STATE' })
   })
 })
 
@@ -191,7 +194,7 @@ describe('what is due', () => {
   })
   const at = (when: number, ...generations: Generation[]) => due({ ...NONE, generations }, when)
 
-  it('is judged at every edge', () => {
+  it('is judged at every edge', async () => {
     const active = entry('active', 0, 600)
     const prepared = entry('prepared', 300, 900)
     assert.equal(at(0), 'prepare')
@@ -239,12 +242,12 @@ describe('a crash at any step of a rotation', () => {
     const check = async (at: number): Promise<void> => {
       const folder = fresh()
       assert.equal((await run(folder, at)).signal, 'SIGKILL', `step ${at}`)
-      const authority = open(folder)
+      const authority = await open(folder)
       assert.equal(states(authority).filter((state) => state === 'active').length, 1)
       const chain = issue(authority)
       assert.equal(holds(chain), spiffeId, `step ${at}`)
-      if (!states(authority).includes('prepared')) authority.prepare()
-      authority.activate()
+      if (!states(authority).includes('prepared')) await authority.prepare()
+      await authority.activate()
       assert.equal(holds(issue(authority)), spiffeId)
       assert.equal(holds(chain), spiffeId)
       const keys = readdirSync(folder).filter((name) => name.endsWith('.key'))

@@ -7,6 +7,7 @@ import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { certificatesFromPem } from '@sallyport/spiffe'
 import { verifyBundle } from '@sallyport/wire'
 import { initTrust } from '../src/index.ts'
 import type { ControlOptions } from '../src/index.ts'
@@ -34,6 +35,7 @@ if (!noSoftHsm) {
     execFileSync(TOOL, ['--init-token', '--free', '--label', label, ...pins], { stdio: 'pipe' })
   }
 }
+const ALWAYS = ['bundle ed25519', 'ca p256', 'log ed25519', 'unseal aes256']
 const token = (label: string) => ({ module: MODULE, token: label })
 
 /** A network with its keys in a certain place, not started. */
@@ -86,7 +88,10 @@ async function works(plane: TestPlane): Promise<void> {
   follower.close()
   const agent = await plane.enrol('agent', 'flagger')
   assert.equal((await agent.call('GET', '/v1/status')).status, 200)
-  assert.equal((await agent.renew()).status, 200)
+  const renewed = await agent.renew()
+  assert.equal(renewed.status, 200)
+  // Wherever the keys are, the root does not sign SVIDs itself.
+  assert.equal(certificatesFromPem(String(renewed.body['chain'])).length, 2)
 }
 
 /** Texts of all files of the trust folder. */
@@ -173,6 +178,26 @@ test('sealed: no private key is on disk; until a threshold of shares was given o
     assert.equal((await unseal(shares[4])).body['state'], 'unsealed')
     await started
     await works(plane)
+    const authority = join(plane.dataDir, 'control', 'authority')
+    const { generations } = await plane.control.context.authority.prepare()
+    assert.deepEqual(
+      readdirSync(authority).toSorted(),
+      [...generations.map(({ id }) => `${id}.sealed`), 'state.json'].toSorted(),
+    )
+    for (const name of readdirSync(authority)) {
+      assert.doesNotMatch(readFileSync(join(authority, name), 'utf8'), /PRIVATE/)
+    }
+    await plane.control.context.authority.activate()
+    assert.equal(readdirSync(authority).length, 2)
+    await works(plane)
+    const [, root] = await plane.control.context.roots.prepare({ by: 'test' })
+    assert.equal(root?.state, 'prepared')
+    const made = Object.entries(trustFiles(plane)).filter(([name]) => name.startsWith('root-'))
+    assert.equal(made.length, 1)
+    for (const [name, text] of made) {
+      assert.match(name, /\.sealed$/)
+      assert.doesNotMatch(text, /PRIVATE/)
+    }
     assert.equal((await admin(plane, 'GET', '/api/unseal')).body['state'], 'unsealed')
     assert.equal((await unseal(shares[3])).body['code'], 'SP_SEAL_UNSEALED')
     // After a restart it is sealed again; who waits can be called off.
@@ -243,25 +268,47 @@ test(
       writeFileSync(pinFile, PIN, { mode: 0o600 })
       await plane.restart({ pkcs11Pin: PIN })
       await works(plane)
-      const keys = await plane.control.context.keys()
-      assert.deepEqual(
-        keys
-          .map(({ name, algorithm, exportable, provider }) => [
-            name,
-            algorithm,
-            exportable,
-            provider,
-          ])
-          .toSorted(([a = ''], [b = '']) => String(a).localeCompare(String(b))),
-        [
-          ['bundle', 'ed25519', false, 'pkcs11'],
-          ['ca', 'p256', false, 'pkcs11'],
-          ['log', 'ed25519', false, 'pkcs11'],
-          ['unseal', 'aes256', false, 'pkcs11'],
-        ],
-      )
+      const own = readFileSync(join(plane.dataDir, 'control', 'authority', 'owner'), 'utf8')
+      const signing = (ids: readonly string[]) => ids.map((id) => `signing-${own}-${id}`)
+      const inToken = async () => {
+        const keys = await plane.control.context.keys()
+        for (const { exportable, provider } of keys) {
+          assert.deepEqual([exportable, provider], [false, 'pkcs11'])
+        }
+        return keys
+          .map(({ name, algorithm }) => `${name} ${algorithm}`)
+          .filter((text) => !ALWAYS.includes(text))
+          .toSorted()
+      }
+      const idsOf = ({ generations }: { generations: readonly { id: string; state: string }[] }) =>
+        generations.filter(({ state }) => state !== 'retired').map(({ id }) => id)
+      const p256 = (names: readonly string[]) => names.map((name) => `${name} p256`).toSorted()
+      const { authority, roots } = plane.control.context
+      // The successor is made in the token too; what retired is destroyed there.
+      const [before] = idsOf(authority.view())
+      assert.deepEqual(await inToken(), p256(signing([before ?? ''])))
+      const both = idsOf(await authority.prepare())
+      assert.equal(both.length, 2)
+      assert.deepEqual(await inToken(), p256(signing(both)))
+      const [after, ...none] = idsOf(await authority.activate())
+      assert.notEqual(after, before)
+      assert.deepEqual(none, [])
+      assert.deepEqual(await inToken(), p256(signing([after ?? ''])))
+      await works(plane)
+      // So is a root.
+      await roots.prepare({ by: 'test' })
+      const withRoot = await inToken()
+      assert.equal(withRoot.length, 2)
+      assert.match(withRoot[0] ?? '', /^root-[0-9a-f]{16} p256$/)
+      await roots.cancel()
+      assert.deepEqual(await inToken(), p256(signing([after ?? ''])))
       await plane.restart({ pkcs11Pin: PIN })
       await works(plane)
+      assert.deepEqual(await inToken(), p256(signing([after ?? ''])))
+      assert.deepEqual(readdirSync(join(plane.dataDir, 'control', 'authority')).toSorted(), [
+        'owner',
+        'state.json',
+      ])
     } finally {
       await plane.close()
     }

@@ -18,9 +18,9 @@ test('identities stand below a signing certificate, and no call fails while it i
   const signers = new Set<string>()
   assert.equal(chainOf(first).length, 2)
   for (let turn = 0; turn < 4; turn++) {
-    authority.prepare()
+    await authority.prepare()
     assert.equal((await early.call('GET', '/v1/status')).status, 200)
-    authority.activate()
+    await authority.activate()
     // Under the certificate of before, whose authority has retired.
     assert.equal((await early.call('GET', '/v1/status')).status, 200)
     const renewed = await early.renew()

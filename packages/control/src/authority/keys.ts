@@ -1,61 +1,57 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
-import type { KeyObject } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   existsSync,
   fsyncSync,
-  mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import type { KeyProvider } from '@sallyport/seal'
 import type { CertificateSigner } from '@sallyport/spiffe'
 
-/** Where the keys of signing certificates are kept: files here, a token elsewhere. All are P-256. */
+/** Where the keys of signing certificates are: where the keys of the network are. All are P-256. */
 export interface AuthorityKeys {
-  /** Makes a key that is durable when this returns. */
-  create(name: string): CertificateSigner
-  /** @throws Error where there is none */
-  open(name: string): CertificateSigner
+  /** Makes a key that is durable when this resolves. */
+  create(name: string): Promise<CertificateSigner>
+  /** @throws SallyportError where there is none, and the provider's own */
+  open(name: string): Promise<CertificateSigner>
   /** No failure where there is none. */
-  destroy(name: string): void
-  names(): readonly string[]
+  destroy(name: string): Promise<void>
+  names(): Promise<readonly string[]>
 }
 
-const SUFFIX = '.key'
-
-/** Keys in files of a folder, 0600. */
-export function fileKeys(folder: string): AuthorityKeys {
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const file = (name: string): string => join(folder, `${name}${SUFFIX}`)
+/**
+ * Keys of a provider whose names begin with `prefix`, and no others: whatever else it keeps is not touched.
+ *
+ * @param prefix empty where the provider is for these keys alone
+ */
+export function providedKeys(provider: KeyProvider, prefix: string): AuthorityKeys {
   return {
-    create(name) {
-      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-      writeDurably(
-        folder,
-        `${name}${SUFFIX}`,
-        String(privateKey.export({ format: 'pem', type: 'pkcs8' })),
-      )
-      return keySigner(privateKey)
+    create: (name) => provider.generate(`${prefix}${name}`, 'p256'),
+    open: (name) => provider.signer(`${prefix}${name}`),
+    destroy: (name) => provider.destroy(`${prefix}${name}`),
+    async names() {
+      const all = await provider.names()
+      return all.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length))
     },
-    open: (name) => keySigner(createPrivateKey(readFileSync(file(name), 'utf8'))),
-    destroy(name) {
-      rmSync(file(name), { force: true })
-    },
-    names: () =>
-      readdirSync(folder)
-        .filter((name) => name.endsWith(SUFFIX))
-        .map((name) => name.slice(0, -SUFFIX.length)),
   }
 }
 
-/** A signer over a key that this process holds. */
-function keySigner(key: KeyObject): CertificateSigner {
-  return { publicKey: createPublicKey(key), sign: (data) => sign('sha256', data, key) }
+const OWNER = 'owner'
+
+/**
+ * What tells this control plane's signing keys from those of others that share a token: an id in its folder, made once. Nobody takes
+ * another's key for a leftover of their own.
+ */
+export function ownerIn(folder: string): string {
+  const known = readIfThere(folder, OWNER)
+  if (known !== undefined) return known
+  const made = randomBytes(4).toString('hex')
+  writeDurably(folder, OWNER, made)
+  return made
 }
 
 /** Replaces a file in one step: after a crash there is the old one or the new one, whole. */

@@ -2,6 +2,7 @@ import type { Clock } from '@sallyport/base'
 import type { Barrier, KeyInfo } from '@sallyport/seal'
 import type { Authority } from '../authority/authority.ts'
 import type { Foreigners } from '@sallyport/transport'
+import type { Roots } from '../authority/roots.ts'
 import type { Custody } from '../secrets/custody.ts'
 import type { Agents } from './agents.ts'
 import type { Alarms } from './alarms.ts'
@@ -37,6 +38,7 @@ export interface ControlContext {
   readonly approvals: Approvals
   readonly barrier: Barrier
   readonly authority: Authority
+  readonly roots: Roots
   readonly bundles: Bundles
   /** Absent where no authorisation server runs. */
   readonly consents?: Consents

@@ -88,7 +88,8 @@ export function createIdentities(deps: IdentityDeps): Identities {
       )
       deps.events.publish('agent', { spiffeId: enrolled.spiffeId, enrolled: true })
       if (kind === 'agent') await deps.onEnrolled(enrolled.spiffeId)
-      return kind === 'gateway' ? { ...enrolled, pins: trust.pins } : enrolled
+      if (kind !== 'gateway') return enrolled
+      return { ...enrolled, pins: { ...trust.pins, roots: trust.rootsPem } }
     },
     async enrolAttested({ agent, by }, csr, within) {
       const key = publicKeyFromCsr(csr)

@@ -7,7 +7,6 @@ import { acceptBundle, compareRevision, declarationDigest, signBundle } from '@s
 import type {
   Bundle,
   BundleState,
-  OperatorLink,
   PasskeySignature,
   Revision,
   ShadowDeclaration,
@@ -18,6 +17,8 @@ import type {
 import { isVouched } from '../oauth/keys.ts'
 import type { Store, Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
+import { mergeRoots, rootListOf } from '../authority/root-rows.ts'
+import { followLinks, readLink } from './operator-links.ts'
 import { once, serially } from './serially.ts'
 
 /** What a change tells the publisher. */
@@ -130,7 +131,7 @@ export async function createPublisher(deps: {
         adopt(signed)
       }),
   }
-  if (!current) {
+  if (!current || first.behind) {
     await publisher.publish(() => Promise.resolve({ result: undefined, changed: true }))
   }
   return publisher
@@ -159,10 +160,17 @@ async function lockHead(tx: Tx): Promise<Head> {
     .executeTakeFirstOrThrow()
 }
 
+interface Installed {
+  readonly signed: SignedBundle<Declaration> | undefined
+  readonly declaration: Declaration
+  /** The database has been told what this data directory knows and the last bundle does not say. */
+  readonly behind?: boolean
+}
+
 async function install(
   tx: Tx,
   deps: { readonly trust: Trust; readonly clock: Clock; readonly declaration: Declaration },
-): Promise<{ signed: SignedBundle<Declaration> | undefined; declaration: Declaration }> {
+): Promise<Installed> {
   const { pins } = deps.trust
   const pinsDigest = declarationDigest(pins)
   await tx
@@ -177,11 +185,13 @@ async function install(
       fix: 'use the data directory that this database was made with, or an empty database',
     })
   }
+  await followLinks(tx, deps.clock, deps.trust.kept?.proof.operators)
+  const behind = await mergeRoots(tx, pins, deps.trust.kept, deps.clock.now())
   const head = await tx.selectFrom('bundle_head').selectAll().executeTakeFirst()
   if (head) {
     const declaration = await loadDeclarationBody(tx, head.declaration_digest)
     const signed = head.n === 0 ? undefined : await rejoin(tx, head, declaration)
-    return { signed, declaration }
+    return { signed, declaration, behind }
   }
   const digest = declarationDigest(deps.declaration)
   if (digest !== pins.genesisDigest) {
@@ -306,10 +316,14 @@ async function assemble(
        FROM token_keys WHERE not_after > ${now}) AS token_keys,
     (SELECT coalesce(json_agg(json_build_object('jti', jti, 'exp', exp) ORDER BY jti), '[]')
        FROM revoked_tokens WHERE exp > ${Math.floor(now / 1000)}) AS revoked_tokens,
-    (SELECT digest FROM shadow_runs WHERE ended_at IS NULL) AS shadow`.execute(tx)
+    (SELECT digest FROM shadow_runs WHERE ended_at IS NULL) AS shadow,
+    EXISTS (SELECT FROM trust_roots WHERE statement IS NOT NULL OR retired_at IS NOT NULL) AS roots`.execute(
+    tx,
+  )
   const [state] = rows
   if (!state) throw new SallyportError('SP_INTERNAL', 'the state could not be read')
   const operators = state.links.map(readLink)
+  const roots = state.roots ? await rootListOf(tx) : undefined
   const latest = operators.at(-1)
   const history = operators.slice(0, -1)
   return {
@@ -332,6 +346,7 @@ async function assemble(
     risk: state.risk,
     ...(state.shadow === null ? {} : { shadow: await shadowWith(tx, state.shadow, knownShadow) }),
     ...tokensOf(state, trust),
+    ...(roots ? { roots } : {}),
   }
 }
 
@@ -347,6 +362,8 @@ interface State {
   readonly token_keys: readonly (TokenKey & { readonly signature: string })[]
   readonly revoked_tokens: TokenTrust['revoked']
   readonly shadow: string | null
+  /** Whether there are others than the first one. */
+  readonly roots: boolean
 }
 
 /** Only keys that a control plane of this trust root vouched for: to write in the database is not enough. */
@@ -359,15 +376,4 @@ function tokensOf(
     .map(({ kid, key, notAfter }) => ({ kid, key, notAfter }))
   if (keys.length === 0) return {}
   return { tokens: { issuer: trust.relyingParty.origin, keys, revoked } }
-}
-
-function readLink(text: string): OperatorLink {
-  // Written by `people.ts`, after the chain rule allowed it.
-  return parseJson(text) as unknown as OperatorLink
-}
-
-/** Every operator set, oldest first. */
-export async function loadOperatorLinks(tx: Tx): Promise<OperatorLink[]> {
-  const rows = await tx.selectFrom('operator_sets').select('link').orderBy('version').execute()
-  return rows.map(({ link }) => readLink(link))
 }

@@ -1,7 +1,10 @@
 import { sql } from 'kysely'
 import { sha256Hex, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import type { Issuer, VerifiedSvid } from '@sallyport/spiffe'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import { rootProof } from '@sallyport/wire'
+import type { RootProof } from '@sallyport/wire'
+import type { Authority } from '../authority/authority.ts'
 import type { Store, Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import { batched } from './batch.ts'
@@ -13,16 +16,20 @@ export interface Enrolled {
   readonly spiffeId: string
   readonly chain: string
   readonly roots: string
+  /** What makes the roots believable that came after the first; absent where there are none. */
+  readonly rootProof?: RootProof
   /** Milliseconds since the epoch. */
   readonly notAfter: number
   readonly pins?: Trust['pins']
+  /** With the first certificate: what the proof of roots begins with. */
+  readonly genesisKey?: string
 }
 
 export interface IssueDeps {
   readonly store: Store
   readonly clock: Clock
   readonly trust: Trust
-  readonly issuer: Issuer
+  readonly issuer: Pick<Authority, 'issue' | 'ready' | 'root'>
   readonly publisher: Publisher
 }
 
@@ -64,6 +71,7 @@ async function renewAll(
   deps: IssueDeps,
   renewals: readonly Renewal[],
 ): Promise<readonly Answer[]> {
+  await deps.issuer.ready()
   const ids = renewals.map(({ peer }) => peer.id.uri)
   const presented = renewals.map(({ peer }) => peer.serial)
   // The lock makes one of two renewals that race the later one. Everybody who takes several takes them in this order.
@@ -121,7 +129,7 @@ async function answersOf(tx: Tx, deps: IssueDeps, late: readonly Renewal[]): Pro
     return {
       spiffeId: peer.id.uri,
       chain: next.chain,
-      roots: deps.trust.rootsPem,
+      ...rootsOf(deps),
       notAfter: next.not_after,
     }
   })
@@ -135,6 +143,12 @@ interface Issue {
   readonly notAfter: number
   readonly at: number
   readonly renews: string | null
+  readonly root: string
+}
+
+function rootsOf({ trust, publisher }: IssueDeps): Pick<Enrolled, 'roots' | 'rootProof'> {
+  const proof = rootProof(publisher.current().bundle)
+  return { roots: trust.rootsPem, ...(proof ? { rootProof: proof } : {}) }
 }
 
 function sign(
@@ -153,8 +167,11 @@ function sign(
   })
   const { chainPem: chain, serial, notAfter } = svid
   return {
-    issue: { serial, spiffeId, keyDigest: sha256Hex(key), chain, notAfter, at, renews },
-    enrolled: { spiffeId, chain, roots: deps.trust.rootsPem, notAfter },
+    issue: {
+      ...{ serial, spiffeId, keyDigest: sha256Hex(key), chain, notAfter, at, renews },
+      root: deps.issuer.root,
+    },
+    enrolled: { spiffeId, chain, ...rootsOf(deps), notAfter },
   }
 }
 
@@ -165,9 +182,10 @@ export async function issueFirst(
   spiffeId: string,
   key: Buffer,
 ): Promise<Enrolled> {
+  await deps.issuer.ready()
   const { issue, enrolled } = sign(deps, spiffeId, key, null)
   await record(tx, [issue])
-  return enrolled
+  return { ...enrolled, genesisKey: deps.trust.pins.genesisKey }
 }
 
 /** `spiffe://TD/agent/NAME` of an agent's instance: what a quarantine of the whole agent names; the id itself otherwise. */
@@ -183,10 +201,10 @@ async function record(tx: Tx, issues: readonly Issue[]): Promise<void> {
     WITH made AS (
       SELECT * FROM unnest(${serials}::text[], ${ids}::text[], ${issues.map(({ keyDigest }) => keyDigest)}::text[],
                            ${issues.map(({ chain }) => chain)}::text[], ${ends}::bigint[], ${times}::bigint[],
-                           ${issues.map(({ renews }) => renews)}::text[])
-        AS made(serial, spiffe_id, key_digest, chain, not_after, issued_at, renews)
+                           ${issues.map(({ renews }) => renews)}::text[], ${issues.map(({ root }) => root)}::text[])
+        AS made(serial, spiffe_id, key_digest, chain, not_after, issued_at, renews, root)
     ), kept AS (
-      INSERT INTO certificates (serial, spiffe_id, key_digest, chain, not_after, issued_at, renews)
+      INSERT INTO certificates (serial, spiffe_id, key_digest, chain, not_after, issued_at, renews, root)
       SELECT * FROM made
     )
     UPDATE instances SET serial = made.serial, not_after = made.not_after, last_seen = made.issued_at

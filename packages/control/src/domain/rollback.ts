@@ -2,12 +2,13 @@ import { canonicalJson, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
 import { acceptBundle, compareRevision, verifyQuorum } from '@sallyport/wire'
-import type { Bundle, OperatorLink, OperatorSet, Revision, SignedBundle } from '@sallyport/wire'
+import type { Bundle, OperatorSet, Revision, SignedBundle } from '@sallyport/wire'
+import { takeOverRoots } from '../authority/root-rows.ts'
 import { SPENT_NONCE } from '../attest/nonces.ts'
 import type { Store, Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import type { Events } from './events.ts'
-import { loadOperatorLinks } from './publisher.ts'
+import { followLinks } from './operator-links.ts'
 import type { Publisher } from './publisher.ts'
 
 /** A revision that gateways enforce and this database does not know. */
@@ -140,7 +141,8 @@ async function takeOver(tx: Tx, deps: RollbackDeps, bundle: Bundle): Promise<boo
   const { clock } = deps
   const operators = await followLinks(tx, clock, bundle.operators)
   const set = bundle.operators?.set
-  let changed = operators
+  const roots = await takeOverRoots(tx, bundle.roots, clock.now())
+  let changed = operators || roots
   for (const { id, subject, reason, by, at } of bundle.quarantined) {
     const { numInsertedOrUpdatedRows } = await tx
       .insertInto('quarantines')
@@ -222,39 +224,6 @@ async function keepSignatures(
       .onConflict((conflict) => conflict.doNothing())
       .execute()
   }
-}
-
-/** @returns whether the chain of operator sets became longer; its signatures were verified with the bundle */
-async function followLinks(tx: Tx, clock: Clock, carried: Bundle['operators']): Promise<boolean> {
-  if (!carried) return false
-  const { history = [], ...last } = carried
-  const known = new Map((await loadOperatorLinks(tx)).map((link) => [link.set.version, link]))
-  const links: readonly OperatorLink[] = [...history, last]
-  let longer = false
-  for (const link of links) {
-    const own = known.get(link.set.version)
-    if (own) {
-      if (canonicalJson(own.set) === canonicalJson(link.set)) continue
-      throw forked(link.set.version)
-    }
-    await tx
-      .insertInto('operator_sets')
-      .values({ version: link.set.version, link: canonicalJson(link), at: clock.now() })
-      .execute()
-    longer = true
-  }
-  return longer
-}
-
-function forked(version: number): SallyportError {
-  return new SallyportError(
-    'SP_STORE_FORKED',
-    'operators were changed after the database was restored, and before its backup was known to be old',
-    {
-      detail: `two sets have version ${version}`,
-      fix: 'restore a backup again, and let the gateways connect before operators are changed',
-    },
-  )
 }
 
 function restored({ revision, shownBy }: Later): SallyportError {

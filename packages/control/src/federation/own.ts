@@ -27,9 +27,9 @@ export function createOwnBundle(deps: {
 }): OwnBundle {
   const { trust, clock } = deps
   const { trustDomain } = trust.pins
-  const roots = TrustBundle.fromPem(trustDomain, trust.rootsPem).authorities
   let kept: { readonly until: number; readonly text: Promise<string> } | undefined
   const make = async (): Promise<string> => {
+    const roots = TrustBundle.fromPem(trustDomain, trust.rootsPem).authorities
     const { jwtKeys } = readBundleDocument(trustDomain, await deps.jwt()).bundle
     return writeBundleDocument({
       bundle: TrustBundle.of(trustDomain, roots, jwtKeys),

@@ -85,6 +85,10 @@ export function createPlane(deps: PlaneDeps): Plane {
     ) {
       throw new SallyportError('SP_PLANE_KIND', 'this identity may not make this call')
     }
+    const { retired = [] } = deps.publisher.current().bundle.roots ?? {}
+    if (retired.includes(peer.root)) {
+      throw new SallyportError('SP_SVID_UNTRUSTED', 'the root of this certificate was retired')
+    }
     // One who is cut off may still ask whether it is.
     if (route.always === true) return peer
     if (deps.quarantine.isQuarantined(peer.id.uri)) {

@@ -7,6 +7,7 @@ import type { Barrier } from '@sallyport/seal'
 import type { AuthorityView } from '../authority/authority.ts'
 import type { Publisher } from '../domain/publisher.ts'
 import type { Store } from '../store/store.ts'
+import { certificatesFromPem } from '@sallyport/spiffe'
 import type { Trust } from '../trust.ts'
 import type { Transit } from './transit.ts'
 import type { Vault } from './vault.ts'
@@ -101,9 +102,11 @@ const KEY_USES: Readonly<Record<string, string>> = {
 async function trustFacts(trust: Trust): Promise<Fact[]> {
   const keys = await trust.keys()
   return [
-    certificateFact('root of the trust domain', trust.rootsPem, 'signs identities'),
+    ...certificatesFromPem(trust.rootsPem).map((root) =>
+      certificateFact('root of the trust domain', root, 'signs identities'),
+    ),
     ...keys.map(({ name, algorithm, createdAt, provider, exportable }): Fact => {
-      const use = KEY_USES[name] ?? 'unknown'
+      const use = KEY_USES[name] ?? usedAs(name)
       const heldBy = provider === 'pkcs11' ? 'PKCS#11 token' : CONTROL
       return {
         ...{ kind: 'key', name: `${name} key`, owner: CONTROL, use, algorithm },
@@ -112,6 +115,12 @@ async function trustFacts(trust: Trust): Promise<Fact[]> {
       }
     }),
   ]
+}
+
+/** Keys that are made one after the other. */
+function usedAs(name: string): string {
+  if (name.startsWith('root-')) return 'signs identities: a successor of the first root'
+  return name.startsWith('signing-') ? 'signs identities' : 'unknown'
 }
 
 const GENERATION_USES = {
@@ -152,8 +161,8 @@ async function jwtFacts(store: Store, now: number): Promise<Fact[]> {
   }))
 }
 
-function certificateFact(name: string, pem: string, use: string): Fact {
-  const certificate = new X509Certificate(pem)
+function certificateFact(name: string, encoded: string | Buffer, use: string): Fact {
+  const certificate = new X509Certificate(encoded)
   return {
     ...{ kind: 'certificate', name, owner: CONTROL, use },
     algorithm: algorithmOf(certificate.publicKey),

@@ -121,6 +121,25 @@ export interface Database {
     not_after: Int
     issued_at: Int
     renews: string | null
+    root: string | null
+  }
+  trust_roots: {
+    fingerprint: string
+    certificate: string
+    key: string | null
+    prepared_at: Int
+    prepared_by: string
+    statement: string | null
+    trusted_at: Int | null
+    activated_at: Int | null
+    retired_at: Int | null
+  }
+  trust_root_signatures: {
+    fingerprint: string
+    operators: number
+    operator: string
+    signature: Json<unknown>
+    at: Int
   }
   revoked_serials: { serial: string; not_after: Int; at: Int }
   quarantines: {

@@ -74,14 +74,23 @@ export async function makeKeys(
   }
 }
 
+/** Keys of the same kind as the network's, in another folder. */
+export interface ProvidedKeys {
+  readonly provider: KeyProvider
+  /** One token for all: names have to tell whose key it is. */
+  readonly shared: boolean
+}
+
 /** The signing keys of a network. Separate keys for separate uses: one that leaks or fails does not take the others along. */
 export interface NetworkKeys {
-  /** Signs SVIDs. */
-  readonly ca: Signer
   /** Signs bundles. */
   readonly bundle: Signer
   /** Signs the checkpoints of the control plane's own log. */
   readonly log: Signer
+  /** Makes, opens and destroys keys of roots, `ca` the first of them, beside those above. */
+  readonly roots: KeyProvider
+  /** Keys in a folder, or in the token where that has the network's. */
+  readonly provider: (folder: string) => ProvidedKeys
   /** For the register. */
   readonly list: () => Promise<readonly KeyInfo[]>
 }
@@ -94,14 +103,14 @@ export async function openKeys(
   tokens: TokenKeys | undefined,
 ): Promise<NetworkKeys> {
   const provider = providerOf(dir, settings, barrier, tokens)
-  const [ca, bundle, log] = [
-    await provider.signer('ca'),
-    await provider.signer('bundle'),
-    await provider.signer('log'),
-  ]
+  const [bundle, log] = [await provider.signer('bundle'), await provider.signer('log')]
   const others = settings.kind === 'pkcs11' ? undefined : tokens
   return {
-    ...{ ca, bundle, log },
+    ...{ bundle, log, roots: provider },
+    provider: (folder) =>
+      settings.kind === 'pkcs11'
+        ? { provider, shared: true }
+        : { provider: providerOf(folder, settings, barrier, undefined), shared: false },
     async list() {
       const keys = [...(await provider.keys()), ...((await others?.keys()) ?? [])]
       return keys.map((key) => ({ ...key, createdAt: key.createdAt ?? settings.madeAt }))

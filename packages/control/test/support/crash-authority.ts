@@ -7,33 +7,65 @@ import { syncBuiltinESMExports } from 'node:module'
 import { argv } from 'node:process'
 
 const [, , folder = '', rootFile = '', keyFile = '', at = '0'] = argv
-const NAMES = ['writeFileSync', 'renameSync', 'fsyncSync', 'rmSync'] as const
 const material = { pem: fs.readFileSync(rootFile, 'utf8'), key: fs.readFileSync(keyFile, 'utf8') }
 let done = 0
-const patch = (name: (typeof NAMES)[number]): void => {
-  // One signature for all four: they are only passed on.
-  const real = fs[name] as (...args: readonly unknown[]) => unknown
-  const counted = (...args: readonly unknown[]): unknown => {
-    done++
-    if (String(done) !== at) return real(...args)
-    // A write is torn in its middle; every other operation does not happen.
-    if (name === 'writeFileSync') real(args[0], String(args[1]).slice(0, 40), args[2])
-    process.kill(process.pid, 'SIGKILL')
-    return undefined
-  }
-  Object.assign(fs, { [name]: counted })
+/** @param torn does the first half of a write, where it is one */
+function step(torn: () => void = () => undefined): void {
+  done++
+  if (String(done) !== at) return
+  torn()
+  process.kill(process.pid, 'SIGKILL')
 }
-for (const name of NAMES) patch(name)
+
+const { writeFileSync, renameSync, fsyncSync } = fs
+fs.writeFileSync = (file, data, options) => {
+  step(() => {
+    if (typeof data === 'string') writeFileSync(file, data.slice(0, 40), options)
+  })
+  writeFileSync(file, data, options)
+}
+fs.renameSync = (from, to) => {
+  step()
+  renameSync(from, to)
+}
+fs.fsyncSync = (handle) => {
+  step()
+  fsyncSync(handle)
+}
+// Keys are written by the provider, which opens, writes and syncs their files, and syncs the folder.
+const { open, rm } = fs.promises
+fs.promises.open = async (...args) => {
+  if (args[1] === 'wx') step()
+  const file = await open(...args)
+  const writeFile = file.writeFile.bind(file)
+  const sync = file.sync.bind(file)
+  file.writeFile = async (data, options) => {
+    step(() => {
+      if (typeof data === 'string') fs.writeSync(file.fd, data.slice(0, 40))
+    })
+    await writeFile(data, options)
+  }
+  file.sync = async () => {
+    step()
+    await sync()
+  }
+  return file
+}
+fs.promises.rm = async (...args) => {
+  step()
+  await rm(...args)
+}
 syncBuiltinESMExports()
 
 const { createPrivateKey, createPublicKey, sign } = await import('node:crypto')
+const { softwareKeys } = await import('@sallyport/seal')
 const { openAuthority } = await import('../../src/authority/authority.ts')
-const { fileKeys } = await import('../../src/authority/keys.ts')
+const { providedKeys } = await import('../../src/authority/keys.ts')
 const key = createPrivateKey(material.key)
 let now = Date.now()
-const authority = openAuthority({
+const authority = await openAuthority({
   folder,
-  keys: fileKeys(folder),
+  keys: providedKeys(softwareKeys({ dir: folder }), ''),
   root: {
     certificatePem: material.pem,
     signer: { publicKey: createPublicKey(key), sign: (data) => sign('sha256', data, key) },
@@ -43,9 +75,9 @@ const authority = openAuthority({
 })
 for (const share of [0.51, 0.33]) {
   now += share * 3_600_000
-  authority.tick()
+  await authority.tick()
 }
 // Forgetting is one change of the state; what follows it repeats what came before.
 process.stdout.write(String(done + 3))
 now += 0.17 * 3_600_000
-authority.tick()
+await authority.tick()

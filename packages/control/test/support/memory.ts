@@ -31,6 +31,7 @@ const notInMemory = { leases: absent, databases: absent, vault: absent } as Cust
 
 // The same holds for the signing authority.
 const authority = absent as ControlContext['authority']
+const roots = absent as ControlContext['roots']
 const foreigners = absent as ControlContext['foreigners']
 
 const digest = 'a'.repeat(64)
@@ -161,6 +162,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       use: async () => undefined,
     },
     authority,
+    roots,
     foreigners,
     custody: notInMemory,
     barrier: absent as Barrier,

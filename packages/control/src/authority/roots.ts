@@ -1,0 +1,465 @@
+import { randomBytes, X509Certificate } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { sql } from 'kysely'
+import { canonicalJson, SallyportError } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
+import { signRoot } from '@sallyport/spiffe'
+import { rootFingerprint, rootProof } from '@sallyport/wire'
+import type { OperatorSet, PasskeySignature, RootStatement } from '@sallyport/wire'
+import type { Publisher } from '../domain/publisher.ts'
+import { serially } from '../domain/serially.ts'
+import { checkSignature, noOperators, signersOf } from '../domain/signers.ts'
+import type { Store, Tx } from '../store/store.ts'
+import type { Trust } from '../trust.ts'
+import { ROOTS_FORMAT } from '../trust/roots.ts'
+import type { KeptRoots } from '../trust/roots.ts'
+import type { RootOfAuthority } from './authority.ts'
+import { readIfThere, writeDurably } from './keys.ts'
+import { pemOf, readRootRows, signaturesOn, stateOf } from './root-rows.ts'
+import type { RootRow, RootState } from './root-rows.ts'
+
+/** What operators see of one root. */
+export interface RootView {
+  /** SHA-256 of the certificate (DER), hex. */
+  readonly fingerprint: string
+  /** Absent where only its retirement is known. */
+  readonly notAfter?: number
+  readonly state: RootState
+  readonly preparedAt: number
+  readonly preparedBy: string
+  readonly trustedAt?: number
+  readonly activatedAt?: number
+  readonly retiredAt?: number
+  /** Of a prepared one: who signed so far, and how many have to. */
+  readonly signed?: readonly string[]
+  readonly quorum?: number
+  /** The next step is refused until then, where it is known already; milliseconds since the epoch. */
+  readonly waitsUntil?: number
+}
+
+/**
+ * Successors of the trust root. To trust another root is the widest act there is, so a quorum signs its certificate and every verifier
+ * checks that; to put it in use changes nobody's rights; to retire one only takes away.
+ */
+export interface Roots {
+  view(): Promise<readonly RootView[]>
+  /** Makes the key and the certificate of a successor. Nobody trusts it yet. @throws SallyportError `SP_CA_ROOT_PREPARED`, the provider's own */
+  prepare(input: { readonly by: string }): Promise<readonly RootView[]>
+  /** What the operators are to sign. @throws SallyportError `SP_CA_ROOT_NOT_PREPARED`, `SP_OPERATORS_NONE` */
+  statement(): Promise<RootStatement>
+  /**
+   * Adds one operator's signature; with the quorum's last one bundles carry the root, beside the others.
+   *
+   * @throws SallyportError `SP_CA_ROOT_NOT_PREPARED`, `SP_CA_ROOT_STATEMENT`, `SP_CA_ROOT_ROLE`, `SP_KEY_*`, `SP_SIGNATURE_*`
+   */
+  sign(input: {
+    readonly operator: string
+    readonly statement: RootStatement
+    readonly signature: PasskeySignature
+  }): Promise<{ live: boolean; signed: readonly string[]; quorum: number }>
+  /** Forgets a prepared one that is not trusted yet. @throws SallyportError `SP_CA_ROOT_NOT_PREPARED` */
+  cancel(): Promise<readonly RootView[]>
+  /**
+   * Signs below the trusted successor from now on.
+   *
+   * @throws SallyportError `SP_CA_ROOT_NOT_TRUSTED`; `SP_CA_ROOT_UNSEEN` while somebody may not know it yet; `SP_KEY_MISSING`
+   */
+  activate(): Promise<readonly RootView[]>
+  /**
+   * Ends trust in a root that does not sign any more.
+   *
+   * @param fingerprint whole, or how it begins; the oldest that does not sign where absent
+   * @throws SallyportError `SP_CA_ROOT_UNKNOWN`, `SP_CA_ROOT_ACTIVE`; `SP_CA_ROOT_IN_USE` while an SVID below it is valid
+   */
+  retire(fingerprint?: string): Promise<readonly RootView[]>
+}
+
+/** The same, and what the control plane itself does with it. */
+export interface RootKeeper extends Roots {
+  /** The root that is to sign, of those whose keys are here. @throws SallyportError `SP_KEY_MISSING` */
+  current(): Promise<RootOfAuthority>
+  /** Does what the database says: files, keys, and what `follow` was given. */
+  sync(): Promise<void>
+  /** Told after each `sync` which root is to sign. */
+  follow(listener: (root: RootOfAuthority) => Promise<void>): void
+}
+
+export interface RootsDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly trust: Trust
+  readonly publisher: Publisher
+  readonly operatorSet: () => OperatorSet | undefined
+  readonly onError: (error: unknown) => void
+}
+
+const ROOT_SECONDS = 10 * 365 * 86_400
+const ROLES = ['admin'] as const
+/** Names the key that is being made, so that a crash leaves none that nobody knows of. */
+const PREPARING = 'root.preparing'
+/** Others who trust this domain by its bundle look that often for a newer one; and once more, should one answer get lost. */
+const FEDERATION_MS = 2 * 300_000
+
+export function createRoots(deps: RootsDeps): RootKeeper {
+  const { store, clock, trust, publisher } = deps
+  const turn = serially()
+  let listener: ((root: RootOfAuthority) => Promise<void>) | undefined
+
+  const rows = (): Promise<readonly RootRow[]> => store.run((db) => readRootRows(db as Tx))
+  const view = (): Promise<readonly RootView[]> =>
+    store.run(async (db) => {
+      const all = await readRootRows(db as Tx)
+      return Promise.all(all.map((row) => viewOf(db as Tx, deps, row, all)))
+    })
+  const current = async (): Promise<RootOfAuthority> => signingRoot(deps, await rows())
+  const sync = (): Promise<void> =>
+    turn(async () => {
+      const all = await rows()
+      keepFile(deps, all)
+      await destroyRetired(deps, all)
+      await listener?.(await signingRoot(deps, all))
+    })
+
+  return {
+    view,
+    current,
+    sync,
+    follow(next) {
+      listener = next
+    },
+    prepare: ({ by }) =>
+      turn(async () => {
+        await store.transaction(async (tx) => {
+          await sql`SELECT FROM bundle_head FOR UPDATE`.execute(tx)
+          const all = await readRootRows(tx)
+          if (all.some((row) => ['prepared', 'trusted'].includes(stateOf(row, all)))) {
+            throw prepared()
+          }
+          await forgetUnfinished(deps, all)
+          await makeRoot(tx, deps, by)
+        })
+        rmSync(join(trust.dir, PREPARING), { force: true })
+        return view()
+      }),
+    async statement() {
+      return statementOf(deps, preparedOf(await rows()))
+    },
+    async sign(input) {
+      const { result } = await publisher.publish(async (tx) => {
+        const done = await sign(tx, deps, input)
+        return { result: done, changed: done.live }
+      })
+      if (result.live) await sync()
+      return result
+    },
+    async cancel() {
+      const key = await store.transaction(async (tx) => {
+        await sql`SELECT FROM bundle_head FOR UPDATE`.execute(tx)
+        const row = preparedOf(await readRootRows(tx))
+        await tx.deleteFrom('trust_roots').where('fingerprint', '=', row.fingerprint).execute()
+        await tx
+          .deleteFrom('trust_root_signatures')
+          .where('fingerprint', '=', row.fingerprint)
+          .execute()
+        return row.key
+      })
+      if (key !== null) await trust.rootKeys.destroy(key)
+      return view()
+    },
+    async activate() {
+      await publisher.publish(async (tx) => {
+        const all = await readRootRows(tx)
+        const row = all.find((one) => stateOf(one, all) === 'trusted')
+        if (!row) throw notTrusted()
+        const until = await unseenUntil(tx, deps, row)
+        if (until !== undefined) throw unseen(until)
+        await openRoot(deps, row)
+        await tx
+          .updateTable('trust_roots')
+          .set({ activated_at: clock.now() })
+          .where('fingerprint', '=', row.fingerprint)
+          .execute()
+        // A revision, though bundles say the same: other control planes look.
+        return { result: undefined, changed: true }
+      })
+      await sync()
+      return view()
+    },
+    async retire(fingerprint) {
+      await publisher.publish(async (tx) => {
+        const all = await readRootRows(tx)
+        const row = retirable(all, fingerprint)
+        const until = await usedUntil(tx, deps, row, all)
+        if (until !== undefined) throw inUse(until)
+        await tx
+          .updateTable('trust_roots')
+          .set({ retired_at: clock.now() })
+          .where('fingerprint', '=', row.fingerprint)
+          .execute()
+        return { result: undefined, changed: true }
+      })
+      await sync()
+      return view()
+    },
+  }
+}
+
+async function viewOf(
+  tx: Tx,
+  deps: RootsDeps,
+  row: RootRow,
+  all: readonly RootRow[],
+): Promise<RootView> {
+  const state = stateOf(row, all)
+  const set = deps.operatorSet()
+  const waitsUntil =
+    state === 'trusted'
+      ? await unseenUntil(tx, deps, row)
+      : state === 'outgoing'
+        ? await usedUntil(tx, deps, row, all)
+        : undefined
+  const signatures =
+    state === 'prepared' && set ? await signaturesOn(tx, row.fingerprint, set.version) : []
+  const signing = set && {
+    signed: signersOf(statementOf(deps, row), signatures, set, ROLES),
+    quorum: set.quorum,
+  }
+  return {
+    fingerprint: row.fingerprint,
+    ...(row.certificate === ''
+      ? {}
+      : { notAfter: new X509Certificate(pemOf(row)).validToDate.getTime() }),
+    state,
+    preparedAt: row.prepared_at,
+    preparedBy: row.prepared_by,
+    ...(row.trusted_at === null ? {} : { trustedAt: row.trusted_at }),
+    ...(row.activated_at === null ? {} : { activatedAt: row.activated_at }),
+    ...(row.retired_at === null ? {} : { retiredAt: row.retired_at }),
+    ...(state === 'prepared' ? signing : {}),
+    ...(waitsUntil === undefined ? {} : { waitsUntil }),
+  }
+}
+
+async function makeRoot(tx: Tx, { trust, clock }: RootsDeps, by: string): Promise<void> {
+  const key = `root-${randomBytes(8).toString('hex')}`
+  writeDurably(trust.dir, PREPARING, key)
+  const signer = await trust.rootKeys.generate(key, 'p256')
+  const now = clock.now()
+  const { trustDomain } = trust.pins
+  const pem = signRoot(signer, { trustDomain, ttlSeconds: ROOT_SECONDS, now })
+  const certificate = new X509Certificate(pem).raw.toString('base64url')
+  const none = { statement: null, trusted_at: null, activated_at: null, retired_at: null }
+  await tx
+    .insertInto('trust_roots')
+    .values({
+      fingerprint: rootFingerprint(certificate),
+      ...{ certificate, key, prepared_at: now, prepared_by: by },
+      ...none,
+    })
+    .execute()
+}
+
+/** Destroys the key that an attempt left which never came to an end. */
+async function forgetUnfinished({ trust }: RootsDeps, all: readonly RootRow[]): Promise<void> {
+  const key = readIfThere(trust.dir, PREPARING)
+  if (key === undefined) return
+  if (!all.some((row) => row.key === key)) await trust.rootKeys.destroy(key)
+  rmSync(join(trust.dir, PREPARING), { force: true })
+}
+
+function statementOf({ trust, operatorSet }: RootsDeps, { certificate }: RootRow): RootStatement {
+  const set = operatorSet()
+  if (!set) throw noOperators()
+  const { trustDomain } = trust.pins
+  return { kind: 'root', trustDomain, certificate, operators: set.version }
+}
+
+async function sign(
+  tx: Tx,
+  deps: RootsDeps,
+  input: Parameters<Roots['sign']>[0],
+): Promise<{ live: boolean; signed: readonly string[]; quorum: number }> {
+  const row = preparedOf(await readRootRows(tx))
+  const expected = statementOf(deps, row)
+  const set = checkSignature({
+    set: deps.operatorSet(),
+    operator: input.operator,
+    expected,
+    given: input.statement,
+    signature: input.signature,
+    roles: ROLES,
+    codes: { statement: 'SP_CA_ROOT_STATEMENT', role: 'SP_CA_ROOT_ROLE' },
+  })
+  // A root that nobody could ever sign with would only be one more to trust.
+  await openRoot(deps, row)
+  const now = deps.clock.now()
+  const { fingerprint } = row
+  await tx
+    .insertInto('trust_root_signatures')
+    .values({
+      ...{ fingerprint, operators: set.version, operator: input.operator, at: now },
+      signature: JSON.stringify(input.signature),
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+  const signatures = await signaturesOn(tx, fingerprint, set.version)
+  const signed = signersOf(expected, signatures, set, ROLES)
+  const live = signed.length >= set.quorum
+  if (live) {
+    await tx
+      .updateTable('trust_roots')
+      .set({ trusted_at: now, statement: canonicalJson(expected) })
+      .where('fingerprint', '=', fingerprint)
+      .execute()
+  }
+  return { live, signed, quorum: set.quorum }
+}
+
+function preparedOf(all: readonly RootRow[]): RootRow {
+  const row = all.find((one) => stateOf(one, all) === 'prepared')
+  if (row) return row
+  throw new SallyportError(
+    'SP_CA_ROOT_NOT_PREPARED',
+    'no successor of the trust root is prepared',
+    {
+      fix: 'prepare one with `sallyport ca root prepare`',
+    },
+  )
+}
+
+/**
+ * Until when somebody may run who never heard of this root: whoever was given a certificate since was given the root with it, so
+ * it is the end of the last one from before.
+ */
+async function unseenUntil(tx: Tx, deps: RootsDeps, row: RootRow): Promise<number | undefined> {
+  const now = deps.clock.now()
+  const trusted = row.trusted_at ?? now
+  const { last } = await tx
+    .selectFrom('certificates')
+    .select(({ fn }) => fn.max<number | null>('not_after').as('last'))
+    .where('issued_at', '<=', trusted)
+    .where('not_after', '>', now)
+    .executeTakeFirstOrThrow()
+  const { federation = [] } = deps.publisher.index().network
+  const others = federation.length > 0 ? trusted + FEDERATION_MS : 0
+  const until = Math.max(last ?? 0, others)
+  return until > now ? until : undefined
+}
+
+/** Until when an SVID below this root is valid, or one of a control plane that has not changed over may be. */
+async function usedUntil(
+  tx: Tx,
+  deps: RootsDeps,
+  { fingerprint }: RootRow,
+  all: readonly RootRow[],
+): Promise<number | undefined> {
+  const now = deps.clock.now()
+  const first = rootFingerprint(
+    new X509Certificate(deps.trust.pins.roots).raw.toString('base64url'),
+  )
+  const { rows } = await sql<{ last: number | null }>`
+    SELECT max(not_after) AS last FROM certificates
+     WHERE coalesce(root, ${first}) = ${fingerprint} AND not_after > ${now}`.execute(tx)
+  const { svidTtlSeconds } = deps.publisher.index().network.settings
+  const since = all.map((row) => row.activated_at ?? 0).reduce((a, b) => Math.max(a, b), 0)
+  const until = Math.max(rows[0]?.last ?? 0, since + svidTtlSeconds * 1000)
+  return until > now ? until : undefined
+}
+
+function retirable(all: readonly RootRow[], wanted: string | undefined): RootRow {
+  const out = all.filter((row) => ['trusted', 'outgoing'].includes(stateOf(row, all)))
+  const found =
+    wanted === undefined
+      ? out.filter((row) => stateOf(row, all) === 'outgoing').slice(0, 1)
+      : all.filter((row) => row.fingerprint.startsWith(wanted))
+  const [row, second] = found
+  if (!row || second) {
+    throw new SallyportError('SP_CA_ROOT_UNKNOWN', 'there is no such root to retire', {
+      fix: 'see `sallyport ca show`: a root that does not sign any more can be retired',
+    })
+  }
+  if (out.includes(row)) return row
+  throw new SallyportError('SP_CA_ROOT_ACTIVE', `this root is ${stateOf(row, all)}`, {
+    fix: 'put its successor in use first',
+  })
+}
+
+/** @throws SallyportError `SP_KEY_MISSING` */
+async function openRoot({ trust }: RootsDeps, row: RootRow): Promise<RootOfAuthority> {
+  if (row.key === null) {
+    throw new SallyportError('SP_KEY_MISSING', 'the key of this root is not here', {
+      detail: row.fingerprint,
+      fix: 'copy it from the folder `trust` of the control plane that made it',
+    })
+  }
+  return { certificatePem: pemOf(row), signer: await trust.rootKeys.signer(row.key) }
+}
+
+/** The root in use; where its key is not here, the one that was in use last of those whose key is: it is trusted as well. */
+async function signingRoot(deps: RootsDeps, all: readonly RootRow[]): Promise<RootOfAuthority> {
+  const usable = all
+    .filter((row) => row.activated_at !== null && row.retired_at === null)
+    .toSorted((a, b) => (b.activated_at ?? 0) - (a.activated_at ?? 0))
+  // Of a database that forgot that the one in use was put in use: what is trusted is all there is left.
+  const left = all.filter((row) => stateOf(row, all) === 'trusted')
+  const candidates = usable.length > 0 ? usable : left
+  let missing: unknown
+  for (const row of candidates) {
+    try {
+      return await openRoot(deps, row)
+    } catch (error) {
+      missing ??= error
+      deps.onError(error)
+    }
+  }
+  throw missing ?? new SallyportError('SP_KEY_MISSING', 'every root of this network is retired')
+}
+
+/** INVARIANT: written down before a retired key is destroyed, so that no restored database takes a destroyed root for the one in use. */
+function keepFile({ trust, publisher }: RootsDeps, all: readonly RootRow[]): void {
+  const proof = rootProof(publisher.current().bundle)
+  if (!proof) return
+  const roots = all
+    .filter((row) => row.trusted_at !== null && row.certificate !== '')
+    .map((row) => ({
+      certificate: row.certificate,
+      ...(row.key === null ? {} : { key: row.key }),
+      preparedAt: row.prepared_at,
+      trustedAt: row.trusted_at ?? 0,
+      ...(row.activated_at === null ? {} : { activatedAt: row.activated_at }),
+      ...(row.retired_at === null ? {} : { retiredAt: row.retired_at }),
+    }))
+  const next: KeptRoots = { format: ROOTS_FORMAT, genesis: trust.pins.roots, roots, proof }
+  if (canonicalJson(next) !== canonicalJson(trust.kept ?? null)) trust.keepRoots(next)
+}
+
+async function destroyRetired({ trust }: RootsDeps, all: readonly RootRow[]): Promise<void> {
+  const written = new Set(trust.kept?.proof.roots?.retired)
+  for (const row of all) {
+    if (row.key === null || !written.has(row.fingerprint)) continue
+    await trust.rootKeys.destroy(row.key)
+  }
+}
+
+const prepared = (): SallyportError =>
+  new SallyportError('SP_CA_ROOT_PREPARED', 'there is a successor of the trust root already', {
+    fix: 'put it in use, or take it back with `sallyport ca root cancel`, or `retire` once it is trusted',
+  })
+
+const notTrusted = (): SallyportError =>
+  new SallyportError('SP_CA_ROOT_NOT_TRUSTED', 'no successor of the trust root is trusted yet', {
+    fix: 'prepare one, and have a quorum of admins sign it',
+  })
+
+const unseen = (until: number): SallyportError =>
+  new SallyportError('SP_CA_ROOT_UNSEEN', 'not everybody can know the new root yet', {
+    detail: `until ${new Date(until).toISOString()} there are certificates from before it was trusted`,
+    fix: 'wait until they have been renewed',
+  })
+
+const inUse = (until: number): SallyportError =>
+  new SallyportError('SP_CA_ROOT_IN_USE', 'there are valid certificates below this root', {
+    detail: `the last of them ends at ${new Date(until).toISOString()}`,
+    fix: 'wait until they have ended',
+  })
