@@ -122,3 +122,34 @@ describe('break-glass', () => {
       await context.close()
     }))
 })
+
+describe('an incident', () => {
+  it('is closed as a false alarm with a reason, and not by a viewer, nor after a one-time code', () =>
+    withFixture(built, async (fixture) => {
+      const close = 'Close as a false alarm…'
+      for (const [who, why] of [
+        [{ operator: 'viktor' }, 'Closing needs the role responder, approver or admin.'],
+        [{ operator: 'olivia', method: 'totp' }, 'Closing needs your passkey'],
+      ] as const) {
+        const { page, context } = await visit(browser, fixture, who)
+        await page.goto('/incidents/inc_1')
+        await page.getByText(why).waitFor()
+        assert.ok(await page.getByRole('button', { name: close }).isDisabled())
+        await context.close()
+      }
+      const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+      await page.goto('/incidents/inc_1')
+      await page.getByRole('button', { name: close }).focus()
+      await page.keyboard.press('Enter')
+      await page.getByLabel(/^Why it was none/).fill('a release that was announced')
+      await page.keyboard.press('Enter')
+      await page
+        .getByText(/Closed as a false alarm by olivia: a release/)
+        .first()
+        .waitFor()
+      assert.equal(fixture.world.incidents[0]?.status, 'closed')
+      assert.equal(await page.getByRole('button', { name: close }).count(), 0)
+      assert.deepEqual(complaints, [])
+      await context.close()
+    }))
+})

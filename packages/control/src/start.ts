@@ -162,7 +162,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const operatorSet = () => publisher.current().bundle.operators?.set
   // A crash between the first operator's enrolment and the deletion must not leave the key behind.
   if (operatorSet()) trust.forgetGenesisKey()
-  const incidents = createIncidents({ store, clock, events })
+  const incidents = createIncidents({
+    ...{ store, clock, events },
+    record: (event, facts) => acts.record(event, facts),
+  })
   const quarantine = createQuarantines({
     store,
     clock,

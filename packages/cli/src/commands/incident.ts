@@ -55,4 +55,18 @@ export function addIncident(program: Command): void {
         ].join('\n')
       })
     })
+
+  incident
+    .command('close')
+    .description('close an open incident as a false alarm; risk and signals stay')
+    .argument('<id>')
+    .requiredOption('--reason <text>', 'why it was none')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (id: string, options: CommonOptions & { reason: string }) => {
+      const out = createOutput(options.json === true)
+      const path = `/api/incidents/${encodeURIComponent(id)}/close`
+      const value = await adminClient(dataDir(options)).post(path, { reason: options.reason })
+      out.data(value, (done) => `closed ${textOf(members(done).id)}`)
+    })
 }

@@ -1,4 +1,5 @@
-import type { Approval, BreakGlass, SessionInfo, SessionListing } from '../api/types.ts'
+import type { Approval, BreakGlass, Incident, SessionInfo, SessionListing } from '../api/types.ts'
+import { operatorOf } from './format.ts'
 
 const RANK = { viewer: 0, responder: 1, approver: 2, admin: 3 } as const
 
@@ -89,6 +90,15 @@ export function whyNotDecide(session: SessionInfo, approval: Approval, now: numb
   if (!approval.canDecide)
     return approval.reason ?? 'The control plane does not let you decide this one.'
   return ''
+}
+
+/** Why this operator cannot close an incident as a false alarm. */
+export function whyNotClose(session: SessionInfo, { status, subject }: Incident): string {
+  if (status === 'closed') return 'It is closed.'
+  if (status === 'contained') return 'It ends with the release of its subject.'
+  if (operatorOf(subject) !== undefined) return 'It ends with the review of the break-glass.'
+  if (session.method !== 'passkey') return withoutPasskey(session, 'Closing needs your passkey')
+  return holds(session, 'responder') ? '' : 'Closing needs the role responder, approver or admin.'
 }
 
 /** Why this operator cannot give a mandate. */

@@ -1,16 +1,21 @@
+import { useState } from 'react'
 import type { ReactNode } from 'react'
 import { Link } from 'wouter'
 import { useResource } from '../api/resource.ts'
+import { useSession } from '../api/session.ts'
 import type { AgentInfo, Incident } from '../api/types.ts'
 import { clockTime, count, instanceName, operatorOf, plural, subjectName } from '../lib/format.ts'
+import { whyNotClose } from '../lib/may.ts'
 import { elapsed, milestonesOf, stepsOf } from '../lib/timeline.ts'
 import type { Entry, Step } from '../lib/timeline.ts'
 import { Risk } from '../ui/badge.tsx'
+import { Button } from '../ui/button.tsx'
 import { Icon } from '../ui/icon.tsx'
 import type { IconName } from '../ui/icon.tsx'
 import { Page } from '../ui/page.tsx'
 import { Prose } from '../ui/prose.tsx'
 import { Empty, Facts, Failure, Panel, sentence, Skeleton, Time } from '../ui/parts.tsx'
+import { CloseIncident } from './incident-close.tsx'
 import { IncidentStatus, Lasted } from './incidents.tsx'
 
 interface Look {
@@ -26,6 +31,7 @@ const LOOKS: Readonly<Record<string, Look>> = {
   approval: { word: 'Approval', tone: 'needs', icon: 'stamp' },
   quarantine: { word: 'Quarantine', tone: 'needs', icon: 'lock' },
   release: { word: 'Release', tone: 'allow', icon: 'allow' },
+  closed: { word: 'False alarm', tone: 'allow', icon: 'allow' },
 }
 
 const lookOf = (kind: string): Look =>
@@ -124,9 +130,33 @@ export function IncidentPage({ id }: { id: string }): ReactNode {
               </Link>
             </p>
           </Panel>
+          {data.status !== 'closed' && <Close incident={data} />}
         </div>
       </div>
     </Page>
+  )
+}
+
+function Close({ incident }: { incident: Incident }): ReactNode {
+  const [closing, setClosing] = useState(false)
+  const why = whyNotClose(useSession(), incident)
+  return (
+    <div className="decide">
+      <div className="decide-acts">
+        <Button
+          icon="allow"
+          disabled={why !== ''}
+          describedBy="close-reason"
+          onPress={() => setClosing(true)}
+        >
+          Close as a false alarm…
+        </Button>
+      </div>
+      <p id="close-reason" className="muted">
+        {why}
+      </p>
+      {closing && <CloseIncident incident={incident} onClose={() => setClosing(false)} />}
+    </div>
   )
 }
 

@@ -163,8 +163,18 @@ export class World {
         return id === '' ? this.#list(ask.query) : this.#decision(id)
       case 'incidents': {
         if (id === '') return ok(this.incidents.map((each) => ({ ...each, timeline: [] })))
-        const found = this.incidents.find((each) => each.id === id)
-        return found ? ok(found) : fail(404, 'SP_API_NOT_FOUND', 'there is no such incident')
+        const found = this.incidents.findIndex((each) => each.id === id)
+        const incident = this.incidents[found]
+        if (!incident) return fail(404, 'SP_API_NOT_FOUND', 'there is no such incident')
+        if (parts[2] !== 'close') return ok(incident)
+        const at = Date.now()
+        const text = `closed as a false alarm by ${ask.operator}: ${String(read(ask.body, 'reason'))}`
+        const closed: Incident = {
+          ...{ ...incident, status: 'closed', closedAt: at },
+          timeline: [...(incident.timeline ?? []), { at, kind: 'closed', text }],
+        }
+        this.incidents[found] = closed
+        return ok(closed)
       }
       case 'approvals':
         return this.#approve(ask, parts, signing)

@@ -1,11 +1,12 @@
 import { sql } from 'kysely'
-import { newId } from '@sallyport/base'
+import { newId, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { agentId, kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import type { Store, Tx } from '../store/store.ts'
+import type { Acts } from './acts.ts'
 import type { Events } from './events.ts'
 import type { Incidents, IncidentView, TimelineEntry } from './incidents.ts'
-import { storable } from './text.ts'
+import { checkReason, storable } from './text.ts'
 
 const BACKFILL_MS = 15 * 60_000
 const BACKFILL_ROWS = 200
@@ -31,6 +32,7 @@ export function createIncidents(deps: {
   readonly store: Store
   readonly clock: Clock
   readonly events: Events
+  readonly record: Acts['record']
 }): IncidentLog {
   const { store, clock, events } = deps
   const note = async (
@@ -50,6 +52,32 @@ export function createIncidents(deps: {
       events.publish('incident', { id, subject: instance })
     }
   }
+  const get = (id: string): Promise<IncidentView | undefined> =>
+    store.run(async (db) => {
+      const row = await db
+        .selectFrom('incidents')
+        .selectAll()
+        .where('id', '=', id)
+        .executeTakeFirst()
+      if (!row) return undefined
+      const entries = await db
+        .selectFrom('incident_entries')
+        .select(['at', 'kind', 'text', 'decision_id'])
+        .where('incident_id', '=', id)
+        .orderBy('at')
+        .orderBy('seq')
+        .limit(SHOWN_ENTRIES)
+        .execute()
+      return view(
+        row,
+        entries.map(({ at, kind, text, decision_id }) => ({
+          at,
+          kind,
+          text,
+          ...(decision_id === null ? {} : { decisionId: decision_id }),
+        })),
+      )
+    })
   return {
     note,
     async notice(tx, instance, signals) {
@@ -96,6 +124,30 @@ export function createIncidents(deps: {
       await append(tx, row.id, [entry])
       events.publish('incident', { id: row.id, subject, status: 'closed' })
     },
+    async dismiss({ id, reason, by }) {
+      const why = checkReason(reason, 'SP_INCIDENT_REASON')
+      demandDismissible(await get(id), id)
+      // On the record before anything changes: nobody hides an alarm without a trace.
+      await deps.record('incident-closed', { id, by, reason: why })
+      const at = clock.now()
+      await store.transaction(async (tx) => {
+        const closed = await tx
+          .updateTable('incidents')
+          .set({ status: 'closed', closed_at: at })
+          .where('id', '=', id)
+          // Meanwhile it may have been contained, or closed by somebody else.
+          .where('status', '=', 'open')
+          .returning('id')
+          .executeTakeFirst()
+        if (!closed) throw new SallyportError('SP_INCIDENT_CLOSED', 'it is not open any more')
+        const text = `closed as a false alarm by ${by}: ${why}`
+        await append(tx, id, [{ at, kind: 'closed', text }])
+      })
+      const view = await get(id)
+      if (!view) throw unknown(id)
+      events.publish('incident', { id, subject: view.subject, status: 'closed' })
+      return view
+    },
     list: () =>
       store.run(async (db) => {
         const rows = await db
@@ -106,34 +158,29 @@ export function createIncidents(deps: {
           .execute()
         return rows.map((row) => view(row, []))
       }),
-    get: (id) =>
-      store.run(async (db) => {
-        const row = await db
-          .selectFrom('incidents')
-          .selectAll()
-          .where('id', '=', id)
-          .executeTakeFirst()
-        if (!row) return undefined
-        const entries = await db
-          .selectFrom('incident_entries')
-          .select(['at', 'kind', 'text', 'decision_id'])
-          .where('incident_id', '=', id)
-          .orderBy('at')
-          .orderBy('seq')
-          .limit(SHOWN_ENTRIES)
-          .execute()
-        return view(
-          row,
-          entries.map(({ at, kind, text, decision_id }) => ({
-            at,
-            kind,
-            text,
-            ...(decision_id === null ? {} : { decisionId: decision_id }),
-          })),
-        )
-      }),
+    get,
   }
 }
+
+function demandDismissible(incident: IncidentView | undefined, id: string): void {
+  if (!incident) throw unknown(id)
+  if (incident.status === 'closed') {
+    throw new SallyportError('SP_INCIDENT_CLOSED', 'it is closed already')
+  }
+  if (incident.status === 'contained') {
+    throw new SallyportError('SP_INCIDENT_HELD', 'its subject is cut off', {
+      fix: 'release the subject: that closes the incident',
+    })
+  }
+  if (/^spiffe:\/\/[^/]+\/operator\//.test(incident.subject)) {
+    throw new SallyportError('SP_INCIDENT_HELD', 'it is about a person', {
+      fix: 'have somebody else review the break-glass: that closes the incident',
+    })
+  }
+}
+
+const unknown = (id: string): SallyportError =>
+  new SallyportError('SP_INCIDENT_UNKNOWN', `there is no incident \`${id}\``)
 
 /** The instance itself and all of its agent: either may be what is cut off. */
 export function subjectsOf(instance: string): string[] {

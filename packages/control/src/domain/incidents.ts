@@ -14,7 +14,7 @@ export interface IncidentView {
 
 export interface TimelineEntry {
   readonly at: number
-  readonly kind: 'signal' | 'decision' | 'approval' | 'quarantine' | 'release' | 'risk'
+  readonly kind: 'signal' | 'decision' | 'approval' | 'quarantine' | 'release' | 'risk' | 'closed'
   readonly text: string
   readonly decisionId?: string
 }
@@ -23,4 +23,16 @@ export interface Incidents {
   /** Newest first. */
   list(): Promise<readonly IncidentView[]>
   get(id: string): Promise<IncidentView | undefined>
+  /**
+   * Closes an open one as a false alarm. It changes nothing else: risk and signals stay, and the next alarm opens another.
+   * What is contained ends with its release, and what is about a person with the review by somebody else.
+   *
+   * @throws SallyportError `SP_INCIDENT_UNKNOWN`, `SP_INCIDENT_CLOSED`, `SP_INCIDENT_HELD`, `SP_INCIDENT_REASON`,
+   *   `SP_AUDIT_UNAVAILABLE`
+   */
+  dismiss(input: {
+    readonly id: string
+    readonly reason: string
+    readonly by: string
+  }): Promise<IncidentView>
 }

@@ -20,6 +20,7 @@ import { custodyRoutes } from './routes/custody.ts'
 import { breakGlassRoutes } from './routes/break-glass.ts'
 import { declarationRoutes } from './routes/declaration.ts'
 import { federationRoutes } from './routes/federation.ts'
+import { incidentRoutes } from './routes/incidents.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { mandateRoutes } from './routes/mandates.ts'
 import { foreignRoutes } from './routes/foreign.ts'
@@ -77,6 +78,7 @@ export function createOperatorApi(
     ...recoveryRoutes(context),
     ...federationRoutes(providers, signInWith(context)),
     ...readRoutes(context),
+    ...incidentRoutes(context),
     ...approvalRoutes(context),
     ...consentRoutes(context),
     ...quarantineRoutes(context),

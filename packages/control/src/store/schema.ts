@@ -238,7 +238,7 @@ export interface Database {
     incident_id: string
     seq: Generated<Int>
     at: Int
-    kind: 'signal' | 'decision' | 'approval' | 'quarantine' | 'release' | 'risk'
+    kind: 'signal' | 'decision' | 'approval' | 'quarantine' | 'release' | 'risk' | 'closed'
     text: string
     decision_id: string | null
   }

@@ -222,7 +222,11 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
         audit: [],
       }),
     },
-    incidents: { list: async () => [], get: async () => undefined },
+    incidents: {
+      list: async () => [],
+      get: async () => undefined,
+      dismiss: () => Promise.reject(new Error('nothing was noticed here')),
+    },
     consents: {
       view: () => Promise.reject(new Error('no agent asks here')),
       allow: () => Promise.reject(new Error('no agent asks here')),

@@ -11,7 +11,7 @@ const counts = { allow: time, deny: time, needs: time }
 
 /** What can be seen, without the approvals and quarantines that have routes of their own. */
 export function readRoutes(context: ControlContext): Route[] {
-  const { agents, bundles, decisions, health, incidents } = context
+  const { agents, bundles, decisions, health } = context
   return [
     {
       method: 'GET',
@@ -112,22 +112,6 @@ export function readRoutes(context: ControlContext): Route[] {
           approvals: await Promise.all(approvals.map((one) => asSeenBy(context, one, principal))),
         }
       },
-    },
-    {
-      method: 'GET',
-      path: '/api/incidents',
-      summary: 'Incidents, newest first',
-      access: viewer,
-      answer: listOf(openObject({ id: text(64), status: text(16), subject: text(2048) })),
-      handle: () => incidents.list(),
-    },
-    {
-      method: 'GET',
-      path: '/api/incidents/{id}',
-      summary: 'One incident with its timeline',
-      access: viewer,
-      answer: openObject({ id: text(64), status: text(16), subject: text(2048) }),
-      handle: async ({ params }) => found(await incidents.get(params['id'] ?? ''), 'incident'),
     },
     {
       method: 'GET',
