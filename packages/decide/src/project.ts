@@ -42,14 +42,14 @@ export function project(
 type Shown = (value: string | number, field: Field) => void
 
 /** The paths of `returns` as a tree. */
-interface PathNode {
+export interface PathNode {
   /** Data set name, or `public`. */
   leaf?: string
   items?: PathNode
   readonly members: Map<string, PathNode>
 }
 
-function pathTree(returns: Operation['returns']): PathNode {
+export function pathTree(returns: Operation['returns']): PathNode {
   const root: PathNode = { members: new Map() }
   for (const [path, target] of Object.entries(returns)) {
     let node = root

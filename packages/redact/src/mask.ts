@@ -26,8 +26,24 @@ export function mask(value: JsonValue, style: string): JsonValue {
 }
 
 function last4(text: string): string {
+  const plain = last4OfAscii(text)
+  if (plain !== undefined) return plain
   const kept = text.match(/[\p{L}\p{N}]/gu) ?? []
   return kept.length < 8 ? HIDDEN : `${HIDDEN}${kept.slice(-4).join('')}`
+}
+
+/** The same without a list of all its letters; undefined for a text with others than those of ASCII. */
+function last4OfAscii(text: string): string | undefined {
+  let count = 0
+  let kept = ''
+  for (let i = text.length - 1; i >= 0; i--) {
+    const c = text.charCodeAt(i)
+    if (c >= 0x80) return undefined
+    const letter = c | 0x20
+    if (!((c >= 0x30 && c <= 0x39) || (letter >= 0x61 && letter <= 0x7a))) continue
+    if (++count <= 4) kept = text.charAt(i) + kept
+  }
+  return count < 8 ? HIDDEN : `${HIDDEN}${kept}`
 }
 
 function first1(text: string): string {
