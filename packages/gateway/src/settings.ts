@@ -29,7 +29,10 @@ export interface GatewaySettings {
   readonly upstreamTimeoutMs: number
   /** Until a model begins to answer, and between any two pieces of its answer. */
   readonly modelTimeoutMs: number
+  /** Of one that is held whole: an answer of MCP, say. */
   readonly maxResponseBytes: number
+  /** Of one that is projected as it passes. */
+  readonly maxStreamedBytes: number
   /** Connections per caller and destination. */
   readonly upstreamConnections: number
   readonly upstreamIdleMs: number
@@ -67,6 +70,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   upstreamTimeoutMs: 15_000,
   modelTimeoutMs: 600_000,
   maxResponseBytes: 4 * 1024 * 1024,
+  maxStreamedBytes: 1024 * 1024 * 1024,
   upstreamConnections: 32,
   upstreamIdleMs: 60_000,
   streamRecheckMs: 5000,

@@ -444,7 +444,8 @@ export class ProjectionStream {
     if (plan?.scalar === MASK) shown = mask(value, plan.how ?? 'full')
     else {
       try {
-        shown = this.#tokeniser.tokenise(plan?.how ?? '', String(value))
+        const said = typeof value === 'string' ? value : JSON.stringify(value)
+        shown = this.#tokeniser.tokenise(plan?.how ?? '', said)
       } catch {
         // What cannot be tokenised (too long, say) must not leave in another form.
         return

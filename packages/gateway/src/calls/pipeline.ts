@@ -1,7 +1,14 @@
 import { newId, sha256Hex } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
 import { project } from '@sallyport/decide'
-import type { Call, Outcome, Projected, SessionState } from '@sallyport/decide'
+import type {
+  Call,
+  Outcome,
+  Projected,
+  ProjectionPlan,
+  ProjectionStream,
+  SessionState,
+} from '@sallyport/decide'
 import type { Tokeniser } from '@sallyport/redact'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
@@ -16,6 +23,7 @@ import type { Approvals } from './approvals.ts'
 import type { Limits, Reserved } from './limits.ts'
 import type { MandateUses } from './mandate-uses.ts'
 import type { CallMandate, Mandates } from './mandates.ts'
+import { Plans } from './plans.ts'
 import { isSensitive, peerFacts, Recorder } from './recorder.ts'
 import type { Draft } from './recorder.ts'
 import type { Standing } from './standing.ts'
@@ -78,6 +86,7 @@ const NOTHING_RESERVED: Reserved = { settle: () => undefined }
 export class Pipeline {
   readonly #parts: PipelineParts
   readonly #recorder: Recorder
+  readonly #plans = new Plans()
 
   constructor(parts: PipelineParts) {
     this.#parts = parts
@@ -190,6 +199,29 @@ export class Pipeline {
     if (Object.keys(projected.released).length > 0) await this.commitLabels(grant)
     if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
     return projected
+  }
+
+  /** The projection of a granted call's answer, made ready. */
+  plan({
+    typed,
+    enforced,
+    outcome,
+  }: Pick<Grant, 'typed' | 'enforced' | 'outcome'>): ProjectionPlan {
+    const { index } = enforced.decider
+    return this.#plans.of(typed.system.name, typed.operation, outcome.projection, index)
+  }
+
+  /**
+   * To be awaited before anything leaves that a projection handed out: its labels are durable then.
+   *
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
+   */
+  async commitReleased(
+    grant: Pick<Grant, 'id' | 'caller' | 'outcome'>,
+    { hasReleased }: Pick<ProjectionStream, 'hasReleased'>,
+  ): Promise<void> {
+    if (hasReleased) await this.commitLabels(grant)
+    if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
   }
 
   /** Makes the labels of an allowed call durable, where the session lacks any. @throws Refusal `SP_AUDIT_UNAVAILABLE` */

@@ -63,14 +63,14 @@ export function sendProblem(res: EdgeResponse, refusal: Refusal, decision: strin
 export interface JsonAnswer {
   readonly status: number
   /** undefined: no body. */
-  readonly body: string | undefined
+  readonly body: string | Buffer | undefined
   readonly decision?: string
   readonly headers?: Readonly<Record<string, string>>
 }
 
 /** @returns bytes of body written */
 export function sendJson(res: EdgeResponse, answer: JsonAnswer): number {
-  const body = answer.body === undefined ? undefined : Buffer.from(answer.body)
+  const body = typeof answer.body === 'string' ? Buffer.from(answer.body) : answer.body
   const headers: Record<string, string | number> = { ...COMMON, ...answer.headers }
   if (body !== undefined) headers['content-type'] = 'application/json'
   if (answer.status !== 204) headers['content-length'] = body?.length ?? 0
@@ -78,6 +78,15 @@ export function sendJson(res: EdgeResponse, answer: JsonAnswer): number {
   res.writeHead(answer.status, headers)
   res.end(body)
   return body?.length ?? 0
+}
+
+/** Begins an answer that is too long to be held. */
+export function beginJson(res: EdgeResponse, status: number, decision: string): void {
+  res.writeHead(status, {
+    ...COMMON,
+    'content-type': 'application/json',
+    'sallyport-decision': decision,
+  })
 }
 
 /** Begins an event stream. */

@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls'
 import { Refusal } from '../refusal.ts'
 import type { EdgeRequest, EdgeResponse } from './message.ts'
 
-const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = constants
+const { NGHTTP2_NO_ERROR } = constants
 
 /** RFC 9113 section 8.3.1: each once, and no other. */
 const PSEUDO: ReadonlySet<string> = new Set([':method', ':scheme', ':authority', ':path'])
@@ -250,6 +250,7 @@ export class H2Response extends EventEmitter implements EdgeResponse {
 
   destroy(): void {
     this.#broken = true
-    this.#stream.close(NGHTTP2_INTERNAL_ERROR)
+    // `close` would end the stream well before it resets it.
+    this.#stream.destroy(new Error('the answer was broken off'))
   }
 }

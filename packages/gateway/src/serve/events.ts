@@ -1,3 +1,4 @@
+import { canonicalJson } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
@@ -35,20 +36,23 @@ export interface EventParts {
 }
 
 /** One answer that goes on. */
-class EventStream {
+export class AnswerStream {
   readonly grant: Grant
   readonly answer: UpstreamAnswer
   readonly res: EdgeResponse
+  readonly fixed: boolean
   /** What holds now; the decision that opened the stream may have been replaced. */
   enforced: Enforced
   outcome: Outcome
-  released: Record<string, { records: number; maxWholeClass: string }> = {}
+  released: OutcomeRecord['released'] = {}
   bytesOut = 0
   cutBy: string | undefined
   /** Aborts when the answer can go no further. */
-  readonly gone = new AbortController()
+  readonly gone: AbortController = new AbortController()
 
-  constructor(grant: Grant, answer: UpstreamAnswer, res: EdgeResponse) {
+  /** @param fixed whether it is projected by the decision it began with, and cannot be by another */
+  constructor(grant: Grant, answer: UpstreamAnswer, res: EdgeResponse, fixed: boolean) {
+    this.fixed = fixed
     this.grant = grant
     this.answer = answer
     this.res = res
@@ -69,7 +73,7 @@ const CLASSES = ['public', 'internal', 'confidential', 'restricted']
 /** Streams of events: each event is projected, and the decision is taken anew while they last. */
 export class EventStreams {
   readonly #parts: EventParts
-  readonly #open = new Set<EventStream>()
+  readonly #open = new Set<AnswerStream>()
   readonly #timer: NodeJS.Timeout
 
   constructor(parts: EventParts) {
@@ -101,14 +105,41 @@ export class EventStreams {
 
   /** Serves an event stream to its end. @throws Refusal where it could not begin */
   async serve(
-    { res }: RequestContext,
+    context: RequestContext,
     grant: Grant,
     answer: UpstreamAnswer,
     rewriting?: Rewriting,
   ): Promise<void> {
+    await this.#parts.pipeline.commitLabels(grant)
+    const pump = (stream: AnswerStream): Promise<void> => {
+      beginEvents(stream.res, grant.id)
+      return rewriting ? this.#rewrite(stream, rewriting) : this.#pump(stream)
+    }
+    await this.#run(context.res, new AnswerStream(grant, answer, context.res, false), pump)
+  }
+
+  /**
+   * Serves another answer that lasts, by `pump`; the decision is taken anew for it just so, and where another one would
+   * project it otherwise it is cut.
+   *
+   * @throws Refusal where it could not begin
+   */
+  async follow(
+    { res }: RequestContext,
+    grant: Grant,
+    answer: UpstreamAnswer,
+    pump: (stream: AnswerStream) => Promise<void>,
+  ): Promise<void> {
+    await this.#run(res, new AnswerStream(grant, answer, res, true), pump)
+  }
+
+  async #run(
+    res: EdgeResponse,
+    stream: AnswerStream,
+    pump: (stream: AnswerStream) => Promise<void>,
+  ): Promise<void> {
     const { pipeline, settings, stats } = this.#parts
-    const stream = new EventStream(grant, answer, res)
-    await pipeline.commitLabels(grant)
+    const { grant, answer } = stream
     res.once('close', () => {
       stream.gone.abort()
       answer.body.destroy()
@@ -121,8 +152,7 @@ export class EventStreams {
     let result: OutcomeRecord['result'] = 'completed'
     try {
       this.#recheckOne(stream)
-      beginEvents(res, grant.id)
-      await (rewriting ? this.#rewrite(stream, rewriting) : this.#pump(stream))
+      await pump(stream)
     } catch (error) {
       if (!res.headersSent) throw error
       result = res.destroyed ? 'aborted' : 'upstream-error'
@@ -134,7 +164,7 @@ export class EventStreams {
     }
     const { bytesOut, released, cutBy } = stream
     pipeline.finish(grant, {
-      status: 200,
+      status: answer.status,
       result: cutBy === undefined ? result : 'cut',
       bytesOut,
       released,
@@ -143,7 +173,7 @@ export class EventStreams {
     res.end()
   }
 
-  async #pump(stream: EventStream): Promise<void> {
+  async #pump(stream: AnswerStream): Promise<void> {
     const { res, answer, grant } = stream
     const reader = new EventReader(this.#parts.settings.maxEventBytes)
     for await (const chunk of answer.body) {
@@ -155,7 +185,7 @@ export class EventStreams {
           parseUpstream(data),
         )
         if (stream.cutBy !== undefined || res.destroyed) return
-        add(stream.released, projected.released)
+        stream.released = sum(stream.released, projected.released)
         const text = `data: ${JSON.stringify(projected.value ?? {})}\n\n`
         stream.bytesOut += Buffer.byteLength(text)
         if (!res.write(text)) await drained(res, stream.gone.signal)
@@ -163,7 +193,7 @@ export class EventStreams {
     }
   }
 
-  async #rewrite(stream: EventStream, rewriting: Rewriting): Promise<void> {
+  async #rewrite(stream: AnswerStream, rewriting: Rewriting): Promise<void> {
     const { res, answer } = stream
     const reader = new EventReader(this.#parts.settings.maxEventBytes)
     const write = async (events: readonly string[]): Promise<void> => {
@@ -180,7 +210,7 @@ export class EventStreams {
     await write(rewriting.end())
   }
 
-  #recheckOne(stream: EventStream): void {
+  #recheckOne(stream: AnswerStream): void {
     const { pipeline, liveness, bundles, clock } = this.#parts
     const { caller } = stream.grant
     const alive = liveness.isLive(caller.instance, clock.now(), (serial) =>
@@ -192,11 +222,15 @@ export class EventStreams {
       this.#cut(stream, outcome.code)
       return
     }
+    if (stream.fixed && !projectsAlike(stream.grant, enforced, outcome)) {
+      this.#cut(stream, 'SP_DECLARATION_CHANGED')
+      return
+    }
     stream.enforced = enforced
     stream.outcome = outcome
   }
 
-  #cut(stream: EventStream, code: string): void {
+  #cut(stream: AnswerStream, code: string): void {
     if (stream.cutBy !== undefined) return
     const { audit, stats } = this.#parts
     stream.cut(code)
@@ -209,16 +243,25 @@ export class EventStreams {
   }
 }
 
-function add(
-  total: Record<string, { records: number; maxWholeClass: string }>,
+/** Whether another decision lets the same of an answer through, in the same form. */
+function projectsAlike(began: Grant, enforced: Enforced, outcome: Outcome): boolean {
+  return (
+    enforced.decider.digest === began.enforced.decider.digest &&
+    canonicalJson(outcome.projection) === canonicalJson(began.outcome.projection)
+  )
+}
+
+function sum(
+  total: OutcomeRecord['released'],
   more: OutcomeRecord['released'],
-): void {
-  for (const [dataset, { records, maxWholeClass }] of Object.entries(more)) {
+): OutcomeRecord['released'] {
+  const added = Object.entries(more).map(([dataset, { records, maxWholeClass }]) => {
     const before = total[dataset]
     const higher =
       before && CLASSES.indexOf(before.maxWholeClass) > CLASSES.indexOf(maxWholeClass)
         ? before.maxWholeClass
         : maxWholeClass
-    total[dataset] = { records: (before?.records ?? 0) + records, maxWholeClass: higher }
-  }
+    return [dataset, { records: (before?.records ?? 0) + records, maxWholeClass: higher }] as const
+  })
+  return { ...total, ...Object.fromEntries(added) }
 }

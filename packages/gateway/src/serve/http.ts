@@ -3,7 +3,6 @@ import type { Tokeniser } from '@sallyport/redact'
 import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { TypedCall } from '../calls/types.ts'
-import { sendJson } from '../edge/answer.ts'
 import { readJsonBody } from '../edge/body.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
@@ -12,6 +11,7 @@ import { upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 import type { EventStreams } from './events.ts'
+import { JsonAnswers } from './json.ts'
 import { typedInput } from './typed.ts'
 
 export interface HttpParts {
@@ -28,9 +28,11 @@ const EVENTS = 'text/event-stream'
 /** Calls to HTTP systems: `/SYSTEM/rest`. */
 export class HttpCalls {
   readonly #parts: HttpParts
+  readonly #json: JsonAnswers
 
   constructor(parts: HttpParts) {
     this.#parts = parts
+    this.#json = new JsonAnswers(parts)
   }
 
   /** @throws Refusal for whatever stops the call before an answer began */
@@ -84,24 +86,11 @@ export class HttpCalls {
   }
 
   async #answer(context: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
-    const { pipeline, exchange } = this.#parts
     if (answer.status < 200 || answer.status > 299) {
       answer.body.destroy()
       throw upstreamRefusal(answer)
     }
-    const body = await exchange.json(answer)
-    const { value, released } = await pipeline.release(grant, body)
-    const empty = body === undefined
-    const text = empty ? undefined : JSON.stringify(value ?? {})
-    const finish = { status: answer.status, released, forwarded: true }
-    if (context.res.destroyed) {
-      pipeline.finish(grant, { ...finish, result: 'aborted', bytesOut: 0, released: {} })
-      return
-    }
-    // Recorded first: what has left is never without a record of it.
-    const bytesOut = text === undefined ? 0 : Buffer.byteLength(text)
-    pipeline.finish(grant, { ...finish, result: 'completed', bytesOut })
-    sendJson(context.res, { status: answer.status, body: text, decision: grant.id })
+    await this.#json.serve(context, grant, answer)
   }
 
   /** A granted call that went wrong: recorded, and told. */

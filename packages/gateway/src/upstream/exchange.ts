@@ -198,27 +198,41 @@ function readHead({ statusCode, headers, body }: UndiciAnswer): UpstreamAnswer {
   }
 }
 
-const isJsonType = (type: string): boolean =>
+export const isJsonType = (type: string): boolean =>
   type === 'application/json' || /^application\/[a-z0-9.-]+\+json$/.test(type)
 
-async function readBounded(body: Readable, settings: GatewaySettings): Promise<Buffer> {
-  const chunks: Buffer[] = []
+/**
+ * The pieces of an answer's body as they come.
+ *
+ * @throws Refusal `SP_UPSTREAM_RESPONSE` over the bound, `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`
+ */
+export async function* readPieces(
+  body: Readable,
+  maxBytes: number,
+): AsyncGenerator<Buffer, void, undefined> {
   let size = 0
-  // The idle timeout alone would let a slow upstream hold a call for ever.
-  const timer = setTimeout(() => {
-    body.destroy(new Error('the answer took too long'))
-  }, settings.upstreamTimeoutMs)
   try {
     for await (const chunk of body) {
       // Without an encoding set, a body yields buffers.
       const bytes = chunk as Buffer
       size += bytes.length
-      if (size > settings.maxResponseBytes) throw unusable('it is too large')
-      chunks.push(bytes)
+      if (size > maxBytes) throw unusable('it is too large')
+      yield bytes
     }
   } catch (error) {
     if (error instanceof Refusal) throw error
     throw failed(error)
+  }
+}
+
+async function readBounded(body: Readable, settings: GatewaySettings): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  // The idle timeout alone would let a slow upstream hold a call for ever.
+  const timer = setTimeout(() => {
+    body.destroy(new Error('the answer took too long'))
+  }, settings.upstreamTimeoutMs)
+  try {
+    for await (const bytes of readPieces(body, settings.maxResponseBytes)) chunks.push(bytes)
   } finally {
     clearTimeout(timer)
   }
