@@ -347,6 +347,31 @@ test('a pod with a projected token enrols as the agent of its service account', 
   assert.match(flagger.spiffeId, /\/agent\/flagger\//)
 })
 
+test('a pod that is cut off does not come back by a token of its account that names no pod; other pods do', async () => {
+  const named = (sub: string, uid?: string): Claims => {
+    const account = { namespace: 'agents', serviceaccount: { name: sub } }
+    return claims({
+      sub: `system:serviceaccount:agents:${sub}`,
+      'kubernetes.io': uid === undefined ? account : { ...account, pod: { name: 'p', uid } },
+    })
+  }
+  const { quarantine } = offline.control.context
+  const peer = new Peer(offline)
+  assert.equal((await pod(offline, tokenOf(named('monitor', 'pod-a')), peer)).status, 200)
+  await quarantine.quarantine({ subject: peer.spiffeId, reason: 'test', by: 'test' })
+  for (const uid of ['pod-a', undefined]) {
+    const again = await pod(offline, tokenOf(named('monitor', uid)))
+    assert.equal(again.body['code'], 'SP_QUARANTINED', uid)
+  }
+  assert.equal((await pod(offline, tokenOf(named('monitor', 'pod-ab')))).status, 200)
+  // Of one that came without naming its pod nobody knows which it is.
+  const unnamed = new Peer(offline)
+  assert.equal((await pod(offline, tokenOf(named('flagger')), unnamed)).status, 200)
+  await quarantine.quarantine({ subject: unnamed.spiffeId, reason: 'test', by: 'test' })
+  const renamed = await pod(offline, tokenOf(named('flagger', 'pod-b')))
+  assert.equal(renamed.body['code'], 'SP_QUARANTINED')
+})
+
 test('refused: tokens of another issuer, audience, account or time, and of no signature', async () => {
   const bound = (namespace: string, name: string): Claims => ({
     'kubernetes.io': { namespace, serviceaccount: { name } },

@@ -100,7 +100,14 @@ export function createIdentities(deps: IdentityDeps): Identities {
           .selectFrom('quarantines')
           .innerJoin('instances', 'instances.spiffe_id', 'quarantines.subject')
           .select('quarantines.id')
-          .where('instances.enrolled_by', '=', by)
+          .where((eb) =>
+            eb.or([
+              eb('instances.enrolled_by', '=', by),
+              // Who proves less may be whoever proved more, and the other way round: an account of which one pod is cut off.
+              sql<boolean>`starts_with(instances.enrolled_by, ${`${by}/`})`,
+              sql<boolean>`starts_with(${by}, instances.enrolled_by || '/')`,
+            ]),
+          )
           .where('quarantines.released_at', 'is', null)
           .executeTakeFirst()
         if (cut) throw quarantined()
