@@ -60,11 +60,14 @@ describe('mandates at the gateway', () => {
   const id = (agent: string, instance = 'i1'): string =>
     `spiffe://${world.plane.trustDomain}/agent/${agent}/${instance}`
   before(async () => {
-    world = await startWorld({ clock }, undefined, withLead)
+    const prepare = (plane: World['plane']): void => {
+      plane.gatewayTtl = 3600
+    }
+    world = await startWorld({ clock }, prepare, withLead)
     world.bank.now = clock.now
     world.desk.now = clock.now
     teller = world.agent('teller')
-    lead = world.agent('lead')
+    lead = world.agent('lead', 'i1', 900)
     reader = world.agent('reader')
   })
   beforeEach(() => {
@@ -387,7 +390,7 @@ describe('mandates at the gateway', () => {
   })
 
   it('opens a fresh session where it comes from outside, and only then', async () => {
-    let fresh = world.agent('teller', 'tainted')
+    let fresh = world.agent('teller', 'tainted', 600)
     const self = id('teller', 'tainted')
     const grants = [{ system: 'desk', operations: ['write_note'] }, PAYROLL]
     const note = async (mandate?: string): Promise<unknown> => {
@@ -429,10 +432,13 @@ describe('mandates at the gateway', () => {
     }
     // One that was in hand before, one that it gives itself, one that a sibling gives: they clear nothing.
     assert.equal(await note(early), dirty)
-    await later(5000)
+    // Nor one given so soon that a gateway whose clock is behind could not tell which came first.
+    await later(30_000)
+    assert.equal(await note(held(given({ grants, delegate: self }))), dirty)
+    await later(65_000)
     const outside = { grants, delegate: self }
     assert.equal(await note(held(passedOn(fresh, self, undefined, outside))), dirty)
-    const sibling = world.agent('teller', 'sibling')
+    const sibling = world.agent('teller', 'sibling', 600)
     const kin = passedOn(sibling, id('teller', 'sibling'), undefined, outside)
     assert.equal(await note(held(kin)), dirty)
     // One from a person begins anew; the instance itself stays what it was, also on another connection.
@@ -445,7 +451,7 @@ describe('mandates at the gateway', () => {
     assert.equal(await note(held(root, passedOn(lead, id('lead'), root, outside))), dirty)
     // What comes with a task is what its delegators have touched.
     const tainted = fresh
-    fresh = world.agent('teller', 'untainted')
+    fresh = world.agent('teller', 'untainted', 600)
     const inside = { grants, delegate: id('teller', 'untainted') }
     const clean = held(root, passedOn(lead, id('lead'), root, inside))
     assert.equal(await note(clean), 'ok')
@@ -453,10 +459,10 @@ describe('mandates at the gateway', () => {
     assert.equal(await note(clean), dirty)
     fresh = tainted
     // Touched again, under whichever session, it counts in every one that was open.
-    await later(5000)
+    await later(65_000)
     assert.equal((await taint()).status, 200)
     assert.equal(await note(task), dirty)
-    await later(5000)
+    await later(65_000)
     const newest = held(given(outside))
     assert.equal(await note(newest), 'ok')
     // From the log it is known to the minute only, and the most restrictive reading is taken.

@@ -33,8 +33,11 @@ export interface MandatesOptions {
  */
 const MISSES_PER_SECOND = 2
 const MISSES_AT_ONCE = 64
-/** How far the clock of whoever signed may be from this gateway's. */
-const SKEW_MS = 2000
+/**
+ * How far this gateway's clock may be behind that of whoever signed. Labels are told apart by it: what was touched in that time may have
+ * been touched after the mandate was given, and counts.
+ */
+const MAX_SKEW_MS = 60_000
 
 /** A mandate that covers one call of its holder, whole chain verified. */
 export interface CallMandate {
@@ -280,7 +283,7 @@ function scopeAt(mandate: VerifiedMandate, depth: number): SessionScope {
   if (!leaf) return {}
   const also = hops.map(({ delegator }) => delegator).filter((one) => !one.startsWith('operator:'))
   return {
-    ...(hops.length === 1 && also.length === 0 ? { since: leaf.issuedAt - SKEW_MS } : {}),
+    ...(hops.length === 1 && also.length === 0 ? { since: leaf.issuedAt - MAX_SKEW_MS } : {}),
     also,
   }
 }
