@@ -11,3 +11,9 @@ export function target(text: string): { host: string; port: number } {
   }
   return { host: match[1] ?? match[2] ?? '', port }
 }
+
+/** The same, or `unix:/run/points.sock`. */
+export function listenTarget(text: string): { host: string; port: number } | { path: string } {
+  const path = /^unix:(\/.+)$/.exec(text)?.[1]
+  return path === undefined ? target(text) : { path }
+}

@@ -1,4 +1,5 @@
 export * from './types.ts'
+export { incapable, unobserved } from './abilities.ts'
 export { policiesByCaller } from './callers.ts'
 export { clockOf, fieldContext, sharedContext } from './context.ts'
 export { createDecider } from './decider.ts'

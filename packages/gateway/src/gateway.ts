@@ -5,8 +5,8 @@ import type { Clock } from '@sallyport/base'
 import { createTokeniser } from '@sallyport/redact'
 import { gatewayId } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
-import type { RefusedFacts } from '@sallyport/transport'
 import { trustedRoots } from '@sallyport/wire'
+import type { RefusedFacts, Target } from '@sallyport/transport'
 import type { TrustPins } from '@sallyport/wire'
 import { McpSessions } from './adapters/mcp-sessions.ts'
 import { Audit } from './audit/audit.ts'
@@ -27,6 +27,8 @@ import { PlaneClient } from './plane/client.ts'
 import { establishIdentity } from './plane/enrol.ts'
 import { loadPins } from './plane/pins.ts'
 import { laterShown } from './plane/later.ts'
+import { PointChecks } from './points/checks.ts'
+import { PointListener } from './points/listener.ts'
 import { startRenewal } from './plane/renewal.ts'
 import { followPlane } from './plane/stream.ts'
 import { EventStreams } from './serve/events.ts'
@@ -60,6 +62,8 @@ export interface GatewayOptions {
   readonly listen: Address
   /** Where agents that speak PostgreSQL come in; absent means nowhere. */
   readonly listenPostgres?: Address
+  /** Where enforcement points of somebody else's make ask for decisions; nowhere by default. */
+  readonly points?: Target
   /** On the first start, one of both; kept in `dataDir` from then on. */
   readonly trustPins?: TrustPins
   readonly pinsFile?: string
@@ -89,6 +93,7 @@ export interface GatewayStats extends Stats {
 export interface Gateway {
   readonly address: Address
   readonly postgresAddress: Address | undefined
+  readonly pointsAddress: Target | undefined
   readonly spiffeId: string
   stats(): GatewayStats
   close(): Promise<void>
@@ -114,6 +119,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 class RunningGateway implements Gateway {
   address: Address
   postgresAddress: Address | undefined
+  pointsAddress: Target | undefined
   spiffeId = ''
   readonly #options: GatewayOptions
   readonly #settings: GatewaySettings
@@ -209,6 +215,7 @@ class RunningGateway implements Gateway {
 
     // The listener and the streams come after the bundles that cut them.
     let listener: Listener | undefined
+    let points: PointListener | undefined
     let streams: EventStreams | undefined
     let sql: SqlServer | undefined
     const narrow = ({
@@ -219,7 +226,8 @@ class RunningGateway implements Gateway {
       roots: retired,
     }: Narrowing): void => {
       for (const subject of quarantined) {
-        const sockets = (listener?.cut(subject) ?? 0) + (sql?.cut(subject) ?? 0)
+        const doors = [listener, sql, points]
+        const sockets = doors.reduce((sum, door) => sum + (door?.cut(subject) ?? 0), 0)
         this.#stats.socketsCut += sockets
         pools.cut(subject)
         pools.cutPeers(({ id: peer }) => peer.uri === subject)
@@ -440,6 +448,14 @@ class RunningGateway implements Gateway {
         databases.close()
       })
       this.postgresAddress = await postgres.listen(listenPostgres)
+    }
+    if (this.#options.points) {
+      const enter = (session: string): (() => void) => requests.enter(session)
+      const checks = new PointChecks({ ...shared, standing, tokens, pipeline, holder, enter })
+      const asked = new PointListener({ ...doors, checks })
+      points = asked
+      this.#undo.push(() => asked.close())
+      this.pointsAddress = await asked.listen(this.#options.points)
     }
     this.#report = () => ({
       openConnections: edge.connections,

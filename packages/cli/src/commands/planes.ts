@@ -10,7 +10,7 @@ import { dataDir, dataOption, takePin } from '../options.ts'
 import { members, textOf } from '../shape.ts'
 import { selfCommand, stopSignal, supervise } from '../supervise.ts'
 import type { Line } from '../supervise.ts'
-import { target } from '../address.ts'
+import { listenTarget, target } from '../address.ts'
 import { consoleArgs, consoleDir, consoleFlags, consoleSite, fixedOrigin } from '../console.ts'
 import type { ConsoleFlags } from '../console.ts'
 
@@ -67,6 +67,10 @@ export function addPlanes(program: Command): void {
     .option('--control <address>', 'the control plane', '127.0.0.1:7401')
     .option('--listen <address>', 'where agents reach it', '127.0.0.1:7402')
     .option('--listen-postgres <address>', 'where agents reach databases; absent means nowhere')
+    .option(
+      '--points <address>',
+      'where Envoy, Istio and nginx ask it for decisions (or unix:PATH)',
+    )
     .option('--token-file <file>', 'join token, for the first start')
     .option('--secrets <file>', 'JSON file: secret name → value')
     .option('--upstream <system=address>', 'where a system is, if not as declared', collect, [])
@@ -78,6 +82,7 @@ export function addPlanes(program: Command): void {
           control: string
           listen: string
           listenPostgres?: string
+          points?: string
           tokenFile?: string
           secrets?: string
           upstream: string[]
@@ -91,6 +96,7 @@ export function addPlanes(program: Command): void {
           control: target(options.control),
           listen: target(options.listen),
           ...(options.listenPostgres ? { listenPostgres: target(options.listenPostgres) } : {}),
+          ...(options.points === undefined ? {} : { points: listenTarget(options.points) }),
           pinsFile: join(data, 'trust', 'pins.json'),
           ...joinToken(options.tokenFile),
           secrets: readSecrets(options.secrets),
@@ -102,6 +108,7 @@ export function addPlanes(program: Command): void {
           ),
         })
         const stopping = stopSignal()
+        const points = gateway.pointsAddress
         ready({
           ready: 'gateway',
           id: options.id,
@@ -109,6 +116,11 @@ export function addPlanes(program: Command): void {
           ...(gateway.postgresAddress
             ? { postgres: `${gateway.postgresAddress.host}:${gateway.postgresAddress.port}` }
             : {}),
+          ...(points === undefined
+            ? {}
+            : {
+                points: 'path' in points ? `unix:${points.path}` : `${points.host}:${points.port}`,
+              }),
         })
         await stopping
         await gateway.close()

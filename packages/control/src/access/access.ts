@@ -1,7 +1,7 @@
 import { setImmediate as othersTurn } from 'node:timers/promises'
 import { newId, sha256Hex, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import { createDecider } from '@sallyport/decide'
+import { createDecider, unobserved } from '@sallyport/decide'
 import type { Decider, Projection } from '@sallyport/decide'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import type { AuditRecord, DecisionRecord } from '@sallyport/wire'
@@ -12,7 +12,7 @@ import type { ControlAudit } from './audit.ts'
 import { isCut, judge, subjectOf } from './judge.ts'
 import type { Standing, Verdict } from './judge.ts'
 import { learn } from './knowledge.ts'
-import { lacks, pepOf } from './pep.ts'
+import { pepOf } from './pep.ts'
 import type { Pep } from './pep.ts'
 import type { Question, Semantic } from './request.ts'
 
@@ -250,7 +250,7 @@ export class Access {
       peer: { serial: pep.serial },
       input,
       ...(why === undefined ? {} : { why }),
-      pep: { id: pep.id, unobserved: lacks(pep) },
+      pep: { id: pep.id, unobserved: unobserved(pep.can) },
     }
     const entries: { record: AuditRecord; explanation?: unknown }[] = [
       { record, ...(explanation === undefined ? {} : { explanation }) },

@@ -1,9 +1,8 @@
 import { canonicalJson, errorCode, sha256Hex, SallyportError } from '@sallyport/base'
-import { readInput } from '@sallyport/decide'
+import { incapable, readInput } from '@sallyport/decide'
 import type { Call, Decider, Outcome, SessionState } from '@sallyport/decide'
 import { agentId, kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import type { Knowledge, Known } from './knowledge.ts'
-import { incapable } from './pep.ts'
 import type { Pep } from './pep.ts'
 import type { Question, Subject } from './request.ts'
 
@@ -134,7 +133,7 @@ export function judge(pep: Pep, question: Question, standing: Standing): Verdict
     return { ...about, allowed: false, code: outcome.code, detail: '', added: [], decided }
   }
   const added = outcome.labels.filter((label) => !known.labels.has(label))
-  const lacking = incapable(pep, operation, outcome, added)
+  const lacking = incapable(pep.can, operation, outcome, { limits: false, labels: added })
   return lacking === undefined
     ? { ...about, allowed: true, code: outcome.code, detail: '', added, decided }
     : { ...about, allowed: false, code: 'SP_PEP_INCAPABLE', detail: lacking, added: [], decided }

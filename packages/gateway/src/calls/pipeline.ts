@@ -239,6 +239,26 @@ export class Pipeline {
     sessions.add(instance, added, clock.now())
   }
 
+  /**
+   * Lets somebody else forward a granted call. When this resolves, the labels of its whole answer are durable, and it counts as made:
+   * how it ends, nobody here will know.
+   *
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
+   */
+  async handOver(grant: Grant): Promise<void> {
+    try {
+      await this.commitLabels(grant)
+      if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
+    } catch (error) {
+      const refusal = toRefusal(error)
+      refusal.decision = grant.id
+      const end = { status: refusal.status, bytesOut: 0, released: {}, forwarded: false }
+      this.finish(grant, { ...end, result: 'cut' })
+      throw refusal
+    }
+    grant.reserved.settle(true)
+  }
+
   /** Records how a granted call ended and settles what it reserved. Never throws: the answer has its own way. */
   finish(grant: Pick<Grant, 'id' | 'reserved' | 'startedAt'>, finish: Finish): void {
     const { audit, clock } = this.#parts

@@ -144,6 +144,7 @@ export class Recorder {
       ...sealed,
       ...(shadow === undefined ? {} : { shadow }),
       peer: peerFacts(caller),
+      ...(caller.point === undefined ? {} : { pep: caller.point }),
     }
   }
 

@@ -41,6 +41,24 @@ export class Standing {
    *   `SP_FOREIGN_*`
    */
   check(svid: VerifiedSvid): { readonly instance: string; readonly agent: string } {
+    this.valid(svid)
+    const instance = svid.id.uri
+    if (svid.id.trustDomain !== this.#trustDomain) {
+      return { instance, agent: this.#foreign.check(svid).name }
+    }
+    const kind = kindOf(svid.id)
+    if (kind?.kind !== 'agent') {
+      throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
+    }
+    return { instance, agent: kind.name }
+  }
+
+  /**
+   * Whether a verified certificate still counts, whoever it is of.
+   *
+   * @throws Refusal `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`, `SP_SVID_UNTRUSTED`, `SP_SVID_REVOKED`, `SP_QUARANTINED`
+   */
+  valid(svid: VerifiedSvid): void {
     try {
       assertFresh(svid, this.#clock.now())
     } catch (error) {
@@ -52,22 +70,13 @@ export class Standing {
     if (this.#bundles.isRevoked(svid.serial)) {
       throw identity('SP_SVID_REVOKED', 'the certificate was revoked')
     }
-    const instance = svid.id.uri
-    if (this.#bundles.isQuarantined(instance)) {
+    if (this.#bundles.isQuarantined(svid.id.uri)) {
       throw new Refusal('SP_QUARANTINED', 'the caller is quarantined', {
         status: 403,
         outcome: 'forbidden',
         close: true,
       })
     }
-    if (svid.id.trustDomain !== this.#trustDomain) {
-      return { instance, agent: this.#foreign.check(svid).name }
-    }
-    const kind = kindOf(svid.id)
-    if (kind?.kind !== 'agent') {
-      throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
-    }
-    return { instance, agent: kind.name }
   }
 
   /**

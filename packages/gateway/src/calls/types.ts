@@ -18,6 +18,8 @@ export interface Caller {
   readonly source?: string
   /** For whom the caller acts, proven by a token that was verified for this very caller; absent otherwise. */
   readonly onBehalfOf?: { readonly subject: string; readonly actors: readonly string[] }
+  /** The enforcement point of somebody else's make that holds the call, and what it does not show. */
+  readonly point?: { readonly id: string; readonly unobserved: readonly string[] }
   /** The token that was accepted with this request: it narrows what the caller may do, and is judged again as the call goes on. */
   readonly token?: AccessClaims
 }

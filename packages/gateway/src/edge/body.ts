@@ -5,8 +5,8 @@ import type { CanonicalRequest } from './canonical.ts'
 import type { EdgeRequest } from './message.ts'
 
 /** How deep request JSON may nest. */
-const MAX_DEPTH = 32
-const JSON_TYPE = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/
+export const MAX_DEPTH = 32
+export const JSON_TYPE: RegExp = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/
 
 /**
  * Reads a request's JSON body, whole and bounded; undefined where there is none.

@@ -69,7 +69,7 @@ export class Requests {
     let system = '?'
     try {
       caller = this.#caller(req)
-      const leave = this.#enter(caller.session)
+      const leave = this.enter(caller.session)
       try {
         // A certificate that has a successor is let go in peace.
         if (this.#parts.liveness.hasNewer(caller.svid)) res.shouldKeepAlive = false
@@ -157,7 +157,13 @@ export class Requests {
   }
 
   /** @param instance or an agent of another trust domain, whose instances count together */
-  #enter(instance: string): () => void {
+  /**
+   * Counts a call in.
+   *
+   * @returns counts it out
+   * @throws Refusal `SP_OVERLOADED`
+   */
+  enter(instance: string): () => void {
     const { maxInFlight, maxInFlightPerInstance } = this.#parts.settings
     const own = this.#inFlight.get(instance) ?? 0
     if (this.#total >= maxInFlight || own >= maxInFlightPerInstance) {

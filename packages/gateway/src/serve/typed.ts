@@ -15,7 +15,7 @@ export function typedInput(
   agent: string,
   system: System,
   operation: Operation,
-  tokeniser: Tokeniser,
+  tokeniser: Pick<Tokeniser, 'restore'>,
   raw: () => unknown,
 ): Record<string, CedarJson> {
   const { index } = enforced.decider
