@@ -207,6 +207,15 @@ export function checkPostgres(network: Network, located: Located, report: Report
   }
   for (const system of network.systems) {
     const base = `/systems/${escapePointer(system.name)}`
+    if (system.postgres && system.onBehalfOf !== undefined) {
+      report(
+        'SP_NETWORK_RULE',
+        located.at(`${base}/onBehalfOf`),
+        `\`${system.name}\` asks for a person’s token, which PostgreSQL’s protocol cannot carry`,
+        'no call could ever be made',
+        'leave `onBehalfOf` out',
+      )
+    }
     for (const table of system.postgres?.tables ?? []) {
       const pointer = `${base}/postgres/tables/${escapePointer(table.name)}`
       const dataset = network.datasets.find((set) => set.name === table.dataset)

@@ -52,7 +52,8 @@ export function boundParameters(
       if (value === null) return { kind: 'null' }
       const oid = oids[number - 1] ?? 0
       const given = oid === 0 || oid === UNKNOWN_OID ? type : TYPES.get(oid)
-      if (given === undefined) throw notPlain('a parameter of this type')
+      // What the server would make of it on the way to its column must be what is judged.
+      if (given === undefined || !isKin(given, type)) throw notPlain('a parameter of this type')
       const read = formatOf(number - 1) === 0 ? asText(value) : asBinary(value, given)
       return typed(read, given)
     },
@@ -60,6 +61,11 @@ export function boundParameters(
 }
 
 const UNKNOWN_OID = 705
+const TEXTS: ReadonlySet<ColumnType> = new Set(['text', 'varchar'])
+
+/** Whether a value of one type has the same spelling as one of the other. */
+const isKin = (given: ColumnType, type: ColumnType): boolean =>
+  given === type || TEXTS.has(given) || (WHOLE.has(given) && WHOLE.has(type))
 
 /** What a text is, as a value of its type. */
 function typed(read: string | boolean, type: ColumnType): Exclude<Plain, { kind: 'parameter' }> {
@@ -110,6 +116,6 @@ export function sentOids(
   return Array.from({ length }, (_, i) => {
     const given = oids[i] ?? 0
     const type = types.get(i + 1)
-    return given !== 0 || type === undefined ? given : OIDS[type]
+    return (given !== 0 && given !== UNKNOWN_OID) || type === undefined ? given : OIDS[type]
   })
 }

@@ -4,7 +4,7 @@ import { toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Authorised, Calls } from './calls.ts'
 import type { ClientWire } from './client.ts'
-import { sentOids } from './parameters.ts'
+import { OIDS, sentOids } from './parameters.ts'
 import { SqlRefusal } from './refuse.ts'
 import type { Compiled } from './text/compile.ts'
 import type { Link } from './upstream/link.ts'
@@ -17,9 +17,14 @@ export interface RunParts {
   readonly clock: Clock
   readonly client: ClientWire
   readonly link: Link
+  /** @throws Refusal where the caller does not stand any more */
+  recheck(): void
   /** What the database said of an error, as it may be told. */
   toldError(body: Buffer): Error
 }
+
+/** Of statements without tables. */
+const MAX_ROWS = 1_000_000
 
 /** One statement in the database, from its opening to its end: what comes back of it is cut down on the way. */
 export class Run {
@@ -66,7 +71,7 @@ export class Run {
       for (;;) {
         const frame = await this.#next()
         if (frame.type !== 'T' && frame.type !== 'n') continue
-        this.#description = frame
+        this.#described(frame)
         return
       }
     } catch (error) {
@@ -98,6 +103,16 @@ export class Run {
     return this.#description?.type === 'T'
   }
 
+  /** INVARIANT: what is changed on its way is found by its place, so places must be those of the statement as written. */
+  #described(frame: Frame): void {
+    this.#description = frame
+    const columns = frame.type === 'T' ? wire.columnTypes(frame.body) : []
+    const { outputs } = this.#compiled
+    const tokens = outputs.every(({ token }, i) => token === undefined || columns[i] === OIDS.text)
+    if (!this.#authorised || (columns.length === outputs.length && tokens)) return
+    throw new SqlRefusal('SP_SQL_UPSTREAM', 'the database describes another statement', '58000')
+  }
+
   description(): readonly Buffer[] {
     return [
       this.#description?.type === 'T'
@@ -116,7 +131,9 @@ export class Run {
     const { link, client } = this.#parts
     try {
       this.#recheck()
-      link.send(wire.execute(this.#name, most), wire.FLUSH)
+      // One more than may leave is enough to know that there are more.
+      const left = (this.#authorised?.maxRows ?? MAX_ROWS) - this.#rows + 1
+      link.send(wire.execute(this.#name, most === 0 ? left : Math.min(most, left)), wire.FLUSH)
       this.#sent = true
       for (let done = false; !done;) {
         const frames = await link.batch()
@@ -179,6 +196,7 @@ export class Run {
     const now = clock.monotonic()
     if (!this.#authorised || now - this.#checkedAt < settings.streamRecheckMs) return
     this.#checkedAt = now
+    this.#parts.recheck()
     calls.recheck(this.#authorised)
   }
 

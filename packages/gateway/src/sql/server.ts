@@ -223,7 +223,8 @@ export class SqlServer {
       const reachable = decider.index.network.flows.some(
         ({ from, to }) => from === caller.agent && to === system?.name,
       )
-      if (!system?.postgres || !reachable) {
+      // A token of a person has no way into this protocol.
+      if (!system?.postgres || !reachable || system.onBehalfOf !== undefined) {
         throw new SqlRefusal('SP_SQL_SIGN_IN', 'there is no such database for this agent', '3D000')
       }
       if (settings.get('user') !== caller.agent) {

@@ -252,9 +252,10 @@ export class Session {
   }
 
   async #prepare(sql: string, oids: readonly number[]): Promise<Prepared> {
+    this.#admit()
+    const { enforced, postgres } = this.#now()
     const parsed = await parseStatement(sql)
     if (!parsed) return { parsed, control: undefined, oids }
-    const { enforced, postgres } = this.#now()
     const control = controlOf(...parsed, postgres.statementTimeoutMs)
     if (!control) {
       this.#parts.calls.draft({
@@ -322,6 +323,7 @@ export class Session {
       this.#client.write(wire.EMPTY_QUERY)
       return
     }
+    this.#admit()
     const run = await this.#opened(portal)
     if (run) await this.#runOn(run, most)
   }
@@ -354,14 +356,8 @@ export class Session {
   async #open({ prepared, bound }: Portal, name: string): Promise<Run | undefined> {
     const { parsed, control, oids } = prepared
     if (!parsed) return undefined
-    const { stats, pace, calls } = this.#parts
+    const { stats, calls } = this.#parts
     stats.requests++
-    if (!pace.admits(this.caller.instance)) {
-      throw new Refusal('SP_OVERLOADED', 'calls come too fast', {
-        status: 429,
-        retryAfterSeconds: 1,
-      })
-    }
     const { enforced, postgres } = this.#now()
     if (control && control.kind !== 'send') {
       this.#own(control)
@@ -393,6 +389,11 @@ export class Session {
     }
   }
 
+  #admit(): void {
+    if (this.#parts.pace.admits(this.caller.instance)) return
+    throw new Refusal('SP_OVERLOADED', 'calls come too fast', { status: 429, retryAfterSeconds: 1 })
+  }
+
   #own(control: Exclude<Control, { kind: 'send' }>): void {
     if (control.kind === 'deallocate') {
       if (control.name === undefined) this.#statements.clear()
@@ -411,6 +412,7 @@ export class Session {
     const { calls, settings, clock } = this.#parts
     return {
       ...{ calls, settings, clock, client: this.#client, link: this.#link },
+      recheck: () => this.#parts.standing.recheck(this.caller),
       toldError: (body) => new DatabaseError(toldError(body).message),
     }
   }

@@ -179,6 +179,8 @@ export class Expressions {
       if (kind !== 'ColumnRef' || value === undefined) continue
       const column = this.column(reference, scope, 'filter')
       if (column.token === undefined) continue
+      // The parameter itself is not sent; the server must be told its type all the same.
+      if (value.kind === 'parameter') this.#tables.typed(value.number, 'text')
       const given = value.kind === 'parameter' ? parameters.read(value.number, 'text') : value
       if (given.kind === 'null') return 'NULL'
       const restored = given.kind === 'text' ? tokens.restored(column.token, given.text) : ''

@@ -13,6 +13,13 @@ interface Parser {
 
 let parser: Promise<Parser> | undefined
 
+type Parsed = readonly [kind: string, node: Node] | undefined
+
+/** Texts that were parsed before; trees are only read. */
+const known = new Map<string, Parsed>()
+const MAX_KNOWN = 500
+const MAX_KNOWN_CHARACTERS = 2000
+
 /** Loaded when the first statement comes: gateways without databases never do. */
 async function load(): Promise<Parser> {
   const { loadModule, parseSync, scanSync } = await import('libpg-query')
@@ -26,9 +33,16 @@ async function load(): Promise<Parser> {
  * @returns kind and node of the statement; undefined for an empty text
  * @throws SqlRefusal `SP_SQL_SYNTAX`, `SP_SQL_UNSUPPORTED`
  */
-export async function parseStatement(
-  text: string,
-): Promise<readonly [kind: string, node: Node] | undefined> {
+export async function parseStatement(text: string): Promise<Parsed> {
+  if (known.has(text)) return known.get(text)
+  const parsed = await parseAnew(text)
+  if (text.length > MAX_KNOWN_CHARACTERS) return parsed
+  if (known.size >= MAX_KNOWN) known.clear()
+  known.set(text, parsed)
+  return parsed
+}
+
+async function parseAnew(text: string): Promise<Parsed> {
   if (Buffer.byteLength(text) > MAX_BYTES) throw unsupported(`a text of over ${MAX_BYTES} bytes`)
   if (text.includes('\0') || !text.isWellFormed()) throw unsupported('a text that is not UTF-8')
   if (text.trim() === '') return undefined

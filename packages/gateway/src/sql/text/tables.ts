@@ -45,8 +45,15 @@ export class Tables {
     return new Use(this, facts)
   }
 
-  typed(parameter: number, type: ColumnType): void {
-    if (!this.parameterTypes.has(parameter)) this.parameterTypes.set(parameter, type)
+  /**
+   * Says of which type a parameter is, by the column that it meets.
+   *
+   * @returns false where it has met one of another type: the server reads it as one of them, and only one could be judged
+   */
+  typed(parameter: number, type: ColumnType): boolean {
+    const known = this.parameterTypes.get(parameter) ?? type
+    this.parameterTypes.set(parameter, known)
+    return known === type
   }
 }
 
@@ -95,8 +102,9 @@ export class Use {
 
   /** Takes down that rows are wanted only where a column has this value. */
   equal(equality: Equality): void {
+    const { value, type } = equality
+    if (value.kind === 'parameter' && !this.tables.typed(value.number, type)) return
     this.#equal.push(equality)
-    if (equality.value.kind === 'parameter') this.tables.typed(equality.value.number, equality.type)
   }
 
   /** What policies may take for granted of the rows; once, when all equalities are known. */

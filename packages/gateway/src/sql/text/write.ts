@@ -128,7 +128,9 @@ export class Writes {
     const value = plainOf(item)
     if (value === undefined)
       throw notPlain(`what \`${column}\` is set to, which is no plain value,`)
-    if (value.kind === 'parameter') use.tables.typed(value.number, type)
+    if (value.kind === 'parameter' && !use.tables.typed(value.number, type)) {
+      throw notPlain('a parameter that meets columns of two types')
+    }
     const judged = judgedValue(value, type, use.tables.parts.parameters)
     if (judged !== undefined) set.push([column, judged])
     return typedSql(value, type)

@@ -6,7 +6,9 @@ import type { Address } from '../../edge/listener.ts'
 import type { GatewaySettings } from '../../settings.ts'
 import type { Credentials } from '../../upstream/credentials.ts'
 import { SqlRefusal } from '../refuse.ts'
-import { query } from '../wire/messages.ts'
+import { OIDS } from '../parameters.ts'
+import { declaredName } from '../text/names.ts'
+import { columnTypes, describe, parse, query, SYNC } from '../wire/messages.ts'
 import { connectDatabase } from './connect.ts'
 import { Link, unreachable } from './link.ts'
 
@@ -168,6 +170,7 @@ export class Databases {
         },
         password,
       )
+      await demandDeclared(link, postgres)
       return link
     } catch (error) {
       link.destroy()
@@ -207,6 +210,33 @@ export class Databases {
     this.#sessions.delete(link)
     this.#idle.delete(session)
   }
+}
+
+/**
+ * The database must have the tables as they are declared: a value that is judged as a whole number and compared as something
+ * else would be judged wrongly.
+ *
+ * @throws SqlRefusal `SP_SQL_UPSTREAM`
+ */
+async function demandDeclared(link: Link, { tables }: PostgresSystem): Promise<void> {
+  const asked = tables.flatMap(({ schema, table, columns }) => {
+    const list = Object.keys(columns).map(declaredName).join(', ')
+    const sql = `SELECT ${list} FROM ${declaredName(schema)}.${declaredName(table)}`
+    return [parse({ name: '', sql, oids: [] }), describe({ kind: 'S', name: '' })]
+  })
+  link.send(...asked, SYNC)
+  const found: (readonly number[])[] = []
+  for (let type = ''; type !== 'Z';) {
+    const frame = await link.next()
+    ;({ type } = frame)
+    if (type === 'T') found.push(columnTypes(frame.body))
+    if (type === 'E') break
+  }
+  const stray = tables.find(({ columns }, i) => {
+    const types = Object.values(columns).map((type) => OIDS[type])
+    return types.join() !== found[i]?.join()
+  })
+  if (stray) throw unreachable(`the table \`${stray.name}\` is not as declared, or not to be read`)
 }
 
 /** How long a transaction may stand open with nothing being asked: it holds locks. */

@@ -154,6 +154,19 @@ export function strippedDescription(body: Buffer): Buffer {
   return message('T', int16(count), ...parts)
 }
 
+/** Types of the columns in a RowDescription. */
+export function columnTypes(body: Buffer): number[] {
+  const reader = new BodyReader(body)
+  const count = reader.int16()
+  return Array.from({ length: count }, () => {
+    reader.text()
+    reader.bytes(6)
+    const type = reader.uint32()
+    reader.bytes(8)
+    return type
+  })
+}
+
 /** Replaces some columns of a DataRow. @param change null stays null */
 export function changedRow(
   body: Buffer,
