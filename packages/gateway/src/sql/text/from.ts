@@ -5,7 +5,7 @@ import { quoteName } from './names.ts'
 import { flagOf, namesOf, only, plain, textOf, unwrap } from './nodes.ts'
 import type { Node } from './nodes.ts'
 import { Scope } from './scope.ts'
-import type { Column, FromItem, Place } from './scope.ts'
+import type { Column, FromItem, Place, Relation } from './scope.ts'
 import type { Tables, Use } from './tables.ts'
 
 /** What a query returns, as whoever stands around it sees it. */
@@ -58,8 +58,7 @@ export class FromClause {
     const { schema, name, alias, columns } = rangeVar(node)
     const cte = schema === '' ? this.#outer.ctes.get(name) : undefined
     if (cte) {
-      const relation = derived(alias, cte, columns)
-      const list = columnList(columns)
+      const { relation, list } = derived(alias, cte, columns)
       return {
         ...{ relations: [relation], visible: relation.columns },
         sql: () => `${quoteName(name)} AS ${quoteName(alias)}${list}`,
@@ -83,8 +82,8 @@ export class FromClause {
     const lateral = flagOf(node['lateral'])
     const scope = lateral ? Scope.of(before, parent, ctes) : parent
     const query = this.#compiler.query(node['subquery'], scope, ctes)
-    const relation = derived(alias, outputs(query), columns)
-    const text = `${lateral ? 'LATERAL ' : ''}(${query.sql}) AS ${quoteName(alias)}${columnList(columns)}`
+    const { relation, list } = derived(alias, outputs(query), columns)
+    const text = `${lateral ? 'LATERAL ' : ''}(${query.sql}) AS ${quoteName(alias)}${list}`
     return { relations: [relation], visible: relation.columns, sql: () => text }
   }
 
@@ -144,9 +143,6 @@ function aliasOf(value: unknown): { alias?: string; columns?: readonly string[] 
   }
 }
 
-const columnList = (columns: readonly string[] | undefined): string =>
-  columns === undefined ? '' : ` (${columns.map(quoteName).join(', ')})`
-
 /** Columns of a query as one may refer to them, before a relation names them. */
 export const outputs = ({ columns }: Pick<Query, 'columns'>): readonly Column[] =>
   columns.map(({ name, token, note }) => ({
@@ -154,23 +150,29 @@ export const outputs = ({ columns }: Pick<Query, 'columns'>): readonly Column[] 
     ...(token === undefined ? {} : { token }),
   }))
 
+/** A query or a CTE under a name, and the names of its columns where it needs some. */
 function derived(
   alias: string,
   columns: readonly Column[],
   names: readonly string[] | undefined,
-): { alias: string; columns: readonly Column[] } {
+): { readonly relation: Relation; readonly list: string } {
   if (names && names.length > columns.length) {
     throw new SqlRefusal('SP_SQL_NAME', 'there are more names than columns', '42P10')
   }
+  const shown = columns.map(({ name }, i) => names?.[i] ?? name)
+  const twice = new Set(shown).size < shown.length
+  // `*` may return two columns of one name; each is referred to by a name of its own in what is sent.
+  const sent = shown.map((name, i) => (twice ? `sp_${i}` : name))
   return {
-    alias,
-    columns: columns.map(({ name: own, token, note }, i) => {
-      const name = names?.[i] ?? own
-      return {
-        ...{ name, sql: `${quoteName(alias)}.${quoteName(name)}`, note },
-        ...(token === undefined ? {} : { token }),
-      }
-    }),
+    relation: {
+      alias,
+      columns: columns.map(({ token, note }, i) => {
+        const name = shown[i] ?? ''
+        const sql = `${quoteName(alias)}.${quoteName(sent[i] ?? '')}`
+        return { ...{ name, sql, note }, ...(token === undefined ? {} : { token }) }
+      }),
+    },
+    list: names === undefined && !twice ? '' : ` (${sent.map(quoteName).join(', ')})`,
   }
 }
 
