@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { Browser, Page } from 'playwright-core'
-import { launch, visit } from './support/browser.ts'
+import { launch, virtualPasskey, visit } from './support/browser.ts'
 import { builtConsole, withFixture } from './support/built.ts'
 import type { Built } from './support/built.ts'
 
@@ -114,14 +114,61 @@ describe('signing certificates', () => {
   it('are not offered to a viewer, nor after a one-time code, and say why', () =>
     withFixture(built, async (fixture) => {
       for (const [who, why] of [
-        [{ operator: 'viktor' }, 'Signing certificates need the role admin.'],
-        [{ operator: 'olivia', method: 'totp' }, 'This needs your passkey'],
+        [{ operator: 'viktor' }, 'Roots and signing certificates need the role admin.'],
+        [{ operator: 'olivia', method: 'totp' }, 'Preparing a root needs your passkey'],
       ] as const) {
         const { page, context } = await visit(browser, fixture, who)
         await page.goto('/keys?section=authority')
-        await page.getByText(why).waitFor()
-        assert.ok(await page.getByRole('button', { name: 'Prepare a successor…' }).isDisabled())
+        await page.getByText(why).first().waitFor()
+        assert.ok(await page.getByRole('button', { name: 'Prepare a root…' }).isDisabled())
+        // What changes nobody's rights takes the role alone.
+        const certificate = page.getByRole('button', { name: 'Prepare a successor…' })
+        assert.equal(await certificate.isDisabled(), who.operator === 'viktor')
         await context.close()
       }
+    }))
+})
+
+describe('a root of trust', () => {
+  it('is prepared, signed by a passkey over the certificate that was shown, and put in use', () =>
+    withFixture(built, async (fixture) => {
+      const seen = await visit(browser, fixture)
+      const { page } = seen
+      await virtualPasskey(seen)
+      await page.goto('/enrol#first-link')
+      await page.getByRole('button', { name: 'Create a passkey' }).click()
+      await page.getByRole('link', { name: 'Keys', exact: true }).click()
+      await page.getByRole('link', { name: 'Signing certificates' }).click()
+      const retire = page.getByRole('button', { name: 'End trust in it…' })
+      await page.getByText('Identities below it are still in use').waitFor()
+      assert.ok(await retire.isDisabled(), 'somebody still has an identity below it')
+      await page.getByRole('button', { name: 'Prepare a root…' }).click()
+      await page.getByRole('button', { name: 'Prepare it now' }).click()
+      const { keys } = fixture.world
+      const root = () => keys.authority.roots.at(-1) ?? assert.fail('there is no root')
+      for (const lie of [
+        { certificate: Buffer.from('another certificate').toString('base64url') },
+        { trustDomain: 'mallory.example' },
+        { certificate: '' },
+      ]) {
+        keys.tamper = lie
+        await page.getByRole('button', { name: 'Sign…' }).click()
+        await page.getByRole('button', { name: 'Sign with passkey' }).click()
+        await page.getByRole('alert').getByText('nothing was signed').waitFor()
+        await page.keyboard.press('Escape')
+        await page.getByRole('dialog').waitFor({ state: 'detached' })
+      }
+      assert.equal(root().state, 'prepared')
+      keys.tamper = {}
+      await page.getByRole('button', { name: 'Sign…' }).click()
+      await page.getByText(root().fingerprint.match(/.{4}/g)?.join(' ') ?? '').waitFor()
+      await page.getByRole('button', { name: 'Sign with passkey' }).click()
+      await page.getByRole('button', { name: 'Put this root in use…' }).click()
+      assert.equal(root().state, 'trusted')
+      await page.getByRole('button', { name: 'Sign below it from now on' }).click()
+      await page.getByRole('dialog').waitFor({ state: 'detached' })
+      assert.equal(root().state, 'active')
+      assert.deepEqual(seen.complaints, [])
+      await seen.context.close()
     }))
 })

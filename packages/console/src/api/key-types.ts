@@ -23,6 +23,33 @@ export interface AuthorityView {
   /** Whether signing certificates stand between the root and what is issued. */
   readonly belowRoot: boolean
   readonly generations: readonly Generation[]
+  readonly roots: readonly RootView[]
+}
+
+export interface RootView {
+  /** SHA-256 of the certificate (DER), hex. */
+  readonly fingerprint: string
+  /** Absent where only its retirement is known. */
+  readonly notAfter?: number
+  readonly state: 'prepared' | 'trusted' | 'active' | 'outgoing' | 'retired'
+  readonly preparedAt: number
+  readonly preparedBy: string
+  readonly trustedAt?: number
+  readonly activatedAt?: number
+  readonly retiredAt?: number
+  /** Of a prepared one: who signed so far, and how many have to. */
+  readonly signed?: readonly string[]
+  readonly quorum?: number
+  /** The next step is refused until then. */
+  readonly waitsUntil?: number
+}
+
+export interface RootStatement {
+  readonly kind: 'root'
+  readonly trustDomain: string
+  /** DER, base64url. */
+  readonly certificate: string
+  readonly operators: number
 }
 
 export interface Generation {

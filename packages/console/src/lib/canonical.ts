@@ -41,3 +41,14 @@ export async function statementChallenge(statement: unknown): Promise<string> {
     .replaceAll('/', '_')
     .replaceAll('=', '')
 }
+
+/** SHA-256, hex, of what base64url stands for; undefined where it is no base64url. */
+export async function fingerprintOf(encoded: string): Promise<string | undefined> {
+  if (!/^[\w-]+$/.test(encoded)) return undefined
+  const bytes = Uint8Array.from(
+    atob(encoded.replaceAll('-', '+').replaceAll('_', '/')),
+    (c) => c.codePointAt(0) ?? 0,
+  )
+  const digest = await crypto.subtle.digest('SHA-256', bytes)
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+}

@@ -1,3 +1,4 @@
+import type { RootStatement } from '../api/key-types.ts'
 import type { MandateDraft, MandateStatement } from '../api/mandate-types.ts'
 import type {
   Approval,
@@ -7,7 +8,7 @@ import type {
   ReleaseStatement,
   StatementOptions,
 } from '../api/types.ts'
-import { canonicalJson, statementChallenge } from './canonical.ts'
+import { canonicalJson, fingerprintOf, statementChallenge } from './canonical.ts'
 
 /** A mandate begins when it is drawn up; clocks of people's machines are this far out. */
 const MANDATE_SKEW_MS = 10 * 60_000
@@ -134,6 +135,26 @@ export async function checkMandate(
   ) {
     throw new CeremonyError(
       'the server drew up a different mandate than the one on this page; nothing was signed',
+    )
+  }
+  await checkChallenge(offered)
+}
+
+/** The same for a root of trust: the certificate that is signed is the one whose fingerprint was shown. @throws CeremonyError */
+export async function checkRoot(
+  fingerprint: string,
+  trustDomain: string,
+  offered: StatementOptions<RootStatement>,
+): Promise<void> {
+  const { kind, certificate, operators, ...rest } = offered.statement
+  if (
+    kind !== 'root' ||
+    canonicalJson(rest) !== canonicalJson({ trustDomain }) ||
+    !Number.isSafeInteger(operators) ||
+    (await fingerprintOf(certificate)) !== fingerprint
+  ) {
+    throw new CeremonyError(
+      'the server asked for a signature over a different root than the one on this page; nothing was signed',
     )
   }
   await checkChallenge(offered)

@@ -116,8 +116,16 @@ export function whyNotRevoke(session: SessionInfo): string {
     : 'Ending a mandate needs the role responder, approver or admin.'
 }
 
-/** Why this operator cannot prepare or activate signing certificates. */
+/** Why this operator cannot prepare, put in use or retire what signs identities. */
 export function whyNotSucceed(session: SessionInfo): string {
-  if (session.method !== 'passkey') return withoutPasskey(session, 'This needs your passkey')
-  return holds(session, 'admin') ? '' : 'Signing certificates need the role admin.'
+  return holds(session, 'admin') ? '' : 'Roots and signing certificates need the role admin.'
+}
+
+/** Why this operator cannot prepare another root, which a quorum is then asked to sign. */
+export function whyNotPrepareRoot(session: SessionInfo): string {
+  const why = whyNotSucceed(session)
+  if (why !== '') return why
+  return session.method === 'passkey'
+    ? ''
+    : withoutPasskey(session, 'Preparing a root needs your passkey')
 }

@@ -1,16 +1,16 @@
 import { useState } from 'react'
 import type { ReactNode } from 'react'
 import { post } from '../api/client.ts'
-import { invalidate, useResource } from '../api/resource.ts'
+import { useResource } from '../api/resource.ts'
 import { useSession } from '../api/session.ts'
 import type { AuthorityView, Generation } from '../api/key-types.ts'
 import { whyNotSucceed } from '../lib/may.ts'
-import { passkeyFailure } from '../lib/passkey.ts'
 import { useReread } from '../lib/reread.ts'
 import { visible } from '../lib/visible.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
-import { ModalDialog } from '../ui/dialog.tsx'
+import { ConfirmAct } from './authority-act.tsx'
+import { Roots } from './roots.tsx'
 import { Countdown, Empty, Facts, Failure, Panel, Skeleton, Time } from '../ui/parts.tsx'
 
 type Act = 'prepare' | 'activate'
@@ -88,9 +88,10 @@ export function Authority(): ReactNode {
               </p>
             </div>
           )}
+          <Roots roots={data.roots} />
         </div>
         <div className="column-side">
-          <Panel title="The root">
+          <Panel title="The root that signs">
             <Facts
               rows={[
                 ['Ends', <Time key="e" at={data.rootNotAfter} full />],
@@ -105,7 +106,13 @@ export function Authority(): ReactNode {
           </Panel>
         </div>
       </div>
-      {act && <ActDialog act={act} onClose={() => setAct(undefined)} />}
+      {act && (
+        <ConfirmAct
+          {...ACTS[act]}
+          act={() => post(`/ca/${act}`)}
+          onClose={() => setAct(undefined)}
+        />
+      )}
     </>
   )
 }
@@ -181,42 +188,4 @@ function GenerationState({ state }: { state: Generation['state'] }): ReactNode {
     case 'retired':
       return <Badge>Signed before</Badge>
   }
-}
-
-function ActDialog({ act, onClose }: { act: Act; onClose: () => void }): ReactNode {
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState('')
-  const { title, button, text } = ACTS[act]
-  const go = async (): Promise<void> => {
-    setBusy(true)
-    setError('')
-    try {
-      await post(`/ca/${act}`)
-      for (const path of ['/ca', '/register']) invalidate(path, 0)
-      onClose()
-    } catch (failure) {
-      setError(passkeyFailure(failure))
-      setBusy(false)
-    }
-  }
-  return (
-    <ModalDialog title={title} open onClose={onClose}>
-      {text.map((sentence) => (
-        <p key={sentence} className="dialog-text">
-          {sentence}
-        </p>
-      ))}
-      <p className="door-error" role="alert">
-        {error}
-      </p>
-      <div className="dialog-acts">
-        <Button kind="quiet" autoFocus onPress={onClose}>
-          Cancel
-        </Button>
-        <Button kind="primary" icon="key" busy={busy} onPress={() => void go()}>
-          {button}
-        </Button>
-      </div>
-    </ModalDialog>
-  )
 }

@@ -1,5 +1,12 @@
-import type { AuthorityView, Generation, RegisterEntry } from '../../src/api/key-types.ts'
-import type { Result } from './world.ts'
+import { createHash, randomBytes } from 'node:crypto'
+import type {
+  AuthorityView,
+  Generation,
+  RegisterEntry,
+  RootStatement,
+  RootView,
+} from '../../src/api/key-types.ts'
+import type { Ask, Result, Signing } from './world.ts'
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
@@ -10,8 +17,14 @@ export class KeyWorld {
   authority: AuthorityView
   /** Every call fails so, where it is set. */
   failing = false
+  /** Put into every root statement that is offered for signing: a control plane that lies. */
+  tamper: Partial<RootStatement> = {}
+  readonly #trustDomain: string
+  /** Of the prepared root: any bytes will do. */
+  readonly #certificate: Buffer = randomBytes(300)
 
   constructor(trustDomain: string) {
+    this.#trustDomain = trustDomain
     const now = Date.now()
     const entry = (name: string, over: Partial<RegisterEntry>): RegisterEntry => {
       const createdAt = over.createdAt === undefined ? now - 40 * DAY : over.createdAt
@@ -68,10 +81,24 @@ export class KeyWorld {
           ...{ preparedAt: now - 10 * HOUR, activatedAt: now - 4 * HOUR },
         }),
       ],
+      roots: [
+        {
+          ...{ fingerprint: 'c4'.repeat(32), notAfter: now + 3000 * DAY, state: 'active' },
+          ...{ preparedAt: now - 600 * DAY, preparedBy: 'init' },
+        },
+        {
+          ...{ fingerprint: '9e'.repeat(32), notAfter: now + 90 * DAY, state: 'outgoing' },
+          ...{ preparedAt: now - 3000 * DAY, preparedBy: 'init', waitsUntil: now + 11 * 60_000 },
+        },
+      ],
     }
   }
 
-  answer([kind, act]: readonly string[]): Result | undefined {
+  answer(
+    ask: Ask,
+    [kind, act, step, options]: readonly string[],
+    signing: Signing,
+  ): Result | undefined {
     if (this.failing) {
       const detail = 'the database does not answer'
       return { status: 503, body: { code: 'SP_STORE_UNAVAILABLE', detail } }
@@ -79,6 +106,7 @@ export class KeyWorld {
     if (kind === 'register') return { status: 200, body: this.register }
     const now = Date.now()
     const { generations } = this.authority
+    if (act === 'root') return this.#root(ask, `${step}${options ?? ''}`, signing)
     if (act === 'prepare') {
       const next = { preparedAt: now, notBefore: now, notAfter: now + DAY } as const
       this.#set([...generations, { id: '0d93be5512f4', state: 'prepared', ...next }])
@@ -101,5 +129,42 @@ export class KeyWorld {
 
   #set(generations: readonly Generation[]): void {
     this.authority = { ...this.authority, generations }
+  }
+
+  #root(ask: Ask, step: string, signing: Signing): Result {
+    const now = Date.now()
+    const { roots } = this.authority
+    const fingerprint = createHash('sha256').update(this.#certificate).digest('hex')
+    const change = (over: Partial<RootView>): void => {
+      const next = roots.map((one) => (one.fingerprint === fingerprint ? { ...one, ...over } : one))
+      this.authority = { ...this.authority, roots: next }
+    }
+    const statement: RootStatement = {
+      ...{ kind: 'root', trustDomain: this.#trustDomain, operators: 1 },
+      certificate: this.#certificate.toString('base64url'),
+      ...this.tamper,
+    }
+    if (step === 'prepare') {
+      const made = { preparedAt: now, preparedBy: ask.operator, notAfter: now + 3650 * DAY }
+      const next = { fingerprint, ...made, state: 'prepared', signed: [], quorum: 1 } as const
+      this.authority = { ...this.authority, roots: [...roots, next] }
+    }
+    if (step === 'signoptions') {
+      return { status: 200, body: { statement, options: signing.options(statement) } }
+    }
+    if (step === 'sign') {
+      const given: unknown = Reflect.get(Object(ask.body), 'statement')
+      if (signing.signer(Reflect.get(Object(ask.body), 'response'), given) !== ask.operator) {
+        const detail = 'the signature does not cover this statement'
+        return { status: 403, body: { code: 'SP_SIGNATURE_INVALID', detail } }
+      }
+      change({ state: 'trusted', trustedAt: now })
+    }
+    if (step === 'activate') change({ state: 'active', activatedAt: now })
+    if (step === 'cancel') {
+      const left = roots.filter((one) => one.fingerprint !== fingerprint)
+      this.authority = { ...this.authority, roots: left }
+    }
+    return { status: 200, body: { roots: this.authority.roots } }
   }
 }

@@ -185,7 +185,7 @@ export class World {
         return this.#contain(ask, parts, signing)
       case 'register':
       case 'ca':
-        return this.keys.answer(parts) ?? fail(404, 'SP_API_NOT_FOUND', 'none')
+        return this.keys.answer(ask, parts, signing) ?? fail(404, 'SP_API_NOT_FOUND', 'none')
       case 'mandates':
         return (
           this.mandates.answer(ask, parts, signing) ??
