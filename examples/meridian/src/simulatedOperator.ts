@@ -84,6 +84,16 @@ export class SimulatedOperator {
     return text(object(given), 'id')
   }
 
+  /** Signs the prepared successor of the trust root. @returns whether that made the quorum */
+  async signRoot(): Promise<boolean> {
+    const offered = object(await this.#send('POST', '/api/ca/root/sign/options', {}))
+    const given = await this.#send('POST', '/api/ca/root/sign', {
+      statement: offered['statement'] ?? null,
+      response: this.#sign(inner(offered['options'] ?? null)),
+    })
+    return object(given)['live'] === true
+  }
+
   /** Decides whatever comes in until `stop` is called. */
   async run(everyMs = 500): Promise<void> {
     while (this.#running) {
