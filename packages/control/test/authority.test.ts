@@ -218,11 +218,11 @@ describe('a crash at any step of a rotation', () => {
   const script = join(import.meta.dirname, 'support/crash-authority.ts')
   const rootFile = join(dir, 'root.pem')
   const keyFile = join(dir, 'root.key')
-  const run = (folder: string, at: number) =>
+  const run = (folder: string, at: number, ...more: readonly string[]) =>
     new Promise<{ signal: string | null; out: string }>((resolve, reject) => {
       const child = execFile(
         process.execPath,
-        [script, folder, rootFile, keyFile, String(at)],
+        [script, folder, rootFile, keyFile, String(at), ...more],
         { timeout: 120_000 },
         (error, out, err) => {
           if (error && child.signalCode !== 'SIGKILL') reject(new Error(err, { cause: error }))
@@ -252,6 +252,50 @@ describe('a crash at any step of a rotation', () => {
       assert.equal(holds(chain), spiffeId)
       const keys = readdirSync(folder).filter((name) => name.endsWith('.key'))
       assert.equal(keys.length, 1, `step ${at}: ${keys.join(' ')}`)
+    }
+    for (let at = 1; at <= steps; at += 2) {
+      await Promise.all([check(at), at < steps ? check(at + 1) : undefined])
+    }
+  })
+
+  it('in a change of the root leaves one that issues below either, and goes over to the new one', async () => {
+    const next = createRoot({ trustDomain: 'bank.test', ttlSeconds: 86_400 })
+    const [nextFile, nextKey] = [join(dir, 'next.pem'), join(dir, 'next.key')]
+    writeFileSync(rootFile, root.certificatePem)
+    writeFileSync(keyFile, root.privateKeyPem)
+    writeFileSync(nextFile, next.certificatePem)
+    writeFileSync(nextKey, next.privateKeyPem)
+    const newRoot = {
+      certificatePem: next.certificatePem,
+      signer: keySigner(createPrivateKey(next.privateKeyPem)),
+    }
+    const both = new Map([
+      ['bank.test', TrustBundle.fromPem('bank.test', root.certificatePem + next.certificatePem)],
+    ])
+    const endOf = (authority: Authority): string => verifySvid(issue(authority), both, { now }).root
+    const whole = await run(fresh(), 0, nextFile, nextKey)
+    const steps = Number(whole.out)
+    assert.ok(steps >= 14, whole.out)
+    now = Date.now()
+    const check = async (at: number): Promise<void> => {
+      // The database says either, by when the process came to be killed.
+      for (const [named, expected] of [
+        [newRoot, (await open(fresh(), { root: newRoot })).root],
+        [undefined, (await open(fresh())).root],
+      ] as const) {
+        const folder = fresh()
+        assert.equal((await run(folder, at, nextFile, nextKey)).signal, 'SIGKILL', `step ${at}`)
+        const authority = await open(folder, named ? { root: named } : {})
+        assert.equal(authority.root, expected)
+        assert.equal(endOf(authority), expected, `step ${at}`)
+        await authority.useRoot(newRoot)
+        assert.equal(endOf(authority), authority.root)
+        assert.notEqual(named ? 'new' : authority.root, expected)
+        const keys = readdirSync(folder).filter((name) => name.endsWith('.key'))
+        assert.equal(keys.length, 1, `step ${at}: ${keys.join(' ')}`)
+        const again = await open(folder, { root: newRoot })
+        assert.deepEqual(again.view(), authority.view())
+      }
     }
     for (let at = 1; at <= steps; at += 2) {
       await Promise.all([check(at), at < steps ? check(at + 1) : undefined])

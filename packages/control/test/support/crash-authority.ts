@@ -1,13 +1,18 @@
 /**
  * Opens a signing authority, rotates it once and forgets what expired, and is killed at the given operation on files (0: never).
- * Prints how many operations one rotation takes.
+ * Prints how many operations one rotation takes. Where another root is named, it changes over to that instead.
  */
 import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { argv } from 'node:process'
 
-const [, , folder = '', rootFile = '', keyFile = '', at = '0'] = argv
-const material = { pem: fs.readFileSync(rootFile, 'utf8'), key: fs.readFileSync(keyFile, 'utf8') }
+const [, , folder = '', rootFile = '', keyFile = '', at = '0', nextFile, nextKey = ''] = argv
+const load = (certificate: string, key: string) => ({
+  pem: fs.readFileSync(certificate, 'utf8'),
+  key: fs.readFileSync(key, 'utf8'),
+})
+const material = load(rootFile, keyFile)
+const next = nextFile === undefined ? undefined : load(nextFile, nextKey)
 let done = 0
 /** @param torn does the first half of a write, where it is one */
 function step(torn: () => void = () => undefined): void {
@@ -61,18 +66,27 @@ const { createPrivateKey, createPublicKey, sign } = await import('node:crypto')
 const { softwareKeys } = await import('@sallyport/seal')
 const { openAuthority } = await import('../../src/authority/authority.ts')
 const { providedKeys } = await import('../../src/authority/keys.ts')
-const key = createPrivateKey(material.key)
+const rootBy = ({ pem, key }: typeof material) => {
+  const read = createPrivateKey(key)
+  const signer = {
+    publicKey: createPublicKey(read),
+    sign: (data: Uint8Array) => sign('sha256', data, read),
+  }
+  return { certificatePem: pem, signer }
+}
 let now = Date.now()
 const authority = await openAuthority({
   folder,
   keys: providedKeys(softwareKeys({ dir: folder }), ''),
-  root: {
-    certificatePem: material.pem,
-    signer: { publicKey: createPublicKey(key), sign: (data) => sign('sha256', data, key) },
-  },
+  root: rootBy(material),
   clock: { now: () => now, monotonic: () => now },
   lifeSeconds: 3600,
 })
+if (next) {
+  await authority.useRoot(rootBy(next))
+  process.stdout.write(String(done))
+  process.exit()
+}
 for (const share of [0.51, 0.33]) {
   now += share * 3_600_000
   await authority.tick()
