@@ -232,6 +232,18 @@ test('the nonce cap: a data key is never used more often than its budget, also o
   await assert.rejects(openBarrier({ storage, leaseUses: 0 }), code('SP_SEAL_BUDGET'))
 })
 
+test('rotations have an end before the document is too long to be read: no number of them locks anybody out', async () => {
+  const storage = new MemoryStorage()
+  const options = { storage, maxTerms: 5, maxUses: 4, leaseUses: 2 }
+  const { barrier, shares } = await createBarrier({ ...options, shares: FIVE })
+  for (let term = 2; term <= 5; term++) assert.equal(await barrier.rotate(), term)
+  await assert.rejects(barrier.rotate(), code('SP_SEAL_BUDGET'))
+  // What is encrypted still finds keys.
+  for (let i = 0; i < 10; i++) await barrier.encrypt('p', 0, text('x'))
+  assert.ok(barrier.terms().length > 5)
+  assert.equal((await unsealed(storage, shares)).terms().length, barrier.terms().length)
+})
+
 test('two processes on one store: each finds what the other rotated to, and their leases do not overlap', async () => {
   const { storage, barrier, shares } = await fresh({ maxUses: 100, leaseUses: 5 })
   const second = await unsealed(storage, shares)

@@ -19,6 +19,7 @@ import type { KeyTerm, Protection, Unsealer } from './types.ts'
 
 const MAX_USES = 2 ** 31
 const LEASE_USES = 2 ** 16
+const MAX_TERMS = 4096
 const IV_BYTES = 12
 /** Version of the ciphertext's form (1) · key term (4, big-endian) · IV (12) · ciphertext and tag. */
 const HEAD_BYTES = 5
@@ -40,6 +41,7 @@ class TheBarrier implements Barrier {
   readonly #now: () => number
   readonly #maxUses: number
   readonly #leaseUses: number
+  readonly #maxTerms: number
   #text: string
   #document: Document
   #keys: Keys | undefined
@@ -50,7 +52,8 @@ class TheBarrier implements Barrier {
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(options: BarrierOptions, text: string, document: Document, keys?: Keys) {
-    const { storage, clock = systemClock, maxUses = MAX_USES, leaseUses = LEASE_USES } = options
+    const { storage, clock = systemClock, maxTerms = MAX_TERMS } = options
+    const { maxUses = MAX_USES, leaseUses = LEASE_USES } = options
     if (!(leaseUses >= 1 && leaseUses <= maxUses && maxUses < 2 ** 32)) {
       throw new SallyportError('SP_SEAL_BUDGET', 'a data key is used less than 2^32 times')
     }
@@ -58,6 +61,7 @@ class TheBarrier implements Barrier {
     this.#now = () => clock.now()
     this.#maxUses = maxUses
     this.#leaseUses = leaseUses
+    this.#maxTerms = maxTerms
     this.#text = text
     this.#document = document
     this.#keys = keys
@@ -170,7 +174,13 @@ class TheBarrier implements Barrier {
   }
 
   async rotate(): Promise<number> {
-    const { terms } = await this.#change((document, keys) => this.#withNewTerm(document, keys))
+    const { terms } = await this.#change((document, keys) => {
+      // What is made for want of uses is not bounded by this: nobody can ask for it so often.
+      if (document.terms.length >= this.#maxTerms) {
+        throw new SallyportError('SP_SEAL_BUDGET', 'the barrier has too many data keys already')
+      }
+      return this.#withNewTerm(document, keys)
+    })
     this.#lease = { term: 0, left: 0 }
     return terms.length
   }

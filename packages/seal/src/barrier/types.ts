@@ -29,6 +29,8 @@ export interface BarrierOptions {
   readonly maxUses?: number
   /** Encryptions that are written down as spent in advance, so that no crash forgets them (default 2¹⁶). */
   readonly leaseUses?: number
+  /** Data keys that may be asked for (default 4096): each stays in the document, which has to stay readable. */
+  readonly maxTerms?: number
 }
 
 /** How the root key is to be protected: by people's shares, by an unsealer, or by either. */
@@ -104,7 +106,11 @@ export interface Barrier {
   unsealWith(unsealer: Unsealer): Promise<BarrierStatus>
   /** Forgets the keys, and the shares given so far. */
   seal(): void
-  /** New data key for what is encrypted from now on; older ciphertexts still open. Returns its term. */
+  /**
+   * New data key for what is encrypted from now on; older ciphertexts still open. Returns its term.
+   *
+   * @throws SallyportError `SP_SEAL_SEALED`, `SP_SEAL_STORAGE`, `SP_SEAL_BUDGET` where there are too many already
+   */
   rotate(): Promise<number>
   /**
    * New shares for the same root key. The old ones stay valid until `confirmRekey` has seen a threshold of the new ones, so that shares that
