@@ -32,6 +32,7 @@ import { createIdentities } from './domain/identities.ts'
 import { createIncidents } from './domain/incident-log.ts'
 import { createOperators, credentialsIn } from './domain/people.ts'
 import { createPublisher, REVISION_CHANNEL } from './domain/publisher.ts'
+import { createRenewalPace } from './domain/renewal-pace.ts'
 import { createRollback } from './domain/rollback.ts'
 import { createRecoveries } from './domain/recoveries.ts'
 import { createResponders } from './domain/responders.ts'
@@ -308,6 +309,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ...planeRoutes({
         ...{ identities, approvals, decisions, checkpoints },
         ...{ limits, quarantine, publisher, rollback, hub },
+        renewing: createRenewalPace(clock, () => network().settings.svidTtlSeconds),
       }),
       ...authzenRoutes({ access, searches, publisher }),
       ...oauth.routes,

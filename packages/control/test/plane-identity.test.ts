@@ -137,6 +137,21 @@ test('renewal follows one lineage; the same request again has the same answer', 
   assert.deepEqual(status.body, { instance: peer.spiffeId, quarantined: true })
 })
 
+test('an instance that renews without end is held back, and can still be cut off; nobody else is held back', async () => {
+  const hijacked = await plane.enrol('agent', 'flagger')
+  let renewed = 0
+  let answer = await hijacked.renew()
+  for (; answer.status === 200 && renewed < 60; renewed++) answer = await hijacked.renew()
+  assert.deepEqual([answer.status, answer.body['code']], [429, 'SP_RENEW_FLOOD'])
+  const other = await plane.enrol('agent', 'flagger')
+  assert.equal((await other.renew()).status, 200)
+  const { quarantine, bundles } = plane.control.context
+  const before = bundles.current().bundle.revokedSerials.length
+  await quarantine.quarantine({ subject: hijacked.spiffeId, reason: 'test', by: 'test' })
+  const { length } = bundles.current().bundle.revokedSerials
+  assert.ok(length > before && length <= before + 60, `${length - before} serials`)
+})
+
 test('of many who renew at once each gets its own answer, a thief and one that is cut off among them', async () => {
   const peers = await Promise.all(Array.from({ length: 8 }, () => plane.enrol('agent', 'flagger')))
   const [robbed, cut, ...others] = peers

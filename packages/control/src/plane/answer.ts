@@ -159,6 +159,7 @@ const STATUS: Readonly<Record<string, number>> = {
   SP_JOIN_NAME: 403,
   SP_RENEW_SUPERSEDED: 403,
   SP_RENEW_UNKNOWN: 403,
+  SP_RENEW_FLOOD: 429,
 }
 
 /** RFC 9457. Details stay here: gateways act on the code, everybody else learns no more than that. */

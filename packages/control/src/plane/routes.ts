@@ -56,6 +56,8 @@ export interface RouteDeps {
   readonly publisher: Publisher
   readonly rollback: Rollback
   readonly hub: Hub
+  /** Takes note of a renewal. @throws SallyportError `SP_RENEW_FLOOD` */
+  readonly renewing: (spiffeId: string) => void
 }
 
 /** The table of ARCHITECTURE.md, "Plane API". */
@@ -78,7 +80,9 @@ export function planeRoutes(deps: RouteDeps): PlaneRoute[] {
       async handle({ request, response, caller, recheck }) {
         const body = await readBody(request, SMALL, ['csr'])
         recheck()
-        sendJson(response, await identities.renew(known(caller), textIn(body, 'csr', 8192)))
+        const peer = known(caller)
+        deps.renewing(peer.id.uri)
+        sendJson(response, await identities.renew(peer, textIn(body, 'csr', 8192)))
       },
     },
     {
