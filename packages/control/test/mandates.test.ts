@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createPrivateKey } from 'node:crypto'
+import { createPrivateKey, randomBytes } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import fc from 'fast-check'
 import { certificatesFromPem } from '@sallyport/spiffe'
@@ -226,6 +226,25 @@ test('an instance ends what it gave or holds, and no other', async () => {
   assert.equal((await end(analyst, String(body['id']))).status, 200)
   assert.equal((await mandates().get(String(body['id'])))?.status, 'revoked')
   assert.equal((await mandates().get(rootId))?.status, 'active')
+})
+
+test('an agent ends no more mandates than fit into a bundle beside everybody else’s; a person ends any', async () => {
+  const greedy = await plane.enrol('agent', 'flagger')
+  const root = await give({ uses: 1000 })
+  const end = async (): Promise<{ id: string; code: unknown }> => {
+    const chain = [
+      root,
+      passOn(greedy, root, { uses: 1, nonce: randomBytes(18).toString('base64url') }),
+    ]
+    const id = String((await greedy.call('POST', '/v1/mandates', { chain })).body['id'])
+    const { body } = await greedy.call('POST', `/v1/mandates/${id}/revoke`, { reason: 'over' })
+    return { id, code: body['code'] }
+  }
+  let last = await end()
+  for (let ended = 1; last.code === undefined && ended < 80; ended++) last = await end()
+  assert.equal(last.code, 'SP_MANDATE_REQUEST')
+  await mandates().revoke({ id: last.id, reason: 'over', by: 'alice' })
+  assert.equal((await mandates().get(last.id))?.status, 'revoked')
 })
 
 test('a delegator that is cut off passes nothing on', async () => {

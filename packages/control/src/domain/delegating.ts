@@ -32,6 +32,12 @@ const MAX_WAIT_MS = 10 * 60_000
 /** Mandates that one instance has in force: more would fill the store. */
 const MAX_OPEN = 500
 const LISTED = 500
+/**
+ * Revocations in force that one instance, and all of one agent, may have asked for: each stands in the bundle, and a bundle that is too long
+ * is read by no gateway. People revoke without limit.
+ */
+const MAX_ENDED = 64
+const MAX_ENDED_BY_AGENT = 1000
 
 export interface MandateDeps {
   readonly store: Store
@@ -242,7 +248,8 @@ async function revoke(
     .select(['chain', 'expires_at'])
     .where('id', '=', id)
     .executeTakeFirst()
-  if (by.startsWith('spiffe://') && !(row && concerns(chainOf(row.chain), by))) throw unknown()
+  const agent = by.startsWith('spiffe://')
+  if (agent && !(row && concerns(chainOf(row.chain), by))) throw unknown()
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('revoked_mandates')
     .values({
@@ -254,7 +261,26 @@ async function revoke(
     .onConflict((conflict) => conflict.doNothing())
     .executeTakeFirst()
   const fresh = numInsertedOrUpdatedRows === 1n
+  if (fresh && agent) await checkEnded(tx, now, by)
   return { result: { fresh }, changed: fresh }
+}
+
+/** The one just ended included, which this takes back. Under the lock on the head, so that no two count at once. @throws SallyportError `SP_MANDATE_REQUEST` */
+async function checkEnded(tx: Tx, now: number, instance: string): Promise<void> {
+  const siblings = instance.slice(0, instance.lastIndexOf('/') + 1)
+  const { own, all } = await tx
+    .selectFrom('revoked_mandates')
+    .select([
+      sql<number>`count(*) FILTER (WHERE by = ${instance})::int`.as('own'),
+      sql<number>`count(*)::int`.as('all'),
+    ])
+    .where('not_after', '>', now)
+    .where(sql<boolean>`starts_with(by, ${siblings})`)
+    .executeTakeFirstOrThrow()
+  if (own <= MAX_ENDED && all <= MAX_ENDED_BY_AGENT) return
+  throw new SallyportError('SP_MANDATE_REQUEST', 'this agent has ended too many mandates', {
+    fix: 'give mandates that end soon by themselves; an operator ends others',
+  })
 }
 
 /** Whether an instance signed a hop or holds the last one: it may see the chain, and end it, which takes away only. */
