@@ -20,7 +20,7 @@ const MAX_ANSWER = 262_144
  * One call of a provider’s API; a redirect is not followed. What it says goes into no error: it may hold a key.
  *
  * @returns the JSON of a 2xx answer, null where it is empty
- * @throws SallyportError `SP_ROTATION_PROVIDER`, with the status in `detail`
+ * @throws ProviderError with the status, where there was an answer
  */
 export function callProvider(call: ProviderCall): Promise<JsonValue> {
   const { promise, resolve, reject } = Promise.withResolvers<JsonValue>()
@@ -51,7 +51,7 @@ export function callProvider(call: ProviderCall): Promise<JsonValue> {
       res.on('end', () => {
         const status = res.statusCode ?? 0
         if (status < 200 || status > 299) {
-          reject(failed(url, `status ${status}`))
+          reject(failed(url, `status ${status}`, status))
           return
         }
         try {
@@ -69,12 +69,22 @@ export function callProvider(call: ProviderCall): Promise<JsonValue> {
   return promise
 }
 
-function failed(url: URL, detail: string): SallyportError {
-  return new SallyportError('SP_ROTATION_PROVIDER', `\`${url.host}\` did not do what was asked`, {
-    detail,
-    fix: 'see whether it is in reach, and whether the administrator’s key is still good; it is tried again',
-  })
+/** A call of a provider that did not do what it should. */
+export class ProviderError extends SallyportError {
+  /** Of its answer; 0 where there was none. */
+  readonly status: number
+
+  constructor(url: URL, detail: string, status: number) {
+    super('SP_ROTATION_PROVIDER', `\`${url.host}\` did not do what was asked`, {
+      detail,
+      fix: 'see whether it is in reach, and whether the administrator’s key is still good; it is tried again',
+    })
+    this.status = status
+  }
 }
+
+const failed = (url: URL, detail: string, status = 0): ProviderError =>
+  new ProviderError(url, detail, status)
 
 /** The text at a JSON pointer (RFC 6901); a number as its digits. */
 export function textAt(value: JsonValue, pointer: string): string | undefined {

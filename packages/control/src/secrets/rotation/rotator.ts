@@ -1,7 +1,7 @@
 import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import type { RotationCall, RotationRule } from '@sallyport/network'
-import { callProvider, listAt, textAt } from './call.ts'
+import { callProvider, listAt, ProviderError, textAt } from './call.ts'
 
 /** What can be done with the keys of a provider. */
 export interface Rotator {
@@ -96,6 +96,16 @@ export function rotatorFor(rule: RotationRule, admin: () => Promise<string>): Ro
   const listed = async (): Promise<readonly JsonValue[]> =>
     list ? listAt(await ask(list, {}), api.itemsAt ?? '') : []
   const { labelAt, hintAt } = api
+  /** Whether the provider refuses a key; of one whose value is not known any more nothing can be said, and it counts as good. */
+  const isRefused = async (value: string): Promise<boolean> => {
+    if (value === '') return false
+    try {
+      await ask(api.verify, {}, value)
+      return false
+    } catch (error) {
+      return error instanceof ProviderError && (error.status === 401 || error.status === 403)
+    }
+  }
 
   return {
     ...(create && {
@@ -112,7 +122,13 @@ export function rotatorFor(rule: RotationRule, admin: () => Promise<string>): Ro
     },
     ...(revoke && {
       async revoke(id, value) {
-        await ask(revoke, { id }, value)
+        try {
+          await ask(revoke, { id }, value)
+        } catch (error) {
+          // Ended before a crash, and not written down: then it is not there any more. A wrong address says the same, so the
+          // key itself is tried: one that is still good was not ended.
+          if (!isGone(error) || !(await isRefused(value))) throw error
+        }
       },
     }),
     ...(list &&
@@ -169,6 +185,9 @@ function fits(hint: string | undefined, value: string): boolean {
   if (start === undefined || end === undefined || more.length > 0) return false
   return start.length + end.length >= 8 && value.startsWith(start) && value.endsWith(end)
 }
+
+const isGone = (error: unknown): boolean =>
+  error instanceof ProviderError && (error.status === 404 || error.status === 410)
 
 const unexpected = (what: string): SallyportError =>
   new SallyportError('SP_ROTATION_PROVIDER', `the provider’s answer holds no ${what}`)
