@@ -57,7 +57,30 @@ function readRecord(
       members.push([name, readValue(member.schema, value, at(name), options)])
     } else if (member.required) throw refuse('SP_INPUT_MISSING', at(name), 'is required')
   }
+  demandVariant(schema, raw, path, options)
   return Object.fromEntries(members)
+}
+
+/** Of several shapes an input has exactly one, or at least one. */
+function demandVariant(
+  { variants }: InputSchema,
+  raw: unknown,
+  path: string,
+  options: ReadInputOptions,
+): void {
+  if (!variants) return
+  const fitting = variants.of.filter((variant) => {
+    try {
+      readRecord(variant, raw, path, options)
+      return true
+    } catch (error) {
+      if (error instanceof SallyportError && error.code.startsWith('SP_INPUT_')) return false
+      throw error
+    }
+  })
+  if (fitting.length === 0 || (variants.fits === 'one' && fitting.length > 1)) {
+    throw refuse('SP_INPUT_VALUE', path === '' ? '$' : path, 'has none of the shapes declared')
+  }
 }
 
 function readValue(

@@ -284,6 +284,35 @@ describe('readInput', () => {
     })
   })
 
+  it('takes an input of several shapes where it has one of them', () => {
+    const shape = (members: InputSchema['members']): InputSchema => ({ type: 'record', members })
+    const iban = shape({ iban: { schema: text, required: true } })
+    const bban = shape({
+      bban: { schema: text, required: true },
+      bic: { schema: text, required: false },
+    })
+    const optional = shape({ bic: { schema: text, required: false } })
+    const members = Object.fromEntries(
+      ['iban', 'bban', 'bic'].map((name) => [name, { schema: text, required: false }]),
+    )
+    const of = (fits: 'one' | 'any', ...shapes: InputSchema[]): InputSchema => ({
+      type: 'record',
+      members,
+      variants: { fits, of: shapes },
+    })
+    const either = of('one', iban, bban)
+    assert.deepEqual(readInput(either, { iban: 'a' }), { iban: 'a' })
+    assert.deepEqual(readInput(either, { bban: 'b', bic: 'c' }), { bban: 'b', bic: 'c' })
+    for (const bad of [{}, { bic: 'c' }, { iban: 'a', bban: 'b' }, { iban: 'a', bic: 'c' }]) {
+      assert.throws(() => readInput(either, bad), { code: 'SP_INPUT_VALUE' }, JSON.stringify(bad))
+    }
+    // Two of them fit: that is one of any, and not exactly one.
+    assert.throws(() => readInput(of('one', optional, optional), { bic: 'c' }), {
+      code: 'SP_INPUT_VALUE',
+    })
+    assert.deepEqual(readInput(of('any', optional, optional), { bic: 'c' }), { bic: 'c' })
+  })
+
   it('gives back only what the schema allows, or refuses with a code', () => {
     fc.assert(
       fc.property(fc.json({ maxDepth: 4 }), (json) => {

@@ -2,13 +2,18 @@ import assert from 'node:assert/strict'
 import { before, describe, it } from 'node:test'
 import type { System } from '@sallyport/network'
 import { forwardHttp, matchRoute, rawInput, routesOf } from '../src/adapters/http.ts'
-import type { Route, RouteMatch } from '../src/adapters/http.ts'
+import type { Given, Route, RouteMatch } from '../src/adapters/http.ts'
 import { declared } from './support/world.ts'
 
 const codeIs =
   (code: string) =>
   (error: unknown): boolean =>
     error instanceof Error && 'code' in error && error.code === code
+
+const given = (
+  query: readonly (readonly [string, string])[] = [],
+  headers: readonly (readonly [string, string])[] = [],
+): Given => ({ query: new Map(query), headers: new Map(headers) })
 
 describe('the HTTP adapter', () => {
   let routes: readonly Route[]
@@ -44,15 +49,15 @@ describe('the HTTP adapter', () => {
 
   it('takes each input from its declared place only', () => {
     const transfer = match('POST', '/v1/accounts/A/transfers')
-    const none = new Map<string, string>()
+    const none = given()
     assert.deepEqual(rawInput(transfer, none, { amount: 1 }), { accountId: 'A', amount: 1 })
     assert.throws(() => rawInput(transfer, none, { accountId: 'B' }), codeIs('SP_INPUT_UNKNOWN'))
     assert.throws(
-      () => rawInput(transfer, new Map([['amount', '1']]), {}),
+      () => rawInput(transfer, given([['amount', '1']]), {}),
       codeIs('SP_INPUT_UNKNOWN'),
     )
     assert.throws(
-      () => rawInput(transfer, new Map([['accountId', 'B']]), {}),
+      () => rawInput(transfer, given([['accountId', 'B']]), {}),
       codeIs('SP_INPUT_UNKNOWN'),
     )
     assert.throws(() => rawInput(transfer, none, { constructor: 1 }), codeIs('SP_INPUT_UNKNOWN'))
@@ -64,16 +69,65 @@ describe('the HTTP adapter', () => {
       ['limit', ''],
       ['open', 'True'],
     ] as const) {
-      assert.throws(
-        () => rawInput(find, new Map([[name, text]]), undefined),
-        codeIs('SP_INPUT_TYPE'),
-      )
+      assert.throws(() => rawInput(find, given([[name, text]]), undefined), codeIs('SP_INPUT_TYPE'))
     }
     for (const name of ['toString', '__proto__']) {
       assert.throws(
-        () => rawInput(find, new Map([[name, 'x']]), undefined),
+        () => rawInput(find, given([[name, 'x']]), undefined),
         codeIs('SP_INPUT_UNKNOWN'),
       )
+    }
+  })
+
+  it('takes a path that other operations have too for none of them', () => {
+    const [plain] = routes.filter(({ operation }) => operation.name === 'getAccount')
+    assert.ok(plain)
+    const shadowed: Route[] = [
+      {
+        ...plain,
+        binding: { ...plain.binding, shadowedBy: ['/v1/accounts/export', '/v1/{x}/all'] },
+      },
+    ]
+    const at = (segment: string) => matchRoute(shadowed, 'GET', ['v1', 'accounts', segment])
+    assert.ok(at('A'))
+    assert.equal(at('export'), undefined)
+    assert.equal(at('all'), undefined)
+    // Nor by way of a token.
+    const [route] = shadowed
+    assert.ok(route)
+    assert.equal(forwardHttp(route, { accountId: 'A' }, '').path, '/v1/accounts/A')
+    assert.throws(() => forwardHttp(route, { accountId: 'export' }, ''), codeIs('SP_INPUT_VALUE'))
+  })
+
+  it('carries declared headers, typed, and no others', () => {
+    const [plain] = routes.filter(({ operation }) => operation.name === 'findAccounts')
+    assert.ok(plain)
+    const { operation, binding } = plain
+    const key = { schema: { type: 'string' as const, maxLength: 40 }, required: true }
+    const route: Route = {
+      ...plain,
+      operation: { ...operation, input: { type: 'record', members: { 'X-Key': key } } },
+      binding: { ...binding, parameters: { 'X-Key': 'header' } },
+    }
+    const input = rawInput(
+      { route, path: new Map() },
+      given(
+        [],
+        [
+          ['x-key', 'k-1'],
+          ['x-other', '1'],
+        ],
+      ),
+      undefined,
+    )
+    assert.deepEqual(input, { 'X-Key': 'k-1' })
+    assert.throws(
+      () => rawInput({ route, path: new Map() }, given([['X-Key', 'k']]), undefined),
+      codeIs('SP_INPUT_UNKNOWN'),
+    )
+    assert.deepEqual(forwardHttp(route, { 'X-Key': 'k-1' }, '').headers, { 'x-key': 'k-1' })
+    for (const bad of ['a\r\nhost: evil', 'ä', '', ' a', 'a\0']) {
+      assert.throws(() => forwardHttp(route, { 'X-Key': bad }, ''), codeIs('SP_INPUT_VALUE'))
     }
   })
 

@@ -1,8 +1,11 @@
+import { flattened, withoutNull } from './combined-schema.ts'
 import { Halt } from './problem.ts'
 import type { InputMember, InputSchema, InputType } from './types.ts'
 
 const MAX_DEPTH = 8
-const MAX_MEMBERS = 200
+const MAX_MEMBERS = 400
+const MAX_VARIANTS = 16
+const MAX_STEPS = 5000
 const MAX_REF_HOPS = 8
 const DEFAULT_MAX_LENGTH = 4096
 const MAX_MAX_LENGTH = 65_536
@@ -87,6 +90,7 @@ function refuse(message: string, fix: string): Halt {
 class Importer {
   readonly #resolve: (ref: string) => unknown
   #members = 0
+  #steps = 0
 
   constructor(resolve: (ref: string) => unknown) {
     this.#resolve = resolve
@@ -96,7 +100,15 @@ class Importer {
     if (depth > MAX_DEPTH) {
       throw refuse(`${where} nests deeper than ${MAX_DEPTH}`, 'flatten the input')
     }
-    const schema = this.#deref(given, where)
+    this.#spend()
+    const whole = flattened(this.#deref(given, where), where, this.#resolve, () => {
+      this.#spend()
+    })
+    // What is left of a choice between something and null may be a reference itself.
+    const schema = this.#deref(withoutNull(whole), where)
+    for (const fits of ['oneOf', 'anyOf'] as const) {
+      if (schema[fits] !== undefined) return this.#union(schema, fits, where, depth)
+    }
     const { type } = schema
     switch (type) {
       case 'string':
@@ -128,6 +140,43 @@ class Importer {
     }
   }
 
+  /** Choices inside choices would multiply. */
+  #spend(): void {
+    if (++this.#steps > MAX_STEPS) {
+      throw refuse('the schemas of the operation refer to each other too often', 'simplify them')
+    }
+  }
+
+  /** One of several objects: their members together, of which an input has those of one. */
+  #union(schema: JsonObject, fits: 'oneOf' | 'anyOf', where: string, depth: number): InputType {
+    only(schema, [fits, 'discriminator', 'type'], where)
+    const given: unknown = schema[fits]
+    if (!Array.isArray(given) || given.length === 0 || given.length > MAX_VARIANTS) {
+      throw refuse(`\`${fits}\` of ${where} is no list of 1 to ${MAX_VARIANTS}`, 'correct it')
+    }
+    const of = given.map((one: unknown, i) => {
+      const variant = this.type(pinned(schema, one), `${where}(${i})`, depth + 1)
+      if (variant.type !== 'record' || variant.variants !== undefined) {
+        throw refuse(
+          `${where} is one of several things that are not all plain objects`,
+          'a policy reads one type; describe the operation once for each of them',
+        )
+      }
+      return variant
+    })
+    const members: Record<string, InputMember> = {}
+    for (const [name, member] of of.flatMap((one) => Object.entries(one.members))) {
+      const before = members[name]
+      const merged = before === undefined ? member.schema : joined(before.schema, member.schema)
+      if (merged === undefined) {
+        throw refuse(`\`${name}\` of ${where} has two types`, 'give it one, whatever the variant')
+      }
+      const required = of.every((one) => one.members[name]?.required === true)
+      members[name] = { schema: merged, required }
+    }
+    return { type: 'record', members, variants: { fits: fits === 'oneOf' ? 'one' : 'any', of } }
+  }
+
   #deref(given: unknown, where: string): JsonObject {
     let schema = given
     for (let hops = 0; ; hops++) {
@@ -145,7 +194,8 @@ class Importer {
 
   #record(schema: JsonObject, where: string, depth: number): InputSchema {
     only(schema, ['type', 'properties', 'required', 'additionalProperties'], where)
-    if ((schema['additionalProperties'] ?? false) !== false) {
+    // Whatever the upstream would take beside: undeclared members are refused here.
+    if (typeof (schema['additionalProperties'] ?? false) !== 'boolean') {
       throw refuse(
         `${where} accepts members that it does not name`,
         'set `additionalProperties: false`; undeclared members are refused in any case',
@@ -176,6 +226,32 @@ class Importer {
     }
     return { type: 'record', members }
   }
+}
+
+/** Variants may tell themselves apart by the values of one text; anything else has to be the same in all. */
+function joined(a: InputType, b: InputType): InputType | undefined {
+  if (JSON.stringify(a) === JSON.stringify(b)) return a
+  if (a.type !== 'string' || b.type !== 'string' || !a.enum || !b.enum) return undefined
+  const { enum: one, ...rest } = a
+  const { enum: two, ...other } = b
+  if (JSON.stringify(rest) !== JSON.stringify(other)) return undefined
+  return { ...a, enum: [...new Set([...one, ...two])] }
+}
+
+/** A variant with the value by which a `discriminator` knows it (OpenAPI 3.1, section 4.8.25). */
+function pinned(schema: JsonObject, one: unknown): unknown {
+  const { discriminator } = schema
+  if (!isObject(discriminator) || !isObject(one)) return one
+  const name = discriminator['propertyName']
+  const ref = one['$ref']
+  if (typeof name !== 'string' || typeof ref !== 'string') return one
+  const mapping = isObject(discriminator['mapping']) ? discriminator['mapping'] : {}
+  const short = ref.slice(ref.lastIndexOf('/') + 1)
+  const values = Object.keys(mapping).filter(
+    (value) => mapping[value] === ref || mapping[value] === short,
+  )
+  const pin = { type: 'string', enum: values.length > 0 ? values : [short] }
+  return { allOf: [one, { type: 'object', required: [name], properties: { [name]: pin } }] }
 }
 
 /** Refuses every keyword that is neither handled nor a mere annotation. */

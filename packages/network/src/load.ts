@@ -15,7 +15,8 @@ import { NetworkProblems } from './problem.ts'
 import type { Problem } from './problem.ts'
 import type { Declaration, PolicySource } from './types.ts'
 
-const MAX_FILE_BYTES = 1_048_576
+/** API descriptions of banks run to megabytes; the declaration itself has its own, lower bound. */
+const MAX_FILE_BYTES = 16_777_216
 const MAX_POLICY_FILES = 500
 
 /**
@@ -119,7 +120,7 @@ function atTop<T>(file: string, act: () => T): T {
 }
 
 /**
- * Reads a regular file of at most 1 MiB whose real path lies inside the folder.
+ * Reads a regular file of at most 16 MiB whose real path lies inside the folder.
  *
  * @throws SallyportError `SP_NETWORK_FILE`
  */

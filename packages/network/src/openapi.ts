@@ -1,11 +1,13 @@
 import { escapePointer } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
 import { checkMemberName, inputRecordFrom, inputTypeFrom, isObject } from './input-type.ts'
+import { isSpecialOf, overlap } from './path-template.ts'
 import { Halt } from './problem.ts'
 import type { HttpBinding, InputMember, InputSchema } from './types.ts'
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
 const MAX_REF_HOPS = 8
+const JSON_TYPE = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i
 /** Whole segments only: a literal of unreserved characters, or one `{parameter}`. */
 const PATH = /^(?:\/(?:[A-Za-z0-9._~-]+|\{[A-Za-z0-9_.-]+\}))+$/
 
@@ -48,6 +50,7 @@ export function openApiFrom(located: Located): OpenApi {
     }
   }
   const resolve = (ref: string): unknown => lookUp(root, ref)
+  const templates = templatesOf(paths)
   const pointer = (id: string): string | undefined => {
     const place = found.get(id)
     return place && `/paths/${escapePointer(place.path)}/${place.method}`
@@ -61,9 +64,45 @@ export function openApiFrom(located: Located): OpenApi {
       // `found` was filled from exactly these objects above.
       const item = paths[place.path] as Readonly<Record<string, unknown>>
       const operation = item[place.method] as Readonly<Record<string, unknown>>
-      return importOperation(place.path, place.method, item, operation, resolve)
+      const imported = importOperation(place.path, place.method, item, operation, resolve)
+      const shadowedBy = shadowsOf(place.path, templates.get(place.method) ?? [])
+      if (shadowedBy.length === 0) return imported
+      return { ...imported, binding: { ...imported.binding, shadowedBy } }
     },
   }
+}
+
+/** The path templates of each method, by their number of segments. */
+function templatesOf(paths: Readonly<Record<string, unknown>>): Map<string, string[]> {
+  const templates = new Map<string, string[]>()
+  for (const [path, item] of Object.entries(paths)) {
+    if (!isObject(item)) continue
+    for (const method of METHODS) {
+      if (!isObject(item[method])) continue
+      const of = templates.get(method)
+      if (of) of.push(path)
+      else templates.set(method, [path])
+    }
+  }
+  return templates
+}
+
+/** @throws Halt where another path is the same but for the names of its parameters */
+function shadowsOf(path: string, templates: readonly string[]): string[] {
+  const shadows = templates.filter(
+    (other) =>
+      other !== path &&
+      overlap(path, other) &&
+      !(isSpecialOf(path, other) && !isSpecialOf(other, path)),
+  )
+  const same = shadows.find((other) => isSpecialOf(path, other))
+  if (same !== undefined) {
+    throw refuse(
+      `the paths \`${path.slice(0, 120)}\` and \`${same.slice(0, 120)}\` are the same`,
+      'keep one of the two; names of parameters do not tell them apart',
+    )
+  }
+  return shadows
 }
 
 function importOperation(
@@ -79,9 +118,13 @@ function importOperation(
       'use whole segments, each plain text or one `{parameter}`, without a trailing slash',
     )
   }
-  const parameters: Record<string, 'path' | 'query' | 'body'> = {}
+  const parameters: Record<string, HttpBinding['parameters'][string]> = {}
   const members: Record<string, InputMember> = {}
-  const add = (name: string, where: 'path' | 'query' | 'body', member: InputMember): void => {
+  const add = (
+    name: string,
+    where: HttpBinding['parameters'][string],
+    member: InputMember,
+  ): void => {
     if (Object.hasOwn(members, name)) {
       throw refuse(
         `two inputs are called \`${name}\``,
@@ -94,16 +137,21 @@ function importOperation(
   for (const [name, parameter] of collectParameters(item, operation, resolve)) {
     const where = parameter['in']
     const required = parameter['required'] === true
-    if (where === 'header' || where === 'cookie') {
+    // OpenAPI has these described elsewhere; as parameters they are to be ignored (section 4.8.12.2).
+    if (where === 'header' && IGNORED.has(name.toLowerCase())) continue
+    if (where === 'cookie' || (where === 'header' && isReserved(name))) {
       // An optional one is simply never sent; a required one would make every call fail upstream.
       if (!required) continue
       throw refuse(
         `the required ${where} parameter \`${name}\` cannot be carried`,
-        'callers send no headers of their own; use a query or body member, or a credential of the system',
+        'such a header is not the caller’s to set; use a query or body member, or a credential of the system',
       )
     }
-    if (where !== 'path' && where !== 'query') {
-      throw refuse(`the parameter \`${name}\` has no place`, 'set `in` to `path` or `query`')
+    if (where !== 'path' && where !== 'query' && where !== 'header') {
+      throw refuse(
+        `the parameter \`${name}\` has no place`,
+        'set `in` to `path`, `query` or `header`',
+      )
     }
     checkMemberName(name, 'the operation')
     const schema = inputTypeFrom(parameter['schema'], `the parameter \`${name}\``, resolve)
@@ -144,6 +192,18 @@ function importOperation(
   }
 }
 
+const IGNORED: ReadonlySet<string> = new Set(['accept', 'content-type', 'authorization'])
+
+/** Headers that frame or route a message, name who calls, or are the gateway's own; and names that have two spellings. */
+function isReserved(name: string): boolean {
+  return (
+    !/^[A-Za-z][A-Za-z0-9-]{0,62}$/.test(name) ||
+    /^(?:host|connection|keep-alive|te|trailer|upgrade|expect|cookie|forwarded|via|date|origin|referer|range|dpop|http2-settings|transfer-encoding|user-agent)$|^(?:content|accept|proxy|x-forwarded|x-http-method|x-original|x-rewrite|x-real|x-method|sallyport|mcp|sec)(?:-|$)/i.test(
+      name,
+    )
+  )
+}
+
 /** Parameters of the path item, overridden by those of the operation (OpenAPI 3.1, section 4.8.10). */
 function collectParameters(
   item: Readonly<Record<string, unknown>>,
@@ -173,9 +233,14 @@ function bodyMembers(
   }
   const body = follow(operation['requestBody'], resolve)
   const content = body['content']
-  const media = isObject(content) ? content['application/json'] : undefined
-  if (!isObject(media) || !isObject(content) || Object.keys(content).length !== 1) {
-    throw refuse('the request body is not `application/json` alone', 'describe only that type')
+  // Whatever else the upstream would take, JSON is what it is sent.
+  const type = isObject(content) ? Object.keys(content).find((one) => JSON_TYPE.test(one)) : ''
+  const media = isObject(content) ? content[type ?? ''] : undefined
+  if (!isObject(media)) {
+    throw refuse(
+      'the request body cannot be sent as `application/json`',
+      'forms, files and signed bodies are not typed; describe the JSON that the system takes',
+    )
   }
   const record = inputRecordFrom(media['schema'], 'the request body', resolve)
   const required = Object.values(record.members).some((member) => member.required)

@@ -3,9 +3,13 @@ import type { Node, Pair } from 'yaml'
 import type { JsonValue, SourceSpan } from '@sallyport/base'
 import type { Problem, ProblemCode } from './problem.ts'
 
-const MAX_BYTES = 1_048_576
-const MAX_DEPTH = 32
-const MAX_NODES = 50_000
+export interface YamlLimits {
+  readonly maxBytes: number
+  readonly maxDepth: number
+  readonly maxNodes: number
+}
+
+const LIMITS: YamlLimits = { maxBytes: 1_048_576, maxDepth: 32, maxNodes: 50_000 }
 
 /** A YAML text as plain JSON, with the place of each of its parts. */
 export interface Located {
@@ -19,12 +23,13 @@ export interface Located {
 
 /**
  * Reads the subset of YAML 1.2 that is JSON with comments: no anchors, aliases, tags, directives, merge keys or
- * second document, only string keys, each once; at most 1 MiB, 32 levels, 50,000 nodes. The bounds are enforced on
+ * second document, only string keys, each once; at most 1 MiB, 32 levels, 50,000 nodes unless told otherwise. The bounds are enforced on
  * the token stream, before anything recursive or quadratic sees the text.
  */
 export function readYaml(
   text: string,
   file: string,
+  limits: YamlLimits = LIMITS,
 ): { readonly located?: Located; readonly problems: readonly Problem[] } {
   const lines = new LineCounter()
   const problems: Problem[] = []
@@ -52,18 +57,18 @@ export function readYaml(
   }
 
   const size = Buffer.byteLength(text)
-  if (size > MAX_BYTES) {
+  if (size > limits.maxBytes) {
     report(
       'SP_NETWORK_TOO_LARGE',
       0,
       0,
-      `the file has ${size} bytes, the limit is ${MAX_BYTES}`,
+      `the file has ${size} bytes, the limit is ${limits.maxBytes}`,
       'an unbounded text could exhaust the machine that checks it',
       'split the API descriptions into files of their own',
     )
     return { problems }
   }
-  const stop = scan(text)
+  const stop = scan(text, limits)
   if (stop) {
     lines.addNewLine(0)
     for (let at = text.indexOf('\n'); at !== -1; at = text.indexOf('\n', at + 1)) {
@@ -197,7 +202,7 @@ const COUNTED: ReadonlySet<string> = new Set([
 ])
 
 /** Walks the lexical tokens, bounding depth and count; stops at the first feature that is refused. */
-function scan(text: string): Stop | undefined {
+function scan(text: string, { maxNodes, maxDepth }: YamlLimits): Stop | undefined {
   const parser = new Parser()
   let nodes = 0
   let documents = 0
@@ -222,16 +227,16 @@ function scan(text: string): Stop | undefined {
     inScalar = type === 'scalar'
     const refused = FEATURES[type ?? '']
     if (refused !== undefined) return feature(refused)
-    if (COUNTED.has(type ?? '') && ++nodes > MAX_NODES) {
-      return tooLarge(`the file has more than ${MAX_NODES} nodes`)
+    if (COUNTED.has(type ?? '') && ++nodes > maxNodes) {
+      return tooLarge(`the file has more than ${maxNodes} nodes`)
     }
     for (const token of parser.next(lexeme)) {
       if (token.type === 'document' && ++documents > 1)
         return feature('a second document', token.offset)
     }
     // The stack holds the document, its open collections and perhaps a scalar.
-    if (parser.stack.length > MAX_DEPTH + 2) {
-      return tooLarge(`the file nests deeper than ${MAX_DEPTH}`)
+    if (parser.stack.length > maxDepth + 2) {
+      return tooLarge(`the file nests deeper than ${maxDepth}`)
     }
   }
   for (const token of parser.end()) {

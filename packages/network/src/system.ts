@@ -11,6 +11,7 @@ import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
 import { didYouMean, Halt } from './problem.ts'
 import { escapePointer, readYaml } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
+import { readDescription } from './read-description.ts'
 import type { RawSystem } from './raw.ts'
 import type { HttpBinding, InputSchema, McpBinding, Operation, System, Upstream } from './types.ts'
 
@@ -178,7 +179,7 @@ function importerOf(
       place: (name) => json?.at(`/tools/${tools.names.indexOf(name)}/name`),
     }
   }
-  const { located: description, problems } = readYaml(text, file)
+  const { located: description, problems } = readDescription(text, file)
   for (const { code, span, message, why, fix } of problems) report(code, span, message, why, fix)
   if (!description) return undefined
   const api = attempt(() => openApiFrom(description), top, report)

@@ -167,7 +167,12 @@ export interface HttpBinding {
   /** OpenAPI path template, e.g. `/v1/accounts/{accountId}/holds`. */
   readonly path: string
   /** Where each input member travels; members of `body` are the properties of the JSON body. */
-  readonly parameters: Readonly<Record<string, 'path' | 'query' | 'body'>>
+  readonly parameters: Readonly<Record<string, 'path' | 'query' | 'header' | 'body'>>
+  /**
+   * Other path templates of the description with the same method that some paths of this one fit too. Which of them the
+   * upstream would take is not known, or is the other: such a path is no call of this operation.
+   */
+  readonly shadowedBy?: readonly string[]
 }
 
 export interface McpBinding {
@@ -181,7 +186,10 @@ export interface McpBinding {
 /** Typed input: the part of JSON Schema that maps onto Cedar without loss. Undeclared members are refused. */
 export interface InputSchema {
   readonly type: 'record'
+  /** Of every variant together, where there are variants. */
   readonly members: Readonly<Record<string, InputMember>>
+  /** `oneOf` or `anyOf`: an input is one of these, of exactly one where it is `one`. */
+  readonly variants?: { readonly fits: 'one' | 'any'; readonly of: readonly InputSchema[] }
 }
 
 export interface InputMember {

@@ -1,6 +1,7 @@
 import { canonicalJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
+import { fitsTemplate } from '@sallyport/network'
 import type { HttpBinding, InputType, Operation, System } from '@sallyport/network'
 import type { UpstreamRequest } from '../calls/types.ts'
 import { encodeComponent, isPlainSegment } from '../edge/target.ts'
@@ -60,19 +61,30 @@ export function matchRoute(
       path.set(part.parameter, segment)
       return true
     })
-    if (fits) return { route, path }
+    // Another operation's path as well: which of them the upstream would take is not ours to guess.
+    if (fits && !isShadowed(route.binding, segments)) return { route, path }
   }
   return undefined
 }
 
+const isShadowed = ({ shadowedBy = [] }: HttpBinding, segments: readonly string[]): boolean =>
+  shadowedBy.some((template) => fitsTemplate(template, segments))
+
+/** What of a request beside its path and its body an operation may take as input. */
+export interface Given {
+  readonly query: ReadonlyMap<string, string>
+  /** Lower case. */
+  readonly headers: ReadonlyMap<string, string>
+}
+
 /**
- * The untyped input of a request: path, query and body members, each from the one place declared for it.
+ * The untyped input of a request: path, query, header and body members, each from the one place declared for it.
  *
  * @throws Refusal `SP_INPUT_UNKNOWN`, `SP_INPUT_TYPE`, `SP_REQUEST_BODY`
  */
 export function rawInput(
   match: RouteMatch,
-  query: ReadonlyMap<string, string>,
+  { query, headers }: Given,
   body: JsonValue | undefined,
 ): Record<string, JsonValue> {
   const { operation, binding } = match.route
@@ -84,6 +96,12 @@ export function rawInput(
     if (declared !== place || (place === 'path' && query.has(name))) throw unknown(name)
     const schema = operation.input.members[name]?.schema
     if (schema === undefined) throw unknown(name)
+    members.push([name, fromText(name, text, schema)])
+  }
+  for (const [name, place] of Object.entries(binding.parameters)) {
+    const text = place === 'header' ? headers.get(name.toLowerCase()) : undefined
+    const schema = operation.input.members[name]?.schema
+    if (text === undefined || schema === undefined) continue
     members.push([name, fromText(name, text, schema)])
   }
   members.push(...bodyMembers(binding, body))
@@ -136,10 +154,15 @@ export function forwardHttp(
   base: string,
 ): UpstreamRequest {
   const { binding } = route
-  let path = base
-  for (const part of route.parts) {
-    path += `/${'text' in part ? encodeComponent(part.text) : pathValue(part.parameter, input)}`
+  const segments = route.parts.map((part) =>
+    'text' in part ? part.text : pathValue(part.parameter, input),
+  )
+  // A restored token may spell what no caller could.
+  if (isShadowed(binding, segments)) {
+    throw new Refusal('SP_INPUT_VALUE', 'a path input names another operation', { status: 400 })
   }
+  let path = base
+  for (const segment of segments) path += `/${encodeComponent(segment)}`
   const query = Object.keys(input)
     .filter((name) => binding.parameters[name] === 'query')
     .toSorted()
@@ -148,11 +171,25 @@ export function forwardHttp(
   const body = Object.fromEntries(
     Object.entries(input).filter(([name]) => binding.parameters[name] === 'body'),
   )
+  const headers = Object.keys(input)
+    .filter((name) => binding.parameters[name] === 'header')
+    .map((name) => [name.toLowerCase(), headerValue(name, input)] as const)
   return {
     method: binding.method,
     path: path === '' ? '/' : path,
+    ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
     body: takesBody(binding) ? Buffer.from(canonicalJson(body)) : undefined,
   }
+}
+
+function headerValue(name: string, input: Readonly<Record<string, CedarJson>>): string {
+  const text = scalarText(input[name])
+  if (!/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(text)) {
+    throw new Refusal('SP_INPUT_VALUE', `the input \`${name}\` cannot stand in a header`, {
+      status: 400,
+    })
+  }
+  return text
 }
 
 function pathValue(name: string, input: Readonly<Record<string, CedarJson>>): string {
@@ -163,7 +200,7 @@ function pathValue(name: string, input: Readonly<Record<string, CedarJson>>): st
       status: 400,
     })
   }
-  return encodeComponent(text)
+  return text
 }
 
 function scalarText(value: CedarJson | undefined): string {

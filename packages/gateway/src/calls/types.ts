@@ -30,6 +30,8 @@ export interface UpstreamRequest {
   /** Canonical, with its query. */
   readonly path: string
   readonly body: Buffer | undefined
+  /** Inputs that travel as headers; lower case. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** A call that is allowed, and what that says of it. */

@@ -19,6 +19,8 @@ export interface RequestHeaders {
   readonly authorization: string | undefined
   /** `DPoP`. */
   readonly dpop: string | undefined
+  /** All of them, lower case: an operation may declare one as its input. */
+  readonly all: ReadonlyMap<string, string>
 }
 
 /** RFC 9110 `token` without `_`, which CGI-like servers take for `-`. */
@@ -88,6 +90,7 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     mcpVersion: headers.get('mcp-protocol-version'),
     authorization: headers.get('authorization'),
     dpop: headers.get('dpop'),
+    all: headers,
   }
 }
 

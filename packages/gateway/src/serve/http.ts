@@ -75,7 +75,7 @@ export class HttpCalls {
     const { operation } = match.route
     const { tokeniser } = this.#parts
     const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () =>
-      rawInput(match, query, body),
+      rawInput(match, { query, headers: request.headers.all }, body),
     )
     const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
     // Without a flow the input may be missing, and nothing is ever forwarded.

@@ -86,6 +86,7 @@ export class Exchange {
         accept: exchange.accept,
         'accept-encoding': 'identity',
         ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...request.headers,
         ...exchange.headers,
         ...credential,
       }

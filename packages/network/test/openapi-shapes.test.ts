@@ -1,0 +1,387 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { parseNetwork } from '@sallyport/network'
+import type { HttpBinding, Operation, Problem } from '@sallyport/network'
+import { MINIMAL } from './minimal.ts'
+
+type Json = Record<string, unknown>
+
+/** Operations of a description that is not our own, by the names in it. */
+function imported(
+  document: Json | string,
+  names: readonly string[],
+): { readonly operations: readonly Operation[]; readonly problems: readonly Problem[] } {
+  const operations = names.map((name) => `      ${name}: { kind: write }`).join('\n')
+  const yaml = MINIMAL.replace(
+    / {4}operations:\n {6}pay:\n[^]*?(?=datasets:)/,
+    `    operations:\n${operations}\n`,
+  )
+    .replace('operations: [pay]', `operations: [${names.join(', ')}]`)
+    .replace(/limits:[^]*$/, '')
+  const text = typeof document === 'string' ? document : JSON.stringify(document)
+  const { network, problems } = parseNetwork(yaml, { file: 'n.yaml', readFile: () => text })
+  return { operations: network?.systems[0]?.operations ?? [], problems }
+}
+
+const importedWell = (document: Json | string, names: readonly string[]): readonly Operation[] => {
+  const { operations, problems } = imported(document, names)
+  assert.deepEqual(problems, [])
+  assert.deepEqual(
+    operations.map(({ name }) => name),
+    names,
+  )
+  return operations
+}
+
+const doc = (paths: Json, schemas: Json = {}, version = '3.0.3'): Json => ({
+  openapi: version,
+  info: { title: 't', version: '1' },
+  paths,
+  components: { schemas },
+})
+const ref = (name: string): Json => ({ $ref: `#/components/schemas/${name}` })
+const body = (schema: Json, ...types: readonly string[]): Json => ({
+  required: true,
+  content: Object.fromEntries(
+    (types.length === 0 ? ['application/json'] : types).map((type) => [type, { schema }]),
+  ),
+})
+const path = (name: string): Json => ({
+  name,
+  in: 'path',
+  required: true,
+  schema: { type: 'string', maxLength: 128 },
+})
+const header = (name: string, required: boolean): Json => ({
+  name,
+  in: 'header',
+  required,
+  schema: { type: 'string', maxLength: 40 },
+})
+const text = (maxLength = 35): Json => ({ type: 'string', maxLength })
+const object = (properties: Json, required: readonly string[] = []): Json => ({
+  type: 'object',
+  properties,
+  required,
+})
+const bindingOf = (operation: Operation | undefined): HttpBinding => {
+  assert.ok(operation?.binding.kind === 'http')
+  return operation.binding
+}
+
+describe('API descriptions in the shape of those of banks', () => {
+  it('payments with consents: headers, nested objects, JSON beside signed bodies', () => {
+    const amount = object(
+      {
+        Amount: { type: 'string', pattern: '^\\d{1,13}\\.\\d{1,5}$' },
+        Currency: { type: 'string', pattern: '^[A-Z]{3,3}$' },
+      },
+      ['Amount', 'Currency'],
+    )
+    const account = object({ SchemeName: text(), Identification: text(256), Name: text(70) }, [
+      'SchemeName',
+      'Identification',
+    ])
+    const schemas = {
+      Amount: amount,
+      Account: account,
+      Initiation: {
+        allOf: [
+          object({ InstructionIdentification: text(), InstructedAmount: ref('Amount') }, [
+            'InstructedAmount',
+          ]),
+          object({ CreditorAccount: ref('Account'), DebtorAccount: ref('Account') }, [
+            'CreditorAccount',
+          ]),
+        ],
+        description: 'What is to be paid.',
+      },
+      Consent: {
+        ...object(
+          { Data: object({ Initiation: ref('Initiation') }, ['Initiation']), Risk: object({}) },
+          ['Data', 'Risk'],
+        ),
+        additionalProperties: false,
+      },
+    }
+    const fapi = [
+      header('x-idempotency-key', true),
+      header('x-jws-signature', true),
+      header('x-fapi-auth-date', false),
+      header('Authorization', true),
+    ]
+    const types = ['application/json; charset=utf-8', 'application/json', 'application/jose+jwe']
+    const [consent, read] = importedWell(
+      doc(
+        {
+          '/domestic-payment-consents': {
+            parameters: fapi,
+            post: { operationId: 'CreateConsents', requestBody: body(ref('Consent'), ...types) },
+          },
+          '/domestic-payment-consents/{ConsentId}': {
+            parameters: [path('ConsentId')],
+            get: { operationId: 'GetConsent' },
+          },
+        },
+        schemas,
+      ),
+      ['CreateConsents', 'GetConsent'],
+    )
+    assert.deepEqual(bindingOf(consent).parameters, {
+      'x-idempotency-key': 'header',
+      'x-jws-signature': 'header',
+      'x-fapi-auth-date': 'header',
+      Data: 'body',
+      Risk: 'body',
+    })
+    const data = consent?.input.members['Data']?.schema
+    assert.ok(data?.type === 'record')
+    const initiation = data.members['Initiation']?.schema
+    assert.ok(initiation?.type === 'record')
+    assert.deepEqual(
+      Object.entries(initiation.members).map(([name, { required }]) => [name, required]),
+      [
+        ['InstructionIdentification', false],
+        ['InstructedAmount', true],
+        ['CreditorAccount', true],
+        ['DebtorAccount', false],
+      ],
+    )
+    assert.deepEqual(bindingOf(read).parameters, { ConsentId: 'path' })
+  })
+
+  it('accounts known by one of several references, and products in the path', () => {
+    const schemas = {
+      reference: {
+        oneOf: [
+          object({ iban: { type: 'string', pattern: '^[A-Z]{2}\\d{2}' } }, ['iban']),
+          object({ bban: text(), currency: { type: 'string', maxLength: 3 } }, ['bban']),
+        ],
+      },
+    }
+    const [pay] = importedWell(
+      doc(
+        {
+          '/v1/{payment-service}/{payment-product}': {
+            post: {
+              operationId: 'initiatePayment',
+              parameters: [
+                path('payment-service'),
+                path('payment-product'),
+                header('X-Request-ID', true),
+                header('PSU-IP-Address', true),
+              ],
+              requestBody: body(object({ creditor: ref('reference'), name: text() }, ['creditor'])),
+            },
+          },
+        },
+        schemas,
+        '3.1.0',
+      ),
+      ['initiatePayment'],
+    )
+    const creditor = pay?.input.members['creditor']?.schema
+    assert.ok(creditor?.type === 'record')
+    assert.deepEqual(Object.keys(creditor.members), ['iban', 'bban', 'currency'])
+    assert.ok(Object.values(creditor.members).every(({ required }) => !required))
+    assert.equal(creditor.variants?.fits, 'one')
+    assert.equal(creditor.variants?.of.length, 2)
+  })
+
+  it('null in both versions, members that may be more, and variants told apart by a text', () => {
+    const schemas = {
+      Card: object({ kind: text(), number: text() }, ['kind', 'number']),
+      Bank: object({ kind: text(), iban: text() }, ['kind', 'iban']),
+      Method: {
+        oneOf: [ref('Card'), ref('Bank')],
+        discriminator: {
+          propertyName: 'kind',
+          mapping: { card: '#/components/schemas/Card', bank: 'Bank' },
+        },
+      },
+    }
+    const pinned = { ...schemas }
+    const document = (version: string, nothing: Json): Json =>
+      doc(
+        {
+          '/link/token/create': {
+            post: {
+              operationId: 'linkTokenCreate',
+              requestBody: body({
+                ...object(
+                  { name: { ...text(), ...nothing }, user: ref('User'), method: ref('Method') },
+                  ['user'],
+                ),
+                additionalProperties: true,
+              }),
+            },
+          },
+        },
+        { ...pinned, User: object({ id: text() }, ['id']) },
+        version,
+      )
+    for (const given of [
+      document('3.0.3', { nullable: true }),
+      document('3.1.0', { type: ['string', 'null'] }),
+      document('3.1.0', {
+        type: undefined,
+        maxLength: undefined,
+        oneOf: [text(), { type: 'null' }],
+      }),
+    ]) {
+      // A pinned member has to fit what it is declared as.
+      const { operations, problems } = imported(given, ['linkTokenCreate'])
+      assert.deepEqual(problems, [])
+      const members = operations[0]?.input.members
+      assert.deepEqual(members?.['name'], {
+        schema: { type: 'string', maxLength: 35 },
+        required: false,
+      })
+      const method = members?.['method']?.schema
+      assert.ok(method?.type === 'record')
+      const kind = method.members['kind']?.schema
+      assert.ok(kind?.type === 'string')
+      assert.deepEqual(kind.enum, ['card', 'bank'])
+    }
+  })
+
+  it('paths that overlap: each knows where the others are', () => {
+    const get = (operationId: string, ...names: readonly string[]): Json => ({
+      get: { operationId, parameters: names.map(path) },
+    })
+    const overlapping = doc({
+      '/accounts/{id}': get('one', 'id'),
+      '/accounts/export': get('export'),
+      '/accounts/{id}/all': get('all', 'id'),
+      '/accounts/mine/{what}': get('mine', 'what'),
+      '/other/{id}': get('other', 'id'),
+    })
+    const names = ['one', 'export', 'all', 'mine', 'other']
+    assert.deepEqual(
+      importedWell(overlapping, names).map((operation) => bindingOf(operation).shadowedBy),
+      [
+        ['/accounts/export'],
+        undefined,
+        ['/accounts/mine/{what}'],
+        ['/accounts/{id}/all'],
+        undefined,
+      ],
+    )
+    const same = doc({ '/accounts/{id}': get('one', 'id'), '/accounts/{key}': get('two', 'key') })
+    const { problems } = imported(same, ['one', 'two'])
+    assert.deepEqual(
+      problems.map(({ code }) => code),
+      ['SP_NETWORK_OPENAPI', 'SP_NETWORK_OPENAPI'],
+    )
+  })
+
+  const single = (schema: Json, schemas: Json = {}): Json =>
+    doc({ '/x': { post: { operationId: 'x', requestBody: body(schema) } } }, schemas)
+  const refused: Readonly<Record<string, Json>> = {
+    'a form': doc({
+      '/x': {
+        post: {
+          operationId: 'x',
+          requestBody: body(object({}), 'application/x-www-form-urlencoded'),
+        },
+      },
+    }),
+    'a file': doc({
+      '/x': { post: { operationId: 'x', requestBody: body(object({}), 'multipart/form-data') } },
+    }),
+    'a reference that leaves the document': single({ $ref: 'https://evil.example/x.json' }),
+    'a reference to a file': single({ $ref: './other.yaml#/X' }),
+    'references in a circle': single(ref('A'), { A: ref('B'), B: ref('A') }),
+    'a schema inside itself': single(ref('A'), { A: object({ a: ref('A') }) }),
+    'parts that contain each other': single(ref('A'), { A: { allOf: [ref('A')] } }),
+    'parts that contradict each other': single({ allOf: [object({}), { type: 'string' }] }),
+    'a choice of texts and objects': single(object({ a: { oneOf: [text(), object({})] } })),
+    'a choice with one member of two types': single({
+      oneOf: [object({ a: text() }), object({ a: { type: 'boolean' } })],
+    }),
+    'a map': single({ type: 'object', additionalProperties: { type: 'string' } }),
+    'choices in choices': single(ref('A'), {
+      A: { oneOf: Array.from({ length: 16 }, () => object({ a: ref('A') })) },
+    }),
+    'parts of parts': single(
+      ref('A0'),
+      Object.fromEntries(
+        Array.from({ length: 9 }, (_, i) => [
+          `A${i}`,
+          { allOf: Array.from({ length: 32 }, () => (i === 8 ? object({}) : ref(`A${i + 1}`))) },
+        ]),
+      ),
+    ),
+    'a header that frames': doc({
+      '/x': { post: { operationId: 'x', parameters: [header('Transfer-Encoding', true)] } },
+    }),
+    'a header of ours': doc({
+      '/x': { post: { operationId: 'x', parameters: [header('Sallyport-Mandate', true)] } },
+    }),
+    'a header with two spellings': doc({
+      '/x': { post: { operationId: 'x', parameters: [header('x_key', true)] } },
+    }),
+  }
+  for (const [what, document] of Object.entries(refused)) {
+    it(`refuses ${what}, and says where`, () => {
+      const { operations, problems } = imported(document, ['x'])
+      assert.equal(operations.length, 0)
+      assert.equal(problems.length, 1, JSON.stringify(problems))
+      assert.match(problems[0]?.code ?? '', /^SP_NETWORK_(?:INPUT|OPENAPI)$/)
+      assert.equal(problems[0]?.span.file, 'bank.yaml')
+      assert.ok((problems[0]?.span.column ?? 0) > 1)
+    })
+  }
+
+  it('reads hundreds of operations, of which few are declared, and points at the one that is wrong', () => {
+    const paths: Json = {}
+    for (let i = 0; i < 600; i++) {
+      paths[`/v1/things${i}/{id}`] = {
+        get: {
+          operationId: `get${i}`,
+          parameters: [path('id')],
+          responses: { 200: { description: 'ok' } },
+        },
+        post: {
+          operationId: `post${i}`,
+          parameters: [path('id')],
+          requestBody: body(object(i === 431 ? { a: { type: 'number' } } : { a: ref('Big') })),
+        },
+      }
+    }
+    const big = object(Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`m${i}`, text()])))
+    const document = JSON.stringify(doc(paths, { Big: big }), undefined, 2)
+    importedWell(document, ['get0', 'post599', 'post3'])
+    const { problems } = imported(document, ['post431'])
+    assert.equal(problems.length, 1)
+    const [{ span }] = problems as [Problem]
+    const lines = document.split('\n')
+    assert.match(lines[span.line - 1] ?? '', /"post": \{/)
+    assert.match(lines[span.line] ?? '', /"post431"/)
+  })
+
+  it(
+    'ends soon with 100,000 operations, and with what only looks like JSON',
+    { timeout: 60_000 },
+    () => {
+      const paths = Object.fromEntries(
+        Array.from({ length: 100_000 }, (_, i) => [
+          `/v1/a${i}/{id}`,
+          { get: { operationId: `o${i}` } },
+        ]),
+      )
+      const { problems } = imported(doc(paths), ['o99999'])
+      assert.match(problems[0]?.message ?? '', /no parameter describes/)
+      assert.equal(
+        imported(`{ a: &x [1], b: *x }`, ['x']).problems[0]?.code,
+        'SP_NETWORK_YAML_FEATURE',
+      )
+      assert.equal(
+        imported('{"openapi":"3.0.3","openapi":"3.1.0"}', ['x']).problems[0]?.code,
+        'SP_NETWORK_DUPLICATE_KEY',
+      )
+      const deep = `{"openapi":"3.0.3","paths":${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}}`
+      assert.ok(imported(deep, ['x']).problems.length > 0)
+    },
+  )
+})
