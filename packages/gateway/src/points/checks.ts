@@ -168,7 +168,7 @@ export class PointChecks {
     const { operation } = match.route
     const body = this.#body(point, question, request)
     const input = typedInput(enforced, caller.agent, system, operation, NO_TOKENS, () =>
-      rawInput(match, query, body),
+      rawInput(match, { query, headers: request.headers.all }, body),
     )
     const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
     const upstream = declared
