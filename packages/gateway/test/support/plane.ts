@@ -25,6 +25,7 @@ import type {
   OperatorSet,
   Quarantine,
   RevokedMandate,
+  RootList,
   Signed,
   SignedBundle,
   SignedMandate,
@@ -74,6 +75,7 @@ export class TestPlane {
   revokedSerials: { serial: string; notAfter: number }[] = []
   risk: Record<string, { score: number; at: number }> = {}
   tokens: TokenTrust | undefined
+  roots: RootList | undefined
   limit: 'grant' | 'refuse' | 'fail' = 'grant'
   readonly mandates: Map<string, readonly SignedMandate[]> = new Map()
   readonly mandateLookups: string[] = []
@@ -192,6 +194,7 @@ export class TestPlane {
         ...(this.revokedMandates.length > 0 ? { revokedMandates: this.revokedMandates } : {}),
         risk: this.risk,
         ...(this.tokens ? { tokens: this.tokens } : {}),
+        ...(this.roots ? { roots: this.roots } : {}),
         ...over,
       },
       this.#bundleKey.privateKey,
