@@ -178,6 +178,8 @@ test('an operator enrols by the one-time link, reads why a call was denied, and 
     ['/network?section=changes', 'tbody tr'],
     ['/mandates', '.panel'],
     ['/keys', 'tbody tr'],
+    ['/keys?section=leases', '.empty'],
+    ['/network?section=partners', '.empty'],
   ] as const) {
     await page.goto(path)
     await page.locator(landmark).first().waitFor()
@@ -225,7 +227,7 @@ test('a person gives a mandate, the gateway holds the agent to exactly that, and
   assert.deepEqual(complaints, [])
 })
 
-test('a signing certificate gets a successor, which is put in use, and is in the register of keys', async () => {
+test('a signing certificate gets a successor, a root too by a passkey, and they are in the register of keys', async () => {
   const states = (): readonly string[] =>
     control.context.authority.view().generations.map(({ state }) => state)
   assert.deepEqual(states(), ['active'])
@@ -238,6 +240,13 @@ test('a signing certificate gets a successor, which is put in use, and is in the
   await page.getByRole('button', { name: 'Sign with it from now on' }).click()
   await page.getByText('Signed before').waitFor()
   assert.deepEqual(states().toSorted(), ['active', 'retired'])
+  await page.getByRole('button', { name: 'Prepare a root…' }).click()
+  await page.getByRole('button', { name: 'Prepare it now' }).click()
+  await page.getByRole('button', { name: 'Sign…' }).click()
+  await page.getByRole('button', { name: 'Sign with passkey' }).click()
+  await page.getByText('Trusted, not in use').waitFor()
+  const roots = await control.context.roots.view()
+  assert.deepEqual(roots.map(({ state }) => state).toSorted(), ['active', 'trusted'])
   await page.goto('/keys')
   await page.getByRole('rowheader', { name: /signed identities that are still in use/ }).waitFor()
   await page.getByRole('rowheader', { name: /identity of agent account-flagger/ }).waitFor()

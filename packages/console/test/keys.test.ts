@@ -172,3 +172,45 @@ describe('a root of trust', () => {
       await seen.context.close()
     }))
 })
+
+describe('what is held outside', () => {
+  it('ends with a reason: a lease, once it is said what falls with it; not by a viewer', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+      await page.goto('/keys?section=leases')
+      await page.getByText('the provider answered 503').waitFor()
+      await page.getByRole('button', { name: 'End… case 4711 of case-manager cas-1' }).focus()
+      await page.keyboard.press('Enter')
+      await page.getByText('and 1 lease below it').waitFor()
+      assert.equal(fixture.world.leases.length, 2)
+      await page.keyboard.type('the case is closed')
+      await page.keyboard.press('Enter')
+      await page.getByRole('dialog').waitFor({ state: 'detached' })
+      assert.deepEqual(
+        fixture.world.leases.map(({ id }) => id),
+        ['lse_2'],
+      )
+      assert.deepEqual(complaints, [])
+      await context.close()
+      const viewer = await visit(browser, fixture, { operator: 'viktor' })
+      await viewer.page.goto('/keys?section=leases')
+      assert.ok(await viewer.page.getByRole('button', { name: /^End…/ }).isDisabled())
+      await viewer.context.close()
+    }))
+
+  it('is seen to be stale: a partner, who is cut off whole with one reason', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+      await page.goto('/network?section=partners')
+      await page.getByText('last attempt: SP_FEDERATION_FETCH').waitFor()
+      await page.getByText('Gateways let none of its agents in').waitFor()
+      await page.getByRole('rowheader', { name: /reconciler@partner.example/ }).waitFor()
+      await page.getByRole('button', { name: 'Quarantine all of it…' }).first().click()
+      await page.keyboard.type('calls from a strange address')
+      await page.keyboard.press('Enter')
+      await page.getByRole('button', { name: 'Release…' }).waitFor()
+      assert.equal(fixture.world.quarantines[0]?.subject, 'spiffe://partner.example')
+      assert.deepEqual(complaints, [])
+      await context.close()
+    }))
+})

@@ -53,6 +53,8 @@ describe('every screen', () => {
           ['/mandates/give', '.fields'],
           ['/keys', 'tbody tr'],
           ['/keys?section=authority', 'tbody tr'],
+          ['/keys?section=leases', 'tbody tr'],
+          ['/network?section=partners', 'tbody tr'],
           ['/sessions', 'tbody tr'],
           ['/nowhere', '.empty'],
         ]

@@ -61,3 +61,31 @@ export interface Generation {
   readonly activatedAt?: number
   readonly retiredAt?: number
 }
+
+/** What an instance holds for a time (`GET /api/leases`). */
+export interface Lease {
+  readonly id: string
+  readonly parent: string | null
+  readonly kind: 'scope' | 'database'
+  readonly holder: string
+  readonly resource: string
+  readonly account: string | null
+  readonly state: 'creating' | 'active' | 'ending' | 'ended'
+  readonly issuedAt: number
+  readonly expiresAt: number
+  readonly maxExpiresAt: number
+}
+
+/** A key of an upstream that is being replaced (`GET /api/secrets/rotations`). */
+export interface Rotation {
+  readonly id: string
+  readonly path: string
+  readonly step: 'create' | 'verify' | 'switch' | 'grace' | 'revoke' | 'done' | 'failed'
+  readonly reason: string
+  readonly by: string
+  readonly startedAt: number
+  readonly graceUntil: number | null
+  readonly endedAt: number | null
+  /** What stands in the way, or what a person has to do. */
+  readonly error: string | null
+}

@@ -397,3 +397,25 @@ export interface OperatorsInfo {
     readonly quorum: number
   } | null
 }
+
+/** A declared trust domain beside this one (`GET /api/federation`). */
+export interface Partner {
+  readonly trustDomain: string
+  readonly url: string
+  readonly profile: 'https_web' | 'https_spiffe'
+  readonly sequence?: number
+  readonly fetchedAt?: number
+  /** Code of the last attempt to fetch its bundle, where it failed. */
+  readonly failure?: string
+  readonly state: 'fresh' | 'stale' | 'quarantined'
+  readonly maxAgeSeconds: number
+  readonly agents: readonly {
+    readonly name: string
+    readonly path: string
+    readonly description: string
+    readonly owner: string
+    readonly purpose: string
+    readonly until: string
+    readonly state: 'active' | 'ended' | 'quarantined'
+  }[]
+}

@@ -129,3 +129,8 @@ export function whyNotPrepareRoot(session: SessionInfo): string {
     ? ''
     : withoutPasskey(session, 'Preparing a root needs your passkey')
 }
+
+/** Why this operator cannot end what instances hold, or have a partner's bundle fetched. */
+export function whyNotRespond(session: SessionInfo): string {
+  return holds(session, 'responder') ? '' : 'This needs the role responder, approver or admin.'
+}

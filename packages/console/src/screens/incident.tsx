@@ -1,7 +1,8 @@
 import { useState } from 'react'
 import type { ReactNode } from 'react'
 import { Link } from 'wouter'
-import { useResource } from '../api/resource.ts'
+import { post } from '../api/client.ts'
+import { invalidate, useResource } from '../api/resource.ts'
 import { useSession } from '../api/session.ts'
 import type { AgentInfo, Incident } from '../api/types.ts'
 import { clockTime, count, instanceName, operatorOf, plural, subjectName } from '../lib/format.ts'
@@ -15,7 +16,7 @@ import type { IconName } from '../ui/icon.tsx'
 import { Page } from '../ui/page.tsx'
 import { Prose } from '../ui/prose.tsx'
 import { Empty, Facts, Failure, Panel, sentence, Skeleton, Time } from '../ui/parts.tsx'
-import { CloseIncident } from './incident-close.tsx'
+import { ReasonDialog } from '../ui/reason-dialog.tsx'
 import { IncidentStatus, Lasted } from './incidents.tsx'
 
 interface Look {
@@ -155,7 +156,20 @@ function Close({ incident }: { incident: Incident }): ReactNode {
       <p id="close-reason" className="muted">
         {why}
       </p>
-      {closing && <CloseIncident incident={incident} onClose={() => setClosing(false)} />}
+      {closing && (
+        <ReasonDialog
+          title={`${subjectName(incident.subject).name}: a false alarm`}
+          text="Its risk and its signals stay as they are, and the next alarm opens another incident. Nothing was cut off, so nothing is given back."
+          label="Why it was none, for the log and for whoever comes next"
+          placeholder="What you found"
+          button="Close it"
+          act={async (reason) => {
+            await post(`/incidents/${encodeURIComponent(incident.id)}/close`, { reason })
+            invalidate('/incidents', 0)
+          }}
+          onClose={() => setClosing(false)}
+        />
+      )}
     </div>
   )
 }

@@ -14,11 +14,13 @@ import { Icon } from '../ui/icon.tsx'
 import { Page } from '../ui/page.tsx'
 import { Countdown, Empty, Failure, Panel, Skeleton, Time } from '../ui/parts.tsx'
 import { Authority } from './authority.tsx'
+import { Leases } from './leases.tsx'
 import '../styles/keys.css'
 
 const SECTIONS = [
   ['register', 'Register'],
   ['authority', 'Signing certificates'],
+  ['leases', 'Leases and rotations'],
 ] as const
 /** Rows drawn at first, and added by each press. */
 const STEP = 100
@@ -45,7 +47,9 @@ export function Keys(): ReactNode {
           </Link>
         ))}
       </nav>
-      {section === 'authority' ? <Authority /> : <Register />}
+      {section === 'authority' && <Authority />}
+      {section === 'leases' && <Leases />}
+      {section !== 'authority' && section !== 'leases' && <Register />}
     </Page>
   )
 }

@@ -1,4 +1,4 @@
-import { useEffect } from 'react'
+import { lazy, Suspense, useEffect } from 'react'
 import type { ReactNode } from 'react'
 import { Link, useSearchParams } from 'wouter'
 import { useResource } from '../api/resource.ts'
@@ -17,7 +17,12 @@ const SECTIONS = [
   ['policies', 'Policies'],
   ['settings', 'Settings and limits'],
   ['changes', 'Changes and operators'],
+  ['partners', 'Partners'],
 ] as const
+
+const Partners = lazy(() =>
+  import('./partners.tsx').then(({ Partners: section }) => ({ default: section })),
+)
 
 /** The declaration in force, read-only. */
 export function NetworkPage(): ReactNode {
@@ -73,6 +78,11 @@ export function NetworkPage(): ReactNode {
       {section === 'policies' && <PolicySources info={data} />}
       {section === 'settings' && <Settings info={data} />}
       {section === 'changes' && <Changes />}
+      {section === 'partners' && (
+        <Suspense fallback={<Skeleton lines={6} what="Loading partners" />}>
+          <Partners />
+        </Suspense>
+      )}
     </Page>
   )
 }

@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
+import type { Lease, Rotation } from '../../src/api/key-types.ts'
 import type { Network } from '../../src/api/network-types.ts'
 import type {
   AgentInfo,
@@ -8,6 +9,7 @@ import type {
   Incident,
   Instance,
   NetworkInfo,
+  Partner,
   Proposal,
   Quarantine,
   ReleaseStatement,
@@ -16,6 +18,7 @@ import { POLICIES } from './declaration.ts'
 import { canonical } from './passkeys.ts'
 import { KeyWorld } from './keys.ts'
 import { MandateWorld } from './mandates.ts'
+import { LEASES, PARTNERS, ROTATIONS } from './outside.ts'
 import { PeopleWorld } from './people.ts'
 import {
   detailOf,
@@ -64,6 +67,9 @@ export class World {
   proposals: readonly Proposal[] = [PROPOSAL]
   /** Put into every statement that is offered for signing: a control plane that lies. */
   tamper: Partial<ApprovalStatement> = {}
+  readonly partners: readonly Partner[] = PARTNERS
+  leases: readonly Lease[] = LEASES
+  readonly rotations: readonly Rotation[] = ROTATIONS
   readonly #events: (readonly [string, unknown])[] = []
   readonly #started: number = Date.now()
 
@@ -183,6 +189,19 @@ export class World {
         return this.#change(ask, signing)
       case 'quarantine':
         return this.#contain(ask, parts, signing)
+      case 'federation': {
+        const cut = this.quarantines.some(({ subject }) => subject === 'spiffe://partner.example')
+        return ok(
+          this.partners.map((one) => (cut ? { ...one, state: 'quarantined' as const } : one)),
+        )
+      }
+      case 'leases': {
+        const lease = read(ask.body, 'lease')
+        if (id === 'end') this.leases = this.leases.filter((one) => one.id !== lease)
+        return ok(this.leases)
+      }
+      case 'secrets':
+        return ok(this.rotations)
       case 'register':
       case 'ca':
         return this.keys.answer(ask, parts, signing) ?? fail(404, 'SP_API_NOT_FOUND', 'none')
