@@ -355,6 +355,16 @@ describe('mandates at the gateway', () => {
     const codes = new Set(answers.map(({ body }) => body['code']))
     assert.deepEqual([...codes].map(String).toSorted(), ['SP_MANDATE_UNKNOWN', 'SP_OVERLOADED'])
     assert.ok(lookups() < before + 1 + made.length, 'every one of them was looked up')
+    // The same of whole chains, each of which costs the checks of its signatures.
+    const forger = new TestOperator('olga')
+    const forging = world.agent('teller', 'forging')
+    const forged = await Promise.all(
+      Array.from({ length: 200 }, () => pay(mandateToken([given({}, forger)]), { agent: forging })),
+    )
+    assert.deepEqual([...new Set(forged.map(({ body }) => body['code']))].map(String).toSorted(), [
+      'SP_MANDATE_SIGNATURE',
+      'SP_OVERLOADED',
+    ])
     assert.equal((await pay(held(given()), { agent: honest })).status, 200)
   })
 

@@ -28,8 +28,8 @@ export interface MandatesOptions {
 }
 
 /**
- * Ids that one caller may have looked up without any use of it, in the long run and at once: each costs the control plane a
- * request, and whoever makes ids up never runs out of them.
+ * Mandates that one caller may present in vain, in the long run and at once: an id costs the control plane a request, a chain the checks
+ * of its signatures, and whoever makes them up never runs out of them.
  */
 const MISSES_PER_SECOND = 2
 const MISSES_AT_ONCE = 64
@@ -135,9 +135,8 @@ export class Mandates {
     const id = leaf ? mandateId(leaf.statement) : ''
     const known = this.#memory.recall(caller, id)
     // What is carried may be signed anew since: it is what counts where what is remembered no longer stands.
-    return known && this.#stands(known, operators)
-      ? known
-      : this.#verify({ id, caller, chain, operators })
+    if (known && this.#stands(known, operators)) return known
+    return this.#rationed(caller, () => this.#verify({ id, caller, chain, operators }))
   }
 
   async #verifiedById(
@@ -157,6 +156,16 @@ export class Mandates {
     if (this.#options.bundles.isMandateRevoked(id)) {
       throw told(new SallyportError('SP_MANDATE_REVOKED', 'the mandate was revoked'))
     }
+    return this.#rationed(caller, async () =>
+      this.#verify({ id, caller, chain: await this.#lookUp(id), operators }),
+    )
+  }
+
+  /** Looks up or verifies what is not remembered, where the caller has not done so in vain too often. */
+  async #rationed(
+    caller: string,
+    act: () => Remembered | Promise<Remembered>,
+  ): Promise<Remembered> {
     if (!this.#misses.admits(caller)) {
       throw new Refusal('SP_OVERLOADED', 'calls come too fast', {
         status: 429,
@@ -164,9 +173,15 @@ export class Mandates {
         retryAfterSeconds: 1,
       })
     }
-    const verified = this.#verify({ id, caller, chain: await this.#lookUp(id), operators })
-    this.#misses.giveBack(caller)
-    return verified
+    try {
+      const verified = await act()
+      this.#misses.giveBack(caller)
+      return verified
+    } catch (error) {
+      // No fault of the caller's.
+      if (errorCode(error) === 'SP_MANDATE_UNAVAILABLE') this.#misses.giveBack(caller)
+      throw error
+    }
   }
 
   /** What was verified, if everything that it was verified by is still so; verified anew otherwise. */
