@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import type { Browser, Page } from 'playwright-core'
+import type { Browser, Locator, Page } from 'playwright-core'
 import type { MandateView } from '../src/api/mandate-types.ts'
 import type { Fixture } from './support/api.ts'
 import { launch, virtualPasskey, visit } from './support/browser.ts'
@@ -50,7 +50,44 @@ async function fillIn(page: Page): Promise<void> {
   await page.getByLabel('Unit').selectOption('minutes')
 }
 
+/** Presses Tab until the focus is there. */
+async function tabTo(page: Page, wanted: Locator): Promise<void> {
+  await wanted.waitFor()
+  for (let i = 0; i < 120; i++) {
+    if (await wanted.evaluate((element) => element === document.activeElement)) return
+    await page.keyboard.press('Tab')
+  }
+  assert.fail(`the keyboard does not get to ${String(wanted)}`)
+}
+
 describe('a mandate', () => {
+  it('is given by keyboard alone', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context } = await olivia(fixture)
+      const { keyboard } = page
+      await tabTo(page, page.getByRole('link', { name: 'Give a mandate' }))
+      await keyboard.press('Enter')
+      await tabTo(page, page.getByLabel('Agent', { exact: true }))
+      await keyboard.type('account-f')
+      await tabTo(page, page.getByLabel(/^Task/))
+      await keyboard.type('holds of today')
+      await tabTo(page, page.getByRole('button', { name: 'Calls to core-banking' }))
+      await keyboard.press('Enter')
+      const first = page.getByRole('checkbox', { name: /^getAccount/ })
+      await first.waitFor()
+      assert.ok(await first.evaluate((element) => element === document.activeElement))
+      await keyboard.press('Space')
+      await tabTo(page, page.getByRole('button', { name: 'Read what is signed' }))
+      await keyboard.press('Enter')
+      await tabTo(page, page.getByRole('button', { name: 'Sign with passkey' }))
+      await keyboard.press('Enter')
+      await page.getByRole('heading', { name: /holds of today/ }).waitFor()
+      assert.deepEqual(fixture.world.mandates.held[0]?.statement.grants, [
+        { system: 'core-banking', operations: ['getAccount'] },
+      ])
+      await context.close()
+    }))
+
   it('is given by a passkey over exactly what was filled in and read', () =>
     withFixture(built, async (fixture) => {
       const { page, context, complaints } = await olivia(fixture)

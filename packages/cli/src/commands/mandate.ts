@@ -70,7 +70,7 @@ export function addMandate(program: Command): void {
       const health = members(await admin.get('/api/health'))
       out.data(checked, (value) => JSON.stringify(value, null, 2))
       out.note(
-        `giving it needs a passkey, which this command has not: sign in at ${textOf(health.console)} and sign it there`,
+        `giving it needs a passkey, which this command has not: sign it at ${textOf(health.console)}/mandates/give`,
       )
       process.exitCode = EXIT.pending
     })

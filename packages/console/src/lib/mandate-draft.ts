@@ -38,7 +38,7 @@ export interface MandateForm {
   readonly unit: keyof typeof UNITS
 }
 
-export const UNITS = { minutes: 60, hours: 3600, days: 86_400 } as const
+const UNITS = { minutes: 60, hours: 3600, days: 86_400 } as const
 
 export const EMPTY_FORM: MandateForm = {
   ...{ agent: '', instance: '', task: '', uses: '1', time: '1', unit: 'hours' },

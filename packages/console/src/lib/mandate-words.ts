@@ -17,7 +17,7 @@ export function partyName(party: string): string {
 }
 
 /** Whom a mandate is for: an instance, or any instance of an agent. */
-export function delegateName(delegate: string): string {
+function delegateName(delegate: string): string {
   return instanceName(delegate) === delegate
     ? `any instance of ${visible(agentName(delegate))}`
     : `the instance ${visible(instanceName(delegate))} of ${visible(agentName(delegate))}`

@@ -1,4 +1,4 @@
-import { useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import type { ReactNode } from 'react'
 import { startAuthentication } from '@simplewebauthn/browser'
 import { Link, useLocation } from 'wouter'
@@ -83,6 +83,8 @@ function Fill(props: {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
   const [asked, setAsked] = useState(false)
+  // What a press adds takes the focus: the button that was pressed is gone.
+  const [added, setAdded] = useState(0)
   const { draft, missing } = readForm(form, network)
   const set = (part: Partial<MandateForm>): void => change({ ...form, ...part })
   const calls = callsOf(network, form.agent)
@@ -91,6 +93,7 @@ function Fill(props: {
   )
   const add = (system: string): void => {
     const key = Math.max(0, ...form.grants.map((grant) => grant.key)) + 1
+    setAdded(key)
     set({ grants: [...form.grants, { key, system, operations: [], conditions: [] }] })
   }
 
@@ -168,6 +171,7 @@ function Fill(props: {
             grant={grant}
             network={network}
             offered={calls.get(grant.system) ?? []}
+            focused={grant.key === added}
             change={(next) =>
               set({ grants: form.grants.map((one) => (one.key === grant.key ? next : one)) })
             }
@@ -279,6 +283,11 @@ function Fill(props: {
 function Sign({ offered, onBack }: { offered: Offered; onBack: () => void }): ReactNode {
   const { statement, options } = offered
   const [, navigate] = useLocation()
+  const box = useRef<HTMLDivElement>(null)
+  useEffect(() => {
+    // The form is gone, and what is to be read comes next.
+    box.current?.focus()
+  }, [])
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
   const sign = async (): Promise<void> => {
@@ -295,7 +304,7 @@ function Sign({ offered, onBack }: { offered: Offered; onBack: () => void }): Re
     }
   }
   return (
-    <div className="mandate-review">
+    <div className="mandate-review" ref={box} tabIndex={-1} role="group" aria-label="What you sign">
       <Panel title="What you sign, in plain words">
         <MandateTerms
           delegator={statement.delegator}

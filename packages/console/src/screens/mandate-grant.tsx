@@ -15,10 +15,12 @@ export function GrantFields(props: {
   network: Network
   /** Operations that flows declare. */
   offered: readonly string[]
+  /** It was added just now. */
+  focused: boolean
   change: (grant: FormGrant) => void
   remove: () => void
 }): ReactNode {
-  const { grant, network, offered, change, remove } = props
+  const { grant, network, offered, focused, change, remove } = props
   const { system, operations, conditions, amount, counterparties } = grant
   const declared = network.systems.find(({ name }) => name === system)?.operations ?? []
   const inputs = inputsOf(network, grant)
@@ -43,12 +45,13 @@ export function GrantFields(props: {
     >
       <fieldset className="checks">
         <legend>Operations</legend>
-        {offered.map((name) => {
+        {offered.map((name, i) => {
           const operation = declared.find((one) => one.name === name)
           return (
             <label key={name} className="check">
               <input
                 type="checkbox"
+                autoFocus={focused && i === 0}
                 checked={operations.includes(name)}
                 onChange={(event) =>
                   change({
