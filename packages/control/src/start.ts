@@ -286,7 +286,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     audit: audit.get,
   })
   const searches = new Searches({ access, publisher, store, clock })
-  const oauth = createOauth({ store, clock, trust, publisher, quarantine, operatorSet, onError })
+  const oauth = createOauth({
+    ...{ store, clock, trust, publisher, quarantine, operatorSet, onError },
+    ...{ events, acts, alarms, sessions },
+  })
   const jwtSvids = createJwtSvids({ store, clock, trust, audit: audit.get })
   const ownBundle = createOwnBundle({ trust, clock, jwt: () => jwtSvids.bundle() })
   const foreigners = createForeigners({
@@ -356,6 +359,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     identities,
     quarantine,
     consents: oauth.consents,
+    backchannel: oauth.backchannel,
     health: {
       async read() {
         const shards = monitor.alive() ? await decisions.shards().catch(() => []) : []

@@ -32,6 +32,11 @@ export function startSweeper(deps: {
     await store.run(async (db) => {
       await db.deleteFrom('challenges').where('expires_at', '<=', now).execute()
       await db.deleteFrom('oauth_artefacts').where('expires_at', '<=', now).execute()
+      await db.deleteFrom('oauth_grants').where('expires_at', '<=', now).execute()
+      await db
+        .deleteFrom('backchannel_requests')
+        .where('expires_at', '<=', now - DAY_MS)
+        .execute()
       // No setting lets a session live longer than a day.
       await db
         .deleteFrom('sessions')

@@ -108,9 +108,18 @@ export class ArtefactAdapter implements Adapter {
 
   #hash(id: string, what = this.#kind): string {
     // A grant has members of several kinds; everything else stays within its own.
-    const space = what === 'alias' ? `${this.#kind} alias` : what
-    return sha256Hex(`sallyport oauth ${space}\n${id}`)
+    return artefactHash(what === 'alias' ? `${this.#kind} alias` : what, id)
   }
+}
+
+/** What an artefact is kept under. */
+export function artefactHash(kind: string, id: string): string {
+  return sha256Hex(`sallyport oauth ${kind}\n${id}`)
+}
+
+/** What a grant and its members are known by. */
+export function grantHash(grantId: string): string {
+  return artefactHash('grant', grantId)
 }
 
 function read({

@@ -1,6 +1,7 @@
 import { createPublicKey } from 'node:crypto'
 import { kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import type { SpiffeKind } from '@sallyport/spiffe'
+import { CIBA } from './backchannel.ts'
 import { currentCall } from './call.ts'
 
 /** `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693, section 2.1). */
@@ -42,7 +43,14 @@ export async function findClient(
   if (!agentOf(clientId, trustDomain) || !standing(clientId)) return undefined
   const common = {
     client_id: clientId,
-    grant_types: ['client_credentials', 'authorization_code', TOKEN_EXCHANGE],
+    grant_types: [
+      'client_credentials',
+      'authorization_code',
+      'refresh_token',
+      CIBA,
+      TOKEN_EXCHANGE,
+    ],
+    backchannel_token_delivery_mode: 'poll',
     response_types: ['code'],
     redirect_uris: REDIRECTS,
     application_type: 'native',

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
 import { errors } from 'oidc-provider'
 import type { Adapter, Context, StructuredToken, TokenModel } from 'oidc-provider'
-import { ArtefactAdapter } from './artefacts.ts'
+import { keptArtefacts } from './kept.ts'
+import { backchannel } from './backchannel.ts'
 import { currentCall } from './call.ts'
 import { MAX_LIFETIME, scopesOf } from './claims.ts'
 import { findClient, TOKEN_EXCHANGE } from './clients.ts'
@@ -11,6 +12,7 @@ import { SAME_RESOURCE } from './exchange.ts'
 import type { Exchanges } from './exchange.ts'
 import { readPayment, readPayments } from './payment.ts'
 import { systemOf, systemUri } from './resource.ts'
+import { MAX_REFRESH } from './grants.ts'
 import { operationsFor } from './scopes.ts'
 
 /** Where the authorisation server answers. */
@@ -21,6 +23,7 @@ export const PATH = {
   introspection: '/oauth2/introspect',
   revocation: '/oauth2/revoke',
   jwks: '/oauth2/jwks',
+  backchannel: '/oauth2/backchannel',
   metadata: '/.well-known/oauth-authorization-server',
 } as const
 
@@ -30,6 +33,7 @@ export function configuration(
   exchanges: Exchanges,
 ): Readonly<Record<string, unknown>> {
   const { clock, trustDomain, issuer, signing } = deps
+  const asking = backchannel(deps)
   const details = (
     ctx: Context,
     _token: TokenModel,
@@ -37,7 +41,7 @@ export function configuration(
   ): unknown => source?.rar ?? requestedDetails(ctx)
   return {
     adapter: (name: string): Adapter => {
-      const adapter = new ArtefactAdapter(name, deps.artefacts, clock)
+      const adapter = keptArtefacts(name, deps)
       if (name === 'Client') adapter.find = (id) => findClient(id, deps)
       return adapter
     },
@@ -60,7 +64,7 @@ export function configuration(
     },
     clockTolerance: 5,
     responseTypes: ['code'],
-    scopes: [],
+    scopes: ['openid', 'offline_access'],
     claims: {},
     pkce: { required: () => true },
     clientBasedCORS: () => false,
@@ -69,7 +73,7 @@ export function configuration(
       jwks: PATH.jwks,
       authorization: PATH.authorization,
       pushed_authorization_request: PATH.pushed,
-      backchannel_authentication: '/oauth2/backchannel',
+      backchannel_authentication: PATH.backchannel,
       end_session: '/oauth2/end',
       code_verification: '/oauth2/device',
     },
@@ -83,11 +87,18 @@ export function configuration(
       AccessToken: MAX_LIFETIME,
       ClientCredentials: MAX_LIFETIME,
       AuthorizationCode: 60,
-      Grant: 600,
+      Grant: MAX_REFRESH + 60,
       Interaction: 600,
       Session: 600,
+      IdToken: MAX_LIFETIME,
+      BackchannelAuthenticationRequest: (ctx: Context | undefined) => asking.wait(ctx),
+      // From the first one on: what is handed out in its place ends no later.
+      RefreshToken: (_ctx: unknown, { iiat }: { readonly iiat?: number }) =>
+        Math.max(1, MAX_REFRESH - (iiat === undefined ? 0 : Math.floor(Date.now() / 1000) - iiat)),
     },
+    rotateRefreshToken: () => true,
     features: {
+      ciba: asking.feature,
       devInteractions: { enabled: false },
       userinfo: { enabled: false },
       rpInitiatedLogout: { enabled: false },

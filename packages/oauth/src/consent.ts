@@ -1,10 +1,23 @@
 import type { Clock } from '@sallyport/base'
 import type { NetworkIndex } from '@sallyport/network'
 import type { Provider } from 'oidc-provider'
+import { grantHash } from './artefacts.ts'
+import { MAX_REFRESH } from './grants.ts'
+import type { Evidence, Grants } from './grants.ts'
 import { readPayments } from './payment.ts'
 import type { Payment } from './payment.ts'
 import { systemOf } from './resource.ts'
 import { operationsFor } from './scopes.ts'
+
+/** The scope with which a client asks to go on without asking again (OpenID Connect Core 1.0, section 11). */
+export const OFFLINE = 'offline_access'
+/** Seconds that a grant of which nothing is refreshed has to be taken up. */
+const TAKE_UP = 600
+
+/** What of a scope is about the person and not about a system. */
+export function oidcScopeOf(scope: string): string {
+  return ['openid', OFFLINE].filter((name) => scope.split(' ').includes(name)).join(' ')
+}
 
 /** What a client asks a person for. */
 export interface ConsentRequest {
@@ -16,6 +29,8 @@ export interface ConsentRequest {
   readonly scope: readonly string[]
   readonly details: readonly Payment[]
   readonly redirectUri: string
+  /** Seconds that it may go on without asking again; 0 for one token. */
+  readonly refreshSeconds: number
   /** Milliseconds since the epoch. */
   readonly expiresAt: number
 }
@@ -27,10 +42,13 @@ export interface Consents {
   /**
    * Hands a decision over.
    *
-   * @param subject `operator:NAME` who consented; undefined where the person refused
+   * @param consent who consented, as `operator:NAME`, and how; undefined where the person refused
    * @returns where the browser goes on
    */
-  decide(uid: string, subject: string | undefined): Promise<string | undefined>
+  decide(
+    uid: string,
+    consent: { readonly subject: string; readonly evidence: Evidence } | undefined,
+  ): Promise<string | undefined>
 }
 
 /** Each request is decided by itself: nothing that was granted before, to whichever client, counts again. */
@@ -40,9 +58,10 @@ export function createConsents(
     readonly trustDomain: string
     readonly clock: Clock
     readonly network: () => NetworkIndex
+    readonly grants: Grants
   },
 ): Consents {
-  const { trustDomain, clock, network } = deps
+  const { trustDomain, clock, network, grants } = deps
 
   async function open(uid: string) {
     const interaction = await provider.Interaction.find(uid)
@@ -65,26 +84,38 @@ export function createConsents(
       return undefined
     }
     const expiresAt = exp * 1000
+    const oidc = oidcScopeOf(asked.join(' '))
+    const refreshSeconds = oidc.includes(OFFLINE) ? MAX_REFRESH : 0
     return {
       interaction,
-      request: { client, system, resource, scope, details, redirectUri, expiresAt },
+      oidc,
+      request: {
+        ...{ client, system, resource, scope, details, redirectUri, expiresAt },
+        refreshSeconds,
+      },
     }
   }
 
   return {
     find: async (uid) => (await open(uid))?.request,
-    async decide(uid, subject) {
+    async decide(uid, consent) {
       const found = await open(uid)
       if (!found) return undefined
-      const { interaction, request } = found
-      if (subject === undefined) {
+      const { interaction, request, oidc } = found
+      if (consent === undefined) {
         interaction.result = { error: 'access_denied', error_description: 'the person refused' }
       } else {
-        const grant = new provider.Grant({ accountId: subject, clientId: request.client })
-        grant.addResourceScope(request.resource, request.scope.join(' '))
+        const { client, resource, scope, refreshSeconds } = request
+        const { subject, evidence } = consent
+        const grant = new provider.Grant({ accountId: subject, clientId: client })
+        grant.addResourceScope(resource, scope.join(' '))
+        if (oidc !== '') grant.addOIDCScope(oidc)
+        const grantId = await grant.save()
+        const lifetime = refreshSeconds || TAKE_UP
+        await grants.open({ hash: grantHash(grantId), subject, client, evidence, lifetime })
         interaction.result = {
           login: { accountId: subject, remember: false },
-          consent: { grantId: await grant.save() },
+          consent: { grantId },
         }
       }
       await interaction.save(Math.max(1, interaction.exp - Math.floor(clock.now() / 1000)))

@@ -3,6 +3,8 @@ import type { Clock } from '@sallyport/base'
 import type { NetworkIndex } from '@sallyport/network'
 import type { TokenTrust } from '@sallyport/wire'
 import type { Artefacts } from './artefacts.ts'
+import type { BackchannelQuestions } from './backchannel.ts'
+import type { Grants } from './grants.ts'
 import type { RevokedToken } from './inspect.ts'
 
 export interface AuthorisationServerDeps {
@@ -12,6 +14,9 @@ export interface AuthorisationServerDeps {
   readonly clock: Clock
   readonly network: () => NetworkIndex
   readonly artefacts: Artefacts
+  readonly grants: Grants
+  /** Where agents ask people out of band. */
+  readonly questions: BackchannelQuestions
   /** Signs access tokens (P-256); its public half must be in `trust` before the first one is issued. */
   readonly signing: { readonly kid: string; readonly privateKey: KeyObject }
   readonly trust: () => TokenTrust | undefined

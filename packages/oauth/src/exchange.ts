@@ -4,6 +4,7 @@ import type { NetworkIndex } from '@sallyport/network'
 import { errors } from 'oidc-provider'
 import type { Context, Provider, TokenModel } from 'oidc-provider'
 import validateDpop, { checkDpopReplay } from 'oidc-provider/lib/helpers/validate_dpop.js'
+import { grantHash } from './artefacts.ts'
 import { currentCall } from './call.ts'
 import { certificateThumbprint, MAX_ACTORS, MAX_LIFETIME, presenterOf, scopesOf } from './claims.ts'
 import type { AccessClaims, Act } from './claims.ts'
@@ -61,8 +62,10 @@ export class Exchanges {
   extraClaims({ oidc }: Context, token: TokenModel): Extra {
     const made = this.#made.get(token)
     if (made) return made
-    const { accountId } = token
+    const { accountId, grantId } = token
     return {
+      // All that comes of one consent ends with it.
+      ...(grantId === undefined ? {} : { prior: [grantHash(grantId)] }),
       // A code was given by a person to the client, which acts for that person from now on.
       ...(accountId === undefined ? {} : { act: { sub: oidc.client.clientId } }),
       ...this.#mayAct(),

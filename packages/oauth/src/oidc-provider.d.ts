@@ -19,6 +19,7 @@ declare module 'oidc-provider' {
     readonly kind: string
     readonly clientId: string
     readonly accountId?: string
+    readonly grantId?: string
     readonly expiration: number
     readonly tokenType: string
     scope?: string | undefined
@@ -26,6 +27,16 @@ declare module 'oidc-provider' {
     resourceServer: unknown
     setThumbprint(kind: 'jkt', thumbprint: string): void
     save(): Promise<string>
+  }
+
+  interface BackchannelModel {
+    readonly jti: string
+    readonly accountId: string
+    readonly clientId: string
+    readonly params: Readonly<Record<string, unknown>>
+    /** Seconds that are left. */
+    readonly expiration: number
+    destroy(): Promise<void>
   }
 
   interface Context {
@@ -64,6 +75,7 @@ declare module 'oidc-provider' {
 
   interface GrantModel {
     addResourceScope(resource: string, scope: string): void
+    addOIDCScope(scope: string): void
     save(): Promise<string>
   }
 
@@ -82,6 +94,8 @@ declare module 'oidc-provider' {
 
   class Provider {
     constructor(issuer: string, configuration: Configuration)
+    /** Of the request that is being served. */
+    static readonly ctx: Context | undefined
     proxy: boolean
     readonly issuer: string
     callback(): (request: IncomingMessage, response: ServerResponse) => Promise<void>
@@ -118,11 +132,15 @@ declare module 'oidc-provider' {
     readonly InvalidClientAuth: OAuthError
     readonly InvalidAuthorizationDetails: OAuthError
     readonly AccessDenied: OAuthError
+    readonly InvalidBindingMessage: OAuthError
+    readonly ExpiredToken: OAuthError
+    readonly SlowDown: OAuthError
   }
 
   export { errors, Provider }
   export type {
     Adapter,
+    BackchannelModel,
     ClientModel,
     Configuration,
     Context,

@@ -5,11 +5,14 @@ import { serving } from './call.ts'
 import type { Peer } from './call.ts'
 import { TOKEN_EXCHANGE } from './clients.ts'
 import { configuration, PATH } from './configuration.ts'
-import { createConsents } from './consent.ts'
+import { decideBackchannel } from './backchannel.ts'
+import type { BackchannelQuestion } from './backchannel.ts'
+import { createConsents, oidcScopeOf } from './consent.ts'
 import type { Consents } from './consent.ts'
 import type { AuthorisationServerDeps } from './deps.ts'
 import { EXCHANGE_PARAMETERS, Exchanges } from './exchange.ts'
 import { readForm, rewritten } from './form.ts'
+import type { Evidence } from './grants.ts'
 import { introspect, revoke } from './inspect.ts'
 import { publicKeys } from './keys.ts'
 import { systemOf } from './resource.ts'
@@ -23,6 +26,13 @@ export interface AuthorisationServer {
    */
   handle(request: IncomingMessage, response: ServerResponse, peer: Peer | undefined): Promise<void>
   readonly consents: Consents
+  /**
+   * Hands a person's decision on a backchannel request over.
+   *
+   * @param evidence undefined where the person refused
+   * @returns false where the request is there no longer
+   */
+  decide(question: BackchannelQuestion, evidence: Evidence | undefined): Promise<boolean>
 }
 
 /** Whether the authorisation server answers at a path, on the plane and at its issuer alike. */
@@ -92,7 +102,11 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
     const asserts = form.has('client_assertion')
     claimClient(form, peer, asserts)
     const grant = form.get('grant_type')
-    if (path === PATH.pushed || (path === PATH.token && grant === 'client_credentials')) {
+    if (
+      path === PATH.pushed ||
+      path === PATH.backchannel ||
+      (path === PATH.token && grant === 'client_credentials')
+    ) {
       askForWhatIsDeclared(form, deps)
     }
     const call = { peer, asserts, mayAct: form.get('may_act') ?? undefined }
@@ -102,6 +116,7 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
 
   return {
     consents: createConsents(provider, deps),
+    decide: (question, evidence) => decideBackchannel(provider, deps, question, evidence),
     async handle(request, response, peer) {
       try {
         await serve(request, response, peer)
@@ -122,12 +137,14 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
   }
 
   function askForWhatIsDeclared(form: URLSearchParams, { network }: AuthorisationServerDeps): void {
-    if (form.has('scope')) return
+    const asked = form.get('scope') ?? ''
+    const oidc = oidcScopeOf(asked)
+    if (asked !== oidc) return
     const name = systemOf(trustDomain, form.get('resource') ?? '')
     const system = name === undefined ? undefined : network().findSystem(name)
     // Without a scope, all of the system: what no flow of the client declares is left out of it again.
     const operations = system?.operations.map((operation) => operation.name) ?? []
-    if (operations.length > 0) form.set('scope', operations.join(' '))
+    if (operations.length > 0) form.set('scope', [oidc, ...operations].join(' ').trim())
   }
 }
 

@@ -2,6 +2,7 @@ export type {
   ApprovalRecord,
   ApprovalStatement,
   AuditRecord,
+  BackchannelStatement,
   Bundle,
   BundleState,
   CallToken,

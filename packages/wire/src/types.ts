@@ -57,6 +57,7 @@ export type Statement =
     }
   | ApprovalStatement
   | ConsentStatement
+  | BackchannelStatement
   | MandateStatement
   | RootStatement
 
@@ -103,8 +104,32 @@ export interface ConsentStatement {
   readonly scope: readonly string[]
   /** Authorisation details (RFC 9396): payments, whole. */
   readonly details: readonly unknown[]
+  /** Seconds that the client may go on without asking again; 0 for one token. */
+  readonly refreshSeconds: number
   /** Where the code goes. */
   readonly redirectUri: string
+  readonly nonce: string
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
+}
+
+/** A person lets a client act for them that asked out of band (CIBA), for exactly this. */
+export interface BackchannelStatement {
+  readonly kind: 'backchannel'
+  /** `operator:NAME`. */
+  readonly subject: string
+  /** SPIFFE id of the client. */
+  readonly client: string
+  /** URI of the system. */
+  readonly resource: string
+  readonly scope: readonly string[]
+  /** Authorisation details (RFC 9396): payments, whole. */
+  readonly details: readonly unknown[]
+  /** What the client says to whom it asks, in its own words. */
+  readonly message: string
+  /** Seconds that the client may go on without asking again; 0 for one token. */
+  readonly refreshSeconds: number
+  /** The request: it is decided once. */
   readonly nonce: string
   /** Milliseconds since the epoch. */
   readonly expiresAt: number

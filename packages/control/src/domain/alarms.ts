@@ -10,7 +10,7 @@ export interface Alarm {
   readonly id: string
   /** Milliseconds since the epoch. */
   readonly at: number
-  readonly kind: 'session-reused' | 'code-reused' | 'recovery' | 'break-glass'
+  readonly kind: 'session-reused' | 'code-reused' | 'recovery' | 'break-glass' | 'token-reused'
   readonly operator: string
   readonly text: string
 }

@@ -13,7 +13,7 @@ const ROLES = ['approver', 'admin']
 const MAX_COUNT = 10
 const MAX_INPUT = 262_144
 /** Questions that one instance has open at once: more would bury everybody else's, and wear people out. */
-const MAX_OPEN = 50
+export const MAX_OPEN = 50
 const OPEN: readonly ApprovalStatus[] = ['pending', 'approved']
 
 export interface ApprovalDeps {

@@ -29,6 +29,8 @@ export interface Consents {
    */
   allow(
     input: ConsentKey & {
+      /** In which it is signed: what is given ends with it. */
+      readonly session: string
       readonly statement: ConsentStatement
       readonly signature: PasskeySignature
     },

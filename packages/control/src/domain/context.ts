@@ -9,6 +9,7 @@ import type { Alarms } from './alarms.ts'
 import type { Approvals } from './approvals.ts'
 import type { BreakGlass } from './break-glass.ts'
 import type { Bundles } from './bundles.ts'
+import type { Backchannel } from './backchannel.ts'
 import type { Consents } from './consents.ts'
 import type { Decisions } from './decisions.ts'
 import type { Events } from './events.ts'
@@ -42,6 +43,8 @@ export interface ControlContext {
   readonly bundles: Bundles
   /** Absent where no authorisation server runs. */
   readonly consents?: Consents
+  /** Likewise. */
+  readonly backchannel?: Backchannel
   readonly custody: Custody
   readonly decisions: Decisions
   readonly events: Events

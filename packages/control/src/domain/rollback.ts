@@ -124,9 +124,12 @@ async function voidWhatWasOnceOnly(tx: Tx, now: number): Promise<void> {
   await tx.deleteFrom('challenges').where('purpose', '!=', SPENT_NONCE).execute()
   await tx.deleteFrom('sessions').execute()
   await tx.deleteFrom('recoveries').execute()
+  // What people gave since, and took back since, is not known: they are asked again.
+  await tx.deleteFrom('oauth_grants').execute()
+  await tx.deleteFrom('backchannel_requests').execute()
   await tx
     .updateTable('oauth_artefacts')
-    .set({ consumed: now })
+    .set({ consumed: Math.floor(now / 1000) })
     .where('consumed', 'is', null)
     .execute()
   await tx
@@ -189,6 +192,15 @@ async function takeOver(tx: Tx, deps: RollbackDeps, bundle: Bundle): Promise<boo
         ...{ id, not_after: notAfter, at: clock.now() },
         ...{ reason: 'revoked before the database was restored', by: 'control' },
       })
+      .onConflict((conflict) => conflict.doNothing())
+      .executeTakeFirst()
+    changed ||= numInsertedOrUpdatedRows === 1n
+  }
+  for (const { jti, exp } of bundle.tokens?.revoked ?? []) {
+    const { numInsertedOrUpdatedRows } = await tx
+      .insertInto('revoked_tokens')
+      // Whose it was, the bundle does not say: nobody's count is raised by it.
+      .values({ jti, exp, client: '', at: clock.now() })
       .onConflict((conflict) => conflict.doNothing())
       .executeTakeFirst()
     changed ||= numInsertedOrUpdatedRows === 1n

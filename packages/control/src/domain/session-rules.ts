@@ -2,7 +2,7 @@ import type { Network, OperatorRole } from '@sallyport/network'
 import { addressKey } from '../site/addresses.ts'
 import type { Seen, SignInMethod } from './sessions.ts'
 
-const SESSION_MINUTES = 480
+export const SESSION_MINUTES = 480
 const IDLE_MINUTES = 15
 /** A clock that went back further than this since the last use says nothing about how old a session is. */
 const MAX_BACK_MS = 60_000

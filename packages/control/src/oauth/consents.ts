@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { SallyportError, sha256Hex } from '@sallyport/base'
+import { canonicalJson, SallyportError, sha256Hex } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import type { Artefacts, AuthorisationServer, ConsentRequest } from '@sallyport/oauth'
+import type { Artefacts, AuthorisationServer, ConsentRequest, Evidence } from '@sallyport/oauth'
 import { parseSpiffeId } from '@sallyport/spiffe'
 import type { ConsentStatement, OperatorSet } from '@sallyport/wire'
+import type { Acts } from '../domain/acts.ts'
 import type { ConsentKey, Consents } from '../domain/consents.ts'
 import type { Publisher } from '../domain/publisher.ts'
 import { checkSignature } from '../domain/signers.ts'
@@ -11,7 +12,7 @@ import { checkSignature } from '../domain/signers.ts'
 const TICKET_MS = 10 * 60_000
 const KIND = 'ConsentTicket'
 /** Whoever may sign in may let an agent act for them: it has no more than the agent's own flows either way. */
-const ROLES = ['viewer', 'responder', 'approver', 'admin']
+export const CONSENT_ROLES: readonly string[] = ['viewer', 'responder', 'approver', 'admin']
 const CODES = { statement: 'SP_CONSENT_STATEMENT', role: 'SP_CONSENT_ROLE' }
 
 export interface ConsentDesk extends Consents {
@@ -24,10 +25,11 @@ export function createConsentDesk(deps: {
   readonly artefacts: Artefacts
   readonly clock: Clock
   readonly publisher: Publisher
+  readonly acts: Acts
   readonly operatorSet: () => OperatorSet | undefined
   readonly server: () => Promise<AuthorisationServer>
 }): ConsentDesk {
-  const { artefacts, clock, publisher, server } = deps
+  const { artefacts, clock, publisher, server, acts } = deps
 
   async function find({ id, ticket, operator }: ConsentKey): Promise<{
     request: ConsentRequest
@@ -37,22 +39,25 @@ export function createConsentDesk(deps: {
     const request =
       kept && kept.consumed === null ? await (await server()).consents.find(id) : undefined
     if (!request) throw unknown()
-    const { client, resource, scope, details, redirectUri, expiresAt } = request
+    const { client, resource, scope, details, redirectUri, refreshSeconds, expiresAt } = request
     return {
       request,
       statement: {
         kind: 'consent',
         subject: `operator:${operator}`,
-        ...{ client, resource, scope, details, redirectUri, expiresAt },
+        ...{ client, resource, scope, details, refreshSeconds, redirectUri, expiresAt },
         // The ticket is used once, and with it the signature.
         nonce: hashOf(id, ticket),
       },
     }
   }
 
-  async function decide(key: ConsentKey, subject?: string): Promise<{ redirect: string }> {
+  async function decide(
+    key: ConsentKey,
+    consent?: { readonly subject: string; readonly evidence: Evidence },
+  ): Promise<{ redirect: string }> {
     const used = await artefacts.consume(hashOf(key.id, key.ticket), Math.floor(clock.now() / 1000))
-    const redirect = used ? await (await server()).consents.decide(key.id, subject) : undefined
+    const redirect = used ? await (await server()).consents.decide(key.id, consent) : undefined
     if (redirect === undefined) throw unknown()
     return { redirect }
   }
@@ -93,16 +98,24 @@ export function createConsentDesk(deps: {
         }),
       }
     },
-    async allow({ statement: given, signature, ...key }) {
+    async allow({ statement: given, signature, session, ...key }) {
       const { statement: expected } = await find(key)
       checkSignature({
         set: deps.operatorSet(),
         operator: key.operator,
         ...{ expected, given, signature },
-        roles: ROLES,
+        roles: CONSENT_ROLES,
         codes: CODES,
       })
-      return decide(key, expected.subject)
+      const { subject } = expected
+      const signed = canonicalJson({ statement: expected, signatures: [signature] })
+      const evidence = { credential: signature.credentialId, session, signed }
+      await acts.record(
+        'consent-given',
+        { operator: key.operator, statement: signed },
+        expected.client,
+      )
+      return decide(key, { subject, evidence })
     },
     async refuse(key) {
       await find(key)

@@ -3,14 +3,20 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import { SallyportError } from '@sallyport/base'
-import { createAuthorisationServer, isOauthPath } from '@sallyport/oauth'
+import { createAuthorisationServer, isOauthPath, MAX_LIFETIME } from '@sallyport/oauth'
 import type { AuthorisationServer, Peer } from '@sallyport/oauth'
 import { certificatesFromPem, kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import type { OperatorSet } from '@sallyport/wire'
+import type { Acts } from '../domain/acts.ts'
+import type { AlarmBell } from '../domain/alarms.ts'
+import type { Backchannel } from '../domain/backchannel.ts'
 import type { Consents } from '../domain/consents.ts'
+import type { Events } from '../domain/events.ts'
 import type { Publisher } from '../domain/publisher.ts'
 import type { Quarantines } from '../domain/quarantine.ts'
+import type { Sessions } from '../domain/sessions.ts'
+import { SESSION_MINUTES } from '../domain/session-rules.ts'
 import { checkSource } from '../operator/guard.ts'
 import { sendProblem, setSecurityHeaders } from '../operator/http.ts'
 import { Strangers } from '../operator/strangers.ts'
@@ -19,11 +25,13 @@ import { isSecure } from '../site/origin.ts'
 import type { Store } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
 import { createArtefacts } from './artefacts.ts'
+import { createBackchannel } from './backchannel.ts'
 import { consentPage } from './consent-page.ts'
 import { CONSENT_SCRIPT } from './consent-script.ts'
 import { CONSENT_STYLE } from './consent-style.ts'
 import { createConsentDesk } from './consents.ts'
 import type { ConsentDesk } from './consents.ts'
+import { createGrants } from './grants.ts'
 import { createTokenKeys } from './keys.ts'
 import type { SigningKey } from './keys.ts'
 
@@ -33,6 +41,10 @@ export interface OauthDeps {
   readonly trust: Trust
   readonly publisher: Publisher
   readonly quarantine: Quarantines
+  readonly events: Events
+  readonly acts: Acts
+  readonly alarms: Pick<AlarmBell, 'raise'>
+  readonly sessions: Pick<Sessions, 'onEnded'>
   readonly operatorSet: () => OperatorSet | undefined
   readonly onError: (error: unknown) => void
 }
@@ -43,6 +55,7 @@ export interface Oauth {
   /** At the issuer's own address, where nobody has a certificate: its paths here, all others as `rest` does. */
   beside(rest: RequestListener, origin: string): RequestListener
   readonly consents: Consents
+  readonly backchannel: Backchannel
 }
 
 const OPERATOR = 'operator:'
@@ -77,6 +90,16 @@ export function createOauth(deps: OauthDeps): Oauth {
   const revokedSerial = (serial: string): boolean =>
     publisher.current().bundle.revokedSerials.some((one) => one.serial === serial)
 
+  const grants = createGrants({
+    ...deps,
+    standing,
+    sessionMinutes: () => publisher.index().network.settings.sessionMinutes ?? SESSION_MINUTES,
+    // With the last token made from it, the mark of the whole family may go.
+    revoke: ({ jti, client }) =>
+      revoke(deps, { jti, client, exp: Math.ceil(clock.now() / 1000) + MAX_LIFETIME }, Infinity),
+  })
+  const backchannel = createBackchannel({ ...deps, standing, server })
+
   async function server(): Promise<AuthorisationServer> {
     const key = await keys()
     if (made?.key !== key) {
@@ -85,7 +108,7 @@ export function createOauth(deps: OauthDeps): Oauth {
         trustDomain,
         clock,
         network: () => publisher.index(),
-        artefacts,
+        ...{ artefacts, grants, questions: backchannel },
         signing: key,
         trust: () => publisher.current().bundle.tokens,
         standing,
@@ -117,6 +140,7 @@ export function createOauth(deps: OauthDeps): Oauth {
   return {
     routes,
     consents,
+    backchannel,
     beside: (rest, origin) => (request, response) => {
       const path = (request.url ?? '').split('?', 1)[0] ?? ''
       if (!isOauthPath(path)) {
@@ -222,6 +246,7 @@ async function keysOf(
 async function revoke(
   { publisher, clock }: OauthDeps,
   token: { readonly jti: string; readonly exp: number; readonly client: string },
+  most = MAX_REVOKED,
 ): Promise<void> {
   await publisher.publish(async (tx) => {
     const now = clock.now()
@@ -234,7 +259,7 @@ async function revoke(
       .select((eb) => eb.fn.countAll<number>().as('count'))
       .where('client', '=', token.client)
       .executeTakeFirstOrThrow()
-    if (count >= MAX_REVOKED) {
+    if (count >= most) {
       throw new SallyportError('SP_REVOCATION_FLOOD', 'too many tokens were revoked one by one', {
         fix: 'let them expire, or have the instance quarantined',
       })

@@ -14,6 +14,7 @@ import { authorise } from './route.ts'
 import type { ApiCall, Principal, Route } from './route.ts'
 import { Router } from './router.ts'
 import { approvalRoutes } from './routes/approvals.ts'
+import { backchannelRoutes } from './routes/backchannel.ts'
 import { consentRoutes } from './routes/consents.ts'
 import { authorityRoutes } from './routes/authority.ts'
 import { custodyRoutes } from './routes/custody.ts'
@@ -81,6 +82,7 @@ export function createOperatorApi(
     ...incidentRoutes(context),
     ...approvalRoutes(context),
     ...consentRoutes(context),
+    ...backchannelRoutes(context),
     ...quarantineRoutes(context),
     ...declarationRoutes(context),
     ...peopleRoutes(context),

@@ -223,6 +223,28 @@ export interface Database {
     alias: string | null
     consumed: Int | null
   }
+  oauth_grants: {
+    hash: string
+    subject: string
+    client: string
+    credential_id: string
+    session_id: string
+    since: Int
+    expires_at: Int
+    signed: string
+  }
+  backchannel_requests: {
+    id: string
+    asked: string
+    status: 'pending' | 'allowed' | 'refused'
+    operator: string
+    client: string
+    agent: string
+    statement: string
+    requested_at: Int
+    expires_at: Int
+    polled_at: Int
+  }
   token_keys: { kid: string; key: string; not_after: Int; signature: string }
   jwt_svid_keys: { kid: string; key: string; not_after: Int; signature: string }
   revoked_tokens: { jti: string; exp: Int; client: string; at: Int }

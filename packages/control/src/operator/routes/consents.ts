@@ -51,6 +51,7 @@ function routesOf(consents: Consents, operators: ControlContext['operators']): R
       handle: (call) =>
         consents.allow({
           ...keyOf(call),
+          session: operatorOf(call).id,
           // Whatever it is: it counts only if it equals, member by member, the statement that was asked for.
           statement: call.body['statement'] as unknown as ConsentStatement,
           signature: passkeySignature(operatorOf(call).operator, call.body['response']),
