@@ -39,10 +39,12 @@ before(async () => {
   issuer = `http://localhost:${port}`
   const small = declarationWith()
   // Certificates outlive every wait of this file.
-  const lasting = declarationWith({ settings: { ...small.network.settings, svidTtlSeconds: 900 } })
+  const lasting = declarationWith({
+    settings: { ...small.network.settings, svidTtlSeconds: 86_400, sessionMinutes: 1440 },
+  })
   const clock = { now: () => Date.now() + skew, monotonic: () => performance.now() }
   plane = await TestPlane.start(lasting, { console: { port }, clock }, issuer)
-  for (let n = 0; n < 14; n++) spare.push(await plane.enrol('agent', 'flagger'))
+  for (let n = 0; n < 20; n++) spare.push(await plane.enrol('agent', 'flagger'))
   alice = await signIn(String(plane.control.bootstrapLink).split('#')[1] ?? '')
 })
 after(() => plane.close())
@@ -313,4 +315,115 @@ test('quarantine ends what waits and what was allowed', async () => {
   for (const { body } of [waiting, given]) {
     assert.notEqual((await poll(body['auth_req_id'])).status, 200)
   }
+})
+
+/** A refresh token, as a person allowed it. */
+async function lasting(): Promise<Readonly<Record<string, unknown>>> {
+  const { body } = await ask({
+    ...{ scope: 'openid offline_access hold', binding_message: `Lasting ${skew}?` },
+    authorization_details: JSON.stringify([PAYMENT]),
+  })
+  const { id, statement } = await newest()
+  assert.equal(statement.refreshSeconds, 28_800)
+  assert.equal((await allow(id)).status, 200)
+  const answer = await poll(body['auth_req_id'])
+  assert.equal(answer.status, 200, JSON.stringify(answer.body))
+  return answer.body
+}
+
+const refresh = (token: unknown, more: Record<string, string> = {}, peer = flagger) =>
+  post(peer, '/oauth2/token', {
+    grant_type: 'refresh_token',
+    refresh_token: String(token),
+    ...more,
+  })
+
+const alarms = async () =>
+  (await plane.control.context.alarms.list()).filter(({ kind }) => kind === 'token-reused')
+
+test('a refresh token goes on for the same, and is another one after each use', async () => {
+  const first = await lasting()
+  const second = await refresh(first['refresh_token'])
+  assert.equal(second.status, 200, JSON.stringify(second.body))
+  assert.notEqual(second.body['refresh_token'], first['refresh_token'])
+  const [before, then] = [first, second.body].map((one) => claimsIn(String(one['access_token'])))
+  for (const name of ['sub', 'aud', 'scope', 'act', 'cnf', 'authorization_details', 'prior']) {
+    assert.deepEqual(then?.[name], before?.[name], name)
+  }
+  const third = await refresh(second.body['refresh_token'])
+  assert.equal(third.status, 200)
+  const wider = await refresh(third.body['refresh_token'], { scope: 'hold release' })
+  assert.equal(wider.body['error'], 'invalid_scope')
+  const elsewhere = { resource: 'https://gateway.bank.test/other' }
+  const other = await refresh(third.body['refresh_token'], elsewhere)
+  assert.equal(other.body['error'], 'invalid_target')
+  const plain = await ask({ binding_message: 'Once?' })
+  assert.equal((await allow((await newest()).id)).status, 200)
+  const once = await poll(plain.body['auth_req_id'])
+  assert.equal(once.body['refresh_token'], undefined, 'nobody asked for one')
+})
+
+test('a refresh token that is used again ends all that came of it, with an alarm', async () => {
+  const { length } = await alarms()
+  const other = await lasting()
+  const first = await lasting()
+  const second = await refresh(first['refresh_token'])
+  assert.equal(second.status, 200)
+  assert.equal((await refresh(first['refresh_token'])).body['error'], 'invalid_grant')
+  assert.equal((await refresh(second.body['refresh_token'])).body['error'], 'invalid_grant')
+  assert.equal((await alarms()).length, length + 1)
+  const { prior } = claimsIn(String(second.body['access_token']))
+  const { tokens } = plane.control.context.bundles.current().bundle
+  assert.deepEqual(prior, [tokens?.revoked.at(-1)?.jti], 'gateways know')
+  const raced = await refresh(other['refresh_token'])
+  assert.equal(raced.status, 200, 'another family goes on')
+  const token = raced.body['refresh_token']
+  const answers = await Promise.all([1, 2, 3].map(() => refresh(token)))
+  assert.ok(answers.filter(({ status }) => status === 200).length <= 1)
+  assert.equal((await alarms()).length, length + 2)
+  for (const { status, body } of answers) {
+    if (status !== 200) continue
+    assert.equal((await refresh(body['refresh_token'])).body['error'], 'invalid_grant')
+  }
+})
+
+test('a refresh token is its instance’s alone, and whoever else shows it ends nothing', async () => {
+  const first = await lasting()
+  const thief = newcomer()
+  assert.equal((await refresh(first['refresh_token'], {}, thief)).body['error'], 'invalid_grant')
+  assert.equal((await refresh(first['access_token'])).body['error'], 'invalid_grant')
+  assert.equal((await refresh(first['refresh_token'])).status, 200)
+})
+
+test('nothing that is refreshed outlives eight hours from the consent', async () => {
+  const first = await lasting()
+  const then = skew
+  try {
+    skew = then + 28_700_000
+    const second = await refresh(first['refresh_token'])
+    assert.equal(second.status, 200, JSON.stringify(second.body))
+    skew = then + 28_801_000
+    assert.equal((await refresh(second.body['refresh_token'])).body['error'], 'invalid_grant')
+  } finally {
+    skew = then
+  }
+})
+
+test('revoked by its client, cut off, or the session over: a refresh token ends at once', async () => {
+  const given = await lasting()
+  const thief = newcomer()
+  const token = String(given['refresh_token'])
+  assert.equal((await post(thief, '/oauth2/revoke', { token })).status, 200)
+  const second = await refresh(token)
+  assert.equal(second.status, 200, 'somebody else’s is no business of theirs')
+  const mine = String(second.body['refresh_token'])
+  assert.equal((await post(flagger, '/oauth2/revoke', { token: mine })).status, 200)
+  assert.equal((await refresh(mine)).body['error'], 'invalid_grant')
+
+  const lost = await lasting()
+  const { sessions } = plane.control.context
+  const open = await sessions.list('alice')
+  assert.equal(open.length, 1)
+  await sessions.revoke(open[0]?.id ?? '', 'test')
+  assert.equal((await refresh(lost['refresh_token'])).body['error'], 'invalid_grant')
 })

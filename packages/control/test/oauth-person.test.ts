@@ -209,6 +209,37 @@ test('a code serves the client that asked, with its verifier, and nobody else', 
   assert.ok(answers.filter(({ status }) => status === 200).length <= 1, 'at once')
 })
 
+test('a person may let it go on; a code that is shown again ends that too', async () => {
+  const asked = { scope: 'openid offline_access hold', prompt: 'consent' }
+  const bent = await allow(await start(asked), (body) => ({
+    ...body,
+    statement: { ...body.statement, refreshSeconds: 0 },
+  }))
+  assert.equal(bent.body['code'], 'SP_CONSENT_STATEMENT', 'for how long is signed too')
+  const started = await start(asked)
+  const at = await back(started, await allow(started))
+  const client = { client_id: flagger.spiffeId }
+  const first = await oauth.processAuthorizationCodeResponse(
+    server,
+    { ...client, id_token_signed_response_alg: 'ES256' },
+    await redeem(started, at),
+  )
+  const refresh = (token = '') =>
+    oauth.refreshTokenGrantRequest(server, client, oauth.TlsClientAuth(), token, options())
+  const second = await oauth.processRefreshTokenResponse(
+    server,
+    { ...client, id_token_signed_response_alg: 'ES256' },
+    await refresh(first.refresh_token),
+  )
+  assert.equal(claimsIn(second.access_token)['sub'], 'operator:alice')
+  assert.deepEqual(claimsIn(second.access_token)['act'], { sub: flagger.spiffeId })
+  assert.equal((await redeem(started, at)).status, 400, 'the code, again')
+  assert.equal((await refresh(second.refresh_token)).status, 400)
+  const { tokens } = plane.control.context.bundles.current().bundle
+  const { prior } = claimsIn(second.access_token)
+  assert.deepEqual(prior, [tokens?.revoked.at(-1)?.jti], 'gateways know')
+})
+
 // MUST-reject 9
 test('the issuer is in every answer, and another one is noticed', async () => {
   const started = await start()

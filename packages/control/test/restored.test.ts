@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test'
 import { acceptBundle } from '@sallyport/wire'
 import type { BundleState } from '@sallyport/wire'
 import { declarationWith } from './support/declaration.ts'
+import { claimsIn, post, tokenOf } from './support/oauth.ts'
 import { Peer, TestPlane } from './support/network.ts'
 import type { Signer } from './support/signer.ts'
 
@@ -17,6 +18,7 @@ let freed: Peer
 /** What the gateway has seen before the database was lost. */
 let seen: BundleState
 let newest: ReturnType<typeof current>
+let revokedToken = ''
 const revoked = `mdt_${'A'.repeat(43)}`
 /** A use of a mandate that was given at this moment. */
 const use = (issuedAt: number) =>
@@ -82,6 +84,9 @@ before(async () => {
   assert.equal(released.released, true)
   take()
   await context().mandates.revoke({ id: revoked, reason: 'over', by: 'test' })
+  const token = await tokenOf(robbed)
+  revokedToken = String(claimsIn(token)['jti'])
+  assert.equal((await post(robbed, '/oauth2/revoke', { token })).status, 200)
   await context().quarantine.quarantine({ subject: robbed.spiffeId, reason: 'stolen', by: 'test' })
   take()
   newest = current()
@@ -121,6 +126,7 @@ test('a gateway shows the newest bundle: what it takes away holds at once, what 
   // What was used of a mandate is not known any more: only one that is given from now on counts.
   assert.equal((await use(before - 1)).granted, false)
   assert.equal((await use(Date.now() + 1)).granted, true)
+  assert.ok(current().bundle.tokens?.revoked.some(({ jti }) => jti === revokedToken))
   const { restored } = await context().health.read()
   assert.deepEqual(restored?.revision, newest.bundle.revision)
   assert.match(String(plane.errors.at(-1)), /older than what gateways enforce/)

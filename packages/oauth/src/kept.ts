@@ -2,6 +2,7 @@ import { errors } from 'oidc-provider'
 import type { Adapter } from 'oidc-provider'
 import { ArtefactAdapter, artefactHash, grantHash } from './artefacts.ts'
 import { BACKCHANNEL_KIND, checkPoll } from './backchannel.ts'
+import type { Peer } from './call.ts'
 import type { AuthorisationServerDeps } from './deps.ts'
 
 /** Seconds that a request is known after its end, so that its client is told why. */
@@ -48,4 +49,18 @@ export function keptArtefacts(kind: string, deps: Deps): Adapter {
     }
   }
   return adapter
+}
+
+/** Ends the grant of a refresh token for the client that has it (RFC 7009, section 2.1); of every other text nothing comes. */
+export async function endRefresh(
+  token: string,
+  peer: Peer | undefined,
+  { artefacts, grants }: Pick<Deps, 'artefacts' | 'grants'>,
+): Promise<void> {
+  const found = await artefacts.find({ hash: artefactHash('RefreshToken', token) })
+  if (!found) return
+  // Written by oidc-provider, through the adapter.
+  const { clientId, grantId } = JSON.parse(found.payload) as Readonly<Record<string, unknown>>
+  if (peer === undefined || clientId !== peer.id || typeof grantId !== 'string') return
+  await grants.end(grantHash(grantId), 'revoked')
 }

@@ -14,6 +14,7 @@ import { EXCHANGE_PARAMETERS, Exchanges } from './exchange.ts'
 import { readForm, rewritten } from './form.ts'
 import type { Evidence } from './grants.ts'
 import { introspect, revoke } from './inspect.ts'
+import { endRefresh } from './kept.ts'
 import { publicKeys } from './keys.ts'
 import { systemOf } from './resource.ts'
 import { TokenVerifier } from './verify.ts'
@@ -95,7 +96,9 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
       return
     }
     if (path === PATH.revocation) {
-      await revoke(form.get('token') ?? '', peer, { ...deps, verifier: trusted() })
+      const token = form.get('token') ?? ''
+      await revoke(token, peer, { ...deps, verifier: trusted() })
+      await endRefresh(token, peer, deps)
       sendJson(response, 200, {})
       return
     }

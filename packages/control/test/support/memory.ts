@@ -232,6 +232,12 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
       allow: () => Promise.reject(new Error('no agent asks here')),
       refuse: () => Promise.reject(new Error('no agent asks here')),
     },
+    backchannel: {
+      list: async () => [],
+      get: () => Promise.reject(new Error('no agent asks here')),
+      allow: () => Promise.reject(new Error('no agent asks here')),
+      refuse: () => Promise.reject(new Error('no agent asks here')),
+    },
     identities: {
       enrol: () => Promise.reject(new Error('nobody enrols here')),
       enrolAttested: () => Promise.reject(new Error('nobody enrols here')),
