@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { after, before, beforeEach, test } from 'node:test'
 import * as oauth from 'oauth4webapi'
 import * as openid from 'openid-client'
@@ -374,7 +375,10 @@ test('a refresh token that is used again ends all that came of it, with an alarm
   assert.equal((await alarms()).length, length + 1)
   const { prior } = claimsIn(String(second.body['access_token']))
   const { tokens } = plane.control.context.bundles.current().bundle
-  assert.deepEqual(prior, [tokens?.revoked.at(-1)?.jti], 'gateways know')
+  assert.ok(
+    tokens?.revoked.some(({ jti }) => isDeepStrictEqual(prior, [jti])),
+    'gateways know',
+  )
   const raced = await refresh(other['refresh_token'])
   assert.equal(raced.status, 200, 'another family goes on')
   const token = raced.body['refresh_token']

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { after, before, test } from 'node:test'
 import * as oauth from 'oauth4webapi'
 import { SoftAuthenticator } from './support/authenticator.ts'
@@ -237,7 +238,10 @@ test('a person may let it go on; a code that is shown again ends that too', asyn
   assert.equal((await refresh(second.refresh_token)).status, 400)
   const { tokens } = plane.control.context.bundles.current().bundle
   const { prior } = claimsIn(second.access_token)
-  assert.deepEqual(prior, [tokens?.revoked.at(-1)?.jti], 'gateways know')
+  assert.ok(
+    tokens?.revoked.some(({ jti }) => isDeepStrictEqual(prior, [jti])),
+    'gateways know',
+  )
 })
 
 // MUST-reject 9
