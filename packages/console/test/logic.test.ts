@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
+import type { Asked, BackchannelStatement } from '../src/api/asked-types.ts'
 import type { Approval, ApprovalStatement, StatementOptions } from '../src/api/types.ts'
 import { canonicalJson, statementChallenge } from '../src/lib/canonical.ts'
-import { CeremonyError, checkApproval } from '../src/lib/ceremony.ts'
+import { CeremonyError, checkApproval, checkAsked } from '../src/lib/ceremony.ts'
 import { agentName, duration, instanceName } from '../src/lib/format.ts'
 import { whyNotDecide } from '../src/lib/may.ts'
 import { outcomeOf } from '../src/lib/outcome.ts'
@@ -117,6 +118,50 @@ describe('a control plane that offers something else for signing', () => {
     const { options } = await offer({ input: { accountId: 'A', amount: 50 } })
     const offered = await offer({}, options.challenge)
     await assert.rejects(checkApproval(approval, 'approve', 'olivia', offered), CeremonyError)
+  })
+})
+
+describe('an agent that asks out of band', () => {
+  const statement: BackchannelStatement = {
+    kind: 'backchannel',
+    subject: 'operator:olivia',
+    client: 'spiffe://meridian.example/agent/account-flagger/a',
+    resource: 'https://gateway.meridian.example/core',
+    scope: ['hold'],
+    details: [{ amount: 900, currency: 'EUR', creditor: 'ACC-1', operations: ['hold'] }],
+    message: 'Hold on ACC-1?',
+    refreshSeconds: 0,
+    nonce: 'ab',
+    expiresAt: Date.now() + 60_000,
+  }
+  const shown: Asked = {
+    ...{ id: 'ab', status: 'pending', statement, agent: 'account-flagger', requestedAt: 0 },
+    ...{ agentDescription: '', system: 'core', systemDescription: '', operations: [] },
+  }
+  const offered = async (lie: object): Promise<StatementOptions<BackchannelStatement>> => {
+    const told = { ...statement, ...lie }
+    return { statement: told, options: { challenge: await statementChallenge(told) } }
+  }
+  it('has what the page shows signed', async () => {
+    await checkAsked(shown, 'olivia', await offered({}))
+  })
+  for (const lie of [
+    { details: [{ ...statement.details[0], amount: 901 }] },
+    { scope: ['hold', 'release'] },
+    { message: 'Hold on ACC-2?' },
+    { refreshSeconds: 28_800 },
+    { client: 'spiffe://meridian.example/agent/account-flagger/b' },
+    { extra: true },
+  ]) {
+    it(`has nothing signed when the server changes ${JSON.stringify(lie)}`, async () => {
+      await assert.rejects(checkAsked(shown, 'olivia', await offered(lie)), CeremonyError)
+    })
+  }
+  it('has nothing signed by anybody else, or when the time is over', async () => {
+    await assert.rejects(checkAsked(shown, 'viktor', await offered({})), CeremonyError)
+    const late = { expiresAt: Date.now() - 1 }
+    const over = { ...shown, statement: { ...statement, ...late } }
+    await assert.rejects(checkAsked(over, 'olivia', await offered(late)), CeremonyError)
   })
 })
 

@@ -24,9 +24,9 @@ const KEEP_DECISIONS = 400
 const KEEP_RISK = 240
 /** Which reads an event makes stale. */
 const STALE: Readonly<Record<string, readonly string[]>> = {
-  approval: ['/approvals', '/decisions/'],
+  approval: ['/approvals', '/backchannel', '/decisions/'],
   agent: ['/agents', '/operators'],
-  quarantine: ['/agents', '/quarantine', '/incidents', '/network'],
+  quarantine: ['/agents', '/backchannel', '/quarantine', '/incidents', '/network'],
   incident: ['/incidents'],
   revision: ['/network', '/agents', '/health', '/declaration', '/mandates'],
   risk: ['/agents'],

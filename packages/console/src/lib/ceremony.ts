@@ -1,4 +1,5 @@
 import type { RootStatement } from '../api/key-types.ts'
+import type { Asked, BackchannelStatement } from '../api/asked-types.ts'
 import type { MandateDraft, MandateStatement } from '../api/mandate-types.ts'
 import type {
   Approval,
@@ -50,6 +51,29 @@ export async function checkApproval(
         `the server asked for a signature over a different \`${member}\` than the one on this page; nothing was signed`,
       )
     }
+  }
+  if (statement.expiresAt <= Date.now()) {
+    throw new CeremonyError('this request has expired; nothing was signed')
+  }
+  await checkChallenge(offered)
+}
+
+/** The same for what an agent asks out of band, as it was shown: down to a single member. @throws CeremonyError */
+export async function checkAsked(
+  shown: Asked,
+  operator: string,
+  offered: StatementOptions<BackchannelStatement>,
+): Promise<void> {
+  const { statement } = offered
+  if (
+    canonicalJson(statement) !== canonicalJson(shown.statement) ||
+    statement.kind !== 'backchannel' ||
+    statement.subject !== `operator:${operator}` ||
+    statement.nonce !== shown.id
+  ) {
+    throw new CeremonyError(
+      'the server asked for a signature over something else than this page shows; nothing was signed',
+    )
   }
   if (statement.expiresAt <= Date.now()) {
     throw new CeremonyError('this request has expired; nothing was signed')

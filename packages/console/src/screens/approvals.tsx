@@ -3,6 +3,7 @@ import { useResource } from '../api/resource.ts'
 import type { Approval } from '../api/types.ts'
 import { Page } from '../ui/page.tsx'
 import { Empty, Failure, Panel, Skeleton } from '../ui/parts.tsx'
+import { AskedPanel } from './asked.tsx'
 import { ApprovalLine } from './approval-line.tsx'
 
 /** The inbox: what waits for a person, soonest to expire first, then what is settled. */
@@ -20,6 +21,7 @@ export function Approvals(): ReactNode {
       lead="Calls that policy allows only with a person’s signature over their exact arguments."
     >
       {error && <Failure error={error} retry={reload} />}
+      <AskedPanel />
       <Panel title="Waiting for a person">
         {!waiting && !error && <Skeleton lines={3} what="Loading approvals" />}
         {waiting?.length === 0 && (

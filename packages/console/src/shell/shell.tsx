@@ -1,6 +1,7 @@
 import { useEffect, useRef } from 'react'
 import type { ReactNode } from 'react'
 import { Link, useLocation } from 'wouter'
+import type { Asked } from '../api/asked-types.ts'
 import { useLiveStream } from '../api/live.ts'
 import { useResource } from '../api/resource.ts'
 import type { Approval, Incident } from '../api/types.ts'
@@ -13,6 +14,10 @@ import { Header } from './header.tsx'
 export function Shell({ children }: { children: ReactNode }): ReactNode {
   useLiveStream()
   const pending = useResource<readonly Approval[]>('/approvals?status=pending')
+  const asked = useResource<readonly Asked[]>('/backchannel')
+  const waiting =
+    (pending.data?.length ?? 0) +
+    (asked.data ?? []).filter(({ status }) => status === 'pending').length
   const incidents = useResource<readonly Incident[]>('/incidents')
   const open = incidents.data?.filter(({ status }) => status !== 'closed').length ?? 0
   return (
@@ -26,13 +31,7 @@ export function Shell({ children }: { children: ReactNode }): ReactNode {
         </Link>
         <NavItem to="/" icon="map" label="Overview" />
         <NavItem to="/decisions" icon="list" label="Decisions" />
-        <NavItem
-          to="/approvals"
-          icon="stamp"
-          label="Approvals"
-          badge={pending.data?.length}
-          of="waiting"
-        />
+        <NavItem to="/approvals" icon="stamp" label="Approvals" badge={waiting} of="waiting" />
         <NavItem to="/agents" icon="agent" label="Agents" />
         <NavItem to="/incidents" icon="incident" label="Incidents" badge={open} of="open" />
         <NavItem to="/mandates" icon="mandate" label="Mandates" />
