@@ -13,14 +13,14 @@ import type { Payment } from './payment.ts'
 import { systemOf } from './resource.ts'
 import { operationsFor } from './scopes.ts'
 
-/** `urn:openid:params:grant-type:ciba` (OpenID Connect CIBA Core 1.0, section 10.1). */
-export const CIBA = 'urn:openid:params:grant-type:ciba'
 export const BACKCHANNEL_KIND = 'BackchannelAuthenticationRequest'
 /** Seconds between two polls of one request: CIBA Core's own, where a server names no other (section 7.3). */
 export const POLL_INTERVAL = 5
 /** Seconds that a question stands at most, and where the client asks for no other time. */
 const MAX_WAIT = 600
 const WAIT = 300
+/** A question that runs out at once makes room for the next, and people would be flooded all the same. */
+const MIN_WAIT = 60
 /** One line of plain words: nothing that turns text around or hides it. */
 const MESSAGE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,160}$/u
 
@@ -71,7 +71,10 @@ export function backchannel(deps: BackchannelDeps): {
     if (value !== undefined) throw new errors.InvalidRequest(`${name} is not supported`)
   }
   return {
-    wait: (ctx) => Math.min(MAX_WAIT, Number(ctx?.oidc.params['requested_expiry'] ?? WAIT)),
+    wait: (ctx) => {
+      const asked = Number(ctx?.oidc.params['requested_expiry'] ?? WAIT)
+      return Math.max(MIN_WAIT, Math.min(MAX_WAIT, asked))
+    },
     feature: {
       enabled: true,
       deliveryModes: ['poll'],

@@ -1,11 +1,13 @@
 import { createPublicKey } from 'node:crypto'
 import { kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import type { SpiffeKind } from '@sallyport/spiffe'
-import { CIBA } from './backchannel.ts'
 import { currentCall } from './call.ts'
 
 /** `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693, section 2.1). */
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
+
+/** OpenID Connect CIBA Core 1.0, section 10.1. */
+const CIBA = 'urn:openid:params:grant-type:ciba'
 
 /** Where authorisation codes go: to the client's own machine, at any port (RFC 8252, section 7.3). */
 const REDIRECTS = ['http://127.0.0.1/callback', 'http://[::1]/callback']

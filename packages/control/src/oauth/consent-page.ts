@@ -33,7 +33,7 @@ export function consentPage(uid: string, ticket: string): string {
 </section>
 <section aria-labelledby="h-when">
 <h2 id="h-when">For how long</h2>
-<p id="lasts">Five minutes at most from when the agent picks your answer up, for this instance of it alone. Nothing else is allowed by this, and nothing is
+<p id="lasts">Five minutes at most from when the agent picks your answer up, for this instance of it, and for agents that it names to do a part of it. Nothing else is allowed by this, and nothing is
 remembered: next time you are asked again.</p>
 <p>Then your browser goes back to the program on this machine that listens at <b id="back"></b>.</p>
 </section>

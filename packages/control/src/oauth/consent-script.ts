@@ -158,7 +158,7 @@ addEventListener('DOMContentLoaded', () => {
     by('payments').hidden = statement.details.length === 0
     if (statement.refreshSeconds > 0) {
       by('lasts').textContent = 'Up to ' + statement.refreshSeconds / 3600 + ' hours, without asking you again, for this ' +
-        'instance of it alone. It ends when you sign out of this session of the console, or when the agent is cut off.'
+        'instance of it, and for agents that it names to do a part of it. It ends when you sign out of this session of the console, or when the agent is cut off.'
     }
     by('back').textContent = visible(new URL(statement.redirectUri).host)
     shown = statement

@@ -24,6 +24,11 @@ export interface GrantDeps {
 export function createGrants(deps: GrantDeps): Grants {
   const { store, clock, standing } = deps
   const end: Grants['end'] = async (hash, why) => {
+    const known = await store.run((db) =>
+      db.selectFrom('oauth_grants').select('client').where('hash', '=', hash).executeTakeFirst(),
+    )
+    // Published first: what is gone here without that would count at gateways for as long as its tokens do.
+    if (known) await deps.revoke({ jti: hash, client: known.client })
     const row = await store.run(async (db) => {
       await db.deleteFrom('oauth_artefacts').where('grant_hash', '=', hash).execute()
       return db
@@ -32,9 +37,8 @@ export function createGrants(deps: GrantDeps): Grants {
         .returningAll()
         .executeTakeFirst()
     })
-    if (!row) return
-    await deps.revoke({ jti: hash, client: row.client })
-    if (why === 'revoked') return
+    // Of several who end it at once, one tells.
+    if (!row || why === 'revoked') return
     await deps.alarms.raise({
       kind: 'token-reused',
       operator: nameOf(row.subject),
