@@ -15,7 +15,12 @@ export interface ProofTarget {
   readonly url: string
   /** The access token that it comes with. */
   readonly token: string
+  /** Who shows it, by a certificate: what is remembered of one takes no room from others. */
+  readonly caller: string
 }
+
+/** Of the room, the part that one caller may take. */
+const SHARE = 4
 
 /**
  * Verifies proofs of possession (RFC 9449, section 4.3) with nonces of its own: one made for another process is worth nothing
@@ -24,11 +29,12 @@ export interface ProofTarget {
 export class DpopGuard {
   readonly #secret = randomBytes(32)
   readonly #max: number
-  /** `jti` and key → when it is forgotten, in seconds. */
-  readonly #used = new Map<string, number>()
+  /** Hash of `jti` and key, the oldest first → when it is forgotten, in seconds, and who showed it. */
+  readonly #used = new Map<string, { readonly until: number; readonly caller: string }>()
+  readonly #shares = new Map<string, number>()
 
   /** @param max how many used proofs are remembered; while there is no room, none is accepted */
-  constructor(max = 65_536) {
+  constructor(max = 262_144) {
     this.#max = max
   }
 
@@ -73,17 +79,35 @@ export class DpopGuard {
       })
     }
     // The nonce bounds its age, so that what is remembered is bounded too.
-    this.#use(`${thumbprint} ${jti}`, (span + 2) * SPAN, now)
+    this.#use(
+      hash('sha256', `${thumbprint} ${jti}`, 'base64url'),
+      { until: (span + 2) * SPAN, caller: target.caller },
+      now,
+    )
     return thumbprint
   }
 
-  #use(key: string, until: number, now: number): void {
+  #use(key: string, use: { readonly until: number; readonly caller: string }, now: number): void {
     if (this.#used.has(key)) throw refuse('it was used before')
-    if (this.#used.size >= this.#max) {
-      for (const [old, end] of this.#used) if (end * 1000 <= now) this.#used.delete(old)
-      if (this.#used.size >= this.#max) throw refuse('too many proofs come at once')
+    if (!this.#hasRoom(use.caller)) {
+      for (const [old, { until, caller }] of this.#used) {
+        // Those behind it were shown later.
+        if (until * 1000 > now) break
+        this.#used.delete(old)
+        const left = (this.#shares.get(caller) ?? 1) - 1
+        if (left > 0) this.#shares.set(caller, left)
+        else this.#shares.delete(caller)
+      }
+      if (!this.#hasRoom(use.caller)) throw refuse('too many proofs come at once')
     }
-    this.#used.set(key, until)
+    this.#used.set(key, use)
+    this.#shares.set(use.caller, (this.#shares.get(use.caller) ?? 0) + 1)
+  }
+
+  #hasRoom(caller: string): boolean {
+    return (
+      this.#used.size < this.#max && (this.#shares.get(caller) ?? 0) < Math.ceil(this.#max / SHARE)
+    )
   }
 
   #nonceOf(span: number): string {

@@ -144,7 +144,12 @@ export class Tokens {
         : {
             proof: await this.#proofs.verify(
               dpop,
-              { method: request.method, url: this.#urlOf(request), token },
+              {
+                method: request.method,
+                url: this.#urlOf(request),
+                token,
+                caller: caller.instance,
+              },
               now,
             ),
           }
