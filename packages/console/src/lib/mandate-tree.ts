@@ -29,11 +29,11 @@ export function placed(mandates: readonly MandateView[]): readonly Placed[] {
   return rows
 }
 
-/** What ends with a mandate: everything below it that is in force. */
+/** What ends with a mandate: everything below it that is in force, the nearest first. */
 export function fallsWith(id: string, mandates: readonly MandateView[]): readonly MandateView[] {
-  return mandates.filter(
-    (one) => one.id !== id && one.status === 'active' && one.chain.includes(id),
-  )
+  return mandates
+    .filter((one) => one.id !== id && one.status === 'active' && one.chain.includes(id))
+    .toSorted((a, b) => a.chain.length - b.chain.length)
 }
 
 /** Why a mandate cannot be used, in one word; `cut` where an instance that signed a hop of it is quarantined. */

@@ -285,8 +285,9 @@ function Sign({ offered, onBack }: { offered: Offered; onBack: () => void }): Re
   const [, navigate] = useLocation()
   const box = useRef<HTMLDivElement>(null)
   useEffect(() => {
-    // The form is gone, and what is to be read comes next.
-    box.current?.focus()
+    // The form is gone, and what is to be read comes next: from its beginning.
+    box.current?.focus({ preventScroll: true })
+    box.current?.closest('main')?.scrollTo(0, 0)
   }, [])
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
