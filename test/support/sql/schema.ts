@@ -20,7 +20,7 @@ INSERT INTO accounts
     (ARRAY['north', 'south', 'east', 'zero'])[1 + i % 4], date '2020-01-01' + i, i % 5 <> 0,
     '${SECRET}ssn-' || i
   FROM generate_series(1, 40) AS i;
-UPDATE accounts SET owner = '${SECRET}owner-' || id, iban = '${SECRET}iban-' || id WHERE branch = 'zero';
+UPDATE accounts SET owner = '${SECRET}owner-' || id, iban = '${SECRET}iban-' || id, balance = 0 WHERE branch = 'zero';
 INSERT INTO payments (id, account, amount, memo, trace)
   SELECT i, 1 + i % 40, 1 + i, 'memo ' || i, '${SECRET}trace-' || i FROM generate_series(1, 200) AS i;
 GRANT USAGE ON SCHEMA public TO gateway;

@@ -99,6 +99,12 @@ export class Run {
     }
   }
 
+  /** Types of its columns. */
+  get columns(): readonly number[] {
+    const { type, body } = this.#description ?? {}
+    return type === 'T' && body ? wire.columnTypes(body) : []
+  }
+
   get returnsRows(): boolean {
     return this.#description?.type === 'T'
   }
@@ -106,7 +112,7 @@ export class Run {
   /** INVARIANT: what is changed on its way is found by its place, so places must be those of the statement as written. */
   #described(frame: Frame): void {
     this.#description = frame
-    const columns = frame.type === 'T' ? wire.columnTypes(frame.body) : []
+    const { columns } = this
     const { outputs } = this.#compiled
     const tokens = outputs.every(({ token }, i) => token === undefined || columns[i] === OIDS.text)
     if (!this.#authorised || (columns.length === outputs.length && tokens)) return
@@ -164,6 +170,13 @@ export class Run {
       )
       throw error
     }
+  }
+
+  /** Ends it, and its portal in the database. */
+  close(): void {
+    this.end('completed')
+    const { link } = this.#parts
+    if (link.alive) link.send(wire.close({ kind: 'P', name: this.#name }))
   }
 
   /** Takes down how it ended, once. */

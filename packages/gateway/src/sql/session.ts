@@ -39,6 +39,8 @@ interface Prepared {
   readonly parsed: readonly [kind: string, node: Node] | undefined
   readonly control: Control | undefined
   readonly oids: readonly number[]
+  /** Types of its columns, once the client was told them. */
+  columns: readonly number[] | undefined
 }
 
 interface Portal {
@@ -255,7 +257,7 @@ export class Session {
     this.#admit()
     const { enforced, postgres } = this.#now()
     const parsed = await parseStatement(sql)
-    if (!parsed) return { parsed, control: undefined, oids }
+    if (!parsed) return { parsed, control: undefined, oids, columns: undefined }
     const control = controlOf(...parsed, postgres.statementTimeoutMs)
     if (!control) {
       this.#parts.calls.draft({
@@ -267,7 +269,7 @@ export class Session {
         parameters: UNKNOWN,
       })
     }
-    return { parsed, control, oids }
+    return { parsed, control, oids, columns: undefined }
   }
 
   #bind(bound: wire.BindMessage): void {
@@ -301,7 +303,8 @@ export class Session {
   }
 
   /** Types of parameters and columns, as a draft of the statement has them; the decision comes with the values. */
-  async #describeStatement({ parsed, control, oids }: Prepared): Promise<void> {
+  async #describeStatement(prepared: Prepared): Promise<void> {
+    const { parsed, control, oids } = prepared
     if (!parsed || control) {
       this.#client.write(wire.NO_PARAMETERS, wire.NO_DATA)
       return
@@ -314,6 +317,7 @@ export class Session {
     const run = new Run(this.#runParts(), '', draft)
     this.#dirty = true
     const described = await run.describe(oids)
+    prepared.columns = run.columns
     this.#client.write(...described)
   }
 
@@ -342,8 +346,10 @@ export class Session {
   }
 
   #dropPortal(name: string): void {
-    this.#portals.get(name)?.run?.end('completed')
+    const run = this.#portals.get(name)?.run
     this.#portals.delete(name)
+    // Within a transaction the database would keep it.
+    run?.close()
   }
 
   async #opened(portal: Portal): Promise<Run | undefined> {
@@ -377,6 +383,15 @@ export class Session {
     const run = new Run(this.#runParts(), name, compiled, authorised)
     this.#dirty = true
     await run.open(bound, oids)
+    // What the decision says of a column may have changed since the client was told its type.
+    if (prepared.columns !== undefined && prepared.columns.join() !== run.columns.join()) {
+      run.end('aborted')
+      throw new SqlRefusal(
+        'SP_SQL_UNSUPPORTED',
+        'another type of result for a described statement',
+        '0A000',
+      )
+    }
     return run
   }
 

@@ -307,7 +307,7 @@ export function oneOf(value: unknown, words: Readonly<Record<string, string>>): 
   return word
 }
 
-export function typeSql(value: unknown): string {
+function typeSql(value: unknown): string {
   const node = plain(value)
   only(node, 'this type', 'names', 'typemod', 'typmods', 'arrayBounds')
   const mods = listOf(node['typmods']).map((mod) => {

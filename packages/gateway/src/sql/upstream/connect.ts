@@ -20,7 +20,7 @@ export interface ConnectOptions {
   readonly refuses: (service: VerifiedSvid) => boolean
 }
 
-export const SSL_REQUEST: Buffer = Buffer.concat([int32(8), int32(80_877_103)])
+const SSL_REQUEST: Buffer = Buffer.concat([int32(8), int32(80_877_103)])
 
 /**
  * A connection to a database whose certificate is verified: a service of the network by its SVID, with the gateway's own;

@@ -124,7 +124,17 @@ export class Databases {
     const head = Buffer.alloc(4)
     head.writeInt32BE(body.length + 4)
     const socket = await this.#connect(system)
-    socket.end(Buffer.concat([head, body]))
+    const timer = setTimeout(
+      () => socket.destroy(),
+      this.#options.settings.upstreamConnectTimeoutMs,
+    )
+    // The database closes it once it has passed the request on.
+    await new Promise<void>((resolve) => {
+      socket.once('close', () => resolve())
+      socket.resume()
+      socket.write(Buffer.concat([head, body]))
+    })
+    clearTimeout(timer)
   }
 
   /** Breaks off the sessions of an instance, or of every instance below a subject. */
