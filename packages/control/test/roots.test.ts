@@ -17,7 +17,7 @@ import {
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import { acceptBundle, acceptRoots, rootFingerprint, trustedRoots } from '@sallyport/wire'
 import type { BundleState, RootTrust, TrustPins } from '@sallyport/wire'
-import type { RootView } from '../src/authority/roots.ts'
+import type { Roots } from '../src/authority/roots.ts'
 import type { Enrolled } from '../src/domain/renewals.ts'
 import { declarationWith, TRUST_DOMAIN } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
@@ -124,7 +124,8 @@ const gatewayTakes = (chainPem: string): string =>
     const bundles = new Map([[TRUST_DOMAIN, bundle]])
     verifySvid(certificatesFromPem(chainPem), bundles, { now: clock.now() })
   })
-const states = (roots: readonly RootView[]): readonly string[] => roots.map(({ state }) => state)
+const states = (roots: Awaited<ReturnType<Roots['view']>>): readonly string[] =>
+  roots.map(({ state }) => state)
 const signBy = async (signer: Signer) => {
   const statement = await context().roots.statement()
   const signature = signer.sign(statement)

@@ -32,7 +32,7 @@ export async function readRootRows(tx: Tx): Promise<readonly RootRow[]> {
 }
 
 /** The one that signs: of those that are trusted, the one that was put in use last. */
-export function activeOf(rows: readonly RootRow[]): RootRow | undefined {
+function activeOf(rows: readonly RootRow[]): RootRow | undefined {
   return rows
     .filter((row) => row.activated_at !== null && row.retired_at === null)
     .toSorted((a, b) => (b.activated_at ?? 0) - (a.activated_at ?? 0))[0]

@@ -20,7 +20,7 @@ import { pemOf, readRootRows, signaturesOn, stateOf } from './root-rows.ts'
 import type { RootRow, RootState } from './root-rows.ts'
 
 /** What operators see of one root. */
-export interface RootView {
+interface RootView {
   /** SHA-256 of the certificate (DER), hex. */
   readonly fingerprint: string
   /** Absent where only its retirement is known. */
