@@ -96,6 +96,8 @@ export interface RootsDeps {
 
 const ROOT_SECONDS = 10 * 365 * 86_400
 const ROLES = ['admin'] as const
+/** Keys of roots, beside others in the same place: whoever writes the database has no other one opened or destroyed. */
+const ROOT_KEY = /^(?:ca|root-[0-9a-f]{16})$/
 /** Names the key that is being made, so that a crash leaves none that nobody knows of. */
 const PREPARING = 'root.preparing'
 /** Others who trust this domain by its bundle look that often for a newer one; and once more, should one answer get lost. */
@@ -164,7 +166,7 @@ export function createRoots(deps: RootsDeps): RootKeeper {
           .execute()
         return row.key
       })
-      if (key !== null) await trust.rootKeys.destroy(key)
+      if (key !== null && ROOT_KEY.test(key)) await trust.rootKeys.destroy(key)
       return view()
     },
     async activate() {
@@ -264,7 +266,7 @@ async function makeRoot(tx: Tx, { trust, clock }: RootsDeps, by: string): Promis
 async function forgetUnfinished({ trust }: RootsDeps, all: readonly RootRow[]): Promise<void> {
   const key = readIfThere(trust.dir, PREPARING)
   if (key === undefined) return
-  if (!all.some((row) => row.key === key)) await trust.rootKeys.destroy(key)
+  if (ROOT_KEY.test(key) && !all.some((row) => row.key === key)) await trust.rootKeys.destroy(key)
   rmSync(join(trust.dir, PREPARING), { force: true })
 }
 
@@ -387,7 +389,7 @@ function retirable(all: readonly RootRow[], wanted: string | undefined): RootRow
 
 /** @throws SallyportError `SP_KEY_MISSING` */
 async function openRoot({ trust }: RootsDeps, row: RootRow): Promise<RootOfAuthority> {
-  if (row.key === null) {
+  if (row.key === null || !ROOT_KEY.test(row.key)) {
     throw new SallyportError('SP_KEY_MISSING', 'the key of this root is not here', {
       detail: row.fingerprint,
       fix: 'copy it from the folder `trust` of the control plane that made it',
@@ -437,7 +439,7 @@ function keepFile({ trust, publisher }: RootsDeps, all: readonly RootRow[]): voi
 async function destroyRetired({ trust }: RootsDeps, all: readonly RootRow[]): Promise<void> {
   const written = new Set(trust.kept?.proof.roots?.retired)
   for (const row of all) {
-    if (row.key === null || !written.has(row.fingerprint)) continue
+    if (row.key === null || !ROOT_KEY.test(row.key) || !written.has(row.fingerprint)) continue
     await trust.rootKeys.destroy(row.key)
   }
 }
