@@ -5,16 +5,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createClient, RefusedError } from '@sallyport/agent'
+import { createClient, enrol, RefusedError } from '@sallyport/agent'
 import type { AgentClient, Identity } from '@sallyport/agent'
-import { list, members } from '../packages/cli/src/shape.ts'
+import { errorCode } from '@sallyport/base'
+import { certificatesFromPem, TrustBundle, verifySvid } from '@sallyport/spiffe'
+import { list, members, textOf } from '../packages/cli/src/shape.ts'
 import { Ledger } from './support/ledger.ts'
 import { World } from './support/world.ts'
 
 const DECLARATION = join(import.meta.dirname, 'support/declaration')
 const PARTNER = 'partner.example'
 const CLERK = `clerk@${PARTNER}`
-const HANG_MS = 60_000
+const HANG_MS = 120_000
 
 interface Hooks {
   after(fn: () => void): void
@@ -39,6 +41,8 @@ const theirs = (t: Hooks): string =>
   declaration(t, (text) =>
     text
       .replace('trustDomain: test.example', `trustDomain: ${PARTNER}`)
+      // Short, so that a change of their root waits for nothing longer.
+      .replace('svidTtlSeconds: 120', 'svidTtlSeconds: 20')
       .replace(
         '\noperators:',
         '  auditor: { owner: tests, segment: agents, criticality: low, roles: [reader] }\n\noperators:',
@@ -112,6 +116,13 @@ const read = (client: AgentClient): Promise<string> =>
   said(client.request({ method: 'GET', path: '/ledger/v1/entries/e1' }))
 const post = (client: AgentClient, path: string, amount: number): Promise<string> =>
   said(client.request({ method: 'POST', path: `/ledger/v1/${path}`, body: order(amount) }))
+
+/** Where the chain of this identity ends. */
+function rootOf({ holder }: Identity): string {
+  const { chainPem, rootsPem, trustDomain } = holder.current()
+  const bundles = new Map([[trustDomain, TrustBundle.fromPem(trustDomain, rootsPem)]])
+  return verifySvid(certificatesFromPem(chainPem), bundles, { now: Date.now() }).root
+}
 
 async function becomes(wanted: string, ask: () => Promise<string>): Promise<void> {
   const until = performance.now() + HANG_MS
@@ -212,7 +223,53 @@ test('an agent of another bank, with its own control plane, calls our gateway as
   await becomes('503 SP_FOREIGN_STALE', () => read(theirClerk))
   assert.equal(await read(ourClerk), '200')
   await partner.startControl()
-  await becomes('200', () => read(theirClerk))
+  // Identities that live for seconds may have ended meanwhile: another instance of the same agent.
+  const later = await partner.join('agent', 'clerk')
+  t.after(() => later.stop())
+  const laterClerk = visit(later)
+  await becomes('200', () => read(laterClerk))
+
+  // Their root is replaced, by their operators: nobody of ours does anything, and no call fails.
+  const first = rootOf(later)
+  const load = { on: true, calls: 0, failures: [] as string[] }
+  const working = (async () => {
+    while (load.on) {
+      const answer = await read(laterClerk)
+      load.calls++
+      if (answer !== '200') load.failures.push(answer)
+      await sleep(20)
+    }
+  })()
+  t.after(() => {
+    load.on = false
+  })
+  const operator = await partner.operator()
+  await partner.admin.post('/api/ca/root/prepare', {})
+  assert.equal(await operator.signRoot(), true)
+  const step = (name: string) => async (): Promise<string> => {
+    try {
+      await partner.admin.post(`/api/ca/root/${name}`, {})
+      return 'done'
+    } catch (error) {
+      return errorCode(error)
+    }
+  }
+  await becomes('done', step('activate'))
+  await becomes('below the new root', () =>
+    Promise.resolve(rootOf(later) === first ? 'below the old root' : 'below the new root'),
+  )
+  await becomes('done', step('retire'))
+  const held = async (): Promise<string> => {
+    const [domain] = list(await bank.admin.get('/api/federation')).map(members)
+    const roots = list(members(domain?.bundle).keys).map(members)
+    return String(roots.filter(({ use }) => use === 'x509-svid').length)
+  }
+  await becomes('1', held)
+  const then = load.calls
+  await becomes('more calls', () => Promise.resolve(load.calls > then + 50 ? 'more calls' : 'few'))
+  load.on = false
+  await working
+  assert.deepEqual(load.failures, [])
 
   // The whole bank, in one act, with what is open.
   const cut = members(
@@ -223,12 +280,18 @@ test('an agent of another bank, with its own control plane, calls our gateway as
   )
   assert.notEqual(cut.appliedMs, undefined)
   const reached = ledger.entries.length
-  assert.equal(await read(theirClerk), 'broken')
-  assert.equal(await read(visit(await partner.join('agent', 'clerk'))), 'broken')
+  assert.equal(await read(laterClerk), 'broken')
+  const another = await enrol({
+    planeTarget: partner.planeTarget,
+    rootsPem: readFileSync(join(partner.data, 'trust/ca.pem'), 'utf8'),
+    trustDomain: PARTNER,
+    token: textOf(members(await partner.joinToken('agent', 'clerk')).token),
+  })
+  assert.equal(await read(visit(another)), 'broken')
   assert.equal(await read(ourClerk), '200')
   assert.equal(ledger.entries.length, reached + 1)
   assert.match(await explain(clerk.spiffeId), /SP_QUARANTINED/)
   // Our own clerk of the same name keeps its certificate.
-  const held = list(members(await bank.admin.get('/api/agents/clerk')).instances).map(members)
-  assert.ok(held.length > 0 && held.every(({ quarantined }) => quarantined !== true))
+  const known = list(members(await bank.admin.get('/api/agents/clerk')).instances).map(members)
+  assert.ok(known.length > 0 && known.every(({ quarantined }) => quarantined !== true))
 })

@@ -16,7 +16,7 @@ import { Ledger } from './support/ledger.ts'
 import { killHard, World } from './support/world.ts'
 
 const DECLARATION = join(import.meta.dirname, 'support/declaration')
-const HANG_MS = 60_000
+const HANG_MS = 120_000
 
 let dir: string
 let database: EmbeddedPostgres
