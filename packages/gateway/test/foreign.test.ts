@@ -117,10 +117,7 @@ async function letIn(uri?: string): Promise<TestAgent> {
     const agent = caller(uri)
     const answer = await agent.ask({ path: A }).catch(() => undefined)
     if (answer?.status === 200) return agent
-    assert.ok(
-      performance.now() < hung,
-      `never let in: ${answer?.status} ${String(answer?.body['code'])}`,
-    )
+    assert.ok(performance.now() < hung, `never let in: ${answer?.status}`)
     await agent.pool.destroy()
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
