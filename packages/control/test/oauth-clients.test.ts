@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createPrivateKey, randomUUID } from 'node:crypto'
+import { createPrivateKey, hash, randomUUID, X509Certificate } from 'node:crypto'
 import type { webcrypto } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import { createLocalJWKSet, jwtVerify, SignJWT } from 'jose'
@@ -8,7 +8,16 @@ import * as oauth from 'oauth4webapi'
 import * as openid from 'openid-client'
 import { declarationWith } from './support/declaration.ts'
 import { Peer, TestPlane } from './support/network.ts'
-import { claimsIn, CORE, fetchAs, ISSUER, post, tokenOf } from './support/oauth.ts'
+import {
+  ACCESS_TOKEN,
+  claimsIn,
+  CORE,
+  EXCHANGE,
+  fetchAs,
+  ISSUER,
+  post,
+  tokenOf,
+} from './support/oauth.ts'
 
 let plane: TestPlane
 let flagger: Peer
@@ -256,4 +265,47 @@ test('what is sent to the token endpoint is bounded and a form', async () => {
   })
   assert.equal(json.status, 400)
   assert.deepEqual(plane.errors, [])
+})
+
+/** As RFC 8705, section 3.1 has it. */
+const thumbprintOf = (peer: Peer): string =>
+  hash('sha256', new X509Certificate(peer.holder?.current().chainPem ?? '').raw, 'base64url')
+
+test('tokens of an agent that is declared so are for the very certificate, and end with its renewal', async () => {
+  const small = declarationWith()
+  const agents = small.network.agents.map((agent) =>
+    agent.name === 'flagger' ? { ...agent, tokenBinding: 'certificate' as const } : agent,
+  )
+  const strict = await TestPlane.start(declarationWith({ agents }))
+  try {
+    const peer = await strict.enrol('agent', 'flagger')
+    const thumbprint = thumbprintOf(peer)
+    const token = await tokenOf(peer)
+    assert.deepEqual(claimsIn(token)['cnf'], {
+      'x5t#S256': thumbprint,
+      spiffe_id: peer.spiffeId,
+    })
+    const exchange = () =>
+      post(peer, '/oauth2/token', {
+        grant_type: EXCHANGE,
+        subject_token: token,
+        subject_token_type: ACCESS_TOKEN,
+      })
+    const made = await exchange()
+    assert.equal(made.status, 200, JSON.stringify(made.body))
+    const { cnf } = claimsIn(String(made.body['access_token']))
+    assert.equal((cnf as Record<string, unknown>)['x5t#S256'], thumbprint)
+    assert.equal((await peer.renew()).status, 200)
+    assert.notEqual(thumbprintOf(peer), thumbprint)
+    assert.equal((await exchange()).body['error'], 'invalid_grant', 'the renewed certificate')
+    const fresh = claimsIn(await tokenOf(peer))['cnf'] as Record<string, unknown>
+    assert.equal(fresh['x5t#S256'], thumbprintOf(peer))
+    assert.equal(
+      (claimsIn(await tokenOf(flagger))['cnf'] as Record<string, unknown>)['x5t#S256'],
+      undefined,
+      'others are bound to the instance',
+    )
+  } finally {
+    await strict.close()
+  }
 })

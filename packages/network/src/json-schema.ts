@@ -312,6 +312,10 @@ export const networkJsonSchema: Schema = {
           roles: list('Roles that policies refer to.', { type: 'string', pattern: NAME }),
           attributes: ATTRIBUTES,
           attest: attestSchema,
+          tokenBinding: oneOf(
+            'Access tokens of it are bound to the certificate that they were asked with (RFC 8705), and end with its renewal.',
+            ['certificate'],
+          ),
         }),
       ),
       attestors: attestorsSchema,

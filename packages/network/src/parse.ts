@@ -106,6 +106,7 @@ function resolve(
       roles: agent.roles ?? [],
       ...(agent.attributes && { attributes: agent.attributes }),
       ...(agent.attest && { attest: agent.attest }),
+      ...(agent.tokenBinding && { tokenBinding: agent.tokenBinding }),
     })),
     operators: Object.entries(raw.operators).map(([name, operator]) => ({ name, ...operator })),
     ...(raw.identityProviders && {

@@ -27,6 +27,7 @@ export interface RawNetwork {
     readonly roles?: readonly string[]
     readonly attributes?: Attributes
     readonly attest?: Attestation
+    readonly tokenBinding?: 'certificate'
   }>
   readonly federation?: Named<{
     readonly url: string

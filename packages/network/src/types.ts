@@ -37,6 +37,8 @@ export interface Agent {
   readonly roles: readonly string[]
   readonly attributes?: Attributes
   readonly attest?: Attestation
+  /** Its access tokens are for the very certificate they were asked with; absent means for the instance, whatever it renews. */
+  readonly tokenBinding?: 'certificate'
 }
 
 /** A person. Keys are enrolled with the control plane, not declared. */

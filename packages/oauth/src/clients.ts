@@ -1,4 +1,5 @@
 import { createPublicKey } from 'node:crypto'
+import type { NetworkIndex } from '@sallyport/network'
 import { kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import type { SpiffeKind } from '@sallyport/spiffe'
 import { currentCall } from './call.ts'
@@ -14,6 +15,7 @@ const REDIRECTS = ['http://127.0.0.1/callback', 'http://[::1]/callback']
 
 export interface ClientDeps {
   readonly trustDomain: string
+  readonly network: () => NetworkIndex
   /** Whether a subject is declared and not cut off. */
   readonly standing: (subject: string) => boolean
   /** SPKI DER of the certificates that an instance has and may use. */
@@ -40,9 +42,10 @@ export function agentOf(clientId: string, trustDomain: string): SpiffeKind | und
  */
 export async function findClient(
   clientId: string,
-  { trustDomain, standing, keysOf }: ClientDeps,
+  { trustDomain, network, standing, keysOf }: ClientDeps,
 ): Promise<Record<string, unknown> | undefined> {
-  if (!agentOf(clientId, trustDomain) || !standing(clientId)) return undefined
+  const agent = agentOf(clientId, trustDomain)
+  if (!agent || !standing(clientId)) return undefined
   const common = {
     client_id: clientId,
     grant_types: [
@@ -57,6 +60,8 @@ export async function findClient(
     redirect_uris: REDIRECTS,
     application_type: 'native',
     authorization_details_types: ['payment'],
+    // RFC 8705, section 3.4. What is a client's to register elsewhere, the declaration says here.
+    tls_client_certificate_bound_access_tokens: isCertificateBound(network(), agent.name),
   }
   if (!currentCall().asserts) {
     return {
@@ -77,4 +82,9 @@ export async function findClient(
       })),
     },
   }
+}
+
+/** Whether the declaration binds the tokens of an agent to certificates. */
+export function isCertificateBound(network: NetworkIndex, agent: string): boolean {
+  return network.findAgent(agent)?.tokenBinding === 'certificate'
 }

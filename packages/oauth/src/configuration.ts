@@ -106,6 +106,7 @@ export function configuration(
       mTLS: {
         enabled: true,
         tlsClientAuth: true,
+        certificateBoundAccessTokens: true,
         getCertificate: () => currentCall().peer?.certificate,
         certificateAuthorized: () => currentCall().peer !== undefined,
         certificateSubjectMatches: (_ctx: Context, property: string, expected: string) =>

@@ -8,7 +8,7 @@ import { grantHash } from './artefacts.ts'
 import { currentCall } from './call.ts'
 import { certificateThumbprint, MAX_ACTORS, MAX_LIFETIME, presenterOf, scopesOf } from './claims.ts'
 import type { AccessClaims, Act } from './claims.ts'
-import { agentOf } from './clients.ts'
+import { agentOf, isCertificateBound } from './clients.ts'
 import { holds } from './inspect.ts'
 import { covered, readPayments } from './payment.ts'
 import type { Payment } from './payment.ts'
@@ -96,6 +96,12 @@ export class Exchanges {
     if (proof) {
       await checkDpopReplay(provider, ctx, proof, client.clientId)
       token.setThumbprint('jkt', proof.thumbprint)
+    }
+    const agent = agentOf(client.clientId, this.#deps.trustDomain)
+    if (agent && isCertificateBound(this.#deps.network(), agent.name)) {
+      const { peer } = currentCall()
+      if (!peer) throw new errors.InvalidGrant('mutual TLS client certificate not provided')
+      token.setThumbprint('x5t', peer.certificate)
     }
     this.#made.set(token, extra)
     ctx.oidc.entity('AccessToken', token)

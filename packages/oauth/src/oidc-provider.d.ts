@@ -26,6 +26,7 @@ declare module 'oidc-provider' {
     rar?: readonly Readonly<Record<string, unknown>>[] | undefined
     resourceServer: unknown
     setThumbprint(kind: 'jkt', thumbprint: string): void
+    setThumbprint(kind: 'x5t', certificate: X509Certificate): void
     save(): Promise<string>
   }
 
