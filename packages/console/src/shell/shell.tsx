@@ -59,8 +59,11 @@ function NavItem(props: {
   const link = useRef<HTMLAnchorElement>(null)
   const here = path === props.to || (props.to !== '/' && path.startsWith(`${props.to}/`))
   useEffect(() => {
-    // On a phone the menu is wider than the screen.
-    if (here) link.current?.scrollIntoView({ block: 'nearest', inline: 'center' })
+    // On a phone the menu is wider than the screen. `scrollIntoView` would also move where Tab begins.
+    const nav = link.current?.closest('nav')
+    if (!here || !link.current || !nav) return
+    const [own, whole] = [link.current.getBoundingClientRect(), nav.getBoundingClientRect()]
+    nav.scrollLeft += own.left - whole.left - (whole.width - own.width) / 2
   }, [here])
   return (
     <Link
