@@ -244,6 +244,7 @@ describe('models behind a gateway', () => {
       { messages: [{ role: 'user', name: 'ACC-00417', content: 'x' }] },
       { messages: [{ role: 'user', content: 'x', 'ACC-00417': 1 }] },
       { messages: [{ role: 'tool', tool_call_id: 'ACC-00417', content: 'x' }] },
+      { messages: [{ role: 'user', name: 'bob@example.com', content: 'x' }] },
     ]) {
       const reply = await teller.ask({
         path: '/models/v1/chat/completions',

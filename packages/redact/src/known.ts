@@ -116,6 +116,8 @@ const escape = (value: string): string =>
   // oxlint-disable-next-line no-control-regex -- everything beyond ASCII
   value.replaceAll(/[^\x00-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
+/** Percent-encoded, and no letter or digit. */
+const SIGN = /^%(?:[2][0-9a-f]|3[a-f]|40|5[b-f]|60|7[b-f])$/i
 const HASH_BITS = 16
 /** Of a folded word, and of the same word as it stands in a text: a letter's case makes no difference. */
 function hashOf(word: string): number {
@@ -195,6 +197,10 @@ class Scanner<T> implements KnownScanner {
         if (c === 0x5c) {
           if (i + 1 >= text.length && !ended) break
           if ('ntrbf'.includes(text.charAt(i + 1)) && i + 1 < text.length) i++
+        } else if (c === 0x25) {
+          // In an address `%20` is a blank.
+          if (i + 2 >= text.length && !ended) break
+          if (SIGN.test(text.slice(i, i + 3))) i += 2
         }
       }
       if (i - this.#lastEnd > MAX_GAP) this.#settle(spans, 0)

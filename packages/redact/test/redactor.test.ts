@@ -97,6 +97,8 @@ describe('known values', () => {
       ['{"n":"Jos\\u00e9 \\u00c1lvarez"}', '{"n":"<RECORD>"}'],
       ['{"n":"x\\nAnn Lee\\nSue"}', '{"n":"x\\n<RECORD>\\nSue"}'],
       ['at 12, Elm street.', 'at <RECORD>.'],
+      ['?q=Ann%20Lee&r=12%2c+Elm+Street', '?q=<RECORD>&r=<RECORD>'],
+      ['100%25 of Ann%', '100%25 of Ann%'],
       ['ACCT-00417/ACCT 00417', '<RECORD>/<RECORD>'],
       ['我是李小龙先生的朋友', '我是<RECORD>的朋友'],
     ] as const) {

@@ -39,7 +39,7 @@ export interface PipelineParts {
   readonly mandates: Mandates
   readonly mandateUses: MandateUses
   readonly shadow: Shadow
-  readonly readValues: Pick<ReadValues, 'noter'>
+  readonly readValues: Pick<ReadValues, 'noter' | 'unseen'>
   readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
   readonly stats: Stats
@@ -128,6 +128,10 @@ export class Pipeline {
       const reserved = await this.#grant(draft, presented)
       stats.allowed++
       const { upstream, outcome, mandate } = draft
+      // What comes back over this protocol does not pass `release`.
+      if (typed.operation.binding.kind === 'postgres') {
+        this.#parts.readValues.unseen(caller.session, outcome.maxClass)
+      }
       return {
         id,
         caller,

@@ -9,7 +9,7 @@ import type { JsonObject } from './surfaces.ts'
 
 /** Members that are words of the protocol, or names that must stay what they are. */
 const STRUCTURE = new Set(
-  'model role type object id tool_call_id call_id tool_use_id name status finish_reason stop_reason encoding_format service_tier effort detail media_type phase'.split(
+  'model role type object id tool_call_id call_id tool_use_id status finish_reason stop_reason encoding_format service_tier effort detail media_type phase'.split(
     ' ',
   ),
 )
@@ -56,7 +56,8 @@ export function redactPrompt(body: JsonObject, { llm, known, vault }: PromptOpti
   const texts = createRedactor({ find: { groups }, known, replace })
   const values = createRedactor({ find: { groups: ['secrets'] }, known, replace: () => undefined })
   const sealed = createRedactor({ find: { groups: [] }, known, replace: () => undefined })
-  const walk = new Walk(texts, values, sealed, everything)
+  const only = createRedactor({ find: { groups: [] }, known, replace })
+  const walk = new Walk(texts, values, sealed, only, everything)
   const redacted: Record<string, JsonValue> = {}
   for (const [name, value] of Object.entries(body)) {
     redacted[name] = walk.member(name, value, 0, false)
@@ -68,12 +69,20 @@ class Walk {
   readonly #texts: Redactor
   readonly #values: Redactor
   readonly #sealed: Redactor
+  readonly #known: Redactor
   readonly #everything: boolean
 
-  constructor(texts: Redactor, values: Redactor, sealed: Redactor, everything: boolean) {
+  constructor(
+    texts: Redactor,
+    values: Redactor,
+    sealed: Redactor,
+    known: Redactor,
+    everything: boolean,
+  ) {
     this.#texts = texts
     this.#values = values
     this.#sealed = sealed
+    this.#known = known
     this.#everything = everything
   }
 
@@ -82,6 +91,7 @@ class Walk {
       if (SEALED.has(name)) return clean(this.#sealed, value)
       // A tool may call an input of its own `name`: that is content, and no name.
       if (STRUCTURE.has(name) && !free) return clean(this.#values, value)
+      if (name === 'name' && !free) return clean(this.#texts, value)
       if (JSON_TEXT.has(name)) return this.#json(value)
     }
     const inside = free || (FREE.has(name) && depth > 0 && isObject(value))
@@ -92,8 +102,9 @@ class Walk {
     if (depth > MAX_DEPTH)
       throw new Refusal('SP_LLM_REQUEST', 'the request nests too deep', { status: 400 })
     if (typeof value === 'string') return this.#texts.redact(value)
-    if (typeof value === 'number' && free) {
-      const text = this.#texts.redact(String(value))
+    if (typeof value === 'number' && (free || depth > 1)) {
+      // By its form alone a number is only a number.
+      const text = this.#known.redact(String(value))
       return text === String(value) ? value : text
     }
     if (typeof value !== 'object' || value === null) return value

@@ -83,6 +83,13 @@ export class ReadValues {
     }
   }
 
+  /** An instance is shown values of a class up to `highest`, and nobody takes down which. */
+  unseen(instance: string, highest: Field['class']): void {
+    if (rank(highest) < CONFIDENTIAL) return
+    this.#note(instance)
+    this.#incomplete.add(instance)
+  }
+
   /**
    * What an instance read of a class above `mayRead`. `found` is told of every value that a text holds, anybody's, and whether it
    * is one of these.
@@ -117,14 +124,17 @@ export class ReadValues {
       return
     }
     let added = false
-    const room = this.#values.note(value, (before) => {
-      const about = before ?? { owners: new Map<string, number>(), tags: new Set<string>() }
-      const known = about.owners.get(instance)
-      added ||= known === undefined
-      about.owners.set(instance, Math.max(known ?? 0, level))
-      for (const tag of tags) about.tags.add(tag)
-      return about
-    })
+    const note = (part: string): boolean =>
+      this.#values.note(part, (before) => {
+        const about = before ?? { owners: new Map<string, number>(), tags: new Set<string>() }
+        const known = about.owners.get(instance)
+        added ||= known === undefined
+        about.owners.set(instance, Math.max(known ?? 0, level))
+        for (const tag of tags) about.tags.add(tag)
+        return about
+      })
+    // All parts are found wherever the whole is, and a part by itself too.
+    const room = partsOf(value).every(note)
     if (!room) this.#incomplete.add(instance)
     if (added) this.#counts.set(instance, count + 1)
   }
@@ -148,4 +158,18 @@ export class ReadValues {
   }
 }
 
+/** A long text, cut between words. */
+function partsOf(value: string): string[] {
+  if (value.length <= MAX_PART) return [value]
+  const parts: string[] = []
+  for (let from = 0; from < value.length;) {
+    const blank = value.indexOf(' ', from + MAX_PART)
+    const to = blank < 0 ? value.length : blank
+    parts.push(value.slice(from, to))
+    from = to + 1
+  }
+  return parts
+}
+
+const MAX_PART = 512
 const FILE = 'read-values'

@@ -30,7 +30,8 @@ export function eventRewriter(surface: LlmSurface, options: RewriterOptions): Ev
 
 const framed = (event: JsonObject): string => {
   const { type } = event
-  const name = typeof type === 'string' ? `event: ${type}\n` : ''
+  // A name that holds a line feed would be lines of its own.
+  const name = typeof type === 'string' && /^[\w.-]{1,128}$/.test(type) ? `event: ${type}\n` : ''
   return `${name}data: ${JSON.stringify(event)}\n\n`
 }
 
@@ -47,6 +48,8 @@ const objectIn = (data: string): JsonObject => {
   return event
 }
 
+const MAX_TEXTS = 1024
+
 /** The texts of one answer, each of which comes in pieces. */
 class Texts {
   readonly #filter: AnswerFilter
@@ -58,7 +61,10 @@ class Texts {
 
   push(key: string, piece: string, json: boolean): string {
     let text = this.#open.get(key)
-    if (!text) this.#open.set(key, (text = this.#filter.stream(json)))
+    if (!text) {
+      if (this.#open.size >= MAX_TEXTS) throw unusable('it has too many texts at once')
+      this.#open.set(key, (text = this.#filter.stream(json)))
+    }
     return text.push(piece)
   }
 
@@ -144,7 +150,10 @@ class ChatEvents implements EventRewriter {
     const { arguments: piece, ...named } = call['function']
     if (typeof piece !== 'string') return this.#options.filter.whole(call)
     const key = `${choice}/#${numberText(call['index'])}`
-    return { ...call, function: { ...named, arguments: this.#texts.push(key, piece, true) } }
+    const { function: _function, ...facts } = call
+    const { filter } = this.#options
+    const text = this.#texts.push(key, piece, true)
+    return { ...filter.whole(facts), function: { ...filter.whole(named), arguments: text } }
   }
 
   #rest(prefix: string): string[] {
@@ -184,7 +193,8 @@ class ResponseEvents implements EventRewriter {
     if (/^response\.(?:completed|incomplete|failed)$|^error$/.test(type)) this.#done = true
     if (type.endsWith('.delta') && typeof delta === 'string') {
       const key = keyOf(event, type.slice(0, -'.delta'.length))
-      const { obfuscation: _padding, ...plain } = event
+      const { obfuscation: _padding, logprobs: _pieces, delta: _delta, ...facts } = event
+      const plain = this.#filter.whole(facts)
       this.#like.set(key, plain)
       return [
         this.#framed({ ...plain, delta: this.#texts.push(key, delta, JSON_DELTA.test(type)) }),
@@ -252,7 +262,8 @@ class MessageEvents implements EventRewriter {
         )
         return [framed({ ...event, delta: { ...delta, [name]: text } })]
       }
-      return [framed(event)]
+      // A signature is what it is; it holds nothing that anybody reads.
+      return [framed(delta['type'] === 'signature_delta' ? event : this.#filter.whole(event))]
     }
     if (type === 'message_stop' || type === 'error') this.#done = true
     const before =
