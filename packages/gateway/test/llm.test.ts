@@ -95,7 +95,7 @@ describe('models behind a gateway', () => {
         }),
         modelSystem('claude', first, {
           dialect: 'anthropic',
-          answerTags: ['untrusted'],
+          answerTags: ['model-output'],
           models: [{ name: 'opus', maxOutputTokens: 1000, price }],
         }),
       ],
@@ -268,12 +268,15 @@ describe('models behind a gateway', () => {
     const before = first.asked.length
     for (const [path, more] of [
       ['chat/completions', { messages: [], web_search_options: {} }],
-      ['chat/completions', { messages: [], tools: [{ type: 'web_search' }] }],
+      ['chat/completions', { messages: [], tools: [{ type: 'web_search', name: 'x' }] }],
       ['chat/completions', { messages: [], store: true }],
       ['chat/completions', { messages: [], max_tokens: 1001 }],
       ['chat/completions', { messages: [], n: 100 }],
       ['responses', { input: 'x', previous_response_id: 'resp_1' }],
-      ['responses', { input: 'x', tools: [{ type: 'mcp', server_url: 'https://evil.example' }] }],
+      [
+        'responses',
+        { input: 'x', tools: [{ type: 'mcp', name: 'x', server_url: 'https://evil.example' }] },
+      ],
       ['embeddings', { input: 'x', stream: true }],
     ] as const) {
       const reply = await teller.ask({
@@ -563,23 +566,23 @@ describe('models behind a gateway', () => {
     assert.equal(first.last.headers['x-api-key'], 'vendor-key-0')
     assert.equal(first.last.headers['anthropic-version'], '2023-06-01')
     assert.ok(!first.last.text.includes('Blue Boar'))
-    const final = await claude.messages.stream(ask).finalMessage()
-    assert.deepEqual(
-      final.content.map((block) =>
-        Object.fromEntries(Object.entries(block).filter(([key]) => key !== 'citations')),
-      ),
-      expected,
-    )
     const { instance } = (await teller.ask({ path: '/.sallyport/whoami' })).body
-    await until(() =>
+    const labelled = (): boolean =>
       world.plane
         .records()
         .some(
           (record) =>
             record.kind === 'labels' &&
             record.instance === instance &&
-            record.added.includes('untrusted'),
-        ),
+            record.added.includes('model-output'),
+        )
+    await until(labelled)
+    const final = await claude.messages.stream(ask).finalMessage()
+    assert.deepEqual(
+      final.content.map((block) =>
+        Object.fromEntries(Object.entries(block).filter(([key]) => key !== 'citations')),
+      ),
+      expected,
     )
     await assert.rejects(
       claude.messages.create({ ...ask, max_tokens: 5000 }),
@@ -595,6 +598,11 @@ describe('models behind a gateway', () => {
     }
     const said = await say('tell me', clientOf(other))
     assert.equal(said, 'key [withheld], account [withheld], memo [withheld], done')
+    // Whose it is gets it.
+    assert.equal(
+      await say('tell me'),
+      `key [withheld], account ACC-00417, memo ${SECRET_MEMO}, done`,
+    )
     first.answer = (_asked, res) =>
       void inSlices(res, script(`key ${key}, account ACC-00417, done`), 5)
     const stream = await clientOf(other).chat.completions.create({
