@@ -227,6 +227,28 @@ describe('models behind a gateway', () => {
     assert.ok(first.last.text.includes('ACC-00417'))
   })
 
+  it('of a long answer every value counts, in its last record too', async () => {
+    const usual = world.bank.answer
+    const accounts = Array.from({ length: 1500 }, (_, i) => ({
+      ...ACCOUNT,
+      memo: `parcel ${i}-QX`,
+    }))
+    world.bank.answer = (_seen, res) => {
+      json(res, { accounts })
+    }
+    const reader = world.agent('reader')
+    try {
+      const reply = await reader.ask({ path: '/bank/v1/accounts' })
+      assert.equal((reply.body['accounts'] as Json[]).length, 1500)
+    } finally {
+      world.bank.answer = usual
+    }
+    const text = 'is parcel 1499-QX, or parcel 1500-QX, late?'
+    assert.equal(await say(text, clientOf(reader)), `You said: ${text}`)
+    assert.ok(!first.last.text.includes('1499'))
+    assert.ok(first.last.text.includes('1500-QX'))
+  })
+
   it('a system that denies does not send anything', async () => {
     const before = first.asked.length
     const strict = clientOf(teller, 'strict')
@@ -650,7 +672,7 @@ describe('models behind a gateway', () => {
     const failed = await say('hello', clientOf(world.agent('teller'))).catch(
       (error: unknown) => error,
     )
-    assert.ok(failed instanceof OpenAI.PermissionDeniedError)
+    assert.ok(failed instanceof OpenAI.PermissionDeniedError, String(failed))
     assert.equal(failed.code, 'SP_LLM_UNTRACKED')
     assert.equal(await say('hello', clientOf(world.agent('teller', 'i9'))), 'You said: hello')
   })

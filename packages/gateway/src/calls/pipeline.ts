@@ -19,6 +19,7 @@ import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { Shadow } from '../state/shadow.ts'
 import type { Sessions, SessionScope } from '../state/sessions.ts'
 import type { Stats } from '../stats.ts'
+import { parseUpstream } from '../upstream/exchange.ts'
 import type { Approvals } from './approvals.ts'
 import type { Limits, Reserved } from './limits.ts'
 import type { MandateUses } from './mandate-uses.ts'
@@ -39,7 +40,7 @@ export interface PipelineParts {
   readonly mandates: Mandates
   readonly mandateUses: MandateUses
   readonly shadow: Shadow
-  readonly readValues: Pick<ReadValues, 'noter' | 'unseen'>
+  readonly readValues: Pick<ReadValues, 'noter' | 'unseen' | 'watches'>
   readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
   readonly stats: Stats
@@ -203,6 +204,33 @@ export class Pipeline {
     if (Object.keys(projected.released).length > 0) await this.commitLabels(grant)
     if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
     return projected
+  }
+
+  /** Whether the whole of an answer must be known before any of it leaves. */
+  watches({ enforced, outcome }: Pick<Grant, 'enforced' | 'outcome'>): boolean {
+    return this.#parts.readValues.watches(enforced.decider.index.network, outcome.maxClass)
+  }
+
+  /**
+   * Takes down what an answer shows its caller, for models must not learn more than their vendors may. To be called before any
+   * of it leaves.
+   *
+   * @param body what will leave, where it is whole; without it only that something did is taken down
+   */
+  takeDown(
+    { caller, typed, enforced, outcome }: Pick<Grant, 'caller' | 'typed' | 'enforced' | 'outcome'>,
+    body?: Buffer,
+  ): void {
+    const { readValues, tokeniser } = this.#parts
+    const { index } = enforced.decider
+    if (!readValues.watches(index.network, outcome.maxClass) || body === undefined) {
+      readValues.unseen(caller.session, outcome.maxClass)
+      return
+    }
+    const shown = readValues.noter(caller.session, index.network)
+    const { operation } = typed
+    // Once more over what is left: whatever is treated in no way is shown as it is.
+    project(parseUpstream(body), operation.returns, outcome.projection, index, tokeniser, shown)
   }
 
   /** The projection of a granted call's answer, made ready. */

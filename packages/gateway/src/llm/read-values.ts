@@ -1,7 +1,7 @@
 import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DATA_CLASSES } from '@sallyport/network'
-import type { Field, Network } from '@sallyport/network'
+import type { Field, LlmSystem, Network } from '@sallyport/network'
 import { KnownValues } from '@sallyport/redact'
 import type { KnownSource } from '@sallyport/redact'
 import { writeDurably } from '../state/files.ts'
@@ -65,6 +65,14 @@ export class ReadValues {
     return this.#incomplete.has(instance)
   }
 
+  /** Whether what an answer shows must be taken down value by value: models are declared that may not read all of it. */
+  watches(network: Network, highest: Field['class']): boolean {
+    const models = network.systems.flatMap(({ llm }) => (llm ? [llm] : []))
+    return (
+      models.some(({ mayRead }) => rank(mayRead) < rank(highest)) && rank(highest) >= lowest(models)
+    )
+  }
+
   /**
    * Takes down what an answer shows an instance, before it does.
    *
@@ -72,10 +80,10 @@ export class ReadValues {
    */
   noter(instance: string, network: Network): (value: string | number, field: Field) => void {
     const models = network.systems.flatMap(({ llm }) => (llm ? [llm] : []))
-    const lowest = models.some(({ mayRead }) => mayRead === 'public') ? 1 : CONFIDENTIAL
+    const least = lowest(models)
     return (value, field) => {
       const level = rank(field.class)
-      if (level < lowest && !(level > 0 && models.length === 0)) return
+      if (level < least) return
       this.#note(instance)
       // Models may be declared later; whoever read before that starts anew to use them.
       if (models.length === 0) this.#incomplete.add(instance)
@@ -157,6 +165,10 @@ export class ReadValues {
     return Math.floor(this.#options.now() / DAY)
   }
 }
+
+/** The least class that is taken down: where everybody may read internal data, that is not. */
+const lowest = (models: readonly LlmSystem[]): number =>
+  models.some(({ mayRead }) => mayRead === 'public') ? rank('internal') : CONFIDENTIAL
 
 /** A long text, cut between words. */
 function partsOf(value: string): string[] {

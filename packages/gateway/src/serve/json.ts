@@ -35,6 +35,7 @@ export class JsonAnswers {
     const projection = ProjectionStream.of(pipeline.plan(grant), tokeniser)
     const pieces = readPieces(answer.body, settings.maxStreamedBytes)
     const held: Buffer[] = []
+    const most = pipeline.watches(grant) ? settings.maxResponseBytes : HELD
     let size = 0
     let isEmpty = true
     // The idle timeout alone would let a slow upstream hold a call for ever.
@@ -55,8 +56,9 @@ export class JsonAnswers {
         // What the projection hands out is good until its next piece.
         held.push(Buffer.from(out))
         size += out.length
-        if (size < HELD) continue
+        if (size < most) continue
         clearTimeout(timer)
+        pipeline.takeDown(grant)
         await pipeline.commitReleased(grant, projection)
         const first = Buffer.concat(held)
         await streams.follow(context, grant, answer, (stream) =>
@@ -68,8 +70,10 @@ export class JsonAnswers {
       clearTimeout(timer)
     }
     if (!isEmpty) held.push(Buffer.from(strictly(() => projection.finish())))
+    const body = isEmpty ? undefined : Buffer.concat(held)
+    if (body) pipeline.takeDown(grant, body)
     await pipeline.commitReleased(grant, projection)
-    this.#whole(context, grant, answer, isEmpty ? undefined : Buffer.concat(held), projection)
+    this.#whole(context, grant, answer, body, projection)
     projection.free()
   }
 
