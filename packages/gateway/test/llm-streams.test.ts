@@ -23,10 +23,12 @@ const read = (framed: readonly string[]): Json[] =>
   framed.flatMap((text) => {
     const [, data = ''] = /^(?:event: [\w.-]+\n)?data: (.*)\n\n$/.exec(text) ?? []
     assert.notEqual(data, '', `not one event: ${JSON.stringify(text)}`)
-    return data === '[DONE]' ? [] : [parseJson(data) as Json]
+    const events: unknown[] = data === '[DONE]' ? [] : [parseJson(data)]
+    return events as Json[]
   })
 const chunk = (delta: Json, finish: string | null = null, index = 0): string =>
   JSON.stringify({ id: 'c', choices: [{ index, delta, finish_reason: finish }] })
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 const choiceOf = (event: Json): Json => (event['choices'] as Json[])[0] ?? {}
 
 describe('events of a model', () => {
@@ -41,7 +43,7 @@ describe('events of a model', () => {
         ...rewriter.event('[DONE]'),
         ...rewriter.end(),
       ])
-      const texts = events.map((event) => (choiceOf(event)['delta'] as Json)['content'] ?? '')
+      const texts = events.map((event) => textOf((choiceOf(event)['delta'] as Json)['content']))
       assert.equal(texts.join(''), `to ${VALUE}, then ${VALUE}`)
       assert.equal(choiceOf(events.at(-1) ?? {})['finish_reason'], 'stop')
     }
@@ -108,7 +110,7 @@ describe('events of a model', () => {
         ['content_block_stop', 'message_stop'],
       )
       const text = events
-        .map((event) => (event['delta'] as Json | undefined)?.[name] ?? '')
+        .map((event) => textOf((event['delta'] as Json | undefined)?.[name]))
         .join('')
       const written = name === 'partial_json' ? JSON.stringify(VALUE) : `"${VALUE}"`
       assert.equal(text, `${written} EMAIL_0`)
