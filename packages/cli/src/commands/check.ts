@@ -15,7 +15,7 @@ export function addCheck(program: Command): void {
     .addOption(jsonOption())
     .action(async (file: string, options: { json?: boolean; sarif?: string }) => {
       const out = createOutput(options.json === true)
-      const { createDecider } = await import('@sallyport/decide')
+      const { createDecider, createTableRows } = await import('@sallyport/decide')
       const { verifySegments } = await import('@sallyport/segments')
       const { declaration, warnings } = await read(file, options.sarif)
       for (const { span, message } of warnings) {
@@ -23,6 +23,7 @@ export function addCheck(program: Command): void {
       }
       // Loading it as a gateway does proves that the policies parse and type-check against the derived schema.
       const decider = await createDecider({ declaration })
+      await createTableRows({ declaration, decider, alias: 'sp_row' })
       const segments = verifySegments(declaration.network)
       const { network, policies } = declaration
       const result = {

@@ -1,6 +1,6 @@
 import { canonicalJson, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import { createDecider } from '@sallyport/decide'
+import { createDecider, createTableRows } from '@sallyport/decide'
 import { deriveEntities, deriveSchema, indexNetwork } from '@sallyport/network'
 import type { Declaration } from '@sallyport/network'
 import { declarationDigest } from '@sallyport/wire'
@@ -119,7 +119,8 @@ async function checkDeclaration(value: unknown, trustDomain: string): Promise<De
     indexNetwork(declaration.network)
     deriveSchema(declaration.network)
     deriveEntities(declaration.network)
-    await createDecider({ declaration })
+    const decider = await createDecider({ declaration })
+    await createTableRows({ declaration, decider, alias: 'sp_row' })
     if (declaration.network.trustDomain !== trustDomain) {
       throw new SallyportError('SP_DECLARATION_INVALID', 'the trust domain cannot change')
     }

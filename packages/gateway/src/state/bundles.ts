@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { errorCode, SallyportError } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
-import { createDecider } from '@sallyport/decide'
-import type { Decider } from '@sallyport/decide'
+import { createDecider, createTableRows } from '@sallyport/decide'
+import type { Decider, TableRows } from '@sallyport/decide'
 import type { Declaration, Settings } from '@sallyport/network'
 import { TrustBundle } from '@sallyport/spiffe'
 import { acceptBundle, trustedRoots } from '@sallyport/wire'
@@ -18,8 +18,7 @@ import type {
   TrustPins,
 } from '@sallyport/wire'
 import { routesOf } from '../adapters/http.ts'
-import { tableRows } from '../sql/rows.ts'
-import type { TableRows } from '../sql/rows.ts'
+import { ROW } from '../sql/text/names.ts'
 import type { Route } from '../adapters/http.ts'
 import { keepDeclaration } from './declarations.ts'
 import { readJsonFile, writeDurably } from './files.ts'
@@ -298,7 +297,8 @@ export class Bundles {
         const wanted = this.#wanted
         if (!wanted || this.#enforced?.decider.digest === wanted.declarationDigest) return
         const decider = await createDecider({ declaration: wanted.declaration })
-        const rows = await tableRows(wanted.declaration, decider)
+        const { declaration } = wanted
+        const rows = await createTableRows({ declaration, decider, alias: ROW })
         // INVARIANT: kept before anything is decided by it, so that every recorded decision can be decided again.
         await keepDeclaration(this.#options.dataDir, decider.digest, wanted.declaration)
         if (this.#wanted?.declarationDigest !== wanted.declarationDigest) continue
