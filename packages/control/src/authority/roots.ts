@@ -17,6 +17,15 @@ import type { KeptRoots } from '../trust/roots.ts'
 import type { RootOfAuthority } from './authority.ts'
 import { readIfThere, writeDurably } from './keys.ts'
 import { pemOf, readRootRows, signaturesOn, stateOf } from './root-rows.ts'
+import {
+  inUse,
+  notTrusted,
+  prepared,
+  retirable,
+  unseen,
+  unseenUntil,
+  usedUntil,
+} from './root-rules.ts'
 import type { RootRow, RootState } from './root-rows.ts'
 
 /** What operators see of one root. */
@@ -100,8 +109,6 @@ const ROLES = ['admin'] as const
 const ROOT_KEY = /^(?:ca|root-[0-9a-f]{16})$/
 /** Names the key that is being made, so that a crash leaves none that nobody knows of. */
 const PREPARING = 'root.preparing'
-/** Others who trust this domain by its bundle look that often for a newer one; and once more, should one answer get lost. */
-const FEDERATION_MS = 2 * 300_000
 
 export function createRoots(deps: RootsDeps): RootKeeper {
   const { store, clock, trust, publisher } = deps
@@ -330,63 +337,6 @@ function preparedOf(all: readonly RootRow[]): RootRow {
   )
 }
 
-/**
- * Until when somebody may run who never heard of this root: whoever was given a certificate since was given the root with it, so
- * it is the end of the last one from before.
- */
-async function unseenUntil(tx: Tx, deps: RootsDeps, row: RootRow): Promise<number | undefined> {
-  const now = deps.clock.now()
-  const trusted = row.trusted_at ?? now
-  const { last } = await tx
-    .selectFrom('certificates')
-    .select(({ fn }) => fn.max<number | null>('not_after').as('last'))
-    .where('issued_at', '<=', trusted)
-    .where('not_after', '>', now)
-    .executeTakeFirstOrThrow()
-  const { federation = [] } = deps.publisher.index().network
-  const others = federation.length > 0 ? trusted + FEDERATION_MS : 0
-  const until = Math.max(last ?? 0, others)
-  return until > now ? until : undefined
-}
-
-/** Until when an SVID below this root is valid, or one of a control plane that has not changed over may be. */
-async function usedUntil(
-  tx: Tx,
-  deps: RootsDeps,
-  { fingerprint }: RootRow,
-  all: readonly RootRow[],
-): Promise<number | undefined> {
-  const now = deps.clock.now()
-  const first = rootFingerprint(
-    new X509Certificate(deps.trust.pins.roots).raw.toString('base64url'),
-  )
-  const { rows } = await sql<{ last: number | null }>`
-    SELECT max(not_after) AS last FROM certificates
-     WHERE coalesce(root, ${first}) = ${fingerprint} AND not_after > ${now}`.execute(tx)
-  const { svidTtlSeconds } = deps.publisher.index().network.settings
-  const since = all.map((row) => row.activated_at ?? 0).reduce((a, b) => Math.max(a, b), 0)
-  const until = Math.max(rows[0]?.last ?? 0, since + svidTtlSeconds * 1000)
-  return until > now ? until : undefined
-}
-
-function retirable(all: readonly RootRow[], wanted: string | undefined): RootRow {
-  const out = all.filter((row) => ['trusted', 'outgoing'].includes(stateOf(row, all)))
-  const found =
-    wanted === undefined
-      ? out.filter((row) => stateOf(row, all) === 'outgoing').slice(0, 1)
-      : all.filter((row) => row.fingerprint.startsWith(wanted))
-  const [row, second] = found
-  if (!row || second) {
-    throw new SallyportError('SP_CA_ROOT_UNKNOWN', 'there is no such root to retire', {
-      fix: 'see `sallyport ca show`: a root that does not sign any more can be retired',
-    })
-  }
-  if (out.includes(row)) return row
-  throw new SallyportError('SP_CA_ROOT_ACTIVE', `this root is ${stateOf(row, all)}`, {
-    fix: 'put its successor in use first',
-  })
-}
-
 /** @throws SallyportError `SP_KEY_MISSING` */
 async function openRoot({ trust }: RootsDeps, row: RootRow): Promise<RootOfAuthority> {
   if (row.key === null || !ROOT_KEY.test(row.key)) {
@@ -443,25 +393,3 @@ async function destroyRetired({ trust }: RootsDeps, all: readonly RootRow[]): Pr
     await trust.rootKeys.destroy(row.key)
   }
 }
-
-const prepared = (): SallyportError =>
-  new SallyportError('SP_CA_ROOT_PREPARED', 'there is a successor of the trust root already', {
-    fix: 'put it in use, or take it back with `sallyport ca root cancel`, or `retire` once it is trusted',
-  })
-
-const notTrusted = (): SallyportError =>
-  new SallyportError('SP_CA_ROOT_NOT_TRUSTED', 'no successor of the trust root is trusted yet', {
-    fix: 'prepare one, and have a quorum of admins sign it',
-  })
-
-const unseen = (until: number): SallyportError =>
-  new SallyportError('SP_CA_ROOT_UNSEEN', 'not everybody can know the new root yet', {
-    detail: `until ${new Date(until).toISOString()} there are certificates from before it was trusted`,
-    fix: 'wait until they have been renewed',
-  })
-
-const inUse = (until: number): SallyportError =>
-  new SallyportError('SP_CA_ROOT_IN_USE', 'there are valid certificates below this root', {
-    detail: `the last of them ends at ${new Date(until).toISOString()}`,
-    fix: 'wait until they have ended',
-  })
