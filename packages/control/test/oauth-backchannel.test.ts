@@ -400,6 +400,52 @@ test('a refresh token is its instance’s alone, and whoever else shows it ends 
   assert.equal((await refresh(first['refresh_token'])).status, 200)
 })
 
+/** The quorum, which is alice, signs the operator set that is proposed. */
+async function signSet(): Promise<void> {
+  const offered = await alice.browser.post('/api/operators/sign/options', {})
+  const { statement, options } = offered.body as unknown as {
+    statement: object
+    options: RequestOptions
+  }
+  const response = alice.passkey.get(options)
+  const done = await alice.browser.post('/api/operators/sign', { statement, response })
+  assert.equal(done.body['active'], true, done.text)
+}
+
+test('a person whose passkey is taken away gives nothing any more, and what they gave is over', async () => {
+  const { operators } = plane.control.context
+  const { link } = await operators.createLink({ operator: 'bob', by: 'test' })
+  const bob = await signIn(link)
+  await signSet()
+  // A session of bob's own, opened with the passkey that is in force now.
+  const login = await bob.browser.post('/api/auth/login/options', {})
+  const signedIn = bob.passkey.get(login.body as unknown as RequestOptions)
+  const entered = await bob.browser.post('/api/auth/login/verify', { response: signedIn })
+  assert.equal(entered.status, 200, entered.text)
+  const asked = await ask({ login_hint: 'bob', scope: 'openid offline_access hold' })
+  const waiting = await ask({ login_hint: 'bob', binding_message: 'And this?' })
+  const requests = await shown(bob)
+  const [open, given] = requests
+  assert.ok(open && given)
+  const path = `/api/backchannel/${given.id}`
+  const offered = await bob.browser.post(`${path}/options`, {})
+  const { statement, options } = offered.body as unknown as {
+    statement: BackchannelStatement
+    options: RequestOptions
+  }
+  const response = bob.passkey.get(options)
+  assert.equal((await bob.browser.post(`${path}/allow`, { statement, response })).status, 200)
+  const first = await poll(asked.body['auth_req_id'])
+  const second = await refresh(first.body['refresh_token'])
+  assert.equal(second.status, 200, JSON.stringify(second.body))
+  await operators.proposeRemoval({ operator: 'bob', by: 'test' })
+  await signSet()
+  assert.equal((await refresh(second.body['refresh_token'])).body['error'], 'invalid_grant')
+  assert.equal((await poll(waiting.body['auth_req_id'])).body['error'], 'access_denied')
+  assert.equal((await plane.control.context.backchannel?.get(open.id, 'bob'))?.status, 'ended')
+  assert.equal((await ask({ login_hint: 'bob' })).body['error'], 'unknown_user_id')
+})
+
 test('nothing that is refreshed outlives eight hours from the consent', async () => {
   const first = await lasting()
   const then = skew
