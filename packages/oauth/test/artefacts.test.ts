@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { systemClock } from '@sallyport/base'
-import { ArtefactAdapter } from '../src/artefacts.ts'
+import { ArtefactAdapter, grantHash } from '../src/artefacts.ts'
 import type { Artefacts, KeptArtefact } from '../src/artefacts.ts'
+import { keptArtefacts } from '../src/kept.ts'
 
 /** In memory, as strict as the table: one row a hash, used once. */
 class Rows implements Artefacts {
@@ -89,4 +90,26 @@ test('an artefact is used once, and ends with its grant', async () => {
   const proofs = new ArtefactAdapter('ReplayDetection', store, systemClock)
   await proofs.upsert('p', { jti: 'p', iss: 'x' }, 60)
   await assert.rejects(proofs.upsert('p', { jti: 'p', iss: 'x' }, 60), { error: 'invalid_grant' })
+})
+
+test('of two that use one refresh token at once, the one that loses the race ends what came of it', async () => {
+  const ended: unknown[] = []
+  const kept = keptArtefacts('RefreshToken', {
+    artefacts: new Rows(),
+    clock: systemClock,
+    grants: {
+      open: () => Promise.resolve(),
+      holds: () => Promise.resolve(true),
+      end: (...what) => {
+        ended.push(what)
+        return Promise.resolve()
+      },
+    },
+    questions: { ask: () => Promise.resolve(), poll: () => Promise.resolve('fine') },
+  })
+  await kept.upsert('token', { grantId: 'given' }, 60)
+  await kept.consume('token')
+  assert.deepEqual(ended, [])
+  await assert.rejects(kept.consume('token'), { message: 'invalid_grant' })
+  assert.deepEqual(ended, [[grantHash('given'), 'reused']])
 })
