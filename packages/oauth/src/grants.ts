@@ -2,7 +2,7 @@
 export const MAX_REFRESH = 28_800
 
 /** What a person gave, and what it hangs on. */
-export interface GivenGrant {
+interface GivenGrant {
   /** Names it, and its tokens as made from it; presents nothing. */
   readonly hash: string
   /** `operator:NAME`. */
