@@ -1,7 +1,7 @@
 import { americas } from './americas.ts'
 import { asia } from './asia.ts'
 import { contact } from './contact.ts'
-import { dates } from './dates.ts'
+import { dates, MONTH_ALONE } from './dates.ts'
 import { europe } from './europe.ts'
 import { emails, ipv6, MARKED, urls } from './marked.ts'
 import type { MarkedId } from './marked.ts'
@@ -82,7 +82,8 @@ export class Analyser {
     offset: number,
     spans: Span[],
   ): void {
-    if (promising || this.#dates) this.#dispatch(text, from, offset, spans)
+    if (promising) this.#dispatch(text, from, offset, spans)
+    if (this.#dates) months(text, from, offset, spans)
     if (marks) this.#marks(text, from, offset, spans)
     if (this.names) names(text, from, offset, spans)
   }
@@ -110,8 +111,9 @@ export class Analyser {
       const tried = this.#table[make * WIDTH + (length < WIDTH ? length : WIDTH - 1)]
       if (tried === undefined) continue
       for (const recogniser of tried) {
-        const { pattern, holds, context, kind } = recogniser
+        const { pattern, initials, holds, context, kind } = recogniser
         if (kind === 'PHONE' && start < dialled) continue
+        if (make === L && initials !== undefined && !initials.includes(text.charAt(start))) continue
         pattern.lastIndex = start
         const match = pattern.exec(text)
         if (match === null) continue
@@ -142,6 +144,14 @@ export class Analyser {
     if (this.#marked.has('email')) emails(text, from, found('EMAIL'))
     if (this.#marked.has('url')) urls(text, from, found('URL'))
     if (this.#marked.has('ipv6')) ipv6(text, from, found('IP'))
+  }
+}
+
+function months(text: string, from: number, offset: number, spans: Span[]): void {
+  MONTH_ALONE.lastIndex = from
+  for (let match = MONTH_ALONE.exec(text); match; match = MONTH_ALONE.exec(text)) {
+    const start = match.index + offset
+    spans.push({ start, end: start + match[0].length, kind: 'DATE' })
   }
 }
 

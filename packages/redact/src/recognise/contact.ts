@@ -22,6 +22,7 @@ export const contact: readonly Recogniser[] = [
     kind: 'MAC',
     group: 'identifiers',
     starts: 'd2 l2 m2 n2 d4 l4 m4 n4',
+    initials: 'abcdefABCDEF',
     pattern:
       /(?<![:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}(?![\w.])/y,
     holds: (text) => !/^(?:[0:.-]+|[Ff:.-]+)$/.test(text),

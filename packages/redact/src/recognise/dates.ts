@@ -22,7 +22,6 @@ const LOOSE = [
   `${NUMBER}/(?:\\d{4}|\\d{2})${AFTER}`,
   `${MONTH_NAME}\\.? ${DAY}(?:st|nd|rd|th)(?!\\w)`,
   `${DAY}(?:st|nd|rd|th) (?:of )?${MONTH_NAME}(?!\\w)`,
-  `(?<=\\b(?:in|of|on|since|until|by|last|next|this) )${MONTH_NAME}(?!\\w)`,
   '(?:19|20)\\d{2}(?![\\w-])',
 ]
 const STARTS = 'd1-4 l3-9 n3-4 n10-32'
@@ -33,6 +32,7 @@ export const dates: readonly Recogniser[] = [
     ...DATE,
     id: 'date_of_birth',
     starts: STARTS,
+    initials: 'JFMASONDjfmasond',
     pattern: new RegExp(`(?<![\\w/.-])(?:${FORMS.join('|')})`, 'iy'),
     context: /(?:born|birth|\bdob\b|geboren|geburt|naissance|nacimiento|nascita|\bd\.o\.b)/,
   },
@@ -41,6 +41,13 @@ export const dates: readonly Recogniser[] = [
     id: 'date',
     group: 'dates',
     starts: STARTS,
+    initials: 'JFMASONDjfmasond',
     pattern: new RegExp(`(?<![\\w/.-])(?:${[...FORMS, ...LOOSE].join('|')})`, 'iy'),
   },
 ]
+
+/** A month by itself, where a word before it says that it is one. */
+export const MONTH_ALONE: RegExp = new RegExp(
+  `(?<=\\b(?:in|of|on|since|until|by|last|next|this) )${MONTH_NAME}(?!\\w)`,
+  'g',
+)

@@ -93,6 +93,7 @@ export const europe: readonly Recogniser[] = [
     ...ID,
     id: 'de_vat_id',
     starts: 'm11 l2 m5',
+    initials: 'Dd',
     pattern: /DE[\s.-]?\d{3}[\s.-]?\d{3}[\s.-]?\d{3}(?![\w-])/iy,
   },
   {
@@ -147,6 +148,7 @@ export const europe: readonly Recogniser[] = [
     ...ID,
     id: 'de_handelsregister',
     starts: 'l3 m4-9',
+    initials: 'Hh',
     pattern: /HR[AB]\s{0,3}\d{1,6}(?!\w)/iy,
   },
   {

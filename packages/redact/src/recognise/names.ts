@@ -82,7 +82,10 @@ const JOINTS = new Set(
   'de del della di da do dos du von van der den la le el al bin ibn ter ten zu'.split(' '),
 )
 
-const POSSESSIVE = /['\u2019]s$/
+const possessive = (word: string): number =>
+  word.endsWith("'s") || word.endsWith('\u2019s') ? 2 : 0
+const APOSTROPHE = /['\u2019]/
+const CONTRACTION = /['\u2019](?:s|m|d|t|ll|re|ve)$/
 const FOREIGN = /[^\0-\x7f]/
 
 interface Word {
@@ -111,7 +114,7 @@ export function names(text: string, from: number, offset: number, spans: Span[])
     // House numbers come before their street in some countries.
     const before = words[i - 1]
     if (before && before.make === 'number' && !before.last) start = before.start
-    let end = first.end - (POSSESSIVE.exec(first.text)?.[0].length ?? 0)
+    let end = first.end - possessive(first.text)
     let named = first.make === 'name'
     let last = i
     for (let j = i + 1; j < words.length && !words[j - 1]?.last; j++) {
@@ -120,7 +123,7 @@ export function names(text: string, from: number, offset: number, spans: Span[])
       // After a title any word is a name.
       if (word.make === 'ordinary' && (first.make !== 'title' || j > i + 1)) break
       if (word.make === 'joint') continue
-      end = word.end - (POSSESSIVE.exec(word.text)?.[0].length ?? 0)
+      end = word.end - possessive(word.text)
       named ||= word.make === 'name' || word.make === 'ordinary'
       last = j
     }
@@ -177,17 +180,17 @@ function isJoin(text: string, at: number): boolean {
 }
 
 function makeOf(word: string, found: number, initial: boolean): Word['make'] {
-  const lower = word.toLowerCase()
   if ((found & (UPPER | LOWER)) === 0) return 'number'
   const capital = (classOf(word.charCodeAt(0)) & UPPER) !== 0
   if (!capital)
-    return JOINTS.has(lower)
+    return JOINTS.has(word)
       ? 'joint'
       : (found & DIGIT) !== 0 && word.length <= 6
         ? 'number'
         : 'other'
+  const lower = word.toLowerCase()
   if (TITLES.has(lower)) return 'title'
-  const stem = lower.replace(/['\u2019](?:s|m|d|t|ll|re|ve)$/, '')
+  const stem = APOSTROPHE.test(lower) ? lower.replace(CONTRACTION, '') : lower
   if (ORDINARY.has(stem)) return 'ordinary'
   const shouted = (found & LOWER) === 0
   if (word.length === 1) return 'initial'

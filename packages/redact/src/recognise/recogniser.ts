@@ -37,6 +37,8 @@ export interface Recogniser {
    */
   readonly starts: string
   readonly pattern: RegExp
+  /** Where it begins with a word of letters alone, the letters that this word begins with: asked before the pattern is. */
+  readonly initials?: string
   /** What a checksum or a calendar says of the match; a number is how much of it holds, from its beginning. */
   readonly holds?: (match: string) => boolean | number
   /** Without one of these words shortly before it, so weak a pattern says nothing. Lower case. */

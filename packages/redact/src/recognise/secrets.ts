@@ -8,6 +8,7 @@ export const secrets: readonly Recogniser[] = [
     ...SECRET,
     id: 'aws_key_id',
     starts: 'm20 l20',
+    initials: 'A',
     pattern: /(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?!\w)/y,
   },
   {
@@ -15,7 +16,7 @@ export const secrets: readonly Recogniser[] = [
     id: 'aws_secret_key',
     starts: 'l1-32 m1-32 n1-32 d1-32',
     pattern:
-      /(?<![\w/+=-])(?=[\w/+]{0,39}[A-Z])(?=[\w/+]{0,39}[a-z])(?=[\w/+]{0,39}\d)[A-Za-z0-9/+]{40}(?![\w/+=])/y,
+      /(?=[A-Za-z0-9/+]{40}(?![\w/+=]))(?<![\w/+=-])(?=[\w/+]{0,39}[A-Z])(?=[\w/+]{0,39}[a-z])(?=[\w/+]{0,39}\d)[A-Za-z0-9/+]{40}/y,
     context: /(?:aws|secret|access.?key)/,
   },
   {
@@ -28,12 +29,14 @@ export const secrets: readonly Recogniser[] = [
     ...SECRET,
     id: 'gitlab_token',
     starts: 'l5',
+    initials: 'g',
     pattern: /gl(?:pat|ptt|cbt|dt|rt|ft|imt|agent|soat)-[A-Za-z0-9_-]{20,64}(?!\w)/y,
   },
   {
     ...SECRET,
     id: 'model_key',
     starts: 'l2',
+    initials: 's',
     // OpenAI, Anthropic, OpenRouter and those who copied their form.
     pattern: /sk-[A-Za-z0-9_-]{20,256}(?![\w-])/y,
     holds: (text) => /\d/.test(text),
@@ -42,18 +45,21 @@ export const secrets: readonly Recogniser[] = [
     ...SECRET,
     id: 'stripe_key',
     starts: 'm20-32 l20-32',
+    initials: 'srw',
     pattern: /(?:sk|rk|whsec)_(?:(?:live|test)_)?[A-Za-z0-9]{16,247}(?!\w)/y,
   },
   {
     ...SECRET,
     id: 'slack_token',
     starts: 'l4 l5 m5',
+    initials: 'x',
     pattern: /(?:xox[abeoprs]|xapp|xwfp)-[A-Za-z0-9-]{10,250}(?![\w-])/y,
   },
   {
     ...SECRET,
     id: 'google_key',
     starts: 'm4-32 l4-32',
+    initials: 'Ay',
     pattern: /(?:AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,512})(?![\w-])/y,
   },
   {
@@ -67,18 +73,21 @@ export const secrets: readonly Recogniser[] = [
     ...SECRET,
     id: 'vault_token',
     starts: 'l3',
+    initials: 'h',
     pattern: /hv[sbr]\.[A-Za-z0-9_-]{24,256}(?![\w-])/y,
   },
   {
     ...SECRET,
     id: 'sendgrid_key',
     starts: 'l2',
+    initials: 'S',
     pattern: /SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}(?![\w-])/y,
   },
   {
     ...SECRET,
     id: 'jwt',
     starts: 'm10-32 l10-32',
+    initials: 'e',
     pattern:
       /eyJ[A-Za-z0-9_-]{8,2040}\.eyJ[A-Za-z0-9_-]{8,2040}(?:\.[A-Za-z0-9_-]{0,1024})?(?![\w-])/y,
   },
