@@ -1,7 +1,7 @@
 import { Refusal } from '../refusal.ts'
 
 /** A field of a message, as it stands on the wire (Protocol Buffers encoding, "Message Structure"). */
-export interface Field {
+interface Field {
   readonly number: number
   /** Of a number: 64 bits, as they stand. Of everything else: its bytes. */
   readonly value: bigint | Buffer
@@ -17,7 +17,7 @@ const malformed = (detail: string): Refusal =>
  *
  * @throws Refusal `SP_POINT_REQUEST`
  */
-export function readFields(bytes: Buffer): Field[] {
+function readFields(bytes: Buffer): Field[] {
   const fields: Field[] = []
   let at = 0
   const varint = (): bigint => {
