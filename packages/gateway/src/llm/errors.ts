@@ -31,7 +31,7 @@ const ANTHROPIC_TYPES: Readonly<Record<number, string>> = {
 }
 
 /** The body of a refusal in the form that a vendor's own clients read. */
-export function vendorError(
+function vendorError(
   dialect: LlmDialect,
   refusal: Refusal,
   decision: string,

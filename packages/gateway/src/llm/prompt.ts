@@ -158,12 +158,3 @@ export const notAllowed = (): Refusal =>
     status: 403,
     outcome: 'forbidden',
   })
-
-/** Bytes of all texts of a request, by which its tokens are estimated. */
-export function textBytes(value: JsonValue): number {
-  if (typeof value === 'string') return Buffer.byteLength(value)
-  if (typeof value !== 'object' || value === null) return 4
-  let bytes = 8
-  for (const [name, inner] of Object.entries(value)) bytes += name.length + textBytes(inner)
-  return bytes
-}

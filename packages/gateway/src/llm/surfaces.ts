@@ -73,7 +73,7 @@ export interface ModelRequest {
   readonly body: (model: string, most: number) => JsonObject
 }
 
-export const badRequest = (message: string): Refusal =>
+const badRequest = (message: string): Refusal =>
   new Refusal('SP_LLM_REQUEST', message, { status: 400 })
 
 const MAX_CHOICES = 16

@@ -53,7 +53,7 @@ export interface Span {
 }
 
 /** Which recognisers are tried at a word of this make and length: `MAKES.indexOf(make) * WIDTH + length`. */
-export const MAKES = 'dlmn'
+const MAKES = 'dlmn'
 export const WIDTH = 33
 
 export function dispatchTable(recognisers: readonly Recogniser[]): readonly Recogniser[][] {
