@@ -93,7 +93,7 @@ const { expression, condition, query } = fc.letrec<{
       )
       .map(([f, e]) => `${f}(${e})`),
     fc
-      .tuple(one('count', 'sum', 'min', 'max', 'avg', 'count', 'array_agg'), tie('expression'))
+      .tuple(one('count', 'sum', 'min', 'max', 'avg', 'count'), tie('expression'))
       .map(([f, e]) => `${f}(${e})`),
     fc.constant('count(*)'),
     fc
@@ -109,10 +109,10 @@ const { expression, condition, query } = fc.letrec<{
       .tuple(tie('condition'), tie('expression'), tie('expression'))
       .map(([c, a, b]) => `CASE WHEN ${c} THEN ${a} ELSE ${b} END`),
     fc
-      .tuple(one('row_number', 'rank'), tie('expression'))
+      .tuple(one('rank', 'dense_rank'), tie('expression'))
       .map(([f, e]) => `${f}() OVER (ORDER BY ${e})`),
     tie('query').map((q) => `(${q})`),
-    tie('query').map((q) => `ARRAY(${q})`),
+    tie('query').map((q) => `cardinality(ARRAY(${q}))`),
   ),
   condition: fc.oneof(
     { depthSize: 'small', withCrossShrink: true },
@@ -242,14 +242,17 @@ interface Answer {
   readonly rows: readonly string[]
 }
 
+/** The value behind a token. */
+const comparable = (value: unknown): unknown =>
+  typeof value === 'string' ? (ibans.get(value) ?? value) : value
+
+/** Data exceptions, more than one row, and what took too long. */
+const ON_ROWS = /^(?:22|21|54|57)/
+
 async function ask(client: pg.Client, sql: string): Promise<Answer> {
   try {
     const { rows, fields } = await client.query<unknown[]>({ text: sql, rowMode: 'array' })
-    const texts = rows.map((row) =>
-      JSON.stringify(
-        row.map((value) => (typeof value === 'string' ? (ibans.get(value) ?? value) : value)),
-      ),
-    )
+    const texts = rows.map((row) => JSON.stringify(row.map(comparable)))
     return { code: '', message: '', names: fields.map(({ name }) => name), rows: texts.toSorted() }
   } catch (error) {
     assert.ok(error instanceof pg.DatabaseError, String(error))
@@ -265,7 +268,8 @@ test('nothing planted comes out, and what comes out is what views made by hand w
       assert.ok(!JSON.stringify(through).includes(SECRET), `a secret came out of ${sql}`)
       const byHand = await ask(world.owner, sql.replaceAll('public.', 'hand.'))
       if (through.code === '') {
-        if (byHand.code === '54000' || byHand.code === '57014') return
+        // Which rows a condition is tried on, and so whether it fails on one, is the planner's choice.
+        if (ON_ROWS.test(byHand.code)) return
         assert.equal(byHand.code, '', `${byHand.message} by hand, and allowed: ${sql}`)
         assert.deepEqual(through.names, byHand.names, sql)
         assert.deepEqual(through.rows, byHand.rows, sql)
@@ -284,7 +288,8 @@ test('nothing planted comes out, and what comes out is what views made by hand w
       if (/SP_/.test(through.message)) seen.refused++
       else {
         seen.failed++
-        if (byHand.code === '') assert.fail(`${through.message} only through the gateway: ${sql}`)
+        if (byHand.code === '' && !ON_ROWS.test(through.code))
+          assert.fail(`${through.message} only through the gateway: ${sql}`)
       }
     }),
     { numRuns: RUNS, verbose: 0 },
@@ -292,4 +297,71 @@ test('nothing planted comes out, and what comes out is what views made by hand w
   // A property of nothing but refusals would hold as well.
   assert.ok(seen.allowed > RUNS / 20, JSON.stringify(seen))
   if (process.env['SALLYPORT_SQL_RUNS']) console.error(seen)
+})
+
+const { plain } = fc.letrec<{ plain: string }>((tie) => ({
+  plain: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    fc
+      .tuple(one('id', 'balance'), one('=', '<', '>=', '<>'), one('1', '3', '40', '0', '150'))
+      .map((parts) => parts.join(' ')),
+    fc
+      .tuple(one('branch', 'iban'), one('=', '>'), one("'north'", "'zero'", "'DE'"))
+      .map((parts) => parts.join(' ')),
+    one(
+      'open',
+      'true',
+      "opened > date '2020-01-20'",
+      '10 / balance IS NOT NULL',
+      "branch = 'east'",
+    ),
+    one(
+      'id IN (SELECT account FROM payments WHERE amount < 50)',
+      'balance > (SELECT avg(amount) FROM payments)',
+    ),
+    fc
+      .tuple(tie('plain'), one('AND', 'OR', 'AND'), tie('plain'))
+      .map((parts) => `(${parts.join(' ')})`),
+    tie('plain').map((condition) => `NOT (${condition})`),
+  ),
+}))
+
+test('a write meets the rows that it would meet by hand, and not one more', async () => {
+  const clerk = world.client('clerk')
+  await clerk.connect()
+  let met = 0
+  await fc.assert(
+    fc.asyncProperty(plain, fc.boolean(), async (condition, qualified) => {
+      const alias = qualified ? 'accounts a' : 'accounts'
+      await clerk.query('BEGIN')
+      const through = await ask(
+        clerk,
+        `UPDATE ${alias} SET owner = 'X' WHERE ${condition} RETURNING id, owner`,
+      )
+      await clerk.query('ROLLBACK')
+      await world.owner.query('BEGIN')
+      const byHand = await ask(
+        world.owner,
+        // In this order: a condition is tried on rows of the caller's alone.
+        `UPDATE public.accounts SET owner = 'X' WHERE CASE WHEN branch <> 'zero' THEN ${condition} ELSE FALSE END RETURNING id, '***' AS owner`,
+      )
+      await world.owner.query('ROLLBACK')
+      assert.equal(
+        through.code,
+        byHand.code,
+        `${through.message} through the gateway: ${condition}`,
+      )
+      assert.deepEqual(through.rows, byHand.rows, condition)
+      met += through.rows.length
+    }),
+    {
+      numRuns: RUNS / 2,
+      examples: [
+        ["branch = 'zero'", false],
+        ['true', true],
+        ['10 / balance > 0', false],
+      ],
+    },
+  )
+  assert.ok(met > 0)
 })

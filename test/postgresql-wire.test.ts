@@ -324,3 +324,27 @@ test('noise does not bring it down', async () => {
   assert.deepEqual(await raw.until('Z'), ['1', '2', 'D', 'C', 'ZI'])
   raw.socket.destroy()
 })
+
+test('messages are found whichever way their bytes arrive', () => {
+  const stream = Buffer.concat([
+    SYNC,
+    message('Q', text('SELECT 1')),
+    FLUSH,
+    message('d', Buffer.alloc(300, 7)),
+  ])
+  const whole = new FrameReader(1000).push(stream)
+  assert.equal(whole?.length, 4)
+  for (let size = 1; size < 40; size++) {
+    const reader = new FrameReader(1000)
+    const found: Frame[] = []
+    for (let at = 0; at < stream.length; at += size) {
+      found.push(...(reader.push(stream.subarray(at, at + size)) ?? []))
+    }
+    assert.deepEqual(
+      found.map(({ raw }) => raw),
+      whole?.map(({ raw }) => raw),
+      `by ${size}`,
+    )
+  }
+  assert.equal(new FrameReader(300).push(stream), undefined)
+})

@@ -6,6 +6,7 @@ import type { Frame } from './wire/frames.ts'
 
 /** What may wait to be handled before the client is asked to wait. */
 const MAX_WAITING = 256
+const MAX_WAITING_BYTES = 1024 * 1024
 
 export const protocolError = (what: string): SqlRefusal =>
   new SqlRefusal('SP_SQL_PROTOCOL', what, '08P01')
@@ -18,6 +19,7 @@ export class ClientWire {
   #start: Buffer = Buffer.alloc(0)
   #started = false
   #frames: Frame[] = []
+  #waiting = 0
   #ended = false
   #broken: SqlRefusal | undefined
   #wake: (() => void) | undefined
@@ -69,7 +71,8 @@ export class ClientWire {
     for (;;) {
       const frame = this.#frames.shift()
       if (frame) {
-        if (this.#frames.length < MAX_WAITING / 2) this.socket.resume()
+        this.#waiting -= frame.raw.length
+        if (!this.#full(2)) this.socket.resume()
         return frame
       }
       if (this.#broken) throw this.#broken
@@ -103,11 +106,19 @@ export class ClientWire {
       }
     } else {
       const frames = this.#reader.push(chunk)
-      if (frames) this.#frames.push(...frames)
-      else this.#broken = protocolError('a message is too long, or none')
-      if (this.#frames.length >= MAX_WAITING) this.socket.pause()
+      for (const frame of frames ?? []) {
+        this.#frames.push(frame)
+        this.#waiting += frame.raw.length
+      }
+      if (!frames) this.#broken = protocolError('a message is too long, or none')
+      if (this.#full(1)) this.socket.pause()
     }
     this.#wakeUp()
+  }
+
+  /** @param share 1 for as much as may wait, 2 for half of it */
+  #full(share: number): boolean {
+    return this.#frames.length >= MAX_WAITING / share || this.#waiting >= MAX_WAITING_BYTES / share
   }
 
   #more(): Promise<void> {

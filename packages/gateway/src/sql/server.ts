@@ -33,7 +33,7 @@ const GSS_CODE = 80_877_104
 const CANCEL_CODE = 80_877_102
 const PROTOCOL_MAJOR = 3
 const MAX_START_BYTES = 10_000
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+const MAX_MESSAGE_BYTES = 1024 * 1024
 /** First byte of a TLS handshake. */
 const HANDSHAKE = 0x16
 

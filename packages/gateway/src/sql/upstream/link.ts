@@ -6,7 +6,7 @@ import { errorFields, TERMINATE } from '../wire/messages.ts'
 import { scram } from './scram.ts'
 
 /** A row wider than this does not pass. */
-const MAX_FRAME = 64 * 1024 * 1024
+const MAX_FRAME = 16 * 1024 * 1024
 /** What may wait to be read before the database is asked to wait. */
 const MAX_WAITING = 1024 * 1024
 

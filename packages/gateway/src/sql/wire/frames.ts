@@ -11,28 +11,33 @@ const HEADER = 5
 /** Cuts a stream of bytes into messages (PostgreSQL, section 54.2). */
 export class FrameReader {
   readonly #maxBytes: number
-  #rest: Buffer = Buffer.alloc(0)
+  /** Parts of what is not whole yet; put together once it is, so that a long message costs no more than its length. */
+  #parts: Buffer[] = []
+  #length = 0
+  #needed = HEADER
 
   /** @param maxBytes of one message */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes
   }
 
-  /** Whether part of a message is still to come. */
-  get pending(): boolean {
-    return this.#rest.length > 0
-  }
-
   /** @returns whole messages; undefined where the stream is not one of messages, or one is too long */
   push(chunk: Buffer): Frame[] | undefined {
-    const data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    this.#parts.push(chunk)
+    this.#length += chunk.length
+    if (this.#length < this.#needed) return []
+    const data = this.#parts.length === 1 ? chunk : Buffer.concat(this.#parts)
     const frames: Frame[] = []
     let at = 0
+    this.#needed = HEADER
     while (data.length - at >= HEADER) {
       const length = data.readUInt32BE(at + 1)
       if (length < 4 || length > this.#maxBytes) return undefined
       const end = at + 1 + length
-      if (data.length < end) break
+      if (data.length < end) {
+        this.#needed = end - at
+        break
+      }
       frames.push({
         type: String.fromCharCode(data[at] ?? 0),
         body: data.subarray(at + HEADER, end),
@@ -40,7 +45,9 @@ export class FrameReader {
       })
       at = end
     }
-    this.#rest = data.subarray(at)
+    const rest = data.subarray(at)
+    this.#parts = rest.length === 0 ? [] : [rest]
+    this.#length = rest.length
     return frames
   }
 }
