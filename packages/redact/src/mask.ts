@@ -46,7 +46,12 @@ function last4OfAscii(text: string): string | undefined {
   return count < 8 ? HIDDEN : `${HIDDEN}${kept}`
 }
 
+const segmenter = new Intl.Segmenter()
+
 function first1(text: string): string {
-  const [first, second] = new Intl.Segmenter().segment(text.trim())
+  const shown = text.trim()
+  // Two of these are never one character for whoever reads them, but for the end of a line.
+  if (/^[\x21-\x7e]{2}/.test(shown)) return `${shown.charAt(0)}${HIDDEN}`
+  const [first, second] = segmenter.segment(shown)
   return first === undefined || second === undefined ? HIDDEN : `${first.segment}${HIDDEN}`
 }

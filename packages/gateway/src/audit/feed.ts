@@ -108,11 +108,16 @@ export class Feed {
   }
 
   async #idle(): Promise<void> {
-    await this.#save()
+    // Not after every call: each of its syncs is one that the log's own would wait for.
+    const since = performance.now() - this.#savedAt
+    if (since > SAVE_EVERY_MS) await this.#save()
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#wake = resolve
+    const unsaved = this.#saved !== this.#next
+    const timer = unsaved ? setTimeout(resolve, Math.max(0, SAVE_EVERY_MS - since) + 1) : undefined
     const idle = this.lag === 0 && this.#checkpoint === undefined
     if (idle && !this.#stop.signal.aborted) await promise
+    clearTimeout(timer)
     this.#wake = undefined
     await this.#pause(GATHER_MS)
   }

@@ -151,9 +151,16 @@ export class Requests {
 
   /** Before anything is answered: a token that is bad refuses whatever it came with. */
   #withToken({ req, request, caller }: BareContext, system: System | undefined): Promise<Caller> {
-    // Every socket with a verified peer is one of TLS.
-    const certificate = (req.socket as TLSSocket).getPeerX509Certificate()?.raw
-    return this.#parts.tokens.accept({ request, caller, certificate, system })
+    return this.#parts.tokens.accept({
+      request,
+      caller,
+      system,
+      // Read where there is a token to bind to it, which is seldom: each reading parses the certificate anew.
+      get certificate() {
+        // Every socket with a verified peer is one of TLS.
+        return (req.socket as TLSSocket).getPeerX509Certificate()?.raw
+      },
+    })
   }
 
   /** @param instance or an agent of another trust domain, whose instances count together */

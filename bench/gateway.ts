@@ -1,0 +1,13 @@
+/** Figures of the gateway. Arguments name parts to run; all of them otherwise. */
+import { benchHttp } from './gateway/http.ts'
+import { benchProjection } from './gateway/projection.ts'
+import { runParts } from './parts.ts'
+import type { Part } from './parts.ts'
+import type { Row } from './row.ts'
+
+const PARTS: Readonly<Record<string, Part>> = {
+  projection: benchProjection,
+  http: benchHttp,
+}
+
+export const run = (args: readonly string[]): Promise<Row[]> => runParts(PARTS, args)

@@ -1,0 +1,281 @@
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { GatewayOptions } from '@sallyport/gateway'
+import { IdentityHolder, mtlsConnect } from '@sallyport/transport'
+import { bounded, median, percentile, stated } from '../row.ts'
+import type { Row } from '../row.ts'
+import type { Backend } from './backend.ts'
+import type { GatewayState } from './gateway-process.ts'
+import { Callers } from './load.ts'
+import type { Load } from './load.ts'
+import { hasNginx, startRivals } from './nginx.ts'
+import type { Rivals } from './nginx.ts'
+
+const ROUNDS = 5
+const ROUND_MS = 2000
+const ALONE_MS = 1500
+/** Idle connections: ten thousand, scaled to what callers may have here. */
+const IDLE_EACH = 15
+const IDLE_MS = 5000
+
+type Name = 'gateway' | 'direct' | 'bare' | 'buffered' | 'synced'
+
+/** The full path over HTTP/1.1 beside what one would put together today, in turns. */
+export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
+  const dir = mkdtempSync(join(tmpdir(), 'sp-bench-gateway-'))
+  const undo: (() => Promise<void> | void)[] = [
+    () => {
+      rmSync(dir, { recursive: true, force: true })
+    },
+  ]
+  try {
+    // Each process says first what its file says it does.
+    const backend = (await child('backend.ts', {}, undo)).message as Backend
+    const options: Partial<GatewayOptions> = {
+      id: 'gw1',
+      dataDir: join(dir, 'gateway'),
+      control: at(backend.planePort),
+      listen: at(0),
+      trustPins: backend.pins,
+      joinToken: 'join',
+      secrets: {},
+      upstreams: { bank: at(backend.upstreamPort), desk: at(backend.upstreamPort) },
+      settings: { maxCallsPerSecond: 1e6, maxCallBurst: 1e6, keepAliveTimeoutMs: 600_000 },
+    }
+    const { process: running, message } = await child(
+      'gateway-process.ts',
+      { BENCH_GATEWAY: JSON.stringify(options) },
+      undo,
+    )
+    // As above.
+    const gateway = { process: running, message: message as GatewayState }
+    let rivals: Rivals | undefined
+    if (hasNginx) {
+      const socket = join(dir, 'decisions.sock')
+      const env = { BENCH_SOCKET: socket, BENCH_LOG: join(dir, 'decisions.log') }
+      await child('decision-service.ts', env, undo)
+      const { rival, upstreamPort } = backend
+      const started = await startRivals(join(dir, 'nginx'), rival, upstreamPort, socket)
+      undo.push(() => started.stop())
+      rivals = started
+    } else note('no nginx on this machine: its rows are left out')
+    const { agents, upstreamPort } = backend
+    const callers = new Map<Name, Callers>()
+    const path = '/bank/v1/accounts/ACC-1'
+    callers.set('gateway', new Callers(agents, gateway.message.port, path))
+    callers.set('direct', new Callers(agents, upstreamPort, '/v1/accounts/ACC-1'))
+    for (const [name, port] of Object.entries(rivals?.ports ?? {})) {
+      // The names of `ports` are among those above.
+      callers.set(name as Name, new Callers(agents, port, path))
+    }
+    undo.push(async () => {
+      for (const one of callers.values()) await one.close()
+    })
+    note('connections are made, and everything is warm')
+    for (const one of callers.values()) await one.run(ROUND_MS, agents.length)
+    const many = await inTurns(callers, ROUNDS, ROUND_MS, agents.length, note)
+    const before = await ask(gateway.process)
+    const counted = (await callers.get('gateway')?.run(ROUND_MS, agents.length))?.calls ?? 0
+    const after = await ask(gateway.process)
+    const alone = await inTurns(callers, 3, ALONE_MS, 1, note)
+    const sync = await syncTime(join(dir, 'sync'))
+    const idle = await idleConnections(gateway, agents, note)
+    return [
+      ...throughput(many),
+      stated(
+        'gateway: processor time a call',
+        (after.cpu - before.cpu) / Math.max(1, counted),
+        'µs',
+      ),
+      stated('fdatasync of a kilobyte, median', sync, 'ms'),
+      bounded(
+        'added latency, 1 in flight, synced, beyond one fdatasync',
+        p50(alone, 'gateway') - p50(alone, 'direct') - sync,
+        'ms',
+        '<=',
+        0.5,
+      ),
+      ...idle,
+    ]
+  } finally {
+    for (const one of undo.toReversed()) await one()
+  }
+}
+
+type Loads = ReadonlyMap<Name, readonly Load[]>
+
+async function inTurns(
+  callers: ReadonlyMap<Name, Callers>,
+  rounds: number,
+  ms: number,
+  inFlight: number,
+  note: (text: string) => void,
+): Promise<Loads> {
+  const loads = new Map<Name, Load[]>([...callers.keys()].map((name) => [name, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, one] of callers) {
+      const load = await one.run(ms, inFlight)
+      loads.get(name)?.push(load)
+      note(
+        `${name}, ${inFlight} in flight: ${load.rate.toFixed(0)}/s, p50 ${load.p50.toFixed(2)} ms`,
+      )
+    }
+  }
+  return loads
+}
+
+const rates = (loads: Loads, name: Name): number[] =>
+  (loads.get(name) ?? []).map(({ rate }) => rate)
+const p50 = (loads: Loads, name: Name): number =>
+  median((loads.get(name) ?? []).map((one) => one.p50))
+const p99 = (loads: Loads, name: Name): number =>
+  median((loads.get(name) ?? []).map((one) => one.p99))
+
+/** Of each round, so that what the machine did meanwhile weighs on both. */
+function ratio(loads: Loads, one: Name, other: Name): number {
+  const others = rates(loads, other)
+  return median(rates(loads, one).map((rate, round) => rate / (others[round] ?? Number.NaN)))
+}
+
+function throughput(loads: Loads): Row[] {
+  const own = [
+    stated(
+      'gateway, full path, synced, 64 connections',
+      median(rates(loads, 'gateway')),
+      'calls/s',
+    ),
+  ]
+  if (!loads.has('synced')) {
+    return [...own, stated('nginx + auth_request and bare nginx', 'skipped: no nginx', '')]
+  }
+  return [
+    ...own,
+    stated('nginx + auth_request, synced', median(rates(loads, 'synced')), 'calls/s'),
+    stated('nginx + auth_request, buffered', median(rates(loads, 'buffered')), 'calls/s'),
+    stated('bare nginx, no decision, no audit', median(rates(loads, 'bare')), 'calls/s'),
+    bounded(
+      'full path / rival, intent synced on both sides',
+      ratio(loads, 'gateway', 'synced'),
+      '×',
+      '>=',
+      1,
+    ),
+    // The gateway has no log that is only buffered: it syncs here too, the rival does not.
+    bounded(
+      'full path, synced / rival, buffered',
+      ratio(loads, 'gateway', 'buffered'),
+      '×',
+      '>=',
+      0.7,
+    ),
+    stated('full path / bare nginx', ratio(loads, 'gateway', 'bare'), '×'),
+    bounded(
+      'p99 at 64 in flight, beyond that of the rival (synced)',
+      p99(loads, 'gateway') - p99(loads, 'synced'),
+      'ms',
+      '<=',
+      0,
+    ),
+  ]
+}
+
+async function idleConnections(
+  gateway: { readonly process: ChildProcess; readonly message: GatewayState },
+  agents: Backend['agents'],
+  note: (text: string) => void,
+): Promise<Row[]> {
+  const empty = await ask(gateway.process)
+  const sockets = []
+  for (const agent of agents) {
+    for (let i = 0; i < IDLE_EACH; i++) {
+      const socket = await mtlsConnect({
+        identity: new IdentityHolder(agent),
+        target: at(gateway.message.port),
+        expect: () => true,
+        timeoutMs: 60_000,
+      })
+      socket.on('error', () => undefined)
+      // Once used, a connection is kept.
+      socket.write('GET /.sallyport/whoami HTTP/1.1\r\nHost: g\r\n\r\n')
+      await new Promise((resolve) => {
+        socket.once('data', resolve)
+      })
+      sockets.push(socket)
+    }
+  }
+  const full = await ask(gateway.process)
+  note(`${full.openConnections} connections are open`)
+  await sleep(IDLE_MS)
+  const later = await ask(gateway.process)
+  for (const socket of sockets) socket.destroy()
+  const kilobytes = (later.rss - empty.rss) / 1024 / sockets.length
+  return [
+    stated('idle connections held', sockets.length, 'connections'),
+    stated('memory of each', kilobytes, 'KiB'),
+    bounded(
+      'growth of memory while they are idle',
+      (later.rss - full.rss) / 1_048_576,
+      'MiB',
+      '<=',
+      8,
+    ),
+  ]
+}
+
+async function syncTime(path: string): Promise<number> {
+  const file = await open(path, 'a')
+  const times: number[] = []
+  const bytes = Buffer.alloc(1024, 0x61)
+  for (let i = 0; i < 200; i++) {
+    const from = performance.now()
+    await file.write(bytes)
+    await file.datasync()
+    times.push(performance.now() - from)
+  }
+  await file.close()
+  return percentile(times, 0.5)
+}
+
+const at = (port: number): { readonly host: string; readonly port: number } => ({
+  host: '127.0.0.1',
+  port,
+})
+
+/** Starts a process of the bench; resolves with the first thing it says. */
+async function child(
+  file: string,
+  env: Readonly<Record<string, string>>,
+  undo: (() => Promise<void> | void)[],
+): Promise<{ readonly process: ChildProcess; readonly message: unknown }> {
+  const process_ = fork(join(import.meta.dirname, file), { env: { ...process.env, ...env } })
+  undo.push(async () => {
+    if (process_.exitCode !== null) return
+    const ended = new Promise((resolve) => {
+      process_.once('exit', resolve)
+    })
+    process_.disconnect()
+    await ended
+  })
+  const message = await new Promise<unknown>((resolve, reject) => {
+    process_.once('message', resolve)
+    process_.once('exit', (code) => {
+      reject(new Error(`${file} ended with ${String(code)}`))
+    })
+  })
+  return { process: process_, message }
+}
+
+function ask(gateway: ChildProcess): Promise<GatewayState> {
+  return new Promise((resolve) => {
+    gateway.once('message', (given) => {
+      // The gateway's process answers every message with its state.
+      resolve(given as GatewayState)
+    })
+    gateway.send('state')
+  })
+}
