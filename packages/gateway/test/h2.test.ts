@@ -35,7 +35,7 @@ describe('HTTP/2 at the edge', () => {
   let agent: TestAgent
   let session: ClientHttp2Session
   before(async () => {
-    world = await startWorld({ settings: { headersTimeoutMs: 800, requestTimeoutMs: 1500 } })
+    world = await startWorld({ settings: { headersTimeoutMs: 4000, requestTimeoutMs: 6000 } })
     agent = world.agent('teller')
   })
   after(() => world.close())

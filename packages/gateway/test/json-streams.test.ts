@@ -47,7 +47,7 @@ describe('answers that are projected as they pass', () => {
   let agent: TestAgent
   before(async () => {
     world = await startWorld({
-      settings: { headersTimeoutMs: 1000, requestTimeoutMs: 1500, maxStreamedBytes: 6_000_000 },
+      settings: { headersTimeoutMs: 10_000, requestTimeoutMs: 15_000, maxStreamedBytes: 6_000_000 },
     })
     agent = world.agent('reader')
   })
@@ -200,8 +200,8 @@ describe('answers that are projected as they pass', () => {
     await world.restart({
       settings: {
         maxStreamedBytes: Number.MAX_SAFE_INTEGER,
-        headersTimeoutMs: 500,
-        requestTimeoutMs: 500,
+        headersTimeoutMs: 4000,
+        requestTimeoutMs: 3000,
       },
     })
     endless()

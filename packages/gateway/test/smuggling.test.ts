@@ -44,7 +44,7 @@ describe('bytes on the wire', () => {
   let agent: TestAgent
   before(async () => {
     world = await startWorld({
-      settings: { headersTimeoutMs: 600, requestTimeoutMs: 1200, handshakeTimeoutMs: 800 },
+      settings: { headersTimeoutMs: 4000, requestTimeoutMs: 6000, handshakeTimeoutMs: 6000 },
     })
     agent = world.agent('teller')
   })

@@ -184,7 +184,7 @@ export async function startWorld(
     dataDir,
     gateway: await startGateway(options),
     options,
-    agent(name, instance = 'i1', ttl = 60) {
+    agent(name, instance = 'i1', ttl = 600) {
       const agent = new TestAgent(world, plane.agent(name, instance, ttl))
       agents.push(agent)
       return agent
