@@ -424,7 +424,7 @@ describe('HTTP/2 at the edge', () => {
   it('gives up on silence, on slow bodies and on slow readers', { timeout: 60_000 }, async () => {
     session.destroy()
     await world.restart({
-      settings: { headersTimeoutMs: 300, requestTimeoutMs: 300, keepAliveTimeoutMs: 300 },
+      settings: { headersTimeoutMs: 2000, requestTimeoutMs: 2000, keepAliveTimeoutMs: 2000 },
     })
     const silent = await h2Socket(world, agent)
     silent.on('error', () => undefined)
