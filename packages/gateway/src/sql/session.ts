@@ -13,11 +13,12 @@ import type { ClientWire } from './client.ts'
 import { protocolError } from './client.ts'
 import { checkOids, boundParameters, UNKNOWN } from './parameters.ts'
 import { Run } from './run.ts'
+import { NO_VALUES, Statements } from './statements.ts'
+import type { Portal, Prepared } from './statements.ts'
 import type { RunParts } from './run.ts'
-import { SqlRefusal, noName } from './refuse.ts'
+import { SqlRefusal } from './refuse.ts'
 import { controlOf } from './text/control.ts'
 import type { Control } from './text/control.ts'
-import type { Node } from './text/nodes.ts'
 import { parseStatement } from './text/parser.ts'
 import { toldError, toldRefusal } from './told.ts'
 import type { Link } from './upstream/link.ts'
@@ -34,25 +35,6 @@ export interface SessionParts {
   readonly clock: Clock
 }
 
-/** A statement as a client prepared it: parsed, and not yet decided. */
-interface Prepared {
-  readonly parsed: readonly [kind: string, node: Node] | undefined
-  readonly control: Control | undefined
-  readonly oids: readonly number[]
-  /** Types of its columns, once the client was told them. */
-  columns: readonly number[] | undefined
-}
-
-interface Portal {
-  readonly prepared: Prepared
-  readonly bound: wire.BindMessage
-  /** From when it is described or executed first: decided, and open in the database. */
-  run: Run | undefined
-}
-
-const MAX_STATEMENTS = 1000
-const MAX_PORTALS = 100
-
 /** One client's session with one database: everything it says is judged before the database hears of it. */
 export class Session {
   readonly caller: Caller
@@ -60,8 +42,7 @@ export class Session {
   readonly #client: ClientWire
   readonly #link: Link
   readonly system: System
-  readonly #statements = new Map<string, Prepared>()
-  readonly #portals = new Map<string, Portal>()
+  readonly #statements = new Statements()
   readonly #presented: { approval: string | undefined; mandate: string | undefined } = {
     approval: undefined,
     mandate: undefined,
@@ -102,8 +83,7 @@ export class Session {
         await this.#handle(frame)
       }
     } finally {
-      for (const { run } of this.#portals.values()) run?.end('aborted')
-      this.#portals.clear()
+      this.#statements.endPortals('aborted')
     }
   }
 
@@ -118,7 +98,8 @@ export class Session {
           await this.#parse(wire.readParse(frame.body))
           return
         case 'B':
-          this.#bind(wire.readBind(frame.body))
+          this.#statements.bind(wire.readBind(frame.body))
+          this.#client.write(wire.BIND_COMPLETE)
           return
         case 'D':
           await this.#describe(wire.readNamed(frame.body))
@@ -193,13 +174,8 @@ export class Session {
       this.#status = status?.body.toString('latin1') ?? 'E'
     }
     // Portals end with their transaction.
-    if (this.#status === 'I') this.#endPortals()
+    if (this.#status === 'I') this.#statements.endPortals('completed')
     this.#client.write(wire.ready(this.#status))
-  }
-
-  #endPortals(): void {
-    for (const { run } of this.#portals.values()) run?.end('completed')
-    this.#portals.clear()
   }
 
   /** Sends, and reads up to and with the message that is waited for. */
@@ -216,8 +192,8 @@ export class Session {
   }
 
   async #query(sql: string): Promise<void> {
-    this.#statements.delete('')
-    this.#dropPortal('')
+    this.#statements.forget('')
+    this.#statements.dropPortal('')
     const prepared = await this.#prepare(sql, [])
     if (!prepared.parsed) {
       this.#client.write(wire.EMPTY_QUERY)
@@ -233,23 +209,10 @@ export class Session {
   }
 
   async #parse({ name, sql, oids }: wire.ParseMessage): Promise<void> {
-    if (name !== '' && this.#statements.has(name)) {
-      throw new SqlRefusal(
-        'SP_SQL_PROTOCOL',
-        `the statement \`${name.slice(0, 63)}\` exists already`,
-        '42P05',
-      )
-    }
-    if (this.#statements.size >= MAX_STATEMENTS) {
-      throw new SqlRefusal(
-        'SP_SQL_UNSUPPORTED',
-        `more than ${MAX_STATEMENTS} prepared statements are not supported here`,
-        '53400',
-      )
-    }
+    this.#statements.demandRoom(name)
     checkOids(oids)
     const prepared = await this.#prepare(sql, oids)
-    this.#statements.set(name, prepared)
+    this.#statements.keep(name, prepared)
     this.#client.write(wire.PARSE_COMPLETE)
   }
 
@@ -272,34 +235,14 @@ export class Session {
     return { parsed, control, oids, columns: undefined }
   }
 
-  #bind(bound: wire.BindMessage): void {
-    const prepared = this.#statements.get(bound.statement)
-    if (!prepared) throw noName('statement', bound.statement, '26000')
-    if (bound.portal !== '' && this.#portals.has(bound.portal)) {
-      throw new SqlRefusal('SP_SQL_PROTOCOL', 'the portal exists already', '42P03')
-    }
-    if (this.#portals.size >= MAX_PORTALS) {
-      throw new SqlRefusal(
-        'SP_SQL_UNSUPPORTED',
-        `more than ${MAX_PORTALS} portals are not supported here`,
-        '53400',
-      )
-    }
-    this.#dropPortal(bound.portal)
-    this.#portals.set(bound.portal, { prepared, bound, run: undefined })
-    this.#client.write(wire.BIND_COMPLETE)
-  }
-
   async #describe({ kind, name }: wire.Named): Promise<void> {
     if (kind === 'P') {
-      const portal = this.#portal(name)
+      const portal = this.#statements.portal(name)
       const run = await this.#opened(portal)
       this.#client.write(...(run?.description() ?? [wire.NO_DATA]))
       return
     }
-    const prepared = this.#statements.get(name)
-    if (!prepared) throw noName('statement', name, '26000')
-    await this.#describeStatement(prepared)
+    await this.#describeStatement(this.#statements.find(name))
   }
 
   /** Types of parameters and columns, as a draft of the statement has them; the decision comes with the values. */
@@ -322,7 +265,7 @@ export class Session {
   }
 
   async #execute({ portal: name, most }: { portal: string; most: number }): Promise<void> {
-    const portal = this.#portal(name)
+    const portal = this.#statements.portal(name)
     if (!portal.prepared.parsed) {
       this.#client.write(wire.EMPTY_QUERY)
       return
@@ -333,23 +276,10 @@ export class Session {
   }
 
   async #close({ kind, name }: wire.Named): Promise<void> {
-    if (kind === 'S') this.#statements.delete(name)
-    else this.#dropPortal(name)
+    if (kind === 'S') this.#statements.forget(name)
+    else this.#statements.dropPortal(name)
     this.#client.write(wire.CLOSE_COMPLETE)
     await Promise.resolve()
-  }
-
-  #portal(name: string): Portal {
-    const portal = this.#portals.get(name)
-    if (!portal) throw noName('portal', name, '34000')
-    return portal
-  }
-
-  #dropPortal(name: string): void {
-    const run = this.#portals.get(name)?.run
-    this.#portals.delete(name)
-    // Within a transaction the database would keep it.
-    run?.close()
   }
 
   async #opened(portal: Portal): Promise<Run | undefined> {
@@ -411,9 +341,7 @@ export class Session {
 
   #own(control: Exclude<Control, { kind: 'send' }>): void {
     if (control.kind === 'deallocate') {
-      if (control.name === undefined) this.#statements.clear()
-      else if (!this.#statements.delete(control.name))
-        throw noName('statement', control.name, '26000')
+      this.#statements.deallocate(control.name)
       this.#client.write(
         wire.commandComplete(control.name === undefined ? 'DEALLOCATE ALL' : 'DEALLOCATE'),
       )
@@ -463,7 +391,3 @@ class DatabaseError extends Error {
 }
 
 const NOTHING_READ = { outputs: [], facts: [], parameterTypes: new Map<number, never>() }
-
-const NO_VALUES: wire.BindMessage = {
-  ...{ portal: '', statement: '', formats: [], values: [], resultFormats: [] },
-}
