@@ -225,6 +225,8 @@ describe('a crash at any step of a rotation', () => {
         [script, folder, rootFile, keyFile, String(at), ...more],
         { timeout: 120_000 },
         (error, out, err) => {
+          // What the process made is of its time, however long it took.
+          now = Date.now()
           if (error && child.signalCode !== 'SIGKILL') reject(new Error(err, { cause: error }))
           else resolve({ signal: child.signalCode, out })
         },
