@@ -1,12 +1,16 @@
 /** Figures of the gateway. Arguments name parts to run; all of them otherwise. */
 import { benchHttp } from './gateway/http.ts'
 import { benchProjection } from './gateway/projection.ts'
+import { redact } from './gateway/redact.ts'
+import { sql } from './gateway/sql.ts'
 import { runParts } from './parts.ts'
 import type { Part } from './parts.ts'
 import type { Row } from './row.ts'
 
 const PARTS: Readonly<Record<string, Part>> = {
   projection: benchProjection,
+  redact,
+  sql,
   http: benchHttp,
 }
 

@@ -9,6 +9,8 @@ import { newId } from '@sallyport/base'
 import { createDecider } from '@sallyport/decide'
 import { declaration } from './declaration.ts'
 
+export type DecisionsReady = 'ready'
+
 const { BENCH_SOCKET: socket = '', BENCH_LOG: log = '' } = process.env
 const decider = await createDecider({ declaration: await declaration() })
 const file = await open(log, 'a')
@@ -86,5 +88,6 @@ const server = createServer((req, res) => {
   else answer()
 })
 server.keepAliveTimeout = 60_000
-server.listen(socket, () => process.send?.('ready'))
+const READY: DecisionsReady = 'ready'
+server.listen(socket, () => process.send?.(READY))
 process.once('disconnect', () => process.exit(0))

@@ -7,12 +7,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { GatewayOptions } from '@sallyport/gateway'
 import { IdentityHolder, mtlsConnect } from '@sallyport/transport'
+import { Callers } from '../../packages/gateway/test/support/callers.ts'
+import type { Load } from '../../packages/gateway/test/support/callers.ts'
 import { bounded, median, percentile, stated } from '../row.ts'
 import type { Row } from '../row.ts'
 import type { Backend } from './backend.ts'
+import type { DecisionsReady } from './decision-service.ts'
 import type { GatewayState } from './gateway-process.ts'
-import { Callers } from './load.ts'
-import type { Load } from './load.ts'
 import { hasNginx, startRivals } from './nginx.ts'
 import type { Rivals } from './nginx.ts'
 
@@ -58,7 +59,9 @@ export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
     if (hasNginx) {
       const socket = join(dir, 'decisions.sock')
       const env = { BENCH_SOCKET: socket, BENCH_LOG: join(dir, 'decisions.log') }
-      await child('decision-service.ts', env, undo)
+      const ready: DecisionsReady = 'ready'
+      const { message: said } = await child('decision-service.ts', env, undo)
+      if (said !== ready) throw new Error('the decision service is not ready')
       const { rival, upstreamPort } = backend
       const started = await startRivals(join(dir, 'nginx'), rival, upstreamPort, socket)
       undo.push(() => started.stop())

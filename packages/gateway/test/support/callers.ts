@@ -1,7 +1,6 @@
 import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { IdentityMaterial } from '@sallyport/transport'
 import { Client } from 'undici'
-import { percentile } from '../row.ts'
 
 export interface Load {
   /** Calls a second. */
@@ -61,4 +60,10 @@ export class Callers {
   async close(): Promise<void> {
     await Promise.all(this.#clients.map((client) => client.destroy()))
   }
+}
+
+/** The value below which the share `p` (0–1) of the values lies (nearest rank). */
+function percentile(values: readonly number[], p: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(p * sorted.length) - 1)] ?? Number.NaN
 }
