@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadDeclaration } from '@sallyport/network'
@@ -126,5 +126,9 @@ export async function sqlDeclaration(): Promise<Declaration> {
   writeFileSync(join(dir, 'network.yaml'), NETWORK)
   writeFileSync(join(dir, 'policies', 'all.cedar'), POLICIES)
   writeFileSync(join(dir, 'rows.cedar'), ROWS)
-  return loadDeclaration({ networkFile: join(dir, 'network.yaml') })
+  try {
+    return await loadDeclaration({ networkFile: join(dir, 'network.yaml') })
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
 }
