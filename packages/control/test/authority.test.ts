@@ -225,8 +225,6 @@ describe('a crash at any step of a rotation', () => {
         [script, folder, rootFile, keyFile, String(at), ...more],
         { timeout: 120_000 },
         (error, out, err) => {
-          // What the process made is of its time, however long it took.
-          now = Date.now()
           if (error && child.signalCode !== 'SIGKILL') reject(new Error(err, { cause: error }))
           else resolve({ signal: child.signalCode, out })
         },
@@ -287,6 +285,8 @@ describe('a crash at any step of a rotation', () => {
       ] as const) {
         const folder = fresh()
         assert.equal((await run(folder, at, nextFile, nextKey)).signal, 'SIGKILL', `step ${at}`)
+        // What the process made is of its time, however long all of this takes.
+        now = Date.now()
         const authority = await open(folder, named ? { root: named } : {})
         assert.equal(authority.root, expected)
         assert.equal(endOf(authority), expected, `step ${at}`)
