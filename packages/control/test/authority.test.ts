@@ -37,6 +37,7 @@ const DAY = 24 * HOUR
 let folders = 0
 let now = Date.now()
 const clock = { now: () => now, monotonic: () => now }
+const stopped = (at: number): typeof clock => ({ now: () => at, monotonic: () => at })
 
 function open(folder: string, more: Partial<AuthorityOptions> = {}): Promise<Authority> {
   return openAuthority({
@@ -59,9 +60,9 @@ const activeId = (authority: Authority): string | undefined =>
 
 const spiffeId = 'spiffe://bank.test/agent/monitor/1'
 const pinned = new Map([['bank.test', TrustBundle.fromPem('bank.test', root.certificatePem)]])
-const issue = (authority: Authority): Buffer[] =>
+const issue = (authority: Authority, at = now): Buffer[] =>
   certificatesFromPem(
-    authority.issue({ spiffeId, publicKeySpki: spki, ttlSeconds: 900, now }).chainPem,
+    authority.issue({ spiffeId, publicKeySpki: spki, ttlSeconds: 900, now: at }).chainPem,
   )
 const holds = (chain: readonly Buffer[], at = now): string =>
   verifySvid(chain, pinned, { now: at }).id.uri
@@ -238,18 +239,19 @@ describe('a crash at any step of a rotation', () => {
     const steps = Number(whole.out)
     assert.equal(whole.signal, null)
     assert.ok(steps >= 14, whole.out)
-    now = Date.now()
     const check = async (at: number): Promise<void> => {
       const folder = fresh()
-      assert.equal((await run(folder, at)).signal, 'SIGKILL', `step ${at}`)
-      const authority = await open(folder)
+      const killed = await run(folder, at)
+      assert.equal(killed.signal, 'SIGKILL', `step ${at}`)
+      const when = Number(killed.out.split(' ').at(-1))
+      const authority = await open(folder, { clock: stopped(when) })
       assert.equal(states(authority).filter((state) => state === 'active').length, 1)
-      const chain = issue(authority)
-      assert.equal(holds(chain), spiffeId, `step ${at}`)
+      const chain = issue(authority, when)
+      assert.equal(holds(chain, when), spiffeId, `step ${at}`)
       if (!states(authority).includes('prepared')) await authority.prepare()
       await authority.activate()
-      assert.equal(holds(issue(authority)), spiffeId)
-      assert.equal(holds(chain), spiffeId)
+      assert.equal(holds(issue(authority, when), when), spiffeId)
+      assert.equal(holds(chain, when), spiffeId)
       const keys = readdirSync(folder).filter((name) => name.endsWith('.key'))
       assert.equal(keys.length, 1, `step ${at}: ${keys.join(' ')}`)
     }
@@ -272,7 +274,8 @@ describe('a crash at any step of a rotation', () => {
     const both = new Map([
       ['bank.test', TrustBundle.fromPem('bank.test', root.certificatePem + next.certificatePem)],
     ])
-    const endOf = (authority: Authority): string => verifySvid(issue(authority), both, { now }).root
+    const endOf = (authority: Authority, at: number): string =>
+      verifySvid(issue(authority, at), both, { now: at }).root
     const whole = await run(fresh(), 0, nextFile, nextKey)
     const steps = Number(whole.out)
     assert.ok(steps >= 14, whole.out)
@@ -284,18 +287,19 @@ describe('a crash at any step of a rotation', () => {
         [undefined, (await open(fresh())).root],
       ] as const) {
         const folder = fresh()
-        assert.equal((await run(folder, at, nextFile, nextKey)).signal, 'SIGKILL', `step ${at}`)
-        // What the process made is of its time, however long all of this takes.
-        now = Date.now()
-        const authority = await open(folder, named ? { root: named } : {})
+        const killed = await run(folder, at, nextFile, nextKey)
+        assert.equal(killed.signal, 'SIGKILL', `step ${at}`)
+        const when = Number(killed.out.split(' ').at(-1))
+        const more = { clock: stopped(when) }
+        const authority = await open(folder, named ? { ...more, root: named } : more)
         assert.equal(authority.root, expected)
-        assert.equal(endOf(authority), expected, `step ${at}`)
+        assert.equal(endOf(authority, when), expected, `step ${at}`)
         await authority.useRoot(newRoot)
-        assert.equal(endOf(authority), authority.root)
+        assert.equal(endOf(authority, when), authority.root)
         assert.notEqual(named ? 'new' : authority.root, expected)
         const keys = readdirSync(folder).filter((name) => name.endsWith('.key'))
         assert.equal(keys.length, 1, `step ${at}: ${keys.join(' ')}`)
-        const again = await open(folder, { root: newRoot })
+        const again = await open(folder, { ...more, root: newRoot })
         assert.deepEqual(again.view(), authority.view())
       }
     }

@@ -12,6 +12,7 @@ import {
   readGenerations,
   withActivated,
   withoutExpired,
+  without,
   withPrepared,
 } from './generations.ts'
 import type { Generation, Generations } from './generations.ts'
@@ -100,6 +101,10 @@ class SigningAuthority implements Authority {
   /** Its own signer where the root permits none below it. */
   #direct: Issuer | undefined
   #all: Generations
+  /** What `#own` came to, for as long as it holds. */
+  #judged:
+    | { readonly root: RootOfAuthority; readonly all: Generations; readonly own: Generations }
+    | undefined
   #current: Issuer | undefined
 
   constructor(options: AuthorityOptions) {
@@ -144,7 +149,7 @@ class SigningAuthority implements Authority {
 
   async ready(): Promise<void> {
     // A clock that jumped, or a process that slept: before anything is signed, not half a minute later.
-    if (this.#direct || due(this.#all, this.#options.clock.now()) === undefined) return
+    if (this.#direct || due(this.#own(), this.#options.clock.now()) === undefined) return
     try {
       await this.tick()
     } catch (error) {
@@ -163,7 +168,7 @@ class SigningAuthority implements Authority {
     return this.#turn(async () => {
       this.#demandBelow()
       await this.#steps()
-      if (inState(this.#all, 'prepared')) {
+      if (inState(this.#own(), 'prepared')) {
         throw new SallyportError('SP_CA_PREPARED', 'a successor is prepared already', {
           fix: 'activate it first',
         })
@@ -204,9 +209,23 @@ class SigningAuthority implements Authority {
 
   /** A signing certificate below the present root, prepared by an attempt that was cut short or made now, comes in use. */
   async #replace(): Promise<void> {
-    const prepared = inState(this.#all, 'prepared')
-    if (!prepared || !this.#isBelow(prepared)) await this.#prepare()
+    if (!inState(this.#own(), 'prepared')) await this.#prepare()
     await this.#activate()
+  }
+
+  /** Without a successor below another root, which a change of the root that was cut short, or one that began before it, has left. */
+  #own(): Generations {
+    const { root, all } = this.#judged ?? {}
+    if (root !== this.#root || all !== this.#all) {
+      const prepared = inState(this.#all, 'prepared')
+      const own = !prepared || this.#isBelow(prepared)
+      this.#judged = {
+        root: this.#root,
+        all: this.#all,
+        own: own ? this.#all : without(this.#all, prepared),
+      }
+    }
+    return this.#judged?.own ?? this.#all
   }
 
   #isBelow({ certificate }: Generation): boolean {
@@ -219,7 +238,7 @@ class SigningAuthority implements Authority {
     if (this.#direct) return
     for (let step = 0; step < MAX_STEPS; step++) {
       const now = this.#options.clock.now()
-      const what = due(this.#all, now)
+      const what = due(this.#own(), now)
       if (what === undefined) return
       if (what === 'prepare') await this.#prepare()
       else if (what === 'activate') await this.#activate()
@@ -249,7 +268,7 @@ class SigningAuthority implements Authority {
   }
 
   async #activate(): Promise<void> {
-    const prepared = inState(this.#all, 'prepared')
+    const prepared = inState(this.#own(), 'prepared')
     if (!prepared) throw notPrepared()
     // Whatever fails, fails before the state says so.
     const next = await this.#use(prepared)

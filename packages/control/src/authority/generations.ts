@@ -67,6 +67,14 @@ export function withActivated(all: Generations, now: number): Generations {
   )
 }
 
+/** Without one of them. */
+export function without(all: Generations, { id }: Generation): Generations {
+  return next(
+    all,
+    all.generations.filter((entry) => entry.id !== id),
+  )
+}
+
 /** Without those under which no SVID can be valid any more. */
 export function withoutExpired(all: Generations, now: number): Generations {
   return next(

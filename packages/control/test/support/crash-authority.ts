@@ -1,6 +1,6 @@
 /**
  * Opens a signing authority, rotates it once and forgets what expired, and is killed at the given operation on files (0: never).
- * Prints how many operations one rotation takes. Where another root is named, it changes over to that instead.
+ * Prints how many operations one rotation takes, or by its clock when it was killed. Where another root is named, it changes over to that instead.
  */
 import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
@@ -14,11 +14,14 @@ const load = (certificate: string, key: string) => ({
 const material = load(rootFile, keyFile)
 const next = nextFile === undefined ? undefined : load(nextFile, nextKey)
 let done = 0
+let now = Date.now()
 /** @param torn does the first half of a write, where it is one */
 function step(torn: () => void = () => undefined): void {
   done++
   if (String(done) !== at) return
   torn()
+  // By its own clock, which is ahead.
+  fs.writeSync(1, ` ${now}`)
   process.kill(process.pid, 'SIGKILL')
 }
 
@@ -74,7 +77,6 @@ const rootBy = ({ pem, key }: typeof material) => {
   }
   return { certificatePem: pem, signer }
 }
-let now = Date.now()
 const authority = await openAuthority({
   folder,
   keys: providedKeys(softwareKeys({ dir: folder }), ''),
