@@ -131,7 +131,7 @@ function refuseProto(id: string, word: string): void {
   }
 }
 
-/** Bounds a schema in the same way: bytes and brackets. */
+/** Bounds a schema in the same way: bytes, brackets and escapes that are none. */
 export async function boundSchema(text: string, slicer: Slicer): Promise<void> {
   if (text.length > POLICY_LIMITS.totalLength / 4) {
     throw new SallyportError('SP_CEDAR_LIMIT', `the schema has ${text.length} characters`)
@@ -140,9 +140,17 @@ export async function boundSchema(text: string, slicer: Slicer): Promise<void> {
     throw new SallyportError('SP_CEDAR_SYNTAX', 'the schema has an unpaired surrogate')
   }
   let depth = 0
+  let badEscapes = 0
   for (const token of tokensOf(text)) {
     if (slicer.over) await slicer.rest()
     const word = text.slice(token.start, token.end)
+    if (token.kind === 'string') badEscapes += countBadEscapes(word, false)
+    if (badEscapes > POLICY_LIMITS.badEscapes) {
+      throw new SallyportError(
+        'SP_CEDAR_LIMIT',
+        `the schema has more than ${POLICY_LIMITS.badEscapes} escapes that are none`,
+      )
+    }
     if (token.kind === 'string') continue
     if (OPENING.has(word) || word === '<') depth++
     else if (CLOSING.has(word) || word === '>') depth--

@@ -64,6 +64,17 @@ describe('texts that look alike', () => {
 })
 
 describe('escapes that are none', () => {
+  it('in a schema, too, are answered with a diagnostic where there are few, and refused where there are many', async () => {
+    const schema = (escape: string): string =>
+      `entity U; action "${escape}" appliesTo { principal: U, resource: U };`
+    const check = (text: string) => checkPolicies({ policies: [], schema: text })
+    for (const escape of ['\\u{', '\\q', '\\x9', '\\*']) {
+      assert.equal((await check(schema(escape.repeat(16)))).ok, false, escape)
+      await assert.rejects(check(schema(escape.repeat(5000))), { code: 'SP_CEDAR_LIMIT' }, escape)
+    }
+    assert.equal((await check(schema('\\u{41}'.repeat(5000)))).ok, true)
+  })
+
   it('are refused before the parser, which takes quadratic time for them', async () => {
     const none = ['\\u{', '\\q', '\\xff', '\\u{1234567}', '\\u{d800}', '\\u{ffffff}', '\\*', '\r']
     for (const escape of none) {
