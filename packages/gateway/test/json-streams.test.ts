@@ -200,7 +200,7 @@ describe('answers that are projected as they pass', () => {
     await world.restart({
       settings: {
         maxStreamedBytes: Number.MAX_SAFE_INTEGER,
-        headersTimeoutMs: 4000,
+        headersTimeoutMs: 3000,
         requestTimeoutMs: 3000,
       },
     })
