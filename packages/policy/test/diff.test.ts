@@ -235,7 +235,7 @@ test('what cannot be encoded is undecided, never silently equal, and a search ma
   assert.equal(inputOf(found.newlyAllowed[0])['memo'], '2031-05-06')
 })
 
-test('a question that takes too long is undecided, and the next ones are answered', async () => {
+test('a question that may take too long hides nothing of the others', async () => {
   const hard = (k: number): string =>
     `context.input.amount * context.input.amount * ${k} - context.input.amount * 77777 == ${k * 3}123457`
   const old = declaration([permit('false'), permit(MILLION, 'op1')], {}, 2)
@@ -248,9 +248,10 @@ test('a question that takes too long is undecided, and the next ones are answere
     2,
   )
   const report = await diff({ old, new: next, boundMs: 1 })
-  const open = report.undecided.filter(({ operation }) => operation === 'core.op0')
-  assert.ok(open.length > 0 || report.newlyAllowed.length > 0)
+  // In a millisecond a solver finds that the first has no answer, or does not: both are true. The second narrows either way, or is open.
   assert.notEqual(report.verdict, 'equivalent')
+  const told = [...report.undecided, ...report.newlyDenied]
+  assert.ok(told.some(({ operation }) => operation === 'core.op1'))
 })
 
 test('a solver that never answers, breaks or lies is ended, and the question stays open', async (t) => {
