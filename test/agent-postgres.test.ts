@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
-import { chownSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,54 +7,25 @@ import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { enrol, openDatabase, RefusedError } from '@sallyport/agent'
 import type { DatabaseAccess, Identity } from '@sallyport/agent'
-import { startEmbeddedPostgres } from '@sallyport/control'
-import type { EmbeddedPostgres } from '@sallyport/control'
-import { createIssuer, createRoot } from '@sallyport/spiffe'
+import { createRoot } from '@sallyport/spiffe'
 import pg from 'pg'
+import { CertificateBank } from '../packages/control/test/support/certificate-bank.ts'
 import { declarationWith } from '../packages/control/test/support/declaration.ts'
 import { TestPlane } from '../packages/control/test/support/network.ts'
-import { claimPorts } from './support/ports.ts'
 
 const HANG_MS = 60_000
-/** Roles of agents sign in by certificate alone; nobody without TLS. */
-const HBA = `
-hostssl all /^sp_ all cert
-host    all /^sp_ all reject
-local   all /^sp_     reject
-hostssl all all   all scram-sha-256
-local   all all       scram-sha-256
-`
-const server = createRoot({ trustDomain: 'db.example', ttlSeconds: 3600 })
-
-let dir: string
-let port: number
-let bank: EmbeddedPostgres
+let bank: CertificateBank
 let plane: TestPlane
 
 before(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'sp-agent-pg-'))
-  port = await claimPorts()
-  bank = await startEmbeddedPostgres({ dir: join(dir, 'pg') })
-  const owner = new pg.Client({ connectionString: bank.url })
-  await owner.connect()
-  await owner.query(`CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'maker'`)
-  await owner.query(`CREATE TABLE accounts (id int, owner text)`)
-  await owner.query(`INSERT INTO accounts VALUES (1, 'Ann Lee')`)
-  await owner.query('ALTER TABLE accounts OWNER TO maker')
-  await owner.query('GRANT CREATE ON SCHEMA public TO maker')
-  await owner.query('GRANT CONNECT ON DATABASE postgres TO maker WITH GRANT OPTION')
-  await owner.query('GRANT USAGE ON SCHEMA public TO maker WITH GRANT OPTION')
-  await owner.end()
-  await bank.stop()
+  bank = await CertificateBank.make(
+    `CREATE TABLE accounts (id int, owner text); INSERT INTO accounts VALUES (1, 'Ann Lee')`,
+  )
   plane = await TestPlane.start(
     declarationWith({
       databases: [
         {
-          ...{ name: 'ledger', description: '', owner: 'core', host: '127.0.0.1', port },
-          database: 'postgres',
-          tls: { ca: server.certificatePem, serverName: 'localhost' },
-          admin: { user: 'maker', secret: 'databases/ledger' },
-          login: 'certificate',
+          ...bank.declared,
           accounts: [
             {
               agent: 'flagger',
@@ -72,47 +42,12 @@ before(async () => {
   )
   const { custody } = plane.control.context
   await custody.vault.write('test', 'databases/ledger', Buffer.from('maker'))
-  bank = await startEmbeddedPostgres({
-    dir: join(dir, 'pg'),
-    settings: {
-      ...{ listen_addresses: '127.0.0.1', port: String(port), ssl: 'on' },
-      ssl_min_protocol_version: 'TLSv1.3',
-      ...serverFiles(await custody.databaseClients()),
-    },
-  })
+  await bank.serve(await custody.databaseClients())
 })
 after(async () => {
   await plane?.close()
   await bank?.stop()
-  rmSync(dir, { recursive: true, force: true })
 })
-
-function serverFiles(clients: string): Record<string, string> {
-  const data = join(dir, 'pg', 'data')
-  const { uid, gid } = statSync(data)
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const { chainPem } = createIssuer({
-    certificatePem: server.certificatePem,
-    privateKey: server.privateKeyPem,
-  }).issue({
-    spiffeId: 'spiffe://db.example/service/ledger/1',
-    publicKeySpki: publicKey.export({ format: 'der', type: 'spki' }),
-    ttlSeconds: 3600,
-    dnsNames: ['localhost'],
-  })
-  const put = (name: string, text: string): string => {
-    const file = join(data, name)
-    writeFileSync(file, text, { mode: 0o600 })
-    chownSync(file, uid, gid)
-    return file
-  }
-  put('pg_hba.conf', HBA)
-  return {
-    ssl_cert_file: put('server.pem', chainPem),
-    ssl_key_file: put('server.key', privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()),
-    ssl_ca_file: put('clients.pem', clients),
-  }
-}
 
 async function agent(name: string): Promise<Identity> {
   const identity = await enrol({
@@ -194,7 +129,7 @@ test('an agent that reaches nothing but a Unix socket reaches it through that, w
   const folder = mkdtempSync(join(tmpdir(), 'sp-pg-'))
   // What a launcher does: bytes to the one address, and nothing read.
   const relay = createServer((near) => {
-    const far = connect(port, '127.0.0.1')
+    const far = connect(bank.port, '127.0.0.1')
     near.on('error', () => far.destroy()).on('close', () => far.destroy())
     far.on('error', () => near.destroy()).on('close', () => near.destroy())
     near.pipe(far).pipe(near)

@@ -1,47 +1,21 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
-import { chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { createIssuer, createRoot, csrFor } from '@sallyport/spiffe'
+import { csrFor } from '@sallyport/spiffe'
 import pg from 'pg'
-import { startEmbeddedPostgres } from '../src/index.ts'
-import type { EmbeddedPostgres } from '../src/index.ts'
+import { CertificateBank } from './support/certificate-bank.ts'
 import { declarationWith } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import type { Peer } from './support/network.ts'
-import { claimPorts } from '../../../test/support/ports.ts'
 
-let dir: string
-let bank: EmbeddedPostgres
+let bank: CertificateBank
 let plane: TestPlane
 let flagger: Peer
-let port: number
-const server = createRoot({ trustDomain: 'db.example', ttlSeconds: 3600 })
-const HBA = `
-hostssl all /^sp_ all cert
-host    all /^sp_ all reject
-local   all /^sp_     reject
-hostssl all all   all scram-sha-256
-local   all all       scram-sha-256
-`
 
 before(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'sp-cert-'))
-  port = await claimPorts()
-  bank = await startEmbeddedPostgres({ dir: join(dir, 'pg') })
-  const owner = new pg.Client({ connectionString: bank.url })
-  await owner.connect()
-  await owner.query(`CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'maker'`)
-  await owner.query(`CREATE TABLE accounts (id int); INSERT INTO accounts VALUES (1)`)
-  await owner.query('ALTER TABLE accounts OWNER TO maker')
-  await owner.query('GRANT CREATE ON SCHEMA public TO maker')
-  await owner.query('GRANT CONNECT ON DATABASE postgres TO maker WITH GRANT OPTION')
-  await owner.query('GRANT USAGE ON SCHEMA public TO maker WITH GRANT OPTION')
-  await owner.end()
-  await bank.stop()
-
+  bank = await CertificateBank.make(
+    'CREATE TABLE accounts (id int); INSERT INTO accounts VALUES (1)',
+  )
   const grant = {
     schema: 'public',
     table: 'accounts',
@@ -56,11 +30,7 @@ before(async () => {
     declarationWith({
       databases: [
         {
-          ...{ name: 'ledger', description: '', owner: 'core', host: '127.0.0.1', port },
-          database: 'postgres',
-          tls: { ca: server.certificatePem, serverName: 'localhost' },
-          admin: { user: 'maker', secret: 'databases/ledger' },
-          login: 'certificate',
+          ...bank.declared,
           accounts: [
             { agent: 'flagger', ...account },
             { agent: 'analyst', ...account },
@@ -71,48 +41,13 @@ before(async () => {
   )
   const { custody } = plane.control.context
   await custody.vault.write('test', 'databases/ledger', Buffer.from('maker'))
-  bank = await startEmbeddedPostgres({
-    dir: join(dir, 'pg'),
-    settings: {
-      ...{ listen_addresses: '127.0.0.1', port: String(port), ssl: 'on' },
-      ssl_min_protocol_version: 'TLSv1.3',
-      ...serverFiles(await custody.databaseClients()),
-    },
-  })
+  await bank.serve(await custody.databaseClients())
   flagger = await plane.enrol('agent', 'flagger')
 })
 after(async () => {
   await plane?.close()
   await bank?.stop()
-  rmSync(dir, { recursive: true, force: true })
 })
-
-function serverFiles(clients: string): Record<string, string> {
-  const data = join(dir, 'pg', 'data')
-  const { uid, gid } = statSync(data)
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const { chainPem } = createIssuer({
-    certificatePem: server.certificatePem,
-    privateKey: server.privateKeyPem,
-  }).issue({
-    spiffeId: 'spiffe://db.example/service/ledger/1',
-    publicKeySpki: publicKey.export({ format: 'der', type: 'spki' }),
-    ttlSeconds: 3600,
-    dnsNames: ['localhost'],
-  })
-  const put = (name: string, text: string): string => {
-    const file = join(data, name)
-    writeFileSync(file, text, { mode: 0o600 })
-    chownSync(file, uid, gid)
-    return file
-  }
-  put('pg_hba.conf', HBA)
-  return {
-    ssl_cert_file: put('server.pem', chainPem),
-    ssl_key_file: put('server.key', privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()),
-    ssl_ca_file: put('clients.pem', clients),
-  }
-}
 
 interface Opened {
   readonly lease: string
@@ -132,8 +67,8 @@ async function opened(peer: Peer): Promise<Opened> {
 
 async function signIn(user: string, tls?: { cert: string; key: string }): Promise<pg.Client> {
   const client = new pg.Client({
-    ...{ host: '127.0.0.1', port, database: 'postgres', user, password: 'x' },
-    ssl: { ca: server.certificatePem, servername: 'localhost', ...tls },
+    ...{ host: '127.0.0.1', port: bank.port, database: 'postgres', user, password: 'x' },
+    ssl: { ca: bank.ca, servername: 'localhost', ...tls },
     connectionTimeoutMillis: 20_000,
   })
   client.on('error', () => undefined)

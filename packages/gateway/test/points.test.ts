@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
+import type { Declaration } from '@sallyport/network'
 import type { IdentityMaterial } from '@sallyport/transport'
 import type { DecisionRecord } from '@sallyport/wire'
 import { readAuthRequest } from '../src/points/auth-request.ts'
@@ -123,7 +126,7 @@ describe('a gateway asked by Envoy (ext_authz, gRPC)', () => {
       { points: { host: '127.0.0.1', port: 0 } },
       undefined,
       withPoints({
-        edge: { systems: ['rates', 'bank', 'desk'], can: ['body'] },
+        edge: { systems: ['rates', 'bank', 'desk'], can: ['body', 'project', 'label', 'outcome'] },
         blind: { systems: ['rates', 'bank'], can: [] },
       }),
     )
@@ -288,6 +291,49 @@ describe('a gateway asked by Envoy (ext_authz, gRPC)', () => {
     world.plane.quarantine(point)
     await until(applied(point))
     await assert.rejects(envoy.ask(reader(), {}), { code: grpc.status.UNAVAILABLE })
+  })
+})
+
+describe('what a caller reads by way of an enforcement point', () => {
+  it('is not known here, and that is taken down before it may pass', async () => {
+    const confidential = (declaration: Declaration): Declaration => {
+      const { network } = declaration
+      return {
+        ...declaration,
+        network: {
+          ...network,
+          datasets: network.datasets.map((set) =>
+            set.name === 'notes'
+              ? { ...set, fields: set.fields.filter(({ name }) => name !== 'secret') }
+              : set,
+          ),
+          systems: network.systems.map((system) => ({
+            ...system,
+            operations: system.operations.map((operation) =>
+              operation.name === 'rate' ? { ...operation, returns: { rate: 'notes' } } : operation,
+            ),
+          })),
+        },
+      }
+    }
+    const point = withPoints({ edge: { systems: ['rates'], can: ['body'] } })
+    const world = await startWorld(
+      { points: { host: '127.0.0.1', port: 0 } },
+      undefined,
+      (declaration) => point(confidential(declaration)),
+    )
+    const envoy = new Envoy(world, world.plane.service('edge'))
+    try {
+      const readers = (): string => readFileSync(join(world.dataDir, 'read-values'), 'utf8')
+      const stranger = world.plane.agent('stranger')
+      assert.equal(codeOf(await envoy.ask(stranger, {})), 'SP_NO_FLOW')
+      assert.doesNotMatch(existsSync(join(world.dataDir, 'read-values')) ? readers() : '', /agent/)
+      assert.equal(codeOf(await envoy.ask(world.plane.agent('reader'), {})), 'allowed')
+      assert.match(readers(), /^\d+ spiffe:\/\/test\.example\/agent\/reader\/i1$/m)
+    } finally {
+      envoy.close()
+      await world.close()
+    }
   })
 })
 

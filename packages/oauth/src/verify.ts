@@ -69,10 +69,10 @@ export class TokenVerifier {
     const digest = sha256Hex(token)
     let known = this.#known.get(digest)
     if (!known) {
-      const trust = this.#trust
+      const keys = this.#keys
       known = await this.#verify(token, now)
-      // While that ran, the keys may have changed.
-      if (trust !== this.#trust) throw invalid('its issuer changed meanwhile')
+      // While that ran, the keys may have changed. A newer list of what is revoked is judged by below.
+      if (keys !== this.#keys) throw invalid('its issuer changed meanwhile')
       if (this.#known.size >= this.#max) this.#forget(now)
       this.#known.set(digest, known)
     }

@@ -279,6 +279,8 @@ export class Pipeline {
    */
   async handOver(grant: Grant): Promise<void> {
     try {
+      // What its answer shows, nobody here sees.
+      this.#parts.readValues.unseen(grant.caller.session, grant.outcome.maxClass)
       await this.commitLabels(grant)
       if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
     } catch (error) {

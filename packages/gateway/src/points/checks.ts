@@ -119,7 +119,10 @@ export class PointChecks {
       caller = this.#caller(svid, point)
       const leave = this.#parts.enter(caller.session)
       try {
-        return await this.#decide(enforced, point, question, caller, certificate)
+        const answer = await this.#decide(enforced, point, question, caller, certificate)
+        // Time has passed: one that is cut off meanwhile is told nothing that it could let through.
+        this.#point(asker, enforced)
+        return answer
       } finally {
         leave()
       }
@@ -225,7 +228,9 @@ export class PointChecks {
         close: true,
       })
     }
-    return { id: svid.id.uri, systems: declared.systems, can: new Set(declared.can) }
+    // Whatever else it is declared for, these protocols tell it of no projection, and us of no outcome.
+    const can = new Set(declared.can.filter((ability) => ability === 'body'))
+    return { id: svid.id.uri, systems: declared.systems, can }
   }
 
   #callerSvid(certificate: Buffer): VerifiedSvid {

@@ -50,6 +50,8 @@ export class PointListener {
         void this.#authRequest(req, res)
       },
     )
+    // Node begins to enforce the timeouts above when a server starts to listen, which this one never does itself.
+    this.#http.emit('listening')
     this.#mtls = createMtlsServer({
       identity,
       clock,
@@ -94,6 +96,7 @@ export class PointListener {
   }
 
   async close(): Promise<void> {
+    this.#http.close(() => undefined)
     for (const session of this.#sessions) session.destroy()
     await this.#mtls.close()
   }

@@ -163,35 +163,35 @@ export class Requests {
     })
   }
 
-  /** @param instance or an agent of another trust domain, whose instances count together */
   /**
    * Counts a call in.
    *
+   * @param session the instance, or an agent of another trust domain, whose instances count together
    * @returns counts it out
    * @throws Refusal `SP_OVERLOADED`
    */
-  enter(instance: string): () => void {
+  enter(session: string): () => void {
     const { maxInFlight, maxInFlightPerInstance } = this.#parts.settings
-    const own = this.#inFlight.get(instance) ?? 0
+    const own = this.#inFlight.get(session) ?? 0
     if (this.#total >= maxInFlight || own >= maxInFlightPerInstance) {
       throw new Refusal('SP_OVERLOADED', 'too many calls are in flight', {
         status: 503,
         retryAfterSeconds: 1,
       })
     }
-    if (!this.#pace.admits(instance)) {
+    if (!this.#pace.admits(session)) {
       throw new Refusal('SP_OVERLOADED', 'calls come too fast', {
         status: 429,
         retryAfterSeconds: 1,
       })
     }
     this.#total++
-    this.#inFlight.set(instance, own + 1)
+    this.#inFlight.set(session, own + 1)
     return () => {
       this.#total--
-      const left = (this.#inFlight.get(instance) ?? 1) - 1
-      if (left > 0) this.#inFlight.set(instance, left)
-      else this.#inFlight.delete(instance)
+      const left = (this.#inFlight.get(session) ?? 1) - 1
+      if (left > 0) this.#inFlight.set(session, left)
+      else this.#inFlight.delete(session)
     }
   }
 
