@@ -12,11 +12,12 @@ import { readJsonBody } from '../edge/body.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { RequestContext } from '../serve/context.ts'
 import type { EventStreams } from '../serve/events.ts'
+import { callFailed } from '../serve/failed.ts'
 import { noOperation } from '../serve/http.ts'
 import { typedInput } from '../serve/typed.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
-import { unusable, upstreamRefusal } from '../upstream/exchange.ts'
+import { basePath, unusable, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import { isObject } from '../adapters/jsonrpc.ts'
 import { AnswerFilter } from './answer.ts'
@@ -192,7 +193,7 @@ export class LlmCalls {
         this.#finish(context, counted, answer.status, filter.whole(body))
       }
     } catch (error) {
-      this.#failed(context, counted, error, answer)
+      throw callFailed(this.#parts, counted, error, context.signal)
     } finally {
       if (filter.withheld > 0) {
         this.#parts.audit.boundedEvent('model-output-withheld', {
@@ -246,7 +247,7 @@ export class LlmCalls {
       redacted: count,
     }
     const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () => raw)
-    const path = `${baseOf(system)}/${surface.path.slice(1).join('/')}`
+    const path = `${basePath(system, '/v1')}/${surface.path.slice(1).join('/')}`
     const upstream = () => ({ method: 'POST', path, body: bytes })
     return pipeline.authorise(enforced, caller, { system, operation, input, upstream }, presented)
   }
@@ -273,28 +274,6 @@ export class LlmCalls {
       forwarded: true,
     })
     if (!gone) sendJson(res, { status, body: text, decision: grant.id })
-  }
-
-  /** A granted call that went wrong: recorded, and told. */
-  #failed(
-    { signal }: RequestContext,
-    grant: Grant,
-    error: unknown,
-    answer: UpstreamAnswer | undefined,
-  ): never {
-    const { pipeline, stats } = this.#parts
-    const refusal = toRefusal(error)
-    refusal.decision = grant.id
-    stats.upstreamErrors++
-    const cut = refusal.code === 'SP_QUARANTINED'
-    pipeline.finish(grant, {
-      status: refusal.status,
-      result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
-      bytesOut: 0,
-      released: {},
-      forwarded: answer !== undefined || refusal.code !== 'SP_CREDENTIAL_MISSING',
-    })
-    throw refusal
   }
 
   #vault(instance: string): Vault {
@@ -346,9 +325,4 @@ function operationFor(system: System, surface: Surface): Operation {
   )
   if (!found) throw noOperation()
   return found
-}
-
-/** An external server's URL has its base, `v1` included; a service of the network serves `/v1`. */
-function baseOf({ upstream }: System): string {
-  return upstream.kind === 'external' ? new URL(upstream.url).pathname.replace(/\/$/, '') : '/v1'
 }

@@ -4,13 +4,14 @@ import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { TypedCall } from '../calls/types.ts'
 import { readJsonBody } from '../edge/body.ts'
-import { Refusal, toRefusal } from '../refusal.ts'
+import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
-import { upstreamRefusal } from '../upstream/exchange.ts'
+import { basePath, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 import type { EventStreams } from './events.ts'
+import { callFailed } from './failed.ts'
 import { JsonAnswers } from './json.ts'
 import { typedInput } from './typed.ts'
 
@@ -61,7 +62,7 @@ export class HttpCalls {
         await this.#parts.streams.serve(context, grant, answer)
       } else await this.#answer(context, grant, answer)
     } catch (error) {
-      this.#failed(context, grant, error, answer)
+      throw callFailed(this.#parts, grant, error, context.signal)
     }
   }
 
@@ -80,7 +81,7 @@ export class HttpCalls {
     const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
     // Without a flow the input may be missing, and nothing is ever forwarded.
     const upstream = declared
-      ? forwardHttp(match.route, input, baseOf(system))
+      ? forwardHttp(match.route, input, basePath(system, ''))
       : { method: request.method, path: '/', body: undefined }
     return { system, operation, input, upstream: () => upstream }
   }
@@ -92,29 +93,6 @@ export class HttpCalls {
     }
     await this.#json.serve(context, grant, answer)
   }
-
-  /** A granted call that went wrong: recorded, and told. */
-  #failed(
-    { signal }: RequestContext,
-    grant: Grant,
-    error: unknown,
-    answer: UpstreamAnswer | undefined,
-  ): never {
-    const { pipeline, stats } = this.#parts
-    const refusal = toRefusal(error)
-    refusal.decision = grant.id
-    stats.upstreamErrors++
-    const cut = refusal.code === 'SP_QUARANTINED'
-    pipeline.finish(grant, {
-      status: refusal.status,
-      result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
-      bytesOut: 0,
-      released: {},
-      // Whatever is not known not to have been sent may have been.
-      forwarded: answer !== undefined || refusal.code !== 'SP_CREDENTIAL_MISSING',
-    })
-    throw refusal
-  }
 }
 
 export const noOperation = (): Refusal =>
@@ -122,7 +100,3 @@ export const noOperation = (): Refusal =>
     status: 403,
     outcome: 'not-permitted',
   })
-
-function baseOf({ upstream }: System): string {
-  return upstream.kind === 'external' ? new URL(upstream.url).pathname.replace(/\/$/, '') : ''
-}

@@ -12,6 +12,7 @@ import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import type { McpUpstream } from '../upstream/mcp.ts'
 import type { BareContext, RequestContext } from './context.ts'
+import { callFailed } from './failed.ts'
 import { noOperation } from './http.ts'
 import { typedInput } from './typed.ts'
 
@@ -180,8 +181,9 @@ export class McpCalls {
       grant = await this.#authorise(context, system, operation, args, presented)
       await this.#forward(context, rpc, grant)
     } catch (error) {
-      const refusal = toRefusal(error)
-      if (grant) this.#failed(context, grant, refusal)
+      const refusal = grant
+        ? callFailed(this.#parts, grant, error, context.signal)
+        : toRefusal(error)
       const decision =
         refusal.decision ?? (await this.#parts.pipeline.refuseUntyped(caller, refusal, system.name))
       const code = refusal.status === 400 && !grant ? RPC.invalidParams : RPC.refused
@@ -256,20 +258,6 @@ export class McpCalls {
       forwarded: true,
     })
     if (!gone) sendJson(res, { status: 200, body, decision: grant.id })
-  }
-
-  #failed({ signal }: RequestContext, grant: Grant, refusal: Refusal): void {
-    const { pipeline, stats } = this.#parts
-    refusal.decision = grant.id
-    stats.upstreamErrors++
-    const cut = refusal.code === 'SP_QUARANTINED'
-    pipeline.finish(grant, {
-      status: refusal.status,
-      result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
-      bytesOut: 0,
-      released: {},
-      forwarded: refusal.code !== 'SP_CREDENTIAL_MISSING',
-    })
   }
 }
 

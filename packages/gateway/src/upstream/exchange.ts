@@ -199,6 +199,10 @@ function readHead({ statusCode, headers, body }: UndiciAnswer): UpstreamAnswer {
   }
 }
 
+/** An external server's URL has its base; a service of the network serves at `ofService`. */
+export const basePath = ({ upstream }: System, ofService: string): string =>
+  upstream.kind === 'external' ? new URL(upstream.url).pathname.replace(/\/$/, '') : ofService
+
 export const isJsonType = (type: string): boolean =>
   type === 'application/json' || /^application\/[a-z0-9.-]+\+json$/.test(type)
 

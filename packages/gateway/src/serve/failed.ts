@@ -1,0 +1,30 @@
+import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import { toRefusal } from '../refusal.ts'
+import type { Refusal } from '../refusal.ts'
+import type { Stats } from '../stats.ts'
+
+/**
+ * Records a granted call that went wrong.
+ *
+ * @returns what its caller is told
+ */
+export function callFailed(
+  { pipeline, stats }: { readonly pipeline: Pipeline; readonly stats: Stats },
+  grant: Grant,
+  error: unknown,
+  signal: AbortSignal,
+): Refusal {
+  const refusal = toRefusal(error)
+  refusal.decision = grant.id
+  stats.upstreamErrors++
+  const cut = refusal.code === 'SP_QUARANTINED'
+  pipeline.finish(grant, {
+    status: refusal.status,
+    result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
+    bytesOut: 0,
+    released: {},
+    // Whatever is not known not to have been sent may have been.
+    forwarded: refusal.code !== 'SP_CREDENTIAL_MISSING',
+  })
+  return refusal
+}
