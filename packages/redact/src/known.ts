@@ -33,7 +33,7 @@ export interface KnownScanner {
 const MIN_LENGTH = 4
 const MAX_VALUE = 2048
 const MAX_WORD = 256
-/** Characters that may stand between two words of a value. */
+/** Signs that may stand between two words of any value; more where a value has more itself. */
 const MAX_GAP = 6
 
 /**
@@ -46,6 +46,7 @@ export class KnownValues<T = true> implements KnownSource {
   readonly #begins: Uint8Array = new Uint8Array(1 << HASH_BITS)
   readonly #options: KnownOptions
   readonly #seen = new Set<string>()
+  #gap = MAX_GAP
   #characters = 0
   #overflowed = false
 
@@ -69,7 +70,7 @@ export class KnownValues<T = true> implements KnownSource {
    * @returns false where there is no room for it
    */
   note(value: string, about: (before: T | undefined) => T): boolean {
-    const words = wordsOf(value)
+    const { words, gap } = wordsOf(value, false)
     if (words.reduce((sum, word) => sum + word.length, 0) < MIN_LENGTH) return true
     if (!this.#seen.has(value)) {
       const { maxValues, maxCharacters } = this.#options
@@ -81,9 +82,13 @@ export class KnownValues<T = true> implements KnownSource {
       this.#seen.add(value)
       this.#characters += value.length
     }
+    // Twice, for a text inside JSON has a backslash before each sign that is escaped.
+    this.#gap = Math.max(this.#gap, 2 * gap)
     this.#insert(words, about)
+    // As a scanner reads it, to whom `\n` is a line feed.
+    if (/[%\\]/.test(value)) this.#insert(wordsOf(value, true).words, about)
     const escaped = escape(value)
-    if (escaped !== value) this.#insert(wordsOf(escaped), about)
+    if (escaped !== value) this.#insert(wordsOf(escaped, true).words, about)
     return true
   }
 
@@ -95,10 +100,12 @@ export class KnownValues<T = true> implements KnownSource {
   where(holds: (about: T) => boolean): KnownSource {
     const [root, begins] = [this.#root, this.#begins]
     const empty = (): boolean => this.#seen.size === 0
-    return { scanner: () => new Scanner(root, begins, empty, holds) }
+    const gap = (): number => this.#gap
+    return { scanner: () => new Scanner(root, begins, empty, gap, holds) }
   }
 
   #insert(words: readonly string[], about: (before: T | undefined) => T): void {
+    if (words.length === 0) return
     let node = this.#root
     this.#begins[hashOf(words[0] ?? '')] = 1
     for (const word of words) {
@@ -118,6 +125,27 @@ const escape = (value: string): string =>
 
 /** Percent-encoded, and no letter or digit. */
 const SIGN = /^%(?:[2][0-9a-f]|3[a-f]|40|5[b-f]|60|7[b-f])$/i
+/** The same as programs write it that escape more than JSON wants: `\u0027`, `\u0026`. */
+const ESCAPED = /^\\u00(?:[012][0-9a-f]|3[a-f]|40|5[b-f]|60|7[b-f])$/i
+
+/** How many characters the sign at a place has; 0 where a later piece tells. */
+function signAt(text: string, at: number, ended: boolean): number {
+  const c = text.charCodeAt(at)
+  const left = text.length - at
+  if (c === 0x5c) {
+    if (left < 2) return ended ? 1 : 0
+    const next = text.charAt(at + 1)
+    if ('ntrbf'.includes(next)) return 2
+    if (next !== 'u') return 1
+    if (left < 6 && !ended) return 0
+    return ESCAPED.test(text.slice(at, at + 6)) ? 6 : 1
+  }
+  // In an address `%20` is a blank.
+  if (c !== 0x25) return 1
+  if (left < 3 && !ended) return 0
+  return SIGN.test(text.slice(at, at + 3)) ? 3 : 1
+}
+
 const HASH_BITS = 16
 /** Of a folded word, and of the same word as it stands in a text: a letter's case makes no difference. */
 function hashOf(word: string): number {
@@ -142,9 +170,11 @@ class Scanner<T> implements KnownScanner {
   readonly #root: Node<T>
   readonly #begins: Uint8Array
   readonly #empty: () => boolean
+  readonly #gap: () => number
   readonly #holds: (about: T) => boolean
   #at = 0
-  #lastEnd = 0
+  /** How many signs came since the last word. */
+  #signs = 0
   /** Inside a word that is too long to be any. */
   #tooLong = false
   #candidates: Candidate<T>[] = []
@@ -153,11 +183,13 @@ class Scanner<T> implements KnownScanner {
     root: Node<T>,
     begins: Uint8Array,
     empty: () => boolean,
+    gap: () => number,
     holds: (about: T) => boolean,
   ) {
     this.#root = root
     this.#begins = begins
     this.#empty = empty
+    this.#gap = gap
     this.#holds = holds
   }
 
@@ -167,7 +199,6 @@ class Scanner<T> implements KnownScanner {
 
   shift(by: number): void {
     this.#at -= by
-    this.#lastEnd -= by
     this.#candidates = this.#candidates.map((one) => ({
       ...one,
       start: one.start - by,
@@ -188,22 +219,17 @@ class Scanner<T> implements KnownScanner {
         this.#at = i
         if (i >= text.length) break
         this.#tooLong = false
-        this.#lastEnd = i
+        this.#signs = 0
       }
-      for (; i < text.length; i++) {
-        const c = text.charCodeAt(i)
-        found = classOf(c)
+      while (i < text.length) {
+        found = classOf(text.charCodeAt(i))
         if (isWordClass(found) || found === IDEOGRAPH) break
-        if (c === 0x5c) {
-          if (i + 1 >= text.length && !ended) break
-          if ('ntrbf'.includes(text.charAt(i + 1)) && i + 1 < text.length) i++
-        } else if (c === 0x25) {
-          // In an address `%20` is a blank.
-          if (i + 2 >= text.length && !ended) break
-          if (SIGN.test(text.slice(i, i + 3))) i += 2
-        }
+        const length = signAt(text, i, ended)
+        if (length === 0) break
+        this.#signs++
+        i += length
       }
-      if (i - this.#lastEnd > MAX_GAP) this.#settle(spans, 0)
+      if (this.#signs > this.#gap()) this.#settle(spans)
       this.#at = i
       if (i >= text.length || !(isWordClass(found) || found === IDEOGRAPH)) break
       let end = i + 1
@@ -217,7 +243,7 @@ class Scanner<T> implements KnownScanner {
           end++
         }
         if (end - i > MAX_WORD) {
-          this.#settle(spans, 0)
+          this.#settle(spans)
           this.#tooLong = true
           continue
         }
@@ -231,9 +257,10 @@ class Scanner<T> implements KnownScanner {
       ) {
         this.#word(fold(text.slice(i, end)), i, end, spans)
       }
-      this.#at = this.#lastEnd = end
+      this.#at = end
+      this.#signs = 0
     }
-    if (ended) this.#settle(spans, 0)
+    if (ended) this.#settle(spans)
   }
 
   #word(word: string, start: number, end: number, spans: Span[]): void {
@@ -257,11 +284,11 @@ class Scanner<T> implements KnownScanner {
     return about !== undefined && this.#holds(about)
   }
 
-  #settle(spans: Span[], keep: number): void {
+  #settle(spans: Span[]): void {
     for (const { start, end } of this.#candidates) {
       if (end >= 0) spans.push({ start, end, kind: 'RECORD' })
     }
-    this.#candidates.length = keep
+    this.#candidates.length = 0
   }
 }
 
@@ -270,17 +297,30 @@ const fold = (word: string): string => {
   return /^[\0-\x7f]*$/.test(lower) ? lower : lower.normalize('NFC')
 }
 
-function wordsOf(value: string): string[] {
+/**
+ * The words of a value, and the most signs between two of them.
+ *
+ * @param escapes whether a backslash or a `%` may be the beginning of an escape, as in a text that is looked through
+ */
+function wordsOf(value: string, escapes: boolean): { words: string[]; gap: number } {
   const words: string[] = []
+  let gap = 0
+  let signs = 0
   for (let i = 0; i < value.length;) {
     const found = classOf(value.charCodeAt(i))
-    if (found === IDEOGRAPH) words.push(value.charAt(i++))
-    else if (isWordClass(found)) {
-      let end = i
+    if (found !== IDEOGRAPH && !isWordClass(found)) {
+      i += escapes ? signAt(value, i, true) : 1
+      signs++
+      continue
+    }
+    let end = i + 1
+    if (found !== IDEOGRAPH) {
       while (end < value.length && isWordClass(classOf(value.charCodeAt(end)))) end++
-      words.push(fold(value.slice(i, end)))
-      i = end
-    } else i++
+    }
+    if (words.length > 0) gap = Math.max(gap, signs)
+    words.push(fold(value.slice(i, end)))
+    signs = 0
+    i = end
   }
-  return words
+  return { words, gap }
 }

@@ -87,6 +87,9 @@ describe('known values', () => {
   for (const value of ['Ann Lee', 'José Álvarez', '12 Elm Street', 'acct-00417', '李小龙先生']) {
     known.note(value, () => true)
   }
+  for (const value of ["O'Brien & Sons", 'Blue ------------ Boar', 'CORP\\nancy', '5% %41bc']) {
+    known.note(value, () => true)
+  }
   const one = createRedactor({ find: { groups: [] }, known, replace })
 
   it('are found whatever their case, spacing and escapes', () => {
@@ -101,9 +104,24 @@ describe('known values', () => {
       ['100%25 of Ann%', '100%25 of Ann%'],
       ['ACCT-00417/ACCT 00417', '<RECORD>/<RECORD>'],
       ['我是李小龙先生的朋友', '我是<RECORD>的朋友'],
+      ["of O'Brien & Sons.", 'of <RECORD>.'],
+      ['{"n":"O\\u0027Brien \\u0026 Sons"}', '{"n":"<RECORD>"}'],
+      ['?n=O%27Brien%20%26%20Sons', '?n=<RECORD>'],
+      ['O\\u0027Brien, O\\u00e9', 'O\\u0027Brien, O\\u00e9'],
     ] as const) {
       assert.equal(one.redact(text), expected)
       for (const size of [1, 3]) assert.equal(inPieces(one, text, size), expected)
+    }
+  })
+
+  it('are found as they are, whatever signs they hold', () => {
+    for (const value of ['Blue ------------ Boar', 'CORP\\nancy', '5% %41bc']) {
+      for (const text of [value, JSON.stringify(value).slice(1, -1)]) {
+        assert.equal(one.redact(`at ${text}, now`), 'at <RECORD>, now')
+        for (const size of [1, 3]) {
+          assert.equal(inPieces(one, `at ${text}, now`, size), 'at <RECORD>, now')
+        }
+      }
     }
   })
 
