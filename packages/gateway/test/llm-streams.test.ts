@@ -169,6 +169,117 @@ describe('events of a model', () => {
     }
   })
 
+  it('what stands beside a text is not passed on unseen either', () => {
+    const hidden = 'other secret value'
+    const block = { type: 'content_block_delta', index: 0 }
+    for (const [surface, event] of [
+      ['chat', { choices: [{ index: 0, delta: { role: hidden } }] }],
+      ['messages', { ...block, delta: { type: 'text_delta', text: 'seen', more: hidden } }],
+      ['messages', { ...block, note: hidden, delta: { type: 'text_delta', text: 'seen' } }],
+      ['messages', { ...block, note: hidden, delta: { type: 'signature_delta', signature: 's' } }],
+    ] as const) {
+      const rewriter = rewriterOf(surface)
+      const out = rewriter.event(JSON.stringify(event)).join('')
+      assert.ok(out.includes('[withheld]') && !out.includes(hidden), out)
+    }
+    const wants = eventRewriter('chat', {
+      filter: new AnswerFilter({ vault, others }),
+      wantsUsage: true,
+    })
+    const [told = ''] = wants.event(
+      JSON.stringify({ choices: [], usage: { prompt_tokens: 3, note: hidden } }),
+    )
+    assert.ok(told.includes('"prompt_tokens":3') && !told.includes(hidden), told)
+    const signed = { ...block, delta: { type: 'signature_delta', signature: `x/${token}` } }
+    assert.deepEqual(read(rewriterOf('messages').event(JSON.stringify(signed))), [signed])
+  })
+
+  it('a whole answer: names and numbers of a tool’s input, vectors and the tokens of a text', () => {
+    const numbers = new KnownValues()
+    for (const value of ['other secret value', '73155']) numbers.note(value, () => true)
+    const filter = new AnswerFilter({ vault, others: numbers })
+    const [vector, base64] = [[0.5, 73_155], 'AAAAPgAAgD8AAAAAgL8AAA==']
+    assert.deepEqual(
+      filter.whole({
+        content: [
+          {
+            type: 'tool_use',
+            input: {
+              'other secret value': 1,
+              [token]: 2,
+              balance: 73_155,
+              embedding: 'other secret value',
+              logprobs: { a: 'kept' },
+            },
+          },
+        ],
+        data: [{ embedding: vector }, { embedding: base64 }, { embedding: 'other secret value' }],
+        choices: [{ text: 'other secret value', logprobs: { content: [{ token: 'other' }] } }],
+        part: { logprobs: [{ token: 'other' }] },
+        usage: { output_tokens: 73_155 },
+      }),
+      {
+        content: [
+          {
+            type: 'tool_use',
+            input: {
+              '[withheld]': 1,
+              [VALUE]: 2,
+              balance: '[withheld]',
+              embedding: '[withheld]',
+              logprobs: { a: 'kept' },
+            },
+          },
+        ],
+        data: [{ embedding: vector }, { embedding: base64 }, { embedding: '[withheld]' }],
+        choices: [{ text: '[withheld]', logprobs: null }],
+        part: { logprobs: [] },
+        usage: { output_tokens: 73_155 },
+      },
+    )
+  })
+
+  it('what an answer took is known when it is whole: of one that was broken off what was reserved counts', () => {
+    const events = {
+      messages: [
+        { type: 'message_start', message: { usage: { input_tokens: 5, output_tokens: 1 } } },
+        { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'much ' } },
+        { type: 'message_delta', delta: {}, usage: { output_tokens: 900 } },
+        { type: 'message_stop' },
+      ],
+      chat: [
+        {
+          choices: [{ index: 0, delta: { content: 'much ' } }],
+          usage: { prompt_tokens: 5, completion_tokens: 1 },
+        },
+        { choices: [], usage: { prompt_tokens: 5, completion_tokens: 900 } },
+        '[DONE]',
+      ],
+      responses: [
+        {
+          type: 'response.created',
+          response: { usage: { input_tokens: 5, output_tokens: 1 } },
+        },
+        {
+          type: 'response.completed',
+          response: { usage: { input_tokens: 5, output_tokens: 900 } },
+        },
+      ],
+    } as const
+    for (const surface of ['messages', 'chat', 'responses'] as const) {
+      const rewriter = rewriterOf(surface)
+      for (const event of events[surface]) {
+        assert.equal(rewriter.usage, undefined, surface)
+        rewriter.event(typeof event === 'string' ? event : JSON.stringify(event))
+      }
+      assert.deepEqual(rewriter.usage, { input: 5, output: 900 }, surface)
+    }
+    const failed = rewriterOf('messages')
+    failed.event(JSON.stringify(events.messages[0]))
+    failed.event(JSON.stringify({ type: 'error', error: { type: 'overloaded_error' } }))
+    assert.equal(failed.usage, undefined)
+  })
+
   it('what is no event of a model, or too much of one, is refused', () => {
     const refused = { code: 'SP_UPSTREAM_RESPONSE' }
     for (const surface of ['chat', 'messages', 'responses'] as const) {

@@ -5,6 +5,7 @@ import OpenAI from 'openai'
 import { fetchOf, inSlices, ModelServer, modelSystem, worldOfModels } from './support/models.ts'
 import type { Asked } from './support/models.ts'
 import { json } from './support/service.ts'
+import { TestIssuer } from './support/tokens.ts'
 import { ACCOUNT, until, word } from './support/world.ts'
 import type { Json, TestAgent, World } from './support/world.ts'
 
@@ -37,6 +38,7 @@ describe('models behind a gateway', () => {
   const first = new ModelServer()
   const second = new ModelServer()
   const third = new ModelServer()
+  const issuer = new TestIssuer()
   let world: World
   let teller: TestAgent
   let openai: OpenAI
@@ -93,6 +95,17 @@ describe('models behind a gateway', () => {
           },
           models: [{ name: 'small', maxOutputTokens: 1000 }],
         }),
+        modelSystem('guest', first, {
+          dialect: 'openai',
+          models: [{ name: 'small', maxOutputTokens: 1000, fallback: ['personal/small'] }],
+        }),
+        {
+          ...modelSystem('personal', third, {
+            dialect: 'openai',
+            models: [{ name: 'small', maxOutputTokens: 1000 }],
+          }),
+          onBehalfOf: 'person',
+        },
         modelSystem('claude', first, {
           dialect: 'anthropic',
           answerTags: ['model-output'],
@@ -100,6 +113,7 @@ describe('models behind a gateway', () => {
         }),
       ],
       {
+        tokens: issuer.trust(),
         policies: `forbid (principal, action == Action::"models.chat", resource)
           when { context.input.tools.contains("wire_money") };`,
         limits: [
@@ -665,6 +679,29 @@ describe('models behind a gateway', () => {
     const asked = second.asked.length
     await assert.rejects(say('hello'), OpenAI.BadRequestError)
     assert.equal(second.asked.length, asked)
+  })
+
+  it('a token is for the system that was called: no model of another stands in by it, or without the one it demands', async () => {
+    first.answer = (_asked, res) => res.writeHead(500).end('boom')
+    const before = third.asked.length
+    const once = { maxRetries: 0 }
+    await assert.rejects(say('hello', clientOf(teller, 'guest', once)), OpenAI.InternalServerError)
+    assert.equal(third.asked.length, before)
+    const me = word((await teller.ask({ path: '/.sallyport/whoami' })).body['instance'])
+    const apiKey = await issuer.token(me, {
+      aud: 'https://gateway.test.example/models',
+      scope: 'chat',
+    })
+    const asked = second.asked.length
+    const tokened = clientOf(teller, 'models', { ...once, apiKey })
+    await assert.rejects(say('hello', tokened), OpenAI.InternalServerError)
+    assert.equal(second.asked.length, asked)
+    // Without a token the same is answered by the other, and with it by the one that was called.
+    assert.equal(await say('hello'), 'from another')
+    first.answer = (_asked, res) => {
+      json(res, completion('from the first'))
+    }
+    assert.equal(await say('hello', tokened), 'from the first')
   })
 
   it('after a restart an instance that had read may not tell what is not known any more', async () => {

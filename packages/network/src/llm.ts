@@ -181,10 +181,12 @@ function fallbackProblem(
 ): string | undefined {
   const slash = wanted.indexOf('/')
   const [system, other] = [wanted.slice(0, slash), wanted.slice(slash + 1)]
-  const found = network.systems.find((one) => one.name === system)?.llm
+  const standIn = network.systems.find((one) => one.name === system)
+  const found = standIn?.llm
   if (!found?.models.some((one) => one.name === other)) return 'there is no such model'
   if (system === name && other === model.name) return 'it is the same'
   if (found.dialect !== llm.dialect) return 'it speaks another dialect'
+  if (system !== name && standIn?.onBehalfOf !== undefined) return 'it demands a token of its own'
   const rank = ({ mayRead }: LlmSystem): number => DATA_CLASSES.indexOf(mayRead)
   return rank(found) < rank(llm) ? 'its vendor may read less' : undefined
 }

@@ -81,6 +81,11 @@ test('what does not add up is refused', () => {
     ['reviewBy: 2027-01-01', 'reviewBy: 2025-01-01', /^SP_NETWORK_RULE the review of/],
     ['reviewBy: 2027-01-01', 'reviewBy: 2027-02-30', /^SP_NETWORK_RULE the review of/],
     ['mayRead: confidential', 'mayRead: public', /^SP_NETWORK_RULE .*may read less/],
+    [
+      '    upstream: { service: local, port: 8000 }',
+      '    onBehalfOf: person\n    upstream: { service: local, port: 8000 }',
+      /^SP_NETWORK_RULE .*a token of its own/,
+    ],
     ['spare/qwen3:8b', 'spare/other', /^SP_NETWORK_RULE .*no such model/],
     ['spare/qwen3:8b', 'models/small', /^SP_NETWORK_RULE .*the same/],
     ['from: embeddings', 'from: messages', /^SP_NETWORK_REFERENCE .*no operation `messages`/],

@@ -131,7 +131,8 @@ export class Pipeline {
       const { upstream, outcome, mandate } = draft
       // What comes back over this protocol does not pass `release`.
       if (typed.operation.binding.kind === 'postgres') {
-        this.#parts.readValues.unseen(caller.session, outcome.maxClass)
+        const { network } = enforced.decider.index
+        this.#parts.readValues.unseen(caller.session, network, outcome.maxClass)
       }
       return {
         id,
@@ -224,7 +225,7 @@ export class Pipeline {
     const { readValues, tokeniser } = this.#parts
     const { index } = enforced.decider
     if (!readValues.watches(index.network, outcome.maxClass) || body === undefined) {
-      readValues.unseen(caller.session, outcome.maxClass)
+      readValues.unseen(caller.session, index.network, outcome.maxClass)
       return
     }
     const shown = readValues.noter(caller.session, index.network)
@@ -280,7 +281,9 @@ export class Pipeline {
   async handOver(grant: Grant): Promise<void> {
     try {
       // What its answer shows, nobody here sees.
-      this.#parts.readValues.unseen(grant.caller.session, grant.outcome.maxClass)
+      const { caller, enforced, outcome } = grant
+      const { network } = enforced.decider.index
+      this.#parts.readValues.unseen(caller.session, network, outcome.maxClass)
       await this.commitLabels(grant)
       if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
     } catch (error) {

@@ -1,6 +1,7 @@
 import type { JsonValue } from '@sallyport/base'
 import { createRedactor } from '@sallyport/redact'
 import type { KnownSource, RedactingStream, Vault } from '@sallyport/redact'
+import { isObject } from '../adapters/jsonrpc.ts'
 import type { JsonObject } from './surfaces.ts'
 
 export interface AnswerOptions {
@@ -50,26 +51,49 @@ export class AnswerFilter {
   /** A whole answer, or a whole event: every text in it. */
   whole<T extends JsonValue>(value: T): T {
     // Texts become texts, and everything else keeps its shape.
-    return this.#walk(value, '', 0) as T
+    return this.#walk(value, '', 0, false) as T
   }
 
-  #walk(value: JsonValue, name: string, depth: number): JsonValue {
-    // A vector is no text, however it is written.
-    if (name === 'embedding') return value
-    if (typeof value === 'string') {
-      const one = this.stream(JSON_TEXT.has(name))
-      return one.push(value) + one.end()
+  #text(text: string, json: boolean): string {
+    const one = this.stream(json)
+    return one.push(text) + one.end()
+  }
+
+  /** @param free whether names and numbers are a model's own, as in a tool's input */
+  #walk(value: JsonValue, name: string, depth: number, free: boolean): JsonValue {
+    if (!free) {
+      if (name === 'embedding' && isVector(value)) return value
+      // The tokens of a text one by one, in which nothing is found that stands in the whole.
+      if (name === 'logprobs' && typeof value === 'object' && value !== null) {
+        return Array.isArray(value) ? [] : null
+      }
+    }
+    if (typeof value === 'string') return this.#text(value, JSON_TEXT.has(name))
+    if (typeof value === 'number' && free) {
+      const text = this.#text(String(value), false)
+      return text === String(value) ? value : text
     }
     if (typeof value !== 'object' || value === null) return value
     if (depth > MAX_DEPTH) return null
     if (Array.isArray(value)) {
       // `Array.isArray` does not narrow a readonly array.
-      return (value as readonly JsonValue[]).map((item) => this.#walk(item, name, depth + 1))
+      return (value as readonly JsonValue[]).map((item) => this.#walk(item, name, depth + 1, free))
     }
     // Neither a scalar nor a list.
     const members = Object.entries(value as JsonObject)
     return Object.fromEntries(
-      members.map(([key, inner]) => [key, this.#walk(inner, key, depth + 1)]),
+      members.map(([key, inner]) => [
+        free ? this.#text(key, false) : key,
+        this.#walk(inner, key, depth + 1, free || (key === 'input' && isObject(inner))),
+      ]),
     )
   }
+}
+
+/** A vector is no text, however it is written: numbers, or base64 of them. */
+function isVector(value: JsonValue): boolean {
+  if (typeof value === 'string') return /^[A-Za-z0-9+/]{16,}={0,2}$/.test(value)
+  // `Array.isArray` does not narrow a readonly array.
+  const list = Array.isArray(value) ? (value as readonly JsonValue[]) : undefined
+  return list?.every((one) => typeof one === 'number') ?? false
 }

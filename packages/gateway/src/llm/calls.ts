@@ -175,7 +175,10 @@ export class LlmCalls {
         throw upstreamRefusal(answer)
       }
       if (asked.stream) {
-        if (answer.contentType !== EVENTS) throw unusable('it is no event stream')
+        if (answer.contentType !== EVENTS) {
+          answer.body.destroy()
+          throw unusable('it is no event stream')
+        }
         const rewriter = eventRewriter(surface.name, { filter, wantsUsage: asked.wantsUsage })
         await this.#parts.streams.serve(context, counted, answer, {
           event: (data) => {
@@ -189,7 +192,7 @@ export class LlmCalls {
         const body = await exchange.json(answer)
         if (!isObject(body)) throw unusable('it is not an object')
         usage = usageOf(body['usage'])
-        await pipeline.commitLabels(counted)
+        await pipeline.commitReleased(counted, { hasReleased: true })
         this.#finish(context, counted, answer.status, filter.whole(body))
       }
     } catch (error) {
@@ -224,7 +227,7 @@ export class LlmCalls {
       return pipeline.authorise(enforced, caller, typed, presented)
     }
     this.#demandReview(llm)
-    if (llm.mayRead !== 'restricted' && readValues.isIncomplete(caller.session)) {
+    if (readValues.isIncomplete(caller.session, llm.mayRead)) {
       throw new Refusal(
         'SP_LLM_UNTRACKED',
         'it is not known any more what this instance has read',
@@ -296,7 +299,7 @@ const rank = ({ mayRead }: LlmSystem): number => DATA_CLASSES.indexOf(mayRead)
 
 /** The model that was asked for, and those that may stand in for it; none whose vendor may read less. */
 function candidates(
-  { enforced }: RequestContext,
+  { enforced, caller }: RequestContext,
   system: System,
   llm: LlmSystem,
   name: string,
@@ -308,6 +311,9 @@ function candidates(
     const other = enforced.decider.index.findSystem(wanted.slice(0, slash))
     const found = other?.llm?.models.find((one) => one.name === wanted.slice(slash + 1))
     if (!other?.llm || !found || other.llm.dialect !== llm.dialect) return []
+    // A token is for the system that was called; one that demands a token has got none.
+    const tokened = caller.token !== undefined || other.onBehalfOf !== undefined
+    if (other.name !== system.name && tokened) return []
     return rank(other.llm) < rank(llm) ? [] : [{ system: other, llm: other.llm, model: found }]
   })
   return [{ system, llm, model }, ...others]

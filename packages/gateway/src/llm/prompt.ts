@@ -19,9 +19,17 @@ const SEALED = new Set(['signature', 'encrypted_content'])
 const JSON_TEXT = new Set(['arguments', 'partial_json'])
 /** Records of these have members that their author named, and numbers that may be data. */
 const FREE = new Set(['input', 'parameters', 'input_schema', 'schema'])
-/** Parts that nobody looks into here. */
+/** What consists of texts. Whatever else a part is, nobody looks into it here. */
+const TEXTUAL = new Set(
+  'message text input_text output_text refusal reasoning summary_text reasoning_text function function_call function_call_output custom custom_tool_call custom_tool_call_output allowed_tools auto any none tool direct grammar json_schema json_object thinking redacted_thinking enabled disabled adaptive ephemeral tool_use tool_result tool_reference search_result content compaction document url_citation file_citation char_location page_location content_block_location search_result_location web_search_result_location'.split(
+    ' ',
+  ),
+)
+/** Members that hold pictures, sounds and files: some servers ask for no `type` beside them. */
 const OPAQUE =
-  /^(?:image|image_url|input_image|input_audio|audio|input_file|file|document|container_upload|computer_call_output|item_reference)$/
+  /^(?:(?:image|video|audio|file)_(?:url|embeds|data|pil)|input_audio|prompt_embeds|audio|images)$/
+/** Addresses that a vendor would fetch, from wherever it stands. */
+const FETCHED = /^(?:image|video|audio|file)_url$/
 const MAX_DEPTH = 64
 
 export interface Redacted {
@@ -41,7 +49,7 @@ export interface PromptOptions {
  * A request with stand-ins for whatever its vendor may not read.
  *
  * @throws Refusal `SP_LLM_DATA` where such data stands where nothing can stand in for it, `SP_LLM_OPAQUE` for what cannot be
- *   looked into; SallyportError `SP_REDACT_ENDLESS`
+ *   looked into, `SP_LLM_REQUEST` for what the vendor would have to fetch; SallyportError `SP_REDACT_ENDLESS`
  */
 export function redactPrompt(body: JsonObject, { llm, known, vault }: PromptOptions): Redacted {
   let count = 0
@@ -88,7 +96,7 @@ class Walk {
 
   member(name: string, value: JsonValue, depth: number, free: boolean): JsonValue {
     if (typeof value === 'string') {
-      if (SEALED.has(name)) return clean(this.#sealed, value)
+      if (SEALED.has(name) && !free) return clean(this.#sealed, value)
       // A tool may call an input of its own `name`: that is content, and no name.
       if (STRUCTURE.has(name) && !free) return clean(this.#values, value)
       if (name === 'name' && !free) return clean(this.#texts, value)
@@ -110,15 +118,23 @@ class Walk {
     if (typeof value !== 'object' || value === null) return value
     if (Array.isArray(value)) {
       // `Array.isArray` does not narrow a readonly array.
-      return (value as readonly JsonValue[]).map((item) => this.#value(item, depth + 1, free))
+      const list = value as readonly JsonValue[]
+      // Tokens of a text, say: numbers that only the vendor reads.
+      if (!free && !this.#everything && list.some(isNumber)) throw opaque()
+      return list.map((item) => this.#value(item, depth + 1, free))
     }
     // Neither a scalar nor a list.
     const object = value as JsonObject
-    if (!free) this.#demandText(object)
+    if (!free) {
+      if (!this.#everything) demandText(object)
+      demandWhole(object)
+    }
     const members: [string, JsonValue][] = []
     for (const [name, inner] of Object.entries(object)) {
+      const plain = clean(this.#values, name)
       // A tool's input and its schema are records of names that their author chose.
-      members.push([clean(this.#values, name), this.member(name, inner, depth, free)])
+      const written = free ? this.#texts.redact(plain) : plain
+      members.push([written, this.member(name, inner, depth, free)])
     }
     return Object.fromEntries(members)
   }
@@ -134,18 +150,50 @@ class Walk {
     const again = JSON.stringify(redacted)
     return again === JSON.stringify(parsed) ? text : again
   }
-
-  #demandText({ type, source, image_url: image }: JsonObject): void {
-    if (this.#everything) return
-    const part = typeof type === 'string' && OPAQUE.test(type)
-    const plain = isObject(source) && source['type'] === 'text'
-    if ((!part || plain) && image === undefined) return
-    throw new Refusal('SP_LLM_OPAQUE', 'the request holds what cannot be looked into', {
-      status: 403,
-      outcome: 'forbidden',
-    })
-  }
 }
+
+const isNumber = (value: JsonValue): boolean => typeof value === 'number'
+
+/** @throws Refusal `SP_LLM_OPAQUE` */
+function demandText(object: JsonObject): void {
+  const { type, source } = object
+  const textual = typeof type !== 'string' || TEXTUAL.has(type)
+  const written = type !== 'document' || (isObject(source) && source['type'] === 'text')
+  const opaques = Object.entries(object).filter(
+    ([name, value]) => OPAQUE.test(name) && (value !== null || FETCHED.test(name)),
+  )
+  if (!textual || !written || opaques.length > 0) throw opaque()
+}
+
+/**
+ * What a vendor would have to get from elsewhere is no part of what was decided about: it would fetch from where no flow leads,
+ * and tell whoever is asked.
+ *
+ * @throws Refusal `SP_LLM_REQUEST`
+ */
+function demandWhole(object: JsonObject): void {
+  const { type, source, file_id: file } = object
+  const kept =
+    (file !== undefined && file !== null) ||
+    type === 'item_reference' ||
+    type === 'container_upload' ||
+    (isObject(source) && (source['type'] === 'url' || source['type'] === 'file'))
+  const fetched = Object.entries(object).some(([name, value]) => {
+    if (!FETCHED.test(name) || value === null) return false
+    const url = isObject(value) ? value['url'] : value
+    return typeof url !== 'string' || !url.startsWith('data:')
+  })
+  if (!kept && !fetched) return
+  throw new Refusal('SP_LLM_REQUEST', 'the request names what the vendor would have to fetch', {
+    status: 400,
+  })
+}
+
+const opaque = (): Refusal =>
+  new Refusal('SP_LLM_OPAQUE', 'the request holds what cannot be looked into', {
+    status: 403,
+    outcome: 'forbidden',
+  })
 
 /** @throws Refusal `SP_LLM_DATA` */
 function clean(redactor: Redactor, text: string): string {

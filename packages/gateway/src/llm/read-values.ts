@@ -33,8 +33,8 @@ export class ReadValues {
   readonly #options: ReadValuesOptions
   readonly #values = new KnownValues<About>({ maxValues: 400_000, maxCharacters: 32_000_000 })
   readonly #counts = new Map<string, number>()
-  /** Instances that read something that is not here. */
-  readonly #incomplete = new Set<string>()
+  /** Instances that read something that is not here → the rank from which a vendor is told all the same. */
+  readonly #incomplete = new Map<string, number>()
   /** Instance → the last day that stands in the file. */
   readonly #noted = new Map<string, number>()
 
@@ -54,15 +54,15 @@ export class ReadValues {
       if (instance === undefined || !/^\d+$/.test(day)) continue
       if (Number(day) + REMEMBERED_DAYS >= today) values.#noted.set(instance, Number(day))
     }
-    for (const instance of values.#noted.keys()) values.#incomplete.add(instance)
+    for (const instance of values.#noted.keys()) values.#miss(instance)
     const kept = [...values.#noted].map(([instance, day]) => `${day} ${instance}\n`)
     await writeDurably(file, kept.join(''))
     return values
   }
 
-  /** Whether an instance may have read more than is known here. */
-  isIncomplete(instance: string): boolean {
-    return this.#incomplete.has(instance)
+  /** Whether an instance may have read what is not known here and a vendor of `mayRead` may not. */
+  isIncomplete(instance: string, mayRead: Field['class']): boolean {
+    return rank(mayRead) < (this.#incomplete.get(instance) ?? 0)
   }
 
   /** Whether what an answer shows must be taken down value by value: models are declared that may not read all of it. */
@@ -86,16 +86,18 @@ export class ReadValues {
       if (level < least) return
       this.#note(instance)
       // Models may be declared later; whoever read before that starts anew to use them.
-      if (models.length === 0) this.#incomplete.add(instance)
+      if (models.length === 0) this.#miss(instance)
       else this.#take(instance, String(value), level, field.tags)
     }
   }
 
   /** An instance is shown values of a class up to `highest`, and nobody takes down which. */
-  unseen(instance: string, highest: Field['class']): void {
-    if (rank(highest) < CONFIDENTIAL) return
+  unseen(instance: string, network: Network, highest: Field['class']): void {
+    const models = network.systems.flatMap(({ llm }) => (llm ? [llm] : []))
+    if (rank(highest) < lowest(models)) return
     this.#note(instance)
-    this.#incomplete.add(instance)
+    // Whoever may read internal data loses nothing by it.
+    this.#miss(instance, rank(highest) < CONFIDENTIAL ? rank(highest) : undefined)
   }
 
   /**
@@ -128,7 +130,7 @@ export class ReadValues {
   #take(instance: string, value: string, level: number, tags: readonly string[]): void {
     const count = this.#counts.get(instance) ?? 0
     if (count >= MAX_VALUES_PER_INSTANCE) {
-      this.#incomplete.add(instance)
+      this.#miss(instance)
       return
     }
     let added = false
@@ -143,8 +145,12 @@ export class ReadValues {
       })
     // All parts are found wherever the whole is, and a part by itself too.
     const room = partsOf(value).every(note)
-    if (!room) this.#incomplete.add(instance)
+    if (!room) this.#miss(instance)
     if (added) this.#counts.set(instance, count + 1)
+  }
+
+  #miss(instance: string, from: number = rank('restricted')): void {
+    this.#incomplete.set(instance, Math.max(from, this.#incomplete.get(instance) ?? 0))
   }
 
   /** Durable before the answer leaves; once a day for each instance. */

@@ -14,6 +14,7 @@ export interface EventRewriter {
   event(data: string): readonly string[]
   /** The upstream has nothing more to say. @throws Refusal `SP_UPSTREAM_RESPONSE` where it stopped in the middle */
   end(): readonly string[]
+  /** What the vendor says that a whole answer took; undefined as long as there is more to come. */
   readonly usage: Usage | undefined
 }
 
@@ -84,7 +85,7 @@ class Texts {
 class ChatEvents implements EventRewriter {
   readonly #options: RewriterOptions
   readonly #texts: Texts
-  usage: Usage | undefined
+  #usage: Usage | undefined
   #done = false
   /** The chunk that another is made like. */
   #last: JsonObject = {}
@@ -94,6 +95,10 @@ class ChatEvents implements EventRewriter {
     this.#texts = new Texts(options.filter)
   }
 
+  get usage(): Usage | undefined {
+    return this.#done ? this.#usage : undefined
+  }
+
   event(data: string): string[] {
     if (data === '[DONE]') {
       this.#done = true
@@ -101,13 +106,15 @@ class ChatEvents implements EventRewriter {
     }
     const chunk = objectIn(data)
     const { choices, usage, ...rest } = chunk
-    this.usage = usageOf(usage) ?? this.usage
+    this.#usage = usageOf(usage) ?? this.#usage
     if (!Array.isArray(choices)) return [framed(this.#options.filter.whole(chunk))]
     this.#last = rest
     // Asked for by the gateway; told to whoever asked too.
     const told = this.#options.wantsUsage || usage === undefined ? { usage } : {}
     const known = Object.fromEntries(
-      Object.entries(told).filter(([, value]) => value !== undefined),
+      Object.entries(told).flatMap(([name, value]) =>
+        value === undefined ? [] : [[name, this.#options.filter.whole(value)]],
+      ),
     )
     if (choices.length === 0 && !this.#options.wantsUsage && usage !== undefined) return []
     const before: string[] = []
@@ -131,7 +138,8 @@ class ChatEvents implements EventRewriter {
 
   #delta(choice: string, delta: JsonObject): JsonObject {
     const { tool_calls: calls, role, ...texts } = delta
-    const changed: Record<string, JsonValue> = role === undefined ? {} : { role }
+    const changed: Record<string, JsonValue> =
+      role === undefined ? {} : { role: this.#options.filter.whole(role) }
     for (const [name, value] of Object.entries(texts)) {
       changed[name] =
         typeof value === 'string'
@@ -189,8 +197,10 @@ class ResponseEvents implements EventRewriter {
     const event = objectIn(data)
     const { type, delta, response } = event
     if (typeof type !== 'string') throw unusable('an event has no type')
-    if (isObject(response)) this.usage = usageOf(response['usage']) ?? this.usage
-    if (/^response\.(?:completed|incomplete|failed)$|^error$/.test(type)) this.#done = true
+    if (/^response\.(?:completed|incomplete|failed)$|^error$/.test(type)) {
+      this.#done = true
+      if (isObject(response)) this.usage = usageOf(response['usage'])
+    }
     if (type.endsWith('.delta') && typeof delta === 'string') {
       const key = keyOf(event, type.slice(0, -'.delta'.length))
       const { obfuscation: _padding, logprobs: _pieces, delta: _delta, ...facts } = event
@@ -239,12 +249,18 @@ const keyOf = (event: JsonObject, type: string): string =>
 class MessageEvents implements EventRewriter {
   readonly #filter: AnswerFilter
   readonly #texts: Texts
-  usage: Usage | undefined
+  #usage: Usage | undefined
   #done = false
+  #stopped = false
 
   constructor({ filter }: RewriterOptions) {
     this.#filter = filter
     this.#texts = new Texts(filter)
+  }
+
+  /** It begins with the output of one token: counted is what stands at the end. */
+  get usage(): Usage | undefined {
+    return this.#stopped ? this.#usage : undefined
   }
 
   event(data: string): string[] {
@@ -254,17 +270,19 @@ class MessageEvents implements EventRewriter {
     if (type === 'content_block_delta' && isObject(delta)) {
       const name = DELTAS.get(delta['type'])
       const piece = name === undefined ? undefined : delta[name]
-      if (name !== undefined && typeof piece === 'string') {
-        const text = this.#texts.push(
-          `${numberText(index)}/${name}`,
-          piece,
-          name === 'partial_json',
-        )
-        return [framed({ ...event, delta: { ...delta, [name]: text } })]
+      if (name === undefined || typeof piece !== 'string') {
+        return [framed(this.#filter.whole(event))]
       }
       // A signature is what it is; it holds nothing that anybody reads.
-      return [framed(delta['type'] === 'signature_delta' ? event : this.#filter.whole(event))]
+      const text =
+        name === 'signature'
+          ? piece
+          : this.#texts.push(`${numberText(index)}/${name}`, piece, name === 'partial_json')
+      const { [name]: _piece, ...facts } = delta
+      const plain = this.#filter.whole({ ...event, delta: facts })
+      return [framed({ ...plain, delta: { ...plain.delta, [name]: text } })]
     }
+    if (type === 'message_stop') this.#stopped = true
     if (type === 'message_stop' || type === 'error') this.#done = true
     const before =
       type === 'content_block_stop'
@@ -283,8 +301,8 @@ class MessageEvents implements EventRewriter {
   #count(usage: JsonValue | undefined): void {
     const found = usageOf(usage)
     if (!found) return
-    const { input = 0, output = 0 } = this.usage ?? {}
-    this.usage = { input: Math.max(input, found.input), output: Math.max(output, found.output) }
+    const { input = 0, output = 0 } = this.#usage ?? {}
+    this.#usage = { input: Math.max(input, found.input), output: Math.max(output, found.output) }
   }
 
   #rest(prefix: string): string[] {
@@ -301,4 +319,5 @@ const DELTAS: ReadonlyMap<JsonValue | undefined, string> = new Map([
   ['text_delta', 'text'],
   ['input_json_delta', 'partial_json'],
   ['thinking_delta', 'thinking'],
+  ['signature_delta', 'signature'],
 ])

@@ -95,7 +95,9 @@ export function readModelRequest(surface: Surface, body: JsonValue | undefined):
   if (typeof model !== 'string') throw badRequest('`model` is not a text')
   if (typeof stream !== 'boolean') throw badRequest('`stream` is not true or false')
   if (stream && surface.name === 'embeddings') throw badRequest('`stream` is not accepted here')
-  if (store === true) throw badRequest('`store` would leave the conversation with the vendor')
+  if (store !== undefined && store !== null && store !== false) {
+    throw badRequest('`store` would leave the conversation with the vendor')
+  }
   const choices = n ?? 1
   if (
     typeof choices !== 'number' ||
@@ -105,9 +107,11 @@ export function readModelRequest(surface: Surface, body: JsonValue | undefined):
   ) {
     throw badRequest(`\`n\` is not a number from 1 to ${MAX_CHOICES}`)
   }
-  const asked = surface.limits
+  const [asked, ...others] = surface.limits
     .map((name) => body[name])
-    .find((value) => value !== undefined && value !== null)
+    .filter((value) => value !== undefined && value !== null)
+  // One vendor goes by the first of two, another by the second.
+  if (others.length > 0) throw badRequest('the number of tokens is asked for twice')
   if (asked !== undefined && (typeof asked !== 'number' || !Number.isInteger(asked) || asked < 1)) {
     throw badRequest('the number of tokens that is asked for is no whole number from 1')
   }
@@ -115,6 +119,7 @@ export function readModelRequest(surface: Surface, body: JsonValue | undefined):
   if (options !== undefined && options !== null && !isObject(options)) {
     throw badRequest('`stream_options` is not an object')
   }
+  if (surface.name === 'responses') demandItems(body['input'])
   return {
     model,
     stream,
@@ -141,6 +146,17 @@ export function readModelRequest(surface: Surface, body: JsonValue | undefined):
   }
 }
 
+/** An item that says neither what it is nor who speaks is taken for a reference to one that the vendor kept. */
+function demandItems(input: JsonValue | undefined): void {
+  if (!Array.isArray(input)) return
+  // `Array.isArray` does not narrow a readonly array.
+  for (const item of input as readonly JsonValue[]) {
+    if (isObject(item) && typeof (item['type'] ?? item['role']) !== 'string') {
+      throw badRequest('an item of `input` does not say what it is')
+    }
+  }
+}
+
 /** Functions of the caller's own; tools that a vendor runs would reach where no flow leads. */
 function toolNames(tools: JsonValue): string[] {
   if (tools === null) return []
@@ -151,8 +167,11 @@ function toolNames(tools: JsonValue): string[] {
     if (!isObject(tool) || (type !== 'function' && type !== 'custom')) {
       throw badRequest('a tool is none of the caller’s own functions')
     }
-    const inner = isObject(tool['function']) ? tool['function'] : tool
-    const { name } = inner
+    const [name, ...others] = [tool['function'], tool['custom'], tool].flatMap((place) =>
+      isObject(place) && place['name'] !== undefined ? [place['name']] : [],
+    )
+    // Where each vendor looks for it differs: policies must read the name that the vendor does.
+    if (others.length > 0) throw badRequest('a tool has two names')
     if (typeof name !== 'string' || name === '' || name.length > 128) {
       throw badRequest('a tool has no name')
     }

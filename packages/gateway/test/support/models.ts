@@ -5,7 +5,9 @@ import type { AddressInfo } from 'node:net'
 import { parseJson } from '@sallyport/base'
 import type { Declaration, LlmSystem, System } from '@sallyport/network'
 import { createIssuer, createRoot } from '@sallyport/spiffe'
+import type { TokenTrust } from '@sallyport/wire'
 import { fetch as undiciFetch } from 'undici'
+import type { TestPlane } from './plane.ts'
 import { startWorld } from './world.ts'
 import type { Json, TestAgent, World } from './world.ts'
 
@@ -163,9 +165,16 @@ export function modelSystem(
 /** The test bank with model servers beside it. */
 export function worldOfModels(
   systems: readonly System[],
-  over: { readonly policies?: string; readonly limits?: Declaration['network']['limits'] } = {},
+  over: {
+    readonly policies?: string
+    readonly limits?: Declaration['network']['limits']
+    readonly tokens?: TokenTrust
+  } = {},
 ): Promise<World> {
-  return startWorld({ secrets: { 'model-key': 'vendor-key-0' } }, undefined, (declaration) => ({
+  const prepare = (plane: TestPlane): void => {
+    if (over.tokens) plane.tokens = over.tokens
+  }
+  return startWorld({ secrets: { 'model-key': 'vendor-key-0' } }, prepare, (declaration) => ({
     policies: [
       ...declaration.policies,
       ...(over.policies === undefined

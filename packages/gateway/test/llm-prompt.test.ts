@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, it } from 'node:test'
+import type { JsonValue } from '@sallyport/base'
+import type { LlmSystem, Network } from '@sallyport/network'
+import { createVault, KnownValues } from '@sallyport/redact'
+import { redactPrompt } from '../src/llm/prompt.ts'
+import { ReadValues } from '../src/llm/read-values.ts'
+import { readModelRequest, surfaceAt } from '../src/llm/surfaces.ts'
+import type { JsonObject, ModelRequest } from '../src/llm/surfaces.ts'
+
+const vault = createVault(Buffer.alloc(32, 3))
+const known = new KnownValues()
+known.note('Blue Boar', () => true)
+
+const llmOf = (mayRead: LlmSystem['mayRead']): LlmSystem => ({
+  dialect: 'openai',
+  vendor: {
+    name: 'Acme',
+    region: 'eu',
+    retentionDays: 0,
+    reviewer: 'olga',
+    reviewed: '2020-01-01',
+    reviewBy: '2999-12-31',
+  },
+  mayRead,
+  above: 'redact',
+  find: ['identifiers'],
+  answerTags: [],
+  models: [],
+})
+const redact = (body: JsonObject, mayRead: LlmSystem['mayRead'] = 'internal'): JsonObject =>
+  redactPrompt(body, { llm: llmOf(mayRead), known, vault }).body
+const said = (...content: JsonObject[]): JsonObject => ({ messages: [{ role: 'user', content }] })
+const TEXT = { type: 'text', text: 'hello' }
+const PIXEL = 'data:image/png;base64,AAAA'
+const FAR = 'https://elsewhere.example/x'
+
+const SURFACES = {
+  chat: surfaceAt('openai', ['v1', 'chat', 'completions']),
+  responses: surfaceAt('openai', ['v1', 'responses']),
+  messages: surfaceAt('anthropic', ['v1', 'messages']),
+}
+function request(name: keyof typeof SURFACES, body: Record<string, JsonValue>): ModelRequest {
+  const surface = SURFACES[name]
+  assert.ok(surface)
+  return readModelRequest(surface, { model: 'small', ...body })
+}
+
+describe('a prompt', () => {
+  it('goes out where it consists of texts, and in no other part of it', () => {
+    const refused = { code: 'SP_LLM_OPAQUE' }
+    assert.deepEqual(redact(said(TEXT)), said(TEXT))
+    for (const part of [
+      { type: 'video_url', video_url: { url: PIXEL } },
+      { video_url: PIXEL },
+      { type: 'audio_url', audio_url: { url: PIXEL } },
+      { type: 'image_embeds', image_embeds: 'AAAA' },
+      { type: 'text', text: 'x', input_audio: { data: 'AAAA' } },
+      { type: 'what comes next year', payload: 'AAAA' },
+      { type: 'input_file', source: { type: 'text' }, file_data: 'AAAA' },
+      { type: 'document', source: { type: 'base64', data: 'AAAA' } },
+      { type: 'tool_result', content: [{ type: 'image', source: { type: 'text' } }] },
+    ]) {
+      assert.throws(() => redact(said(TEXT, part)), refused, JSON.stringify(part))
+    }
+    for (const input of [[15339, 1917], [[15339, 1917]]]) {
+      assert.throws(() => redact({ input }), refused)
+      assert.deepEqual(redact({ input }, 'restricted'), { input })
+    }
+    const document = { type: 'document', source: { type: 'text', data: 'hello' } }
+    assert.deepEqual(redact(said(document)), said(document))
+  })
+
+  it('names nothing that its vendor would fetch, whatever that may read', () => {
+    const inside = said(TEXT, { type: 'image_url', image_url: { url: PIXEL } })
+    assert.deepEqual(redact(inside, 'restricted'), inside)
+    for (const part of [
+      { type: 'image_url', image_url: { url: FAR } },
+      { type: 'image_url', image_url: FAR },
+      { type: 'image_url', image_url: { url: ` ${PIXEL}` } },
+      { type: 'input_image', image_url: 'file:///etc/passwd' },
+      { type: 'video_url', video_url: { url: FAR } },
+      { type: 'input_file', file_url: FAR },
+      { type: 'input_file', file_id: 'file-1' },
+      { type: 'file', file: { file_id: 'file-1' } },
+      { type: 'image', source: { type: 'url', url: FAR } },
+      { type: 'document', source: { type: 'file', file_id: 'file-1' } },
+      { type: 'item_reference', id: 'msg_1' },
+      { type: 'tool_result', content: [{ type: 'image', source: { type: 'url', url: FAR } }] },
+    ]) {
+      const refused = { code: 'SP_LLM_REQUEST' }
+      assert.throws(() => redact(said(part), 'restricted'), refused, JSON.stringify(part))
+    }
+  })
+
+  it('a tool’s input is content, whatever its members are called', () => {
+    const use = (input: JsonObject): JsonObject => said({ type: 'tool_use', id: 't', input })
+    const text = JSON.stringify(
+      redact(use({ signature: 'bob@example.com', 'ann@example.com': 1, note: 'Blue Boar' })),
+    )
+    assert.ok(!/example\.com|Blue/.test(text), text)
+    assert.equal(vault.restore(text).match(/(?:bob|ann)@example\.com|Blue Boar/g)?.length, 3)
+    assert.deepEqual(redact(use({ signature: 'plain' })), use({ signature: 'plain' }))
+    assert.throws(() => redact(use({ 'Blue Boar': 1 })), { code: 'SP_LLM_DATA' })
+  })
+})
+
+describe('a request to a model', () => {
+  const refused = { code: 'SP_LLM_REQUEST' }
+
+  it('has one limit of tokens: the vendor must not go by another than was counted', () => {
+    for (const name of ['max_tokens', 'max_completion_tokens']) {
+      assert.equal(request('chat', { messages: [], [name]: 7 }).maxOutput(10), 7)
+    }
+    const both = { messages: [], max_completion_tokens: 1, max_tokens: 1_000_000 }
+    assert.throws(() => request('chat', both), refused)
+    const none = { messages: [], max_completion_tokens: null, max_tokens: 7 }
+    assert.equal(request('chat', none).maxOutput(10), 7)
+  })
+
+  it('has tools of one name each: the vendor must not read another than policies do', () => {
+    const safe = { name: 'safe' }
+    const tool = { type: 'function', function: safe }
+    assert.deepEqual(request('chat', { tools: [tool] }).tools, ['safe'])
+    assert.deepEqual(request('messages', { tools: [{ ...safe, input_schema: {} }] }).tools, [
+      'safe',
+    ])
+    assert.deepEqual(request('chat', { tools: [{ type: 'custom', custom: safe }] }).tools, ['safe'])
+    for (const surface of ['chat', 'responses', 'messages'] as const) {
+      for (const two of [
+        { ...tool, name: 'wire_money' },
+        { type: 'custom', name: 'safe', custom: { name: 'wire_money' } },
+        { type: 'custom', function: safe, custom: { name: 'wire_money' } },
+      ]) {
+        assert.throws(() => request(surface, { tools: [two] }), refused)
+      }
+    }
+  })
+
+  it('leaves nothing with the vendor and refers to nothing there', () => {
+    const { body } = request('responses', { input: 'x', store: false })
+    assert.equal(body('small', 10)['store'], false)
+    assert.equal(request('chat', { messages: [], store: null }).stream, false)
+    for (const store of [true, 'true', 1, {}]) {
+      assert.throws(() => request('chat', { messages: [], store }), refused)
+    }
+    const spoken = { role: 'user', content: 'x' }
+    assert.equal(request('responses', { input: [spoken, { type: 'reasoning' }] }).model, 'small')
+    for (const item of [{ id: 'msg_1' }, { id: 'msg_1', type: null }]) {
+      assert.throws(() => request('responses', { input: [spoken, item] }), refused)
+    }
+  })
+})
+
+describe('what an instance read and nobody took down', () => {
+  it('keeps it from the vendors that may not read that', async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), 'sallyport-read-'))
+    try {
+      const values = await ReadValues.open({ dataDir, now: () => 0 })
+      const network = (mayRead: LlmSystem['mayRead']): Network =>
+        // Nothing else of a network is looked at.
+        ({ systems: [{ llm: llmOf(mayRead) }] }) as unknown as Network
+      const may = (instance: string): string[] =>
+        (['public', 'internal', 'confidential', 'restricted'] as const).filter(
+          (mayRead) => !values.isIncomplete(instance, mayRead),
+        )
+      values.unseen('nothing', network('public'), 'public')
+      assert.equal(may('nothing').length, 4)
+      values.unseen('some', network('internal'), 'internal')
+      assert.equal(may('some').length, 4)
+      values.unseen('some', network('public'), 'internal')
+      assert.deepEqual(may('some'), ['internal', 'confidential', 'restricted'])
+      values.unseen('some', network('internal'), 'confidential')
+      assert.deepEqual(may('some'), ['restricted'])
+      values.unseen('some', network('public'), 'internal')
+      assert.deepEqual(may('some'), ['restricted'])
+    } finally {
+      await rm(dataDir, { recursive: true })
+    }
+  })
+})
