@@ -75,7 +75,7 @@ http {
       await once(nginx, 'exit')
     }
   })
-  // Its file is there before it listens.
+  // It writes its file once it listens.
   await until(() => existsSync(at('pid')) || nginx.exitCode !== null)
   assert.equal(nginx.exitCode, null)
 

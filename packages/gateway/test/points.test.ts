@@ -241,6 +241,11 @@ describe('a gateway asked by Envoy (ext_authz, gRPC)', () => {
     ]) {
       assert.equal(codeOf(await envoy.ask(teller, { ...cut, headers }, toBank)), 'SP_PEP_INCAPABLE')
     }
+    // In pieces, of which none was shown: not typed as if there were none.
+    const pieces = { 'content-type': 'application/json', 'transfer-encoding': 'chunked' }
+    const hidden = { ...cut, headers: pieces, raw_body: Buffer.alloc(0) }
+    assert.equal(codeOf(await envoy.ask(teller, hidden, toBank)), 'SP_PEP_INCAPABLE')
+    assert.equal(codeOf(await envoy.ask(teller, { ...cut, headers: pieces }, toBank)), 'allowed')
     const large = await envoy.ask(teller, transfer({ amount: 5000, to: 'bob' }), toBank)
     assert.equal(codeOf(large), 'SP_NEEDS_APPROVAL')
     assert.match(large.denied_response?.body ?? '', /"approval":"/)
@@ -291,6 +296,65 @@ describe('a gateway asked by Envoy (ext_authz, gRPC)', () => {
     world.plane.quarantine(point)
     await until(applied(point))
     await assert.rejects(envoy.ask(reader(), {}), { code: grpc.status.UNAVAILABLE })
+  })
+})
+
+/** `rates.rate` takes inputs from its query and from a header. */
+function withInputs({ network, policies }: Declaration): Declaration {
+  const text = { schema: { type: 'string', maxLength: 100 }, required: false } as const
+  const systems = network.systems.map((system) =>
+    system.name !== 'rates'
+      ? system
+      : {
+          ...system,
+          operations: system.operations.map((operation) => ({
+            ...operation,
+            binding: {
+              ...({ kind: 'http', method: 'GET', path: '/v1/rate' } as const),
+              parameters: { q: 'query', 'X-Desk': 'header' } as const,
+            },
+            input: { type: 'record', members: { q: text, 'X-Desk': text } } as const,
+          })),
+        },
+  )
+  return { network: { ...network, systems }, policies }
+}
+
+describe('a request that goes on as its caller spelled it', () => {
+  let world: World
+  let envoy: Envoy
+  before(async () => {
+    const points = withPoints({ edge: { systems: ['rates'], can: ['body'] } })
+    world = await startWorld({ points: { host: '127.0.0.1', port: 0 } }, undefined, (declaration) =>
+      points(withInputs(declaration)),
+    )
+    envoy = new Envoy(world, world.plane.service('edge'))
+  })
+  after(async () => {
+    envoy.close()
+    await world.close()
+  })
+
+  it('is refused where its query could be read otherwise behind it', async () => {
+    const reader = world.plane.agent('reader')
+    for (const query of ['q=a+b', 'q=a;q=b', '?;q=b']) {
+      const answer = await envoy.ask(reader, { path: `/v1/rate?${query}` })
+      assert.equal(codeOf(answer), 'SP_REQUEST_TARGET', query)
+    }
+    for (const query of ['q=a%20b', 'q=a%2Bb', 'q=a%3Bq%3Db', 'q=a:b']) {
+      assert.equal(codeOf(await envoy.ask(reader, { path: `/v1/rate?${query}` })), 'allowed', query)
+    }
+  })
+
+  it('is refused where an input may stand in several headers that were shown as one', async () => {
+    const reader = world.plane.agent('reader')
+    const merged = { headers: { 'x-desk': 'fx,rates' } }
+    assert.equal(codeOf(await envoy.ask(reader, merged)), 'SP_PEP_INCAPABLE')
+    assert.equal(codeOf(await envoy.ask(reader, { headers: { 'x-desk': 'fx' } })), 'allowed')
+    const other = { headers: { accept: 'text/html,*/*' } }
+    assert.equal(codeOf(await envoy.ask(reader, other)), 'allowed', 'no input')
+    const raw = { headers: [{ key: 'x-desk', raw_value: Buffer.from('fx,rates') }] }
+    assert.equal(codeOf(await envoy.ask(reader, { header_map: raw })), 'allowed', 'sent like this')
   })
 })
 
@@ -361,6 +425,12 @@ describe('the subrequest of nginx', () => {
 
   it('is refused where anything of it is missing, twice or written otherwise', () => {
     const refused = { code: 'SP_POINT_REQUEST' }
+    const more = (count: number): string[] => [
+      ...whole,
+      ...Array.from({ length: count }, (_, n) => [`x-${n}`, '']).flat(),
+    ]
+    assert.throws(() => readAuthRequest(more(600)), refused, 'so many that some may be left out')
+    assert.equal(readAuthRequest(more(400)).rawHeaders.length, 804)
     for (const name of ['system', 'method', 'target', 'certificate', 'framing']) {
       const at = whole.indexOf(`x-sallyport-${name}`)
       assert.throws(() => readAuthRequest(whole.toSpliced(at, 2)), refused, `no ${name}`)

@@ -273,8 +273,8 @@ export class Pipeline {
   }
 
   /**
-   * Lets somebody else forward a granted call. When this resolves, the labels of its whole answer are durable, and it counts as made:
-   * how it ends, nobody here will know.
+   * Lets somebody else forward a granted call. When this resolves, the labels of its whole answer are durable, its caller is known to
+   * have read what nobody took down, and it counts as made: how it ends, nobody here will know.
    *
    * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
    */

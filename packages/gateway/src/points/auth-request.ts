@@ -6,6 +6,8 @@ export const AUTH_REQUEST_PATH = '/auth-request'
 
 /** Set by the configuration of nginx, over whatever a caller sent. */
 const OWN = 'x-sallyport-'
+/** Beyond about a thousand, versions of Node leave headers out; nginx would forward what nobody saw. */
+const MAX_HEADERS = 512
 
 /**
  * Reads a subrequest of nginx: what the caller sent, and in headers of our own what nginx knows of it.
@@ -14,6 +16,7 @@ const OWN = 'x-sallyport-'
  * @throws Refusal `SP_POINT_REQUEST`
  */
 export function readAuthRequest(rawHeaders: readonly string[]): PointQuestion {
+  if (rawHeaders.length > 2 * MAX_HEADERS) throw unreadable('it has too many headers')
   const own = new Map<string, string>()
   const others: string[] = []
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
@@ -44,6 +47,7 @@ export function readAuthRequest(rawHeaders: readonly string[]): PointQuestion {
       ...(length === '' ? [] : ['content-length', length]),
       ...(coding === '' ? [] : ['transfer-encoding', coding]),
     ],
+    areHeadersMerged: false,
     // It never sends one along.
     body: undefined,
     isBodyWhole: false,

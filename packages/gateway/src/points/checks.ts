@@ -35,6 +35,8 @@ export interface PointQuestion {
   readonly isHttp1: boolean
   /** Names and values in turn, `host` among them. */
   readonly rawHeaders: readonly string[]
+  /** Whether headers of one name, each sent by itself, would be shown as one with commas between them. */
+  readonly areHeadersMerged: boolean
   /** Undefined where it shows none to anyone. */
   readonly body: Buffer | undefined
   readonly isBodyWhole: boolean
@@ -149,6 +151,14 @@ export class PointChecks {
     const { tokens, pipeline } = this.#parts
     const { method, target, rawHeaders } = question
     const request = canonicalise({ method, url: target, httpVersion: '1.1', rawHeaders })
+    // A gateway forwards a spelling of its own; here the caller's goes on, and these two are not read alike everywhere.
+    const mark = target.indexOf('?')
+    if (mark >= 0 && /[+;]/.test(target.slice(mark))) {
+      throw new Refusal('SP_REQUEST_TARGET', 'the request target is not in canonical form', {
+        status: 400,
+        detail: 'a `+` or `;` in the query that is not percent-encoded',
+      })
+    }
     const system = systemOf(point, question, enforced)
     const caller = await tokens.accept({ request, caller: bare, certificate, system })
     const typed = this.#type(enforced, point, question, request, caller, system)
@@ -168,8 +178,15 @@ export class PointChecks {
     const { segments, query } = request.target
     const match = matchRoute(enforced.routes.get(system.name) ?? [], request.method, segments)
     if (!match) throw noOperation()
-    const { operation } = match.route
+    const { operation, binding } = match.route
     const body = this.#body(point, question, request)
+    const merged = Object.entries(binding.parameters).some(
+      ([name, place]) =>
+        place === 'header' && request.headers.all.get(name.toLowerCase())?.includes(','),
+    )
+    if (question.areHeadersMerged && merged) {
+      throw cannot('a header of its input may have been sent twice')
+    }
     const input = typedInput(enforced, caller.agent, system, operation, NO_TOKENS, () =>
       rawInput(match, { query, headers: request.headers.all }, body),
     )
@@ -203,7 +220,11 @@ export class PointChecks {
     if (!isBodyWhole || (stated !== undefined && stated !== body.length)) {
       throw cannot('the body is not shown whole')
     }
-    if (body.length === 0) return undefined
+    if (body.length === 0) {
+      // Nobody announces a body in pieces and sends none.
+      if (request.headers.chunked) throw cannot('the body is not shown')
+      return undefined
+    }
     if (!JSON_TYPE.test(request.headers.contentType ?? '')) {
       throw new Refusal('SP_REQUEST_BODY', 'the request body is not `application/json`', {
         status: 415,

@@ -48,6 +48,8 @@ export function readCheckRequest(bytes: Buffer): PointQuestion {
     target: http?.text(HTTP.path) ?? '',
     isHttp1: http?.text(HTTP.protocol) === 'HTTP/1.1',
     rawHeaders: rawHeaders.filter(([name]) => name !== PARTIAL_BODY).flat(),
+    // Unless they stand as they were sent (`encode_raw_headers`).
+    areHeadersMerged: http?.bytes(HTTP.headerMap) === undefined,
     body: http?.bytes(HTTP.rawBody) ?? http?.bytes(HTTP.body) ?? Buffer.alloc(0),
     isBodyWhole: rawHeaders.every(([name, value]) => name !== PARTIAL_BODY || value === 'false'),
   }
