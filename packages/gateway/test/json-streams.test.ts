@@ -128,9 +128,7 @@ describe('answers that are projected as they pass', () => {
       res.write(
         `{"accounts":[${Array.from({ length: 5000 }, () => JSON.stringify(ITEM)).join(',')}`,
       )
-      await new Promise((resolve) => {
-        setTimeout(resolve, 50)
-      })
+      await until(() => world.gateway.stats().openStreams === 1)
       res.destroy()
     },
     'more than the bound': (res) => write(res, 60_000),
@@ -160,6 +158,15 @@ describe('answers that are projected as they pass', () => {
     const reply = await fresh.ask({ path: PATH })
     assert.equal(reply.status, 502)
     assert.equal(reply.body['code'], 'SP_UPSTREAM_RESPONSE')
+    // What the system goes on to say is not waited for, nor is its connection kept.
+    const gone: boolean[] = []
+    world.bank.answer = (_seen, res) => {
+      res.once('close', () => gone.push(res.writableFinished))
+      res.writeHead(200, { 'content-type': 'application/json', 'content-length': '9000000' })
+      res.write(`{"account":1,"account":1,"hidden":"${'h'.repeat(500_000)}`)
+    }
+    assert.equal((await fresh.ask({ path: PATH })).body['code'], 'SP_UPSTREAM_RESPONSE')
+    await until(() => gone.length === 1)
     // The same without the second name.
     world.bank.answer = (_seen, res) => {
       json(res, { hidden: 'h'.repeat(500_000), account: { status: 'open' } })

@@ -196,7 +196,7 @@ export class LlmCalls {
         this.#finish(context, counted, answer.status, filter.whole(body))
       }
     } catch (error) {
-      throw callFailed(this.#parts, counted, error, context.signal)
+      throw callFailed(this.#parts, counted, error, context.signal, answer)
     } finally {
       if (filter.withheld > 0) {
         this.#parts.audit.boundedEvent('model-output-withheld', {

@@ -2,10 +2,12 @@ import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { toRefusal } from '../refusal.ts'
 import type { Refusal } from '../refusal.ts'
 import type { Stats } from '../stats.ts'
+import type { UpstreamAnswer } from '../upstream/exchange.ts'
 
 /**
  * Records a granted call that went wrong.
  *
+ * @param answer of the upstream, where there was one
  * @returns what its caller is told
  */
 export function callFailed(
@@ -13,10 +15,13 @@ export function callFailed(
   grant: Grant,
   error: unknown,
   signal: AbortSignal,
+  answer?: UpstreamAnswer,
 ): Refusal {
   const refusal = toRefusal(error)
   refusal.decision = grant.id
   stats.upstreamErrors++
+  // Nobody reads on: what is left of it must not keep its connection from other calls.
+  answer?.body.destroy()
   const cut = refusal.code === 'SP_QUARANTINED'
   pipeline.finish(grant, {
     status: refusal.status,

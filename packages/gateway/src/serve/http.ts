@@ -62,7 +62,7 @@ export class HttpCalls {
         await this.#parts.streams.serve(context, grant, answer)
       } else await this.#answer(context, grant, answer)
     } catch (error) {
-      throw callFailed(this.#parts, grant, error, context.signal)
+      throw callFailed(this.#parts, grant, error, context.signal, answer)
     }
   }
 
