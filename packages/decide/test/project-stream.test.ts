@@ -318,6 +318,11 @@ describe('projection of a stream', () => {
       `{${Array.from({ length: count }, (_, i) => `"${i}":0`).join(',')}}`
     assert.ok(streamed(Buffer.from(names(30_000)), [], {}, {}))
     refusedAs(names(40_000), 'SP_JSON_TOO_LARGE')
+    // Few enough, and each short enough; what they need together is bounded, too.
+    const long = (count: number): string =>
+      `{${Array.from({ length: count }, (_, i) => `"${'n'.repeat(10_000)}${i}":0`).join(',')}}`
+    assert.ok(streamed(Buffer.from(long(300)), [], {}, {}))
+    refusedAs(long(600), 'SP_JSON_TOO_LARGE')
     const stream = new ProjectionStream(planProjection({}, {}, index), tokeniser)
     assert.throws(() => {
       stream.push(Buffer.from('{"'))

@@ -1,8 +1,9 @@
 import { randomInt } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
 
-/** Names that one response may have. */
+/** Names that one response may have, and their bytes together. */
 const MAX_KEYS = 32_768
+const MAX_BYTES = 4_194_304
 const MAX_PROBES = 256
 /** Of the hash, so that nobody can choose names that fall together. */
 export const SEED: number = randomInt(2 ** 31)
@@ -91,9 +92,9 @@ export class KeyTable {
 
   #add(text: Uint8Array, start: number, end: number, hash: number, at: number): number {
     const id = this.#count
-    if (id >= MAX_KEYS) throw tooMany()
     const from = this.#ends[id] ?? 0
     const to = from + (end - start)
+    if (id >= MAX_KEYS || to > MAX_BYTES) throw tooMany()
     if (to > this.#bytes.length) {
       const larger = new Uint8Array(Math.max(to, this.#bytes.length * 2))
       larger.set(this.#bytes)
