@@ -1,7 +1,8 @@
 import { errorCode, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Call } from '@sallyport/decide'
-import { kindOf, parseSpiffeId, TrustBundle, verifySvid } from '@sallyport/spiffe'
+import { kindOf, parseSpiffeId, verifySvid } from '@sallyport/spiffe'
+import { bundlesOf } from '@sallyport/transport'
 import type { IdentityHolder } from '@sallyport/transport'
 import { coverOf, MANDATE_ID, mandateId, readMandateToken, verifyMandate } from '@sallyport/wire'
 import type {
@@ -68,7 +69,6 @@ export class Mandates {
   readonly #misses: Pace
   /** Lookups in flight, by id: callers that ask for the same one ask once. */
   readonly #asking = new Map<string, Promise<unknown>>()
-  #trust: { readonly pem: string; readonly bundles: ReadonlyMap<string, TrustBundle> } | undefined
 
   constructor(options: MandatesOptions) {
     this.#options = options
@@ -212,7 +212,8 @@ export class Mandates {
     operators,
   }: Pick<Remembered, 'caller' | 'chain' | 'operators'> & { readonly id: string }): Remembered {
     const { bundles, clock, holder } = this.#options
-    const { trustDomain, rootsPem } = holder.current()
+    const anchors = holder.current()
+    const { trustDomain, rootsPem } = anchors
     const now = clock.now()
     const signers: MandateSigner[] = []
     let mandate
@@ -223,7 +224,7 @@ export class Mandates {
         operators,
         holder: caller,
         verifySvid: (der) => {
-          const svid = verifySvid(der, this.#anchors(trustDomain, rootsPem), { now })
+          const svid = verifySvid(der, bundlesOf(anchors), { now })
           const { serial, notAfter, publicKey } = svid
           const signer = { instance: svid.id.uri, serial, notAfter, publicKey }
           signers.push(signer)
@@ -243,14 +244,6 @@ export class Mandates {
     const known = { caller, mandate, signers, operators, rootsPem, chain, size }
     this.#memory.remember(known)
     return known
-  }
-
-  #anchors(trustDomain: string, pem: string): ReadonlyMap<string, TrustBundle> {
-    if (this.#trust?.pem !== pem) {
-      const bundle = TrustBundle.fromPem(trustDomain, pem)
-      this.#trust = { pem, bundles: new Map([[trustDomain, bundle]]) }
-    }
-    return this.#trust.bundles
   }
 
   async #lookUp(id: string): Promise<unknown> {

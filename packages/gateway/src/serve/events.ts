@@ -1,6 +1,7 @@
 import { canonicalJson } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
+import { DATA_CLASSES } from '@sallyport/network'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
@@ -68,7 +69,8 @@ export class AnswerStream {
   }
 }
 
-const CLASSES = ['public', 'internal', 'confidential', 'restricted']
+/** As records have them: texts. */
+const CLASSES: readonly string[] = DATA_CLASSES
 
 /** Streams of events: each event is projected, and the decision is taken anew while they last. */
 export class EventStreams {
