@@ -1,5 +1,6 @@
 import type { Clock } from '@sallyport/base'
 import { errorCode } from '@sallyport/base'
+import { MAX_LIFETIME } from '@sallyport/oauth'
 import type { ApprovalKeeper } from './domain/asking.ts'
 import type { LimitKeeper } from './domain/counting.ts'
 import type { Mandates } from './domain/mandates.ts'
@@ -15,8 +16,8 @@ const ALARMS_MS = 366 * DAY_MS
 export function startSweeper(deps: {
   readonly store: Store
   readonly clock: Clock
-  readonly approvals: ApprovalKeeper
-  readonly limits: LimitKeeper
+  readonly approvals: Pick<ApprovalKeeper, 'expire'>
+  readonly limits: Pick<LimitKeeper, 'sweep'>
   readonly mandates: Pick<Mandates, 'sweep'>
   readonly onError: (error: unknown) => void
 }): () => void {
@@ -32,7 +33,11 @@ export function startSweeper(deps: {
     await store.run(async (db) => {
       await db.deleteFrom('challenges').where('expires_at', '<=', now).execute()
       await db.deleteFrom('oauth_artefacts').where('expires_at', '<=', now).execute()
-      await db.deleteFrom('oauth_grants').where('expires_at', '<=', now).execute()
+      // Its last token outlives a grant: signing out has to find it until then.
+      await db
+        .deleteFrom('oauth_grants')
+        .where('expires_at', '<=', now - MAX_LIFETIME * 1000)
+        .execute()
       await db
         .deleteFrom('backchannel_requests')
         .where('expires_at', '<=', now - DAY_MS)

@@ -1,11 +1,21 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { after, before, beforeEach, test } from 'node:test'
+import { after, before, beforeEach, mock, test } from 'node:test'
 import * as oauth from 'oauth4webapi'
 import * as openid from 'openid-client'
-import type { BackchannelStatement } from '@sallyport/wire'
+import pg from 'pg'
+import { verifyQuorum } from '@sallyport/wire'
+import type { BackchannelStatement, PasskeySignature } from '@sallyport/wire'
+import { startEmbeddedPostgres } from '../src/index.ts'
+import type { EmbeddedPostgres } from '../src/index.ts'
+import { openStore } from '../src/store/store.ts'
+import { startSweeper } from '../src/sweeper.ts'
 import { SoftAuthenticator } from './support/authenticator.ts'
 import type { CreationOptions, RequestOptions } from './support/authenticator.ts'
 import { Browser } from './support/browser.ts'
@@ -22,12 +32,15 @@ const PAYMENT = {
   operations: ['hold'],
 }
 
+let dir: string
+let database: EmbeddedPostgres
 let plane: TestPlane
 let issuer: string
 let port: number
 let flagger: Peer
 let alice: { browser: Browser; passkey: SoftAuthenticator }
 let skew = 0
+const clock = { now: () => Date.now() + skew, monotonic: () => performance.now() }
 /** Enrolled while the clock was right: later ones would have certificates of the future. */
 const spare: Peer[] = []
 
@@ -43,12 +56,18 @@ before(async () => {
   const lasting = declarationWith({
     settings: { ...small.network.settings, svidTtlSeconds: 86_400, sessionMinutes: 1440 },
   })
-  const clock = { now: () => Date.now() + skew, monotonic: () => performance.now() }
-  plane = await TestPlane.start(lasting, { console: { port }, clock }, issuer)
+  dir = mkdtempSync(join(tmpdir(), 'sp-ciba-'))
+  database = await startEmbeddedPostgres({ dir: join(dir, 'pg') })
+  const options = { console: { port }, clock, databaseUrl: database.url }
+  plane = await TestPlane.start(lasting, options, issuer)
   for (let n = 0; n < 20; n++) spare.push(await plane.enrol('agent', 'flagger'))
   alice = await signIn(String(plane.control.bootstrapLink).split('#')[1] ?? '')
 })
-after(() => plane.close())
+after(async () => {
+  await plane.close()
+  await database.stop()
+  rmSync(dir, { recursive: true, force: true })
+})
 beforeEach(() => {
   flagger = newcomer()
 })
@@ -229,7 +248,39 @@ test('what is signed is what is granted, by the one who was asked, verified, onc
   assert.equal(done.filter(({ status }) => status === 200).length, 1, 'three at once')
   assert.equal((await poll(body['auth_req_id'])).status, 200)
   assert.equal((await poll(other.body['auth_req_id'])).body['error'], 'authorization_pending')
+  // Proof of it outlives the grant: the signature stands in the audit log.
+  const [record, ...more] = await recorded(id)
+  assert.deepEqual(more, [])
+  const { operator, statement: signed } = record?.facts ?? {}
+  assert.equal(operator, 'alice')
+  const { statement: allowed, signatures } = JSON.parse(String(signed)) as {
+    statement: BackchannelStatement
+    signatures: readonly PasskeySignature[]
+  }
+  assert.equal(allowed.nonce, id)
+  const { set } = plane.control.context.bundles.current().bundle.operators ?? {}
+  assert.ok(set)
+  assert.deepEqual(verifyQuorum(allowed, signatures, set, { quorum: 1, roles: ['admin'] }), [
+    'alice',
+  ])
 })
+
+/** What the audit log of the control plane says of a request that was decided. */
+async function recorded(id: string) {
+  const client = new pg.Client({ connectionString: database.url })
+  await client.connect()
+  try {
+    const { rows } = await client.query<{ record: string }>(
+      "SELECT record FROM feed WHERE kind = 'event' AND record LIKE $1 ORDER BY seq",
+      [`%"request":"${id}"%`],
+    )
+    return rows.map(
+      ({ record }) => JSON.parse(record) as { facts: Readonly<Record<string, unknown>> },
+    )
+  } finally {
+    await client.end()
+  }
+}
 
 test('whoever was not asked sees nothing, and whoever did not ask has nothing', async () => {
   const { body } = await ask()
@@ -460,6 +511,33 @@ test('nothing that is refreshed outlives eight hours from the consent', async ()
   }
 })
 
+/** Deletes what has ended, as once a minute. */
+async function sweep(): Promise<void> {
+  const store = await openStore(database.url)
+  const swept = Promise.withResolvers<void>()
+  const nothing = () => Promise.resolve()
+  const last = () => Promise.resolve(swept.resolve())
+  mock.timers.enable({ apis: ['setInterval'] })
+  try {
+    const stop = startSweeper({
+      ...{ store, clock, approvals: { expire: nothing }, limits: { sweep: nothing } },
+      ...{ mandates: { sweep: last }, onError: swept.reject },
+    })
+    mock.timers.tick(60_000)
+    stop()
+    await swept.promise
+  } finally {
+    mock.timers.reset()
+    await store.close()
+  }
+}
+
+const isRevoked = (token: unknown): boolean => {
+  const { prior } = claimsIn(String(token))
+  const { tokens } = plane.control.context.bundles.current().bundle
+  return tokens?.revoked.some(({ jti }) => isDeepStrictEqual(prior, [jti])) === true
+}
+
 test('revoked by its client, cut off, or the session over: a refresh token ends at once', async () => {
   const given = await lasting()
   const thief = newcomer()
@@ -471,10 +549,23 @@ test('revoked by its client, cut off, or the session over: a refresh token ends 
   assert.equal((await post(flagger, '/oauth2/revoke', { token: mine })).status, 200)
   assert.equal((await refresh(mine)).body['error'], 'invalid_grant')
 
+  // Allowed at once and taken up at the last moment: its token outlives the grant.
+  const asked = await ask({ binding_message: 'Late?', requested_expiry: '600' })
+  assert.equal((await allow((await newest()).id)).status, 200)
+  skew += 580_000
+  const late = await poll(asked.body['auth_req_id'])
+  assert.equal(late.status, 200, JSON.stringify(late.body))
   const lost = await lasting()
+  skew += 20_000
+  await sweep()
   const { sessions } = plane.control.context
   const open = await sessions.list('alice')
   assert.equal(open.length, 1)
   await sessions.revoke(open[0]?.id ?? '', 'test')
   assert.equal((await refresh(lost['refresh_token'])).body['error'], 'invalid_grant')
+  for (const token of [lost['access_token'], late.body['access_token']]) {
+    // A hang guard only: it is published when the session has ended, and nobody is told that it was.
+    for (let tries = 0; !isRevoked(token) && tries < 600; tries++) await delay(100)
+    assert.equal(isRevoked(token), true, 'gateways know')
+  }
 })

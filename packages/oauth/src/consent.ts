@@ -1,3 +1,4 @@
+import { canonicalJson } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { NetworkIndex } from '@sallyport/network'
 import type { Provider } from 'oidc-provider'
@@ -35,6 +36,15 @@ export interface ConsentRequest {
   readonly expiresAt: number
 }
 
+/** A person's yes to a request. */
+export interface GivenConsent {
+  /** `operator:NAME`. */
+  readonly subject: string
+  /** What they signed: a declaration that came into force since must not add to it. */
+  readonly request: ConsentRequest
+  readonly evidence: Evidence
+}
+
 /** Authorisation requests that wait for a person. */
 export interface Consents {
   /** @returns undefined for one that is unknown, decided, expired, or asks for nothing that is declared */
@@ -42,13 +52,10 @@ export interface Consents {
   /**
    * Hands a decision over.
    *
-   * @param consent who consented, as `operator:NAME`, and how; undefined where the person refused
-   * @returns where the browser goes on
+   * @param consent undefined where the person refused
+   * @returns where the browser goes on; undefined as for `find`, and where the request is not what was consented to any more
    */
-  decide(
-    uid: string,
-    consent: { readonly subject: string; readonly evidence: Evidence } | undefined,
-  ): Promise<string | undefined>
+  decide(uid: string, consent: GivenConsent | undefined): Promise<string | undefined>
 }
 
 /** Each request is decided by itself: nothing that was granted before, to whichever client, counts again. */
@@ -102,6 +109,7 @@ export function createConsents(
       const found = await open(uid)
       if (!found) return undefined
       const { interaction, request, oidc } = found
+      if (consent && canonicalJson(consent.request) !== canonicalJson(request)) return undefined
       if (consent === undefined) {
         interaction.result = { error: 'access_denied', error_description: 'the person refused' }
       } else {

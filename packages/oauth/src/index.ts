@@ -3,7 +3,7 @@ export type { BackchannelQuestion, BackchannelQuestions } from './backchannel.ts
 export { POLL_INTERVAL } from './backchannel.ts'
 export type { Peer } from './call.ts'
 export { MAX_LIFETIME } from './claims.ts'
-export type { ConsentRequest } from './consent.ts'
+export type { ConsentRequest, GivenConsent } from './consent.ts'
 export type { Evidence, Grants } from './grants.ts'
 export { createAuthorisationServer, isOauthPath } from './server.ts'
 export type { AuthorisationServer } from './server.ts'

@@ -25,18 +25,16 @@ export function keptArtefacts(kind: string, deps: Deps): Adapter {
       await destroy(id)
     }
   }
-  if (kind === 'RefreshToken') {
-    const consume = adapter.consume.bind(adapter)
-    adapter.consume = async (id) => {
-      try {
-        await consume(id)
-      } catch (error) {
-        // Two at once are two holders: the one that lost the race is no less a second use.
-        const kept = error instanceof errors.InvalidGrant ? await find(id) : undefined
-        const grantId = kept?.['grantId']
-        if (typeof grantId === 'string') await grants.end(grantHash(grantId), 'reused')
-        throw error
-      }
+  const consume = adapter.consume.bind(adapter)
+  adapter.consume = async (id) => {
+    try {
+      await consume(id)
+    } catch (error) {
+      // Two at once are two holders: the one that lost the race is no less a second use, of whatever comes of a grant.
+      const kept = error instanceof errors.InvalidGrant ? await find(id) : undefined
+      const grantId = kept?.['grantId']
+      if (typeof grantId === 'string') await grants.end(grantHash(grantId), 'reused')
+      throw error
     }
   }
   if (kind === BACKCHANNEL_KIND) {

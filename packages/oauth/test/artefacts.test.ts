@@ -2,44 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { systemClock } from '@sallyport/base'
 import { ArtefactAdapter, grantHash } from '../src/artefacts.ts'
-import type { Artefacts, KeptArtefact } from '../src/artefacts.ts'
 import { keptArtefacts } from '../src/kept.ts'
-
-/** In memory, as strict as the table: one row a hash, used once. */
-class Rows implements Artefacts {
-  readonly rows = new Map<string, KeptArtefact & { consumed: number | null }>()
-
-  put(artefact: KeptArtefact, replace: boolean): Promise<boolean> {
-    if (!replace && this.rows.has(artefact.hash)) return Promise.resolve(false)
-    this.rows.set(artefact.hash, { ...artefact, consumed: null })
-    return Promise.resolve(true)
-  }
-
-  find(by: { readonly hash: string } | { readonly alias: string }) {
-    const found =
-      'hash' in by
-        ? this.rows.get(by.hash)
-        : [...this.rows.values()].find(({ alias }) => alias === by.alias)
-    return Promise.resolve(found)
-  }
-
-  consume(hash: string, at: number): Promise<boolean> {
-    const row = this.rows.get(hash)
-    if (!row || row.consumed !== null) return Promise.resolve(false)
-    row.consumed = at
-    return Promise.resolve(true)
-  }
-
-  remove(hash: string): Promise<void> {
-    this.rows.delete(hash)
-    return Promise.resolve()
-  }
-
-  removeGrant(grant: string): Promise<void> {
-    for (const [hash, row] of this.rows) if (row.grant === grant) this.rows.delete(hash)
-    return Promise.resolve()
-  }
-}
+import { Rows } from './rows.ts'
 
 const KINDS = [
   'AuthorizationCode',
@@ -92,24 +56,26 @@ test('an artefact is used once, and ends with its grant', async () => {
   await assert.rejects(proofs.upsert('p', { jti: 'p', iss: 'x' }, 60), { error: 'invalid_grant' })
 })
 
-test('of two that use one refresh token at once, the one that loses the race ends what came of it', async () => {
-  const ended: unknown[] = []
-  const kept = keptArtefacts('RefreshToken', {
-    artefacts: new Rows(),
-    clock: systemClock,
-    grants: {
-      open: () => Promise.resolve(),
-      holds: () => Promise.resolve(true),
-      end: (...what) => {
-        ended.push(what)
-        return Promise.resolve()
+test('of two that use one refresh token or code at once, the one that loses the race ends what came of it', async () => {
+  for (const kind of ['RefreshToken', 'AuthorizationCode', 'BackchannelAuthenticationRequest']) {
+    const ended: unknown[] = []
+    const kept = keptArtefacts(kind, {
+      artefacts: new Rows(),
+      clock: systemClock,
+      grants: {
+        open: () => Promise.resolve(),
+        holds: () => Promise.resolve(true),
+        end: (...what) => {
+          ended.push(what)
+          return Promise.resolve()
+        },
       },
-    },
-    questions: { ask: () => Promise.resolve(), poll: () => Promise.resolve('fine') },
-  })
-  await kept.upsert('token', { grantId: 'given' }, 60)
-  await kept.consume('token')
-  assert.deepEqual(ended, [])
-  await assert.rejects(kept.consume('token'), { message: 'invalid_grant' })
-  assert.deepEqual(ended, [[grantHash('given'), 'reused']])
+      questions: { ask: () => Promise.resolve(), poll: () => Promise.resolve('fine') },
+    })
+    await kept.upsert('token', { grantId: 'given' }, 60)
+    await kept.consume('token')
+    assert.deepEqual(ended, [], kind)
+    await assert.rejects(kept.consume('token'), { message: 'invalid_grant' })
+    assert.deepEqual(ended, [[grantHash('given'), 'reused']], kind)
+  }
 })

@@ -117,10 +117,10 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel & Backchan
     )
     if (!won) throw closed('decided')
     const statement = statementIn(row)
-    // On the record before it counts.
+    // On the record before it counts, with the signature: the grant that keeps it too ends, and its row goes.
     await acts.record(
       `backchannel-${status}`,
-      { operator: row.operator, request: row.id, statement: row.statement },
+      { operator: row.operator, request: row.id, statement: evidence?.signed ?? row.statement },
       row.client,
     )
     await (await deps.server()).decide(questionIn(row, statement), evidence)

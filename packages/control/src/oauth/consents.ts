@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { canonicalJson, SallyportError, sha256Hex } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import type { Artefacts, AuthorisationServer, ConsentRequest, Evidence } from '@sallyport/oauth'
+import type { Artefacts, AuthorisationServer, ConsentRequest, GivenConsent } from '@sallyport/oauth'
 import { parseSpiffeId } from '@sallyport/spiffe'
 import type { ConsentStatement, OperatorSet } from '@sallyport/wire'
 import type { Acts } from '../domain/acts.ts'
@@ -52,10 +52,7 @@ export function createConsentDesk(deps: {
     }
   }
 
-  async function decide(
-    key: ConsentKey,
-    consent?: { readonly subject: string; readonly evidence: Evidence },
-  ): Promise<{ redirect: string }> {
+  async function decide(key: ConsentKey, consent?: GivenConsent): Promise<{ redirect: string }> {
     const used = await artefacts.consume(hashOf(key.id, key.ticket), Math.floor(clock.now() / 1000))
     const redirect = used ? await (await server()).consents.decide(key.id, consent) : undefined
     if (redirect === undefined) throw unknown()
@@ -99,7 +96,7 @@ export function createConsentDesk(deps: {
       }
     },
     async allow({ statement: given, signature, session, ...key }) {
-      const { statement: expected } = await find(key)
+      const { request, statement: expected } = await find(key)
       checkSignature({
         set: deps.operatorSet(),
         operator: key.operator,
@@ -115,7 +112,7 @@ export function createConsentDesk(deps: {
         { operator: key.operator, statement: signed },
         expected.client,
       )
-      return decide(key, { subject, evidence })
+      return decide(key, { subject, request, evidence })
     },
     async refuse(key) {
       await find(key)
