@@ -4,8 +4,10 @@ import { generateKeyPairSync } from 'node:crypto'
 import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import pg from 'pg'
 import { softwareKeys } from '@sallyport/seal'
 import { certificatesFromPem, csrFor, TrustBundle, verifySvid } from '@sallyport/spiffe'
+import { startEmbeddedPostgres } from '../src/index.ts'
 import { declarationWith, TRUST_DOMAIN } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import type { Signer } from './support/signer.ts'
@@ -115,5 +117,29 @@ test('once the old one was retired: it is trusted by nobody after the start, and
   copyFileSync(kept, trust('ca.key'))
   await plane.restart()
   assert.equal(existsSync(trust('ca.key')), false)
+  assert.equal(await enrolled(), second)
+})
+
+test('MUST-reject: a database that says a retired root has the key of the one in use does not have it destroyed', async () => {
+  const [inUse = ''] = rootKeys()
+  assert.match(inUse, /^root-/)
+  await plane.control.close()
+  const database = await startEmbeddedPostgres({ dir: join(plane.dataDir, 'pg') })
+  const client = new pg.Client({ connectionString: database.url })
+  await client.connect()
+  try {
+    const { rowCount } = await client.query(
+      'UPDATE trust_roots SET key = $1 WHERE retired_at IS NOT NULL',
+      [inUse.replace(/\.key$/, '')],
+    )
+    assert.equal(rowCount, 1)
+  } finally {
+    await client.end()
+    await database.stop()
+  }
+  await plane.restart()
+  assert.deepEqual(await states(), ['retired', 'active'])
+  assert.deepEqual(rootKeys(), [inUse])
+  await plane.restart()
   assert.equal(await enrolled(), second)
 })

@@ -61,6 +61,17 @@ export async function usedUntil(
   return until > now ? until : undefined
 }
 
+/** Keys of roots, beside others in the same place: whoever writes the database has no other one opened or destroyed. */
+export const ROOT_KEY: RegExp = /^(?:ca|root-[0-9a-f]{16})$/
+
+/** The key that ends with a root; none where another root that has not ended is said to have it too: what is destroyed is gone for good. */
+export function onlyKeyOf(row: RootRow, all: readonly RootRow[]): string | undefined {
+  const { key } = row
+  if (key === null || !ROOT_KEY.test(key)) return undefined
+  const others = all.filter((one) => one.key === key && one.fingerprint !== row.fingerprint)
+  return others.every((one) => one.retired_at !== null) ? key : undefined
+}
+
 export function retirable(all: readonly RootRow[], wanted: string | undefined): RootRow {
   const out = all.filter((row) => ['trusted', 'outgoing'].includes(stateOf(row, all)))
   const found =

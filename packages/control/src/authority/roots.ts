@@ -20,8 +20,10 @@ import { pemOf, readRootRows, signaturesOn, stateOf } from './root-rows.ts'
 import {
   inUse,
   notTrusted,
+  onlyKeyOf,
   prepared,
   retirable,
+  ROOT_KEY,
   unseen,
   unseenUntil,
   usedUntil,
@@ -105,8 +107,6 @@ export interface RootsDeps {
 
 const ROOT_SECONDS = 10 * 365 * 86_400
 const ROLES = ['admin'] as const
-/** Keys of roots, beside others in the same place: whoever writes the database has no other one opened or destroyed. */
-const ROOT_KEY = /^(?:ca|root-[0-9a-f]{16})$/
 /** Names the key that is being made, so that a crash leaves none that nobody knows of. */
 const PREPARING = 'root.preparing'
 
@@ -165,15 +165,16 @@ export function createRoots(deps: RootsDeps): RootKeeper {
     async cancel() {
       const key = await store.transaction(async (tx) => {
         await sql`SELECT FROM bundle_head FOR UPDATE`.execute(tx)
-        const row = preparedOf(await readRootRows(tx))
+        const all = await readRootRows(tx)
+        const row = preparedOf(all)
         await tx.deleteFrom('trust_roots').where('fingerprint', '=', row.fingerprint).execute()
         await tx
           .deleteFrom('trust_root_signatures')
           .where('fingerprint', '=', row.fingerprint)
           .execute()
-        return row.key
+        return onlyKeyOf(row, all)
       })
-      if (key !== null && ROOT_KEY.test(key)) await trust.rootKeys.destroy(key)
+      if (key !== undefined) await trust.rootKeys.destroy(key)
       return view()
     },
     async activate() {
@@ -389,7 +390,7 @@ function keepFile({ trust, publisher }: RootsDeps, all: readonly RootRow[]): voi
 async function destroyRetired({ trust }: RootsDeps, all: readonly RootRow[]): Promise<void> {
   const written = new Set(trust.kept?.proof.roots?.retired)
   for (const row of all) {
-    if (row.key === null || !ROOT_KEY.test(row.key) || !written.has(row.fingerprint)) continue
-    await trust.rootKeys.destroy(row.key)
+    const key = written.has(row.fingerprint) ? onlyKeyOf(row, all) : undefined
+    if (key !== undefined) await trust.rootKeys.destroy(key)
   }
 }
