@@ -74,11 +74,9 @@ async function bySpiffe(
     expect: (peer) => isServer(peer, spiffeId),
   })
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-  signal.addEventListener('abort', () => socket.destroy(), { once: true })
-  plainRequest(
-    { createConnection: () => socket, path: pathname, headers: { host, connection: 'close' } },
-    resolve,
-  )
+  const headers = { host, connection: 'close' }
+  // Also where the time ran out while the connection was made: a listener would never hear of that.
+  plainRequest({ signal, createConnection: () => socket, path: pathname, headers }, resolve)
     .on('error', reject)
     .end()
   return promise
