@@ -13,6 +13,7 @@ import { auditShard } from './access/audit.ts'
 import { Searches } from './access/search.ts'
 import { createAttestedEnrolment } from './attest/enrolment.ts'
 import { createActs } from './domain/acts.ts'
+import type { Acts } from './domain/acts.ts'
 import { followRoots } from './authority/follow.ts'
 import { mountAuthority } from './authority/mount.ts'
 import { createRoots } from './authority/roots.ts'
@@ -163,10 +164,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const operatorSet = () => publisher.current().bundle.operators?.set
   // A crash between the first operator's enrolment and the deletion must not leave the key behind.
   if (operatorSet()) trust.forgetGenesisKey()
-  const incidents = createIncidents({
-    ...{ store, clock, events },
-    record: (event, facts) => acts.record(event, facts),
-  })
+  const record: Acts['record'] = (...act) => acts.record(...act)
+  const incidents = createIncidents({ store, clock, events, record })
   const quarantine = createQuarantines({
     store,
     clock,
@@ -181,7 +180,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     for (const { subject } of bundle.quarantined) hub.drop(subject)
   })
   const watch = createWatch({ store, clock, publisher, quarantine, incidents, events, onError })
-  const roots = createRoots({ store, clock, trust, publisher, operatorSet, onError })
+  const roots = createRoots({ store, clock, trust, publisher, operatorSet, record, onError })
   const mounted = await mountAuthority({
     ...{ dataDir: options.dataDir, trust, root: await roots.current(), clock, onError },
   })

@@ -97,8 +97,9 @@ test('once the quorum had signed: it is trusted after the start, and files that 
 })
 
 test('once it was in use: it signs after the start', async () => {
+  await assert.rejects(context().roots.activate({ by: 'olga' }), { code: 'SP_CA_ROOT_UNSEEN' })
   ahead += 3_600_000
-  await crashAfter(() => context().roots.activate())
+  await crashAfter(() => context().roots.activate({ by: 'alice' }))
   assert.deepEqual(await states(), ['outgoing', 'active'])
   second = await enrolled()
   assert.notEqual(second, first)
@@ -109,7 +110,7 @@ test('once the old one was retired: it is trusted by nobody after the start, and
   ahead += 3_600_000
   const kept = join(plane.dataDir, 'kept.key')
   copyFileSync(trust('ca.key'), kept)
-  await crashAfter(() => context().roots.retire())
+  await crashAfter(() => context().roots.retire({ by: 'alice' }))
   assert.deepEqual(await states(), ['retired', 'active'])
   assert.deepEqual([given(), rootKeys().length, await enrolled()], [1, 1, second])
   // In between: written down, and the key not yet destroyed.
@@ -133,6 +134,20 @@ test('MUST-reject: a database that says a retired root has the key of the one in
       [inUse.replace(/\.key$/, '')],
     )
     assert.equal(rowCount, 1)
+    // Who did either stands in the audit log; what was refused does not.
+    const { rows } = await client.query<{ record: string }>(
+      `SELECT record FROM feed WHERE kind = 'event' AND record LIKE '%"event":"root-%' ORDER BY seq`,
+    )
+    assert.deepEqual(
+      rows.map(({ record }) => {
+        const { event, facts } = JSON.parse(record) as { event: string; facts: object }
+        return [event, facts]
+      }),
+      [
+        ['root-activated', { fingerprint: second, by: 'alice' }],
+        ['root-retired', { fingerprint: first, by: 'alice' }],
+      ],
+    )
   } finally {
     await client.end()
     await database.stop()

@@ -178,7 +178,9 @@ test('MUST-reject: what a root signs that is prepared and not trusted is refused
     'SP_SVID_UNTRUSTED',
   )
   assert.equal(gatewayTakes(forge(trustFile('ca.key'), oldRoot)), 'accepted')
-  await assert.rejects(context().roots.activate(), { code: 'SP_CA_ROOT_NOT_TRUSTED' })
+  await assert.rejects(context().roots.activate({ by: 'alice' }), {
+    code: 'SP_CA_ROOT_NOT_TRUSTED',
+  })
   await assert.rejects(context().roots.prepare({ by: 'alice' }), { code: 'SP_CA_ROOT_PREPARED' })
   assert.equal(read('ca.pem'), oldRoot)
 })
@@ -219,11 +221,11 @@ test('signed by the quorum it is trusted beside the old one, by everybody before
 
   // Somebody has a certificate from before, and does not know the new root.
   assert.equal(early.roots, oldRoot)
-  await assert.rejects(context().roots.activate(), { code: 'SP_CA_ROOT_UNSEEN' })
+  await assert.rejects(context().roots.activate({ by: 'alice' }), { code: 'SP_CA_ROOT_UNSEEN' })
   const fresh = new Agent(oldRoot)
   await fresh.enrol()
   assert.equal(certificatesFromPem(fresh.roots).length, 2)
-  await assert.rejects(context().roots.activate(), { code: 'SP_CA_ROOT_UNSEEN' })
+  await assert.rejects(context().roots.activate({ by: 'alice' }), { code: 'SP_CA_ROOT_UNSEEN' })
   // Renewed: the certificate of before is still good, and whoever holds a copy of its key is nobody who must be served.
   await early.renew()
   assert.equal(certificatesFromPem(early.roots).length, 2)
@@ -233,7 +235,7 @@ test('signed by the quorum it is trusted beside the old one, by everybody before
   ahead += TTL * 500
   await early.renew()
   await fresh.renew()
-  await assert.rejects(context().roots.activate(), { code: 'SP_CA_ROOT_UNSEEN' })
+  await assert.rejects(context().roots.activate({ by: 'alice' }), { code: 'SP_CA_ROOT_UNSEEN' })
   ahead += TTL * 501
 })
 
@@ -243,7 +245,7 @@ test('in use it signs for everybody, who verify both; the old one is trusted whi
   await plane.control.close()
   copy('pg', 'pg-trusted')
   await plane.restart()
-  assert.deepEqual(states(await context().roots.activate()), ['outgoing', 'active'])
+  assert.deepEqual(states(await context().roots.activate({ by: 'alice' })), ['outgoing', 'active'])
   take()
   const later = new Agent(oldRoot)
   await later.enrol()
@@ -255,13 +257,17 @@ test('in use it signs for everybody, who verify both; the old one is trusted whi
     assert.equal(gatewayTakes(chain), 'accepted')
     assert.ok(before.verify(chain))
   }
-  await assert.rejects(context().roots.retire(), { code: 'SP_CA_ROOT_IN_USE' })
-  await assert.rejects(context().roots.retire(fingerprint), { code: 'SP_CA_ROOT_ACTIVE' })
-  await assert.rejects(context().roots.retire('0'.repeat(64)), { code: 'SP_CA_ROOT_UNKNOWN' })
+  await assert.rejects(context().roots.retire({ by: 'alice' }), { code: 'SP_CA_ROOT_IN_USE' })
+  await assert.rejects(context().roots.retire({ by: 'alice', fingerprint }), {
+    code: 'SP_CA_ROOT_ACTIVE',
+  })
+  await assert.rejects(context().roots.retire({ by: 'alice', fingerprint: '0'.repeat(64) }), {
+    code: 'SP_CA_ROOT_UNKNOWN',
+  })
   await before.renew()
   assert.equal(ends(before.chain), fingerprint)
   early = before
-  await assert.rejects(context().roots.retire(), { code: 'SP_CA_ROOT_IN_USE' })
+  await assert.rejects(context().roots.retire({ by: 'alice' }), { code: 'SP_CA_ROOT_IN_USE' })
   ahead += TTL * 501
   await before.renew()
   ahead += TTL * 501
@@ -284,7 +290,7 @@ test('MUST-reject: an SVID below a retired root', async () => {
   writeFileSync(stolenOldKey, read('ca.key'), { mode: 0o600 })
   assert.equal(gatewayTakes(forge(stolenOldKey, oldRoot)), 'accepted')
   ahead += TTL * 1000
-  assert.deepEqual(states(await context().roots.retire()), ['retired', 'active'])
+  assert.deepEqual(states(await context().roots.retire({ by: 'alice' })), ['retired', 'active'])
   take()
   const forged = forge(stolenOldKey, oldRoot)
   assert.equal(gatewayTakes(forged), 'SP_SVID_UNTRUSTED')
@@ -371,8 +377,8 @@ test('the next one: prepared and taken back leaves nothing; signed and never use
   await signBy(olga)
   await assert.rejects(roots.cancel(), { code: 'SP_CA_ROOT_NOT_PREPARED' })
   const unused = (await roots.view()).find(({ state }) => state === 'trusted')
-  await assert.rejects(roots.retire(), { code: 'SP_CA_ROOT_UNKNOWN' })
-  assert.deepEqual(states(await roots.retire(unused?.fingerprint)), [
+  await assert.rejects(roots.retire({ by: 'alice' }), { code: 'SP_CA_ROOT_UNKNOWN' })
+  assert.deepEqual(states(await roots.retire({ by: 'alice', fingerprint: unused?.fingerprint })), [
     'retired',
     'active',
     'retired',

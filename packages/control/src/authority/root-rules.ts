@@ -6,7 +6,7 @@ import { rootFingerprint } from '@sallyport/wire'
 import type { Publisher } from '../domain/publisher.ts'
 import type { Tx } from '../store/store.ts'
 import type { Trust } from '../trust.ts'
-import { stateOf } from './root-rows.ts'
+import { readRootRows, stateOf } from './root-rows.ts'
 import type { RootRow } from './root-rows.ts'
 
 interface RuleDeps {
@@ -72,7 +72,30 @@ export function onlyKeyOf(row: RootRow, all: readonly RootRow[]): string | undef
   return others.every((one) => one.retired_at !== null) ? key : undefined
 }
 
-export function retirable(all: readonly RootRow[], wanted: string | undefined): RootRow {
+/** The trusted successor. @throws SallyportError `SP_CA_ROOT_NOT_TRUSTED`, `SP_CA_ROOT_UNSEEN` */
+export async function toActivate(tx: Tx, deps: RuleDeps): Promise<RootRow> {
+  const all = await readRootRows(tx)
+  const row = all.find((one) => stateOf(one, all) === 'trusted')
+  if (!row) throw notTrusted()
+  const until = await unseenUntil(tx, deps, row)
+  if (until !== undefined) throw unseen(until)
+  return row
+}
+
+/** @throws SallyportError `SP_CA_ROOT_UNKNOWN`, `SP_CA_ROOT_ACTIVE`, `SP_CA_ROOT_IN_USE` */
+export async function toRetire(
+  tx: Tx,
+  deps: RuleDeps,
+  wanted: string | undefined,
+): Promise<RootRow> {
+  const all = await readRootRows(tx)
+  const row = retirable(all, wanted)
+  const until = await usedUntil(tx, deps, row, all)
+  if (until !== undefined) throw inUse(until)
+  return row
+}
+
+function retirable(all: readonly RootRow[], wanted: string | undefined): RootRow {
   const out = all.filter((row) => ['trusted', 'outgoing'].includes(stateOf(row, all)))
   const found =
     wanted === undefined
@@ -100,13 +123,13 @@ export const notTrusted = (): SallyportError =>
     fix: 'prepare one, and have a quorum of admins sign it',
   })
 
-export const unseen = (until: number): SallyportError =>
+const unseen = (until: number): SallyportError =>
   new SallyportError('SP_CA_ROOT_UNSEEN', 'not everybody can know the new root yet', {
     detail: `until ${new Date(until).toISOString()} there are certificates from before it was trusted`,
     fix: 'wait until they have been renewed',
   })
 
-export const inUse = (until: number): SallyportError =>
+const inUse = (until: number): SallyportError =>
   new SallyportError('SP_CA_ROOT_IN_USE', 'there are valid certificates below this root', {
     detail: `the last of them ends at ${new Date(until).toISOString()}`,
     fix: 'wait until they have ended',

@@ -7,6 +7,7 @@ import type { Clock } from '@sallyport/base'
 import { signRoot } from '@sallyport/spiffe'
 import { rootFingerprint, rootProof } from '@sallyport/wire'
 import type { OperatorSet, PasskeySignature, RootStatement } from '@sallyport/wire'
+import type { Acts } from '../domain/acts.ts'
 import type { Publisher } from '../domain/publisher.ts'
 import { serially } from '../domain/serially.ts'
 import { checkSignature, noOperators, signersOf } from '../domain/signers.ts'
@@ -18,13 +19,12 @@ import type { RootOfAuthority } from './authority.ts'
 import { readIfThere, writeDurably } from './keys.ts'
 import { pemOf, readRootRows, signaturesOn, stateOf } from './root-rows.ts'
 import {
-  inUse,
   notTrusted,
   onlyKeyOf,
   prepared,
-  retirable,
   ROOT_KEY,
-  unseen,
+  toActivate,
+  toRetire,
   unseenUntil,
   usedUntil,
 } from './root-rules.ts'
@@ -74,16 +74,21 @@ export interface Roots {
   /**
    * Signs below the trusted successor from now on.
    *
-   * @throws SallyportError `SP_CA_ROOT_NOT_TRUSTED`; `SP_CA_ROOT_UNSEEN` while somebody may not know it yet; `SP_KEY_MISSING`
+   * @throws SallyportError `SP_CA_ROOT_NOT_TRUSTED`; `SP_CA_ROOT_UNSEEN` while somebody may not know it yet; `SP_KEY_MISSING`,
+   *   `SP_AUDIT_UNAVAILABLE`
    */
-  activate(): Promise<readonly RootView[]>
+  activate(input: { readonly by: string }): Promise<readonly RootView[]>
   /**
    * Ends trust in a root that does not sign any more.
    *
-   * @param fingerprint whole, or how it begins; the oldest that does not sign where absent
-   * @throws SallyportError `SP_CA_ROOT_UNKNOWN`, `SP_CA_ROOT_ACTIVE`; `SP_CA_ROOT_IN_USE` while an SVID below it is valid
+   * @param input.fingerprint whole, or how it begins; the oldest that does not sign where absent
+   * @throws SallyportError `SP_CA_ROOT_UNKNOWN`, `SP_CA_ROOT_ACTIVE`; `SP_CA_ROOT_IN_USE` while an SVID below it is valid;
+   *   `SP_AUDIT_UNAVAILABLE`
    */
-  retire(fingerprint?: string): Promise<readonly RootView[]>
+  retire(input: {
+    readonly by: string
+    readonly fingerprint?: string | undefined
+  }): Promise<readonly RootView[]>
 }
 
 /** The same, and what the control plane itself does with it. */
@@ -102,6 +107,8 @@ export interface RootsDeps {
   readonly trust: Trust
   readonly publisher: Publisher
   readonly operatorSet: () => OperatorSet | undefined
+  /** On the record before anything changes: who did it stands nowhere else. */
+  readonly record: Acts['record']
   readonly onError: (error: unknown) => void
 }
 
@@ -177,18 +184,17 @@ export function createRoots(deps: RootsDeps): RootKeeper {
       if (key !== undefined) await trust.rootKeys.destroy(key)
       return view()
     },
-    async activate() {
+    async activate({ by }) {
+      const row = await store.transaction((tx) => toActivate(tx, deps))
+      const { fingerprint } = row
+      await openRoot(deps, row)
+      await deps.record('root-activated', { fingerprint, by })
       await publisher.publish(async (tx) => {
-        const all = await readRootRows(tx)
-        const row = all.find((one) => stateOf(one, all) === 'trusted')
-        if (!row) throw notTrusted()
-        const until = await unseenUntil(tx, deps, row)
-        if (until !== undefined) throw unseen(until)
-        await openRoot(deps, row)
+        if ((await toActivate(tx, deps)).fingerprint !== fingerprint) throw notTrusted()
         await tx
           .updateTable('trust_roots')
           .set({ activated_at: clock.now() })
-          .where('fingerprint', '=', row.fingerprint)
+          .where('fingerprint', '=', fingerprint)
           .execute()
         // A revision, though bundles say the same: other control planes look.
         return { result: undefined, changed: true }
@@ -196,16 +202,15 @@ export function createRoots(deps: RootsDeps): RootKeeper {
       await sync()
       return view()
     },
-    async retire(fingerprint) {
+    async retire({ by, fingerprint: wanted }) {
+      const { fingerprint } = await store.transaction((tx) => toRetire(tx, deps, wanted))
+      await deps.record('root-retired', { fingerprint, by })
       await publisher.publish(async (tx) => {
-        const all = await readRootRows(tx)
-        const row = retirable(all, fingerprint)
-        const until = await usedUntil(tx, deps, row, all)
-        if (until !== undefined) throw inUse(until)
+        await toRetire(tx, deps, fingerprint)
         await tx
           .updateTable('trust_roots')
           .set({ retired_at: clock.now() })
-          .where('fingerprint', '=', row.fingerprint)
+          .where('fingerprint', '=', fingerprint)
           .execute()
         return { result: undefined, changed: true }
       })

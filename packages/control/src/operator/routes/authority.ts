@@ -103,7 +103,7 @@ export function authorityRoutes({ authority, roots: all, operators }: ControlCon
       access: rotate,
       body: object({}),
       answer: roots,
-      handle: () => list(all.activate()),
+      handle: (call) => list(all.activate({ by: actorOf(call) })),
     },
     {
       method: 'POST',
@@ -112,9 +112,10 @@ export function authorityRoutes({ authority, roots: all, operators }: ControlCon
       access: rotate,
       body: object({ 'fingerprint?': text(64, '^[0-9a-f]{8,64}$') }),
       answer: roots,
-      handle: ({ body }) => {
-        const { fingerprint } = body
-        return list(all.retire(typeof fingerprint === 'string' ? fingerprint : undefined))
+      handle: (call) => {
+        const { fingerprint: given } = call.body
+        const fingerprint = typeof given === 'string' ? given : undefined
+        return list(all.retire({ by: actorOf(call), fingerprint }))
       },
     },
     {
