@@ -221,15 +221,18 @@ class Scanner<T> implements KnownScanner {
         this.#tooLong = false
         this.#signs = 0
       }
+      let signs = this.#signs
       while (i < text.length) {
-        found = classOf(text.charCodeAt(i))
+        const sign = text.charCodeAt(i)
+        found = classOf(sign)
         if (isWordClass(found) || found === IDEOGRAPH) break
-        const length = signAt(text, i, ended)
+        const length = sign === 0x5c || sign === 0x25 ? signAt(text, i, ended) : 1
         if (length === 0) break
-        this.#signs++
+        signs++
         i += length
       }
-      if (this.#signs > this.#gap()) this.#settle(spans)
+      this.#signs = signs
+      if (signs > MAX_GAP && signs > this.#gap()) this.#settle(spans)
       this.#at = i
       if (i >= text.length || !(isWordClass(found) || found === IDEOGRAPH)) break
       let end = i + 1
