@@ -6,6 +6,7 @@ import { describe, it } from 'node:test'
 import type { JsonValue } from '@sallyport/base'
 import type { LlmSystem, Network } from '@sallyport/network'
 import { createVault, KnownValues } from '@sallyport/redact'
+import { usageOf } from '../src/llm/budget.ts'
 import { redactPrompt } from '../src/llm/prompt.ts'
 import { ReadValues } from '../src/llm/read-values.ts'
 import { readModelRequest, surfaceAt } from '../src/llm/surfaces.ts'
@@ -152,6 +153,24 @@ describe('a request to a model', () => {
     for (const item of [{ id: 'msg_1' }, { id: 'msg_1', type: null }]) {
       assert.throws(() => request('responses', { input: [spoken, item] }), refused)
     }
+  })
+})
+
+describe('what a vendor says that a call took', () => {
+  it('counts where it is a count: otherwise what was reserved does', () => {
+    const both = { prompt_tokens: 3, completion_tokens: 4 }
+    assert.deepEqual(usageOf(both, false), { input: 3, output: 4 })
+    const cached = { input_tokens: 3, output_tokens: 4, cache_read_input_tokens: 5 }
+    assert.deepEqual(usageOf(cached, false), { input: 8, output: 4 })
+    assert.deepEqual(usageOf({ prompt_tokens: 3 }, true), { input: 3, output: 0 })
+    for (const output of [undefined, null, -4, 0.5, '4', 2 ** 60]) {
+      const odd = { ...both, completion_tokens: output }
+      assert.equal(usageOf(odd, false), undefined, String(output))
+    }
+    for (const odd of [undefined, null, 7, {}, { prompt_tokens: -3 }]) {
+      assert.equal(usageOf(odd, true), undefined)
+    }
+    assert.equal(usageOf({ ...cached, cache_read_input_tokens: -3 }, false), undefined)
   })
 })
 

@@ -27,21 +27,27 @@ export function spending({ price }: LlmModel, { input, output }: Usage): Spendin
   return { inputTokens: input, maxOutputTokens: output, tokens: input + output, cost }
 }
 
-/** Usage as OpenAI's and Anthropic's APIs state it; undefined where it is not there. */
-export function usageOf(value: unknown): Usage | undefined {
+/**
+ * Usage as OpenAI's and Anthropic's APIs state it; undefined where it is not there, or no count: then what was reserved counts.
+ *
+ * @param part whether one of both is enough, as for an embedding, which has no output
+ */
+export function usageOf(value: unknown, part: boolean): Usage | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   // Members are checked one by one.
   const usage = value as Readonly<Record<string, unknown>>
+  let sound = true
   const count = (...names: string[]): number | undefined => {
     const found = names.map((name) => usage[name]).find((one) => one !== undefined && one !== null)
-    return typeof found === 'number' && Number.isSafeInteger(found) && found >= 0
-      ? found
-      : undefined
+    if (typeof found === 'number' && Number.isSafeInteger(found) && found >= 0) return found
+    if (found !== undefined) sound = false
+    return undefined
   }
   const input = count('prompt_tokens', 'input_tokens')
   const output = count('completion_tokens', 'output_tokens')
-  if (input === undefined && output === undefined) return undefined
+  const missing = [input, output].filter((one) => one === undefined).length
+  if (missing > (part ? 1 : 0)) return undefined
   const cached =
     (count('cache_creation_input_tokens') ?? 0) + (count('cache_read_input_tokens') ?? 0)
-  return { input: (input ?? 0) + cached, output: output ?? 0 }
+  return sound ? { input: (input ?? 0) + cached, output: output ?? 0 } : undefined
 }

@@ -106,7 +106,7 @@ class ChatEvents implements EventRewriter {
     }
     const chunk = objectIn(data)
     const { choices, usage, ...rest } = chunk
-    this.#usage = usageOf(usage) ?? this.#usage
+    this.#usage = usageOf(usage, false) ?? this.#usage
     if (!Array.isArray(choices)) return [framed(this.#options.filter.whole(chunk))]
     this.#last = rest
     // Asked for by the gateway; told to whoever asked too.
@@ -199,7 +199,7 @@ class ResponseEvents implements EventRewriter {
     if (typeof type !== 'string') throw unusable('an event has no type')
     if (/^response\.(?:completed|incomplete|failed)$|^error$/.test(type)) {
       this.#done = true
-      if (isObject(response)) this.usage = usageOf(response['usage'])
+      if (isObject(response)) this.usage = usageOf(response['usage'], false)
     }
     if (type.endsWith('.delta') && typeof delta === 'string') {
       const key = keyOf(event, type.slice(0, -'.delta'.length))
@@ -299,7 +299,7 @@ class MessageEvents implements EventRewriter {
 
   /** Input at the beginning, output at the end. */
   #count(usage: JsonValue | undefined): void {
-    const found = usageOf(usage)
+    const found = usageOf(usage, true)
     if (!found) return
     const { input = 0, output = 0 } = this.#usage ?? {}
     this.#usage = { input: Math.max(input, found.input), output: Math.max(output, found.output) }
