@@ -37,6 +37,21 @@ async function crashAfter(act: () => Promise<unknown>): Promise<void> {
   await plane.restart()
 }
 
+/** Does something in the database while no control plane runs. */
+async function inDatabase(act: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  await plane.control.close()
+  const database = await startEmbeddedPostgres({ dir: join(plane.dataDir, 'pg') })
+  const client = new pg.Client({ connectionString: database.url })
+  await client.connect()
+  try {
+    await act(client)
+  } finally {
+    await client.end()
+    await database.stop()
+  }
+  await plane.restart()
+}
+
 /** Who enrols now is given a certificate that the roots of the same answer verify. @returns the root it ends at */
 async function enrolled(): Promise<string> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -96,8 +111,15 @@ test('once the quorum had signed: it is trusted after the start, and files that 
   }
 })
 
-test('once it was in use: it signs after the start', async () => {
+test('a database that has forgotten which certificates there are lets nobody be locked out by the new root', async () => {
   await assert.rejects(context().roots.activate({ by: 'olga' }), { code: 'SP_CA_ROOT_UNSEEN' })
+  await enrolled()
+  // As one that was restored from before they were given out.
+  await inDatabase((client) => client.query('DELETE FROM certificates'))
+  await assert.rejects(context().roots.activate({ by: 'olga' }), { code: 'SP_CA_ROOT_UNSEEN' })
+})
+
+test('once it was in use: it signs after the start', async () => {
   ahead += 3_600_000
   await crashAfter(() => context().roots.activate({ by: 'alice' }))
   assert.deepEqual(await states(), ['outgoing', 'active'])
@@ -124,11 +146,7 @@ test('once the old one was retired: it is trusted by nobody after the start, and
 test('MUST-reject: a database that says a retired root has the key of the one in use does not have it destroyed', async () => {
   const [inUse = ''] = rootKeys()
   assert.match(inUse, /^root-/)
-  await plane.control.close()
-  const database = await startEmbeddedPostgres({ dir: join(plane.dataDir, 'pg') })
-  const client = new pg.Client({ connectionString: database.url })
-  await client.connect()
-  try {
+  await inDatabase(async (client) => {
     const { rowCount } = await client.query(
       'UPDATE trust_roots SET key = $1 WHERE retired_at IS NOT NULL',
       [inUse.replace(/\.key$/, '')],
@@ -148,11 +166,7 @@ test('MUST-reject: a database that says a retired root has the key of the one in
         ['root-retired', { fingerprint: first, by: 'alice' }],
       ],
     )
-  } finally {
-    await client.end()
-    await database.stop()
-  }
-  await plane.restart()
+  })
   assert.deepEqual(await states(), ['retired', 'active'])
   assert.deepEqual(rootKeys(), [inUse])
   await plane.restart()

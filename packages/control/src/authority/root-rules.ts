@@ -35,9 +35,11 @@ export async function unseenUntil(
     .where('issued_at', '<=', trusted)
     .where('not_after', '>', now)
     .executeTakeFirstOrThrow()
-  const { federation = [] } = deps.publisher.index().network
+  const { federation = [], settings } = deps.publisher.index().network
   const others = federation.length > 0 ? trusted + FEDERATION_MS : 0
-  const until = Math.max(last ?? 0, others)
+  // Certificates that a restored database has forgotten, or that a control plane gave out which had not heard of the root yet.
+  const unknown = trusted + settings.svidTtlSeconds * 1000
+  const until = Math.max(last ?? 0, others, unknown)
   return until > now ? until : undefined
 }
 
