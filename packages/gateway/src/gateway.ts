@@ -4,9 +4,8 @@ import { sha256Hex, SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { createTokeniser } from '@sallyport/redact'
 import { gatewayId } from '@sallyport/spiffe'
-import type { VerifiedSvid } from '@sallyport/spiffe'
 import { trustedRoots } from '@sallyport/wire'
-import type { RefusedFacts, Target } from '@sallyport/transport'
+import type { Target } from '@sallyport/transport'
 import type { TrustPins } from '@sallyport/wire'
 import { McpSessions } from './adapters/mcp-sessions.ts'
 import { Audit } from './audit/audit.ts'
@@ -18,7 +17,7 @@ import { MandateUses } from './calls/mandate-uses.ts'
 import { Mandates } from './calls/mandates.ts'
 import { Pipeline } from './calls/pipeline.ts'
 import { Standing } from './calls/standing.ts'
-import { Listener } from './edge/listener.ts'
+import { Doors } from './doors.ts'
 import type { Address } from './edge/listener.ts'
 import { Tokens } from './edge/tokens.ts'
 import { LlmCalls } from './llm/calls.ts'
@@ -27,8 +26,6 @@ import { PlaneClient } from './plane/client.ts'
 import { establishIdentity } from './plane/enrol.ts'
 import { loadPins } from './plane/pins.ts'
 import { laterShown } from './plane/later.ts'
-import { PointChecks } from './points/checks.ts'
-import { PointListener } from './points/listener.ts'
 import { startRenewal } from './plane/renewal.ts'
 import { followPlane } from './plane/stream.ts'
 import { EventStreams } from './serve/events.ts'
@@ -39,7 +36,6 @@ import { OwnCalls } from './serve/own.ts'
 import { Requests } from './serve/requests.ts'
 import { DEFAULT_SETTINGS } from './settings.ts'
 import type { GatewaySettings } from './settings.ts'
-import { SqlCalls, SqlServer, Databases } from './sql/index.ts'
 import { Bundles, readSeen } from './state/bundles.ts'
 import type { Narrowing } from './state/bundles.ts'
 import { ForeignTrust } from './state/foreign.ts'
@@ -213,11 +209,9 @@ class RunningGateway implements Gateway {
     })
     const mcpUpstream = new McpUpstream(exchange, this.#settings)
 
-    // The listener and the streams come after the bundles that cut them.
-    let listener: Listener | undefined
-    let points: PointListener | undefined
+    // They are opened after the bundles that cut them; the streams come after those, too.
+    const doors = new Doors()
     let streams: EventStreams | undefined
-    let sql: SqlServer | undefined
     const narrow = ({
       quarantined,
       released,
@@ -226,8 +220,7 @@ class RunningGateway implements Gateway {
       roots: retired,
     }: Narrowing): void => {
       for (const subject of quarantined) {
-        const doors = [listener, sql, points]
-        const sockets = doors.reduce((sum, door) => sum + (door?.cut(subject) ?? 0), 0)
+        const sockets = doors.cut(subject)
         this.#stats.socketsCut += sockets
         pools.cut(subject)
         pools.cutPeers(({ id: peer }) => peer.uri === subject)
@@ -237,11 +230,9 @@ class RunningGateway implements Gateway {
       }
       for (const subject of released) audit.event('quarantine-released', { subject })
       for (const id of mandates) audit.event('mandate-revoked', { facts: { id } })
-      this.#stats.socketsCut += listener?.cutSerials(revoked) ?? 0
+      this.#stats.socketsCut += doors.cutPeers(revoked, retired)
       pools.cutPeers(({ serial, root }) => revoked.includes(serial) || retired.includes(root))
       for (const root of retired) audit.event('root-retired', { facts: { root } })
-      this.#stats.socketsCut += listener?.cutRoots(retired) ?? 0
-      this.#stats.socketsCut += sql?.cutPeers(revoked, retired) ?? 0
       streams?.recheck()
     }
     const foreign = new ForeignTrust({
@@ -250,7 +241,7 @@ class RunningGateway implements Gateway {
       onChange: (domain, roots, gone) => {
         const subject = `spiffe://${domain}`
         // Whoever was let in under a root that is gone comes again, or does not.
-        const sockets = listener?.cutRoots(gone) ?? 0
+        const sockets = doors.cutPeers([], gone)
         this.#stats.socketsCut += sockets
         const facts = { roots, gone: gone.length, sockets }
         audit.event('foreign-bundle-changed', { subject, facts })
@@ -384,81 +375,22 @@ class RunningGateway implements Gateway {
     )
     await this.#firstBundle(bundles)
 
-    const doors = {
-      identity: holder,
-      settings: this.#settings,
-      clock,
-      onConnected: (svid: VerifiedSvid) => {
-        this.#stats.connections++
-        liveness.saw(svid, clock.now())
-      },
-      onRefused: ({ code, reason, spiffeId, serial, remoteAddress }: RefusedFacts) => {
-        this.#stats.handshakesRefused++
-        audit.boundedEvent('handshake-refused', {
-          code,
-          ...(spiffeId === undefined ? {} : { subject: spiffeId }),
-          facts: {
-            reason: reason.slice(0, 300),
-            ...(serial === undefined ? {} : { serial }),
-            ...(remoteAddress === undefined ? {} : { remoteAddress }),
-          },
-        })
-      },
-    }
-    const edge = new Listener({
-      ...doors,
-      foreign: () => foreign.bundles(),
-      admits: (svid) => standing.admits(svid),
-      onRequest: (req, res) => {
-        void requests.handle(req, res)
-      },
-      onMalformed: (svid, code) => {
-        this.#stats.refused++
-        audit.boundedEvent('request-malformed', {
-          code: 'SP_REQUEST_HEADER',
-          ...(svid ? { subject: svid.id.uri } : {}),
-          facts: { parser: code.slice(0, 64) },
-        })
-      },
-    })
-    listener = edge
-    this.#undo.push(() => edge.close())
+    this.#undo.push(() => doors.close())
     const pruning = setInterval(() => {
       liveness.prune(clock.now())
     }, 60_000).unref()
     this.#undo.push(() => {
       clearInterval(pruning)
     })
-    this.address = await edge.listen(this.#options.listen)
-    const { listenPostgres } = this.#options
-    if (listenPostgres !== undefined) {
-      const databases = new Databases({
-        ...{ holder, credentials, settings: this.#settings, clock },
-        overrides: this.#options.upstreams ?? {},
-        refuses: ({ id, serial, root }) =>
-          bundles.isQuarantined(id.uri) || bundles.isRevoked(serial) || bundles.isRetired(root),
-      })
-      const postgres = new SqlServer({
-        ...{ ...shared, ...doors, standing, pipeline, databases },
-        calls: new SqlCalls({ pipeline, tokeniser: shared.tokeniser }),
-      })
-      sql = postgres
-      this.#undo.push(async () => {
-        await postgres.close()
-        databases.close()
-      })
-      this.postgresAddress = await postgres.listen(listenPostgres)
-    }
-    if (this.#options.points) {
-      const enter = (session: string): (() => void) => requests.enter(session)
-      const checks = new PointChecks({ ...shared, standing, tokens, pipeline, holder, enter })
-      const asked = new PointListener({ ...doors, checks })
-      points = asked
-      this.#undo.push(() => asked.close())
-      this.pointsAddress = await asked.listen(this.#options.points)
-    }
+    const at = await doors.open(
+      { ...shared, standing, tokens, pipeline, holder, credentials, foreign, requests },
+      this.#options,
+    )
+    this.address = at.address
+    this.postgresAddress = at.postgresAddress
+    this.pointsAddress = at.pointsAddress
     this.#report = () => ({
-      openConnections: edge.connections,
+      openConnections: doors.connections,
       openStreams: open.size,
       inFlight: requests.inFlight,
       upstreamPools: pools.size,
