@@ -97,7 +97,11 @@ interface Started {
 }
 
 /** What the client opens in the person's browser. */
-async function start(over: Readonly<Record<string, string | undefined>> = {}): Promise<Started> {
+async function start(
+  over: Readonly<Record<string, string | undefined>> = {},
+  cookies = new Cookies(),
+  path = '/oauth2/auth',
+): Promise<Started> {
   const verifier = oauth.generateRandomCodeVerifier()
   const state = oauth.generateRandomState()
   const asked: Record<string, string | undefined> = {
@@ -111,11 +115,11 @@ async function start(over: Readonly<Record<string, string | undefined>> = {}): P
     state,
     ...over,
   }
-  const url = new URL(server.authorization_endpoint ?? '')
+  assert.equal(server.authorization_endpoint, `${issuer}/oauth2/auth`)
+  const url = new URL(path, issuer)
   for (const [name, value] of Object.entries(asked)) {
     if (value !== undefined) url.searchParams.set(name, value)
   }
-  const cookies = new Cookies()
   const answer = await visit(cookies, url.href)
   const [, id = ''] = /\/oauth2\/consent\/([\w-]+)$/.exec(answer.headers.location ?? '') ?? []
   return { verifier, state, cookies, answer, id }
@@ -270,6 +274,12 @@ test('consent is for one client and one request: it is never used again', async 
   const silent = await start({ prompt: 'none' })
   assert.equal(silent.id, '')
   assert.match(silent.answer.headers.location ?? '', /error=(?:login|consent|interaction)_required/)
+  // Nor does whoever signed in before stay so, however the address is spelt.
+  assert.match(first.cookies.for('/oauth2/auth'), /_session=/)
+  for (const path of ['/oauth2/auth', '/oauth2/AUTH']) {
+    const { answer } = await start({ prompt: 'none' }, first.cookies, path)
+    assert.match(answer.headers.location ?? '', /error=login_required/, path)
+  }
   // A signature for one request does not serve another.
   const ticket = await page(again)
   const offered = await alice.browser.post(`/api/consents/${again.id}/options`, { ticket })
