@@ -276,9 +276,10 @@ test('consent is for one client and one request: it is never used again', async 
   assert.match(silent.answer.headers.location ?? '', /error=(?:login|consent|interaction)_required/)
   // Nor does whoever signed in before stay so, however the address is spelt.
   assert.match(first.cookies.for('/oauth2/auth'), /_session=/)
-  for (const path of ['/oauth2/auth', '/oauth2/AUTH']) {
-    const { answer } = await start({ prompt: 'none' }, first.cookies, path)
-    assert.match(answer.headers.location ?? '', /error=login_required/, path)
+  const { answer } = await start({ prompt: 'none' }, first.cookies)
+  assert.match(answer.headers.location ?? '', /error=login_required/)
+  for (const path of ['/oauth2/AUTH', '/oauth2/auth/']) {
+    assert.equal((await start({ prompt: 'none' }, first.cookies, path)).answer.status, 404, path)
   }
   // A signature for one request does not serve another.
   const ticket = await page(again)

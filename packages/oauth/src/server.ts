@@ -36,6 +36,10 @@ export interface AuthorisationServer {
   decide(question: BackchannelQuestion, evidence: Evidence | undefined): Promise<boolean>
 }
 
+const SERVED: ReadonlySet<string> = new Set(Object.values(PATH))
+/** Where a person's browser goes on after consent. */
+const RESUMED = /^\/oauth2\/auth\/[A-Za-z0-9_-]{16,64}$/
+
 /** Whether the authorisation server answers at a path, on the plane and at its issuer alike. */
 export function isOauthPath(path: string): boolean {
   return path.startsWith('/oauth2/') || path === PATH.metadata
@@ -72,6 +76,11 @@ export function createAuthorisationServer(deps: AuthorisationServerDeps): Author
   ): Promise<void> {
     const url = new URL(request.url ?? '/', issuer)
     const path = url.pathname
+    // Behind this a path is found in any spelling; what is done for one here is done for the one that is meant.
+    if (!SERVED.has(path) && !RESUMED.test(path)) {
+      sendJson(response, 404, { error: 'invalid_request', error_description: 'nothing is here' })
+      return
+    }
     if (path === PATH.jwks && request.method === 'GET') {
       sendJson(response, 200, publicKeys(deps.trust(), clock.now()))
       return
