@@ -1,5 +1,5 @@
 import { SallyportError } from '@sallyport/base'
-import type { Need } from '@sallyport/decide'
+import type { Need, Outcome } from '@sallyport/decide'
 
 /** How a refused call ended, as its caller is told. */
 export type RefusalOutcome =
@@ -52,6 +52,28 @@ export const foreignEvidence = (): Refusal =>
   new Refusal('SP_FOREIGN_EVIDENCE', 'agents of other trust domains bring no token or mandate', {
     status: 403,
   })
+
+export const quarantined = (): Refusal =>
+  new Refusal('SP_QUARANTINED', 'the caller is quarantined', {
+    status: 403,
+    outcome: 'forbidden',
+    close: true,
+  })
+
+/** What the caller of a denied call is told: how it ended, and nothing of why. */
+export function denied({ code }: Outcome): Refusal {
+  switch (code) {
+    case 'SP_DENIED_FORBIDDEN':
+      return new Refusal(code, 'the call is forbidden', { status: 403, outcome: 'forbidden' })
+    case 'SP_DENIED_POLICY_ERROR':
+      return new Refusal(code, 'the call could not be decided', { status: 403, outcome: 'error' })
+    default:
+      return new Refusal(code, 'the call is not permitted', {
+        status: 403,
+        outcome: 'not-permitted',
+      })
+  }
+}
 
 /** Any thrown value as what its caller may know of it. */
 export function toRefusal(error: unknown): Refusal {

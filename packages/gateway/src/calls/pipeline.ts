@@ -1,50 +1,32 @@
 import { newId, sha256Hex } from '@sallyport/base'
-import type { Clock, JsonValue } from '@sallyport/base'
-import { project } from '@sallyport/decide'
-import type {
-  Call,
-  Outcome,
-  Projected,
-  ProjectionPlan,
-  ProjectionStream,
-  SessionState,
-} from '@sallyport/decide'
-import type { Tokeniser } from '@sallyport/redact'
+import type { Call, Outcome } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
-import type { Audit } from '../audit/audit.ts'
-import { foreignEvidence, Refusal, toRefusal } from '../refusal.ts'
+import { denied, foreignEvidence, quarantined, Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
-import type { ReadValues } from '../llm/read-values.ts'
-import type { Bundles, Enforced } from '../state/bundles.ts'
+import type { Enforced } from '../state/bundles.ts'
 import type { Shadow } from '../state/shadow.ts'
-import type { Sessions, SessionScope } from '../state/sessions.ts'
 import type { Stats } from '../stats.ts'
-import { parseUpstream } from '../upstream/exchange.ts'
+import { Answers } from './answers.ts'
+import type { AnswerParts } from './answers.ts'
 import type { Approvals } from './approvals.ts'
+import { Facts } from './facts.ts'
 import type { Limits, Reserved } from './limits.ts'
 import type { MandateUses } from './mandate-uses.ts'
 import type { CallMandate, Mandates } from './mandates.ts'
-import { Plans } from './plans.ts'
 import { isSensitive, peerFacts, Recorder } from './recorder.ts'
 import type { Draft } from './recorder.ts'
 import type { Standing } from './standing.ts'
 import type { Caller, Decided, TypedCall, UpstreamRequest } from './types.ts'
 
-export interface PipelineParts {
-  readonly audit: Audit
-  readonly bundles: Bundles
-  readonly sessions: Sessions
+export interface PipelineParts extends AnswerParts {
   readonly standing: Standing
   readonly approvals: Approvals
   readonly limits: Limits
   readonly mandates: Mandates
   readonly mandateUses: MandateUses
   readonly shadow: Shadow
-  readonly readValues: Pick<ReadValues, 'noter' | 'unseen' | 'watches'>
-  readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
   readonly stats: Stats
-  readonly clock: Clock
 }
 
 /** A call that may be forwarded: decided, counted, recorded. */
@@ -85,12 +67,15 @@ const NOTHING_RESERVED: Reserved = { settle: () => undefined }
 
 /** What every call goes through, whatever its protocol: decide, count, record, then let go; and what comes back. */
 export class Pipeline {
+  readonly answers: Answers
   readonly #parts: PipelineParts
+  readonly #facts: Facts
   readonly #recorder: Recorder
-  readonly #plans = new Plans()
 
   constructor(parts: PipelineParts) {
     this.#parts = parts
+    this.answers = new Answers(parts)
+    this.#facts = new Facts(parts.sessions, parts.bundles, parts.clock)
     this.#recorder = new Recorder(parts)
   }
 
@@ -109,8 +94,8 @@ export class Pipeline {
     const { clock, stats } = this.#parts
     const startedAt = clock.monotonic()
     const id = newId('dec', clock.now())
-    const call = this.#call(caller, typed, [])
-    const session = this.#session(caller.session, enforced)
+    const call = this.#facts.call(caller, typed, [])
+    const session = this.#facts.session(caller.session, enforced)
     const draft: Draft = {
       id,
       caller,
@@ -158,8 +143,8 @@ export class Pipeline {
 
   /** How a call would be decided now, without evidence; nothing is recorded, and nothing may be forwarded by it. */
   preview(enforced: Enforced, caller: Caller, typed: TypedCall): Decided {
-    const call = this.#call(caller, typed, [])
-    const session = this.#session(caller.session, enforced)
+    const call = this.#facts.call(caller, typed, [])
+    const session = this.#facts.session(caller.session, enforced)
     return { call, session, outcome: enforced.decider.decide(call, session) }
   }
 
@@ -173,9 +158,9 @@ export class Pipeline {
     const call = { ...grant.call, time: clock.now() }
     if (grant.mandate) {
       mandates.check(grant.mandate)
-      this.#demandDelegators(grant.mandate, call, read)
+      this.#facts.demandDelegators(grant.mandate, call, read)
     }
-    const session = this.#session(grant.caller.session, read, grant.mandate?.scope)
+    const session = this.#facts.session(grant.caller.session, read, grant.mandate?.scope)
     const outcome = read.decider.decide(call, session)
     standing.recheckToken(grant.caller.token)
     standing.recheckForeign(grant.caller)
@@ -183,93 +168,6 @@ export class Pipeline {
     if (outcome.maxClass === 'restricted') standing.enforced(true)
     if (bundles.isQuarantined(grant.caller.instance)) throw quarantined()
     return { enforced: read, outcome }
-  }
-
-  /**
-   * Cuts an upstream's answer down to what may leave. When this resolves, the labels it carries are durable.
-   *
-   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
-   */
-  async release(
-    grant: Pick<Grant, 'id' | 'caller' | 'typed' | 'enforced' | 'outcome'>,
-    body: JsonValue | undefined,
-  ): Promise<Projected> {
-    const { tokeniser } = this.#parts
-    const { operation } = grant.typed
-    const { index } = grant.enforced.decider
-    const shown = this.#parts.readValues.noter(grant.caller.session, index.network)
-    const projected =
-      body === undefined
-        ? { value: undefined, released: {}, dropped: [] }
-        : project(body, operation.returns, grant.outcome.projection, index, tokeniser, shown)
-    if (Object.keys(projected.released).length > 0) await this.commitLabels(grant)
-    if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
-    return projected
-  }
-
-  /** Whether the whole of an answer must be known before any of it leaves. */
-  watches({ enforced, outcome }: Pick<Grant, 'enforced' | 'outcome'>): boolean {
-    return this.#parts.readValues.watches(enforced.decider.index.network, outcome.maxClass)
-  }
-
-  /**
-   * Takes down what an answer shows its caller, for models must not learn more than their vendors may. To be called before any
-   * of it leaves.
-   *
-   * @param body what will leave, where it is whole; without it only that something did is taken down
-   */
-  takeDown(
-    { caller, typed, enforced, outcome }: Pick<Grant, 'caller' | 'typed' | 'enforced' | 'outcome'>,
-    body?: Buffer,
-  ): void {
-    const { readValues, tokeniser } = this.#parts
-    const { index } = enforced.decider
-    if (!readValues.watches(index.network, outcome.maxClass) || body === undefined) {
-      readValues.unseen(caller.session, index.network, outcome.maxClass)
-      return
-    }
-    const shown = readValues.noter(caller.session, index.network)
-    const { operation } = typed
-    // Once more over what is left: whatever is treated in no way is shown as it is.
-    project(parseUpstream(body), operation.returns, outcome.projection, index, tokeniser, shown)
-  }
-
-  /** The projection of a granted call's answer, made ready. */
-  plan({
-    typed,
-    enforced,
-    outcome,
-  }: Pick<Grant, 'typed' | 'enforced' | 'outcome'>): ProjectionPlan {
-    const { index } = enforced.decider
-    return this.#plans.of(typed.system.name, typed.operation, outcome.projection, index)
-  }
-
-  /**
-   * To be awaited before anything leaves that a projection handed out: its labels are durable then.
-   *
-   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
-   */
-  async commitReleased(
-    grant: Pick<Grant, 'id' | 'caller' | 'outcome'>,
-    { hasReleased }: Pick<ProjectionStream, 'hasReleased'>,
-  ): Promise<void> {
-    if (hasReleased) await this.commitLabels(grant)
-    if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
-  }
-
-  /** Makes the labels of an allowed call durable, where the session lacks any. @throws Refusal `SP_AUDIT_UNAVAILABLE` */
-  async commitLabels({
-    id,
-    caller: { session: instance },
-    outcome,
-  }: Pick<Grant, 'id' | 'caller' | 'outcome'>): Promise<void> {
-    const { audit, sessions, clock } = this.#parts
-    const now = clock.now()
-    const added = sessions.missing(instance, outcome.labels, now)
-    if (added.length === 0) return
-    await audit.append({ ...audit.base(), kind: 'labels', decisionId: id, instance, added })
-    // Only now: a concurrent call that finds the label here must not send before it is durable.
-    sessions.add(instance, added, clock.now())
   }
 
   /**
@@ -284,7 +182,7 @@ export class Pipeline {
       const { caller, enforced, outcome } = grant
       const { network } = enforced.decider.index
       this.#parts.readValues.unseen(caller.session, network, outcome.maxClass)
-      await this.commitLabels(grant)
+      await this.answers.commitLabels(grant)
       if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
     } catch (error) {
       const refusal = toRefusal(error)
@@ -332,7 +230,7 @@ export class Pipeline {
       })
       return id
     }
-    const session = this.#session(caller.session, enforced)
+    const session = this.#facts.session(caller.session, enforced)
     await audit.append({
       ...audit.base(),
       kind: 'decision',
@@ -437,26 +335,6 @@ export class Pipeline {
   }
 
   /**
-   * Each who passed a mandate on must be allowed the very same call: nobody gives what they have not.
-   *
-   * @throws Refusal `SP_MANDATE_DELEGATOR`
-   */
-  #demandDelegators({ delegators }: CallMandate, call: Call, enforced: Enforced): void {
-    for (const { instance, agent, mandate, scope } of delegators) {
-      // Where the delegator would call from, and for whom, nobody knows: what policies ask of that is not met.
-      const { source: _source, onBehalfOf: _behalf, mandate: _mandate, ...rest } = call
-      const own = { ...rest, instance, agent, ...(mandate === undefined ? {} : { mandate }) }
-      const outcome = enforced.decider.decide(own, this.#session(instance, enforced, scope))
-      if (outcome.decision === 'allow') continue
-      throw new Refusal('SP_MANDATE_DELEGATOR', 'whoever gave the mandate may not do this', {
-        status: 403,
-        outcome: 'forbidden',
-        detail: `${instance}: ${outcome.code}`,
-      })
-    }
-  }
-
-  /**
    * The declaration that a call was typed and decided by must still be the one in force: between a request's first byte and
    * here its caller may have taken all the time it liked.
    */
@@ -469,16 +347,16 @@ export class Pipeline {
 
   #decideAgain(draft: Draft): void {
     const { caller, typed, enforced } = draft
-    const call = this.#call(caller, typed, draft.approval?.approvers ?? [])
+    const call = this.#facts.call(caller, typed, draft.approval?.approvers ?? [])
     draft.call = draft.mandate === undefined ? call : { ...call, mandate: draft.mandate.facts }
-    draft.session = this.#session(caller.session, enforced, draft.mandate?.scope)
+    draft.session = this.#facts.session(caller.session, enforced, draft.mandate?.scope)
     draft.outcome = enforced.decider.decide(draft.call, draft.session)
   }
 
   async #demandAllow(draft: Draft): Promise<void> {
     const { outcome, call, enforced } = draft
     if (outcome.decision === 'allow') {
-      if (draft.mandate) this.#demandDelegators(draft.mandate, call, enforced)
+      if (draft.mandate) this.#facts.demandDelegators(draft.mandate, call, enforced)
       draft.upstream = draft.typed.rewrite?.(draft) ?? draft.upstream
       return
     }
@@ -511,61 +389,5 @@ export class Pipeline {
       { id: draft.id, reserved: NOTHING_RESERVED, startedAt },
       { status: refusal.status, result: 'cut', bytesOut: 0, released: {}, forwarded: false },
     )
-  }
-
-  #call(
-    caller: Caller,
-    { system, operation, input }: TypedCall,
-    approvals: readonly string[],
-  ): Call {
-    return {
-      instance: caller.instance,
-      agent: caller.agent,
-      system: system.name,
-      operation: operation.name,
-      input,
-      time: this.#parts.clock.now(),
-      ...(caller.source === undefined ? {} : { source: caller.source }),
-      ...(caller.onBehalfOf === undefined ? {} : { onBehalfOf: caller.onBehalfOf }),
-      evidence: { approvals },
-    }
-  }
-
-  #session(
-    instance: string,
-    { decider, settings }: Enforced,
-    scope: SessionScope = {},
-  ): SessionState {
-    const { sessions, bundles } = this.#parts
-    const other = decider.index.findForeignAgent(instance)
-    const foreignRisk =
-      other &&
-      bundles.riskBelow(`spiffe://${other.trustDomain}${other.path.replace(/\*$/, '')}`, settings)
-    return {
-      labels: sessions.labelsOf(instance, decider.index.network, scope),
-      risk: foreignRisk ?? bundles.riskOf(instance, settings),
-    }
-  }
-}
-
-const quarantined = (): Refusal =>
-  new Refusal('SP_QUARANTINED', 'the caller is quarantined', {
-    status: 403,
-    outcome: 'forbidden',
-    close: true,
-  })
-
-/** What the caller of a denied call is told: how it ended, and nothing of why. */
-function denied({ code }: Outcome): Refusal {
-  switch (code) {
-    case 'SP_DENIED_FORBIDDEN':
-      return new Refusal(code, 'the call is forbidden', { status: 403, outcome: 'forbidden' })
-    case 'SP_DENIED_POLICY_ERROR':
-      return new Refusal(code, 'the call could not be decided', { status: 403, outcome: 'error' })
-    default:
-      return new Refusal(code, 'the call is not permitted', {
-        status: 403,
-        outcome: 'not-permitted',
-      })
   }
 }

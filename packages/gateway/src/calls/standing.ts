@@ -4,7 +4,7 @@ import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import { assertFresh } from '@sallyport/transport'
 import type { Tokens } from '../edge/tokens.ts'
-import { Refusal } from '../refusal.ts'
+import { quarantined, Refusal } from '../refusal.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { ForeignTrust } from '../state/foreign.ts'
 import type { Caller, TypedCall } from './types.ts'
@@ -71,11 +71,7 @@ export class Standing {
       throw identity('SP_SVID_REVOKED', 'the certificate was revoked')
     }
     if (this.#bundles.isQuarantined(svid.id.uri)) {
-      throw new Refusal('SP_QUARANTINED', 'the caller is quarantined', {
-        status: 403,
-        outcome: 'forbidden',
-        close: true,
-      })
+      throw quarantined()
     }
   }
 

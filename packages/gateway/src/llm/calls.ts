@@ -192,7 +192,7 @@ export class LlmCalls {
         const body = await exchange.json(answer)
         if (!isObject(body)) throw unusable('it is not an object')
         usage = usageOf(body['usage'], surface.limits.length === 0)
-        await pipeline.commitReleased(counted, { hasReleased: true })
+        await pipeline.answers.commitReleased(counted, { hasReleased: true })
         this.#finish(context, counted, answer.status, filter.whole(body))
       }
     } catch (error) {

@@ -112,7 +112,7 @@ export class EventStreams {
     answer: UpstreamAnswer,
     rewriting?: Rewriting,
   ): Promise<void> {
-    await this.#parts.pipeline.commitLabels(grant)
+    await this.#parts.pipeline.answers.commitLabels(grant)
     const pump = (stream: AnswerStream): Promise<void> => {
       beginEvents(stream.res, grant.id)
       return rewriting ? this.#rewrite(stream, rewriting) : this.#pump(stream)
@@ -182,7 +182,7 @@ export class EventStreams {
       // Without an encoding set, a body yields buffers.
       for (const data of reader.push(chunk as Buffer)) {
         const { enforced, outcome } = stream
-        const projected = await this.#parts.pipeline.release(
+        const projected = await this.#parts.pipeline.answers.release(
           { ...grant, enforced, outcome },
           parseUpstream(data),
         )

@@ -32,10 +32,10 @@ export class JsonAnswers {
   /** @throws Refusal where nothing has left yet */
   async serve(context: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
     const { pipeline, settings, tokeniser, streams } = this.#parts
-    const projection = ProjectionStream.of(pipeline.plan(grant), tokeniser)
+    const projection = ProjectionStream.of(pipeline.answers.plan(grant), tokeniser)
     const pieces = readPieces(answer.body, settings.maxStreamedBytes)
     const held: Buffer[] = []
-    const most = pipeline.watches(grant) ? settings.maxResponseBytes : HELD
+    const most = pipeline.answers.watches(grant) ? settings.maxResponseBytes : HELD
     let size = 0
     let isEmpty = true
     // The idle timeout alone would let a slow upstream hold a call for ever.
@@ -58,8 +58,8 @@ export class JsonAnswers {
         size += out.length
         if (size < most) continue
         clearTimeout(timer)
-        pipeline.takeDown(grant)
-        await pipeline.commitReleased(grant, projection)
+        pipeline.answers.takeDown(grant)
+        await pipeline.answers.commitReleased(grant, projection)
         const first = Buffer.concat(held)
         await streams.follow(context, grant, answer, (stream) =>
           this.#go(stream, projection, first, pieces),
@@ -71,8 +71,8 @@ export class JsonAnswers {
     }
     if (!isEmpty) held.push(Buffer.from(strictly(() => projection.finish())))
     const body = isEmpty ? undefined : Buffer.concat(held)
-    if (body) pipeline.takeDown(grant, body)
-    await pipeline.commitReleased(grant, projection)
+    if (body) pipeline.answers.takeDown(grant, body)
+    await pipeline.answers.commitReleased(grant, projection)
     this.#whole(context, grant, answer, body, projection)
     projection.free()
   }
@@ -117,7 +117,7 @@ export class JsonAnswers {
 
   async #send(stream: AnswerStream, projection: ProjectionStream, bytes: Buffer): Promise<void> {
     const { pipeline, settings } = this.#parts
-    if (projection.hasReleased) await pipeline.commitReleased(stream.grant, projection)
+    if (projection.hasReleased) await pipeline.answers.commitReleased(stream.grant, projection)
     stream.released = projection.released
     if (bytes.length === 0 || stream.cutBy !== undefined || stream.res.destroyed) return
     stream.bytesOut += bytes.length

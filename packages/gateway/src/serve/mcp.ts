@@ -242,7 +242,7 @@ export class McpCalls {
     // What a tool says of its failure is text that nothing classifies.
     const { value, released } = result.isError
       ? { value: undefined, released: {} }
-      : await pipeline.release(grant, result.data)
+      : await pipeline.answers.release(grant, result.data)
     const text = result.isError ? 'the tool reported an error' : JSON.stringify(value ?? {})
     const body = rpcResult(rpc.id, {
       content: [{ type: 'text', text }],

@@ -98,7 +98,7 @@ export class Calls {
       const classes = classesOf(enforced, compiled, state.views)
       for (const grant of grants) {
         const labels = labelsOf(enforced, compiled)
-        await pipeline.commitLabels({ ...grant, outcome: { ...grant.outcome, labels } })
+        await pipeline.answers.commitLabels({ ...grant, outcome: { ...grant.outcome, labels } })
       }
       const limits = compiled.facts.map(({ table }) => table.maxRows)
       return { compiled, grants, classes, maxRows: Math.min(...limits, MAX_ROWS) }

@@ -1,0 +1,118 @@
+import type { Clock, JsonValue } from '@sallyport/base'
+import { project } from '@sallyport/decide'
+import type { Projected, ProjectionPlan, ProjectionStream } from '@sallyport/decide'
+import type { Tokeniser } from '@sallyport/redact'
+import type { Audit } from '../audit/audit.ts'
+import type { ReadValues } from '../llm/read-values.ts'
+import { quarantined } from '../refusal.ts'
+import type { Bundles } from '../state/bundles.ts'
+import type { Sessions } from '../state/sessions.ts'
+import { parseUpstream } from '../upstream/exchange.ts'
+import type { Grant } from './pipeline.ts'
+import { Plans } from './plans.ts'
+
+export interface AnswerParts {
+  readonly audit: Audit
+  readonly bundles: Bundles
+  readonly sessions: Sessions
+  readonly readValues: Pick<ReadValues, 'noter' | 'unseen' | 'watches'>
+  readonly tokeniser: Tokeniser
+  readonly clock: Clock
+}
+
+/** What comes back of granted calls: cut down to what may leave, with the labels it carries. */
+export class Answers {
+  readonly #parts: AnswerParts
+  readonly #plans = new Plans()
+
+  constructor(parts: AnswerParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Cuts an upstream's answer down to what may leave. When this resolves, the labels it carries are durable.
+   *
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
+   */
+  async release(
+    grant: Pick<Grant, 'id' | 'caller' | 'typed' | 'enforced' | 'outcome'>,
+    body: JsonValue | undefined,
+  ): Promise<Projected> {
+    const { tokeniser } = this.#parts
+    const { operation } = grant.typed
+    const { index } = grant.enforced.decider
+    const shown = this.#parts.readValues.noter(grant.caller.session, index.network)
+    const projected =
+      body === undefined
+        ? { value: undefined, released: {}, dropped: [] }
+        : project(body, operation.returns, grant.outcome.projection, index, tokeniser, shown)
+    if (Object.keys(projected.released).length > 0) await this.commitLabels(grant)
+    if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
+    return projected
+  }
+
+  /** Whether the whole of an answer must be known before any of it leaves. */
+  watches({ enforced, outcome }: Pick<Grant, 'enforced' | 'outcome'>): boolean {
+    return this.#parts.readValues.watches(enforced.decider.index.network, outcome.maxClass)
+  }
+
+  /**
+   * Takes down what an answer shows its caller, for models must not learn more than their vendors may. To be called before any
+   * of it leaves.
+   *
+   * @param body what will leave, where it is whole; without it only that something did is taken down
+   */
+  takeDown(
+    { caller, typed, enforced, outcome }: Pick<Grant, 'caller' | 'typed' | 'enforced' | 'outcome'>,
+    body?: Buffer,
+  ): void {
+    const { readValues, tokeniser } = this.#parts
+    const { index } = enforced.decider
+    if (!readValues.watches(index.network, outcome.maxClass) || body === undefined) {
+      readValues.unseen(caller.session, index.network, outcome.maxClass)
+      return
+    }
+    const shown = readValues.noter(caller.session, index.network)
+    const { operation } = typed
+    // Once more over what is left: whatever is treated in no way is shown as it is.
+    project(parseUpstream(body), operation.returns, outcome.projection, index, tokeniser, shown)
+  }
+
+  /** The projection of a granted call's answer, made ready. */
+  plan({
+    typed,
+    enforced,
+    outcome,
+  }: Pick<Grant, 'typed' | 'enforced' | 'outcome'>): ProjectionPlan {
+    const { index } = enforced.decider
+    return this.#plans.of(typed.system.name, typed.operation, outcome.projection, index)
+  }
+
+  /**
+   * To be awaited before anything leaves that a projection handed out: its labels are durable then.
+   *
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
+   */
+  async commitReleased(
+    grant: Pick<Grant, 'id' | 'caller' | 'outcome'>,
+    { hasReleased }: Pick<ProjectionStream, 'hasReleased'>,
+  ): Promise<void> {
+    if (hasReleased) await this.commitLabels(grant)
+    if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
+  }
+
+  /** Makes the labels of an allowed call durable, where the session lacks any. @throws Refusal `SP_AUDIT_UNAVAILABLE` */
+  async commitLabels({
+    id,
+    caller: { session: instance },
+    outcome,
+  }: Pick<Grant, 'id' | 'caller' | 'outcome'>): Promise<void> {
+    const { audit, sessions, clock } = this.#parts
+    const now = clock.now()
+    const added = sessions.missing(instance, outcome.labels, now)
+    if (added.length === 0) return
+    await audit.append({ ...audit.base(), kind: 'labels', decisionId: id, instance, added })
+    // Only now: a concurrent call that finds the label here must not send before it is durable.
+    sessions.add(instance, added, clock.now())
+  }
+}
