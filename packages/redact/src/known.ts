@@ -1,17 +1,14 @@
 import { classOf, IDEOGRAPH, isWordClass } from './characters.ts'
 import type { Span } from './recognise/recogniser.ts'
 import type { Growing } from './segments.ts'
+import { WordTrie } from './word-trie.ts'
+import type { Node } from './word-trie.ts'
+import { escape, fold, HASH_BITS, hashOf, lowered, signAt, wordsOf } from './words.ts'
 
 export interface KnownOptions {
   readonly maxValues: number
   /** Of all values together, in UTF-16 code units. */
   readonly maxCharacters: number
-}
-
-interface Node<T> {
-  children: Map<string, Node<T>> | undefined
-  /** Of the value that ends here, where one does. */
-  about: T | undefined
 }
 
 /** Values that texts are looked through for. */
@@ -36,31 +33,44 @@ const MAX_WORD = 256
 /** Signs that may stand between two words of any value; more where a value has more itself. */
 const MAX_GAP = 6
 
+/** What scanners share. */
+interface Shared<T> {
+  readonly trie: WordTrie<T>
+  /** By hash of a word: whether a value may begin with it. */
+  readonly begins: Uint8Array
+  gap: number
+}
+
 /**
  * Values to be found again wherever they turn up: word by word, whatever the case, and whatever stands between the words. Made
  * for what one session has read: it grows as the session reads, and when it is full it says so for good.
  */
 export class KnownValues<T = true> implements KnownSource {
-  readonly #root: Node<T> = { children: undefined, about: undefined }
-  /** By hash of a word: whether a value may begin with it. */
-  readonly #begins: Uint8Array = new Uint8Array(1 << HASH_BITS)
+  readonly #shared: Shared<T> = {
+    trie: new WordTrie(),
+    begins: new Uint8Array(1 << HASH_BITS),
+    gap: MAX_GAP,
+  }
   readonly #options: KnownOptions
-  readonly #seen = new Set<string>()
-  #gap = MAX_GAP
-  #characters = 0
   #overflowed = false
 
   constructor(options: Partial<KnownOptions> = {}) {
     this.#options = { maxValues: 50_000, maxCharacters: 4_000_000, ...options }
   }
 
+  /** How many there are; a value that programs write in several ways counts for each. */
   get size(): number {
-    return this.#seen.size
+    return this.#shared.trie.values
   }
 
   /** Something had no room: what is not found may be known all the same. */
   get overflowed(): boolean {
     return this.#overflowed
+  }
+
+  /** What noting and looking cost up to now, in words followed and links made. */
+  get steps(): number {
+    return this.#shared.trie.steps
   }
 
   /**
@@ -70,144 +80,129 @@ export class KnownValues<T = true> implements KnownSource {
    * @returns false where there is no room for it
    */
   note(value: string, about: (before: T | undefined) => T): boolean {
-    const { words, gap } = wordsOf(value, false)
-    if (words.reduce((sum, word) => sum + word.length, 0) < MIN_LENGTH) return true
-    if (!this.#seen.has(value)) {
-      const { maxValues, maxCharacters } = this.#options
-      const room = this.#seen.size < maxValues && this.#characters + value.length <= maxCharacters
-      if (!room || value.length > MAX_VALUE || words.some((word) => word.length > MAX_WORD)) {
+    const written = writingsOf(value)
+    if (!written) return true
+    const { trie } = this.#shared
+    const { maxValues, maxCharacters } = this.#options
+    for (const words of written.words) {
+      if (value.length > MAX_VALUE || words.some((word) => word.length > MAX_WORD)) {
         this.#overflowed = true
         return false
       }
-      this.#seen.add(value)
-      this.#characters += value.length
+      const room = trie.values < maxValues && trie.characters + value.length <= maxCharacters
+      if (!room && !trie.has(words)) {
+        this.#overflowed = true
+        return false
+      }
+      this.#shared.begins[hashOf(words[0] ?? '')] = 1
+      trie.insert(words, about)
     }
-    // Twice, for a text inside JSON has a backslash before each sign that is escaped.
-    this.#gap = Math.max(this.#gap, 2 * gap)
-    this.#insert(words, about)
-    // As a scanner reads it, to whom `\n` is a line feed.
-    if (/[%\\]/.test(value)) this.#insert(wordsOf(value, true).words, about)
-    const escaped = escape(value)
-    if (escaped !== value) this.#insert(wordsOf(escaped, true).words, about)
+    this.#shared.gap = Math.max(this.#shared.gap, written.gap)
     return true
+  }
+
+  /** Forgets something about a value, and the value where `about` leaves nothing. */
+  forget(value: string, about: (before: T) => T | undefined): void {
+    for (const words of writingsOf(value)?.words ?? []) this.#shared.trie.remove(words, about)
   }
 
   scanner(): KnownScanner {
     return this.where(() => true).scanner()
   }
 
-  /** The same values as far as something holds of them, and as it holds when a text is looked through. */
+  /**
+   * The same values as far as something holds of them. It is asked of each value that stands in a text, and again only after
+   * more was noted or forgotten.
+   */
   where(holds: (about: T) => boolean): KnownSource {
-    const [root, begins] = [this.#root, this.#begins]
-    const empty = (): boolean => this.#seen.size === 0
-    const gap = (): number => this.#gap
-    return { scanner: () => new Scanner(root, begins, empty, gap, holds) }
+    const judge = new Judge(this.#shared.trie, holds)
+    return { scanner: () => new Scanner(this.#shared, judge) }
+  }
+}
+
+/** How a value may be written, as words, and the most signs between them; undefined for one that says too little. */
+function writingsOf(value: string): { words: readonly string[][]; gap: number } | undefined {
+  const { words, gap } = wordsOf(value, false)
+  if (words.reduce((sum, word) => sum + word.length, 0) < MIN_LENGTH) return undefined
+  const all = [words]
+  // As a scanner reads it, to whom `\n` is a line feed.
+  if (/[%\\]/.test(value)) all.push(wordsOf(value, true).words)
+  const escaped = escape(value)
+  if (escaped !== value) all.push(wordsOf(escaped, true).words)
+  // Twice, for a text inside JSON has a backslash before each sign that is escaped.
+  return { words: all.filter((one) => one.length > 0), gap: 2 * gap }
+}
+
+/** Which of the values that end in one place are wanted: each is asked about once. */
+class Judge<T> {
+  readonly #trie: WordTrie<T>
+  readonly #holds: (about: T) => boolean
+  /** Node → the longest value that ends with its words and is wanted. */
+  readonly #judged = new Map<Node<T>, Node<T> | undefined>()
+  #version = -1
+
+  constructor(trie: WordTrie<T>, holds: (about: T) => boolean) {
+    this.#trie = trie
+    this.#holds = holds
   }
 
-  #insert(words: readonly string[], about: (before: T | undefined) => T): void {
-    if (words.length === 0) return
-    let node = this.#root
-    this.#begins[hashOf(words[0] ?? '')] = 1
-    for (const word of words) {
-      node.children ??= new Map()
-      let next = node.children.get(word)
-      if (!next) node.children.set(word, (next = { children: undefined, about: undefined }))
-      node = next
+  /** @returns how many words the longest one has; 0 for none */
+  longest(node: Node<T>): number {
+    const { value } = this.#trie.linked(node)
+    if (node.about === undefined && value === undefined) return 0
+    if (this.#version !== this.#trie.version) {
+      this.#judged.clear()
+      this.#version = this.#trie.version
     }
-    node.about = about(node.about)
+    const unknown: Node<T>[] = []
+    let one = node.about === undefined ? value : node
+    while (one && !this.#judged.has(one)) {
+      unknown.push(one)
+      one = this.#trie.linked(one).value
+    }
+    let found = one && this.#judged.get(one)
+    for (const next of unknown.toReversed()) {
+      this.#trie.steps++
+      if (next.about !== undefined && this.#holds(next.about)) found = next
+      this.#judged.set(next, found)
+    }
+    return found?.depth ?? 0
   }
-}
-
-/** As programs write it that keep JSON to ASCII. */
-const escape = (value: string): string =>
-  // oxlint-disable-next-line no-control-regex -- everything beyond ASCII
-  value.replaceAll(/[^\x00-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
-
-/** Percent-encoded, and no letter or digit. */
-const SIGN = /^%(?:[2][0-9a-f]|3[a-f]|40|5[b-f]|60|7[b-f])$/i
-/** The same as programs write it that escape more than JSON wants: `\u0027`, `\u0026`. */
-const ESCAPED = /^\\u00(?:[012][0-9a-f]|3[a-f]|40|5[b-f]|60|7[b-f])$/i
-
-/** How many characters the sign at a place has; 0 where a later piece tells. */
-function signAt(text: string, at: number, ended: boolean): number {
-  const c = text.charCodeAt(at)
-  const left = text.length - at
-  if (c === 0x5c) {
-    if (left < 2) return ended ? 1 : 0
-    const next = text.charAt(at + 1)
-    if ('ntrbf'.includes(next)) return 2
-    if (next !== 'u') return 1
-    if (left < 6 && !ended) return 0
-    return ESCAPED.test(text.slice(at, at + 6)) ? 6 : 1
-  }
-  // In an address `%20` is a blank.
-  if (c !== 0x25) return 1
-  if (left < 3 && !ended) return 0
-  return SIGN.test(text.slice(at, at + 3)) ? 3 : 1
-}
-
-const HASH_BITS = 16
-/** Of a folded word, and of the same word as it stands in a text: a letter's case makes no difference. */
-function hashOf(word: string): number {
-  let hash = 0
-  for (let i = 0; i < word.length; i++)
-    hash = (Math.imul(hash, 31) + lowered(word.charCodeAt(i))) | 0
-  return (hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)
-}
-
-/** Of ASCII only: other words are looked up without a hash. */
-const lowered = (c: number): number => (c >= 65 && c <= 90 ? c | 0x20 : c)
-
-/** A value that is being read. */
-interface Candidate<T> {
-  node: Node<T>
-  readonly start: number
-  /** End of the longest value that began there; -1 for none. */
-  end: number
 }
 
 class Scanner<T> implements KnownScanner {
-  readonly #root: Node<T>
-  readonly #begins: Uint8Array
-  readonly #empty: () => boolean
-  readonly #gap: () => number
-  readonly #holds: (about: T) => boolean
+  readonly #shared: Shared<T>
+  readonly #judge: Judge<T>
   #at = 0
   /** How many signs came since the last word. */
   #signs = 0
   /** Inside a word that is too long to be any. */
   #tooLong = false
-  #candidates: Candidate<T>[] = []
+  /** The longest end of what was read that a value may begin with. */
+  #node: Node<T>
+  /** Where its words begin, after others that count no more. */
+  #starts: number[] = []
 
-  constructor(
-    root: Node<T>,
-    begins: Uint8Array,
-    empty: () => boolean,
-    gap: () => number,
-    holds: (about: T) => boolean,
-  ) {
-    this.#root = root
-    this.#begins = begins
-    this.#empty = empty
-    this.#gap = gap
-    this.#holds = holds
+  constructor(shared: Shared<T>, judge: Judge<T>) {
+    this.#shared = shared
+    this.#judge = judge
+    this.#node = shared.trie.root
   }
 
   get decided(): number {
-    return this.#candidates[0]?.start ?? this.#at
+    return this.#node.depth === 0 ? this.#at : this.#startOf(this.#node.depth)
   }
 
   shift(by: number): void {
     this.#at -= by
-    this.#candidates = this.#candidates.map((one) => ({
-      ...one,
-      start: one.start - by,
-      end: one.end < 0 ? -1 : one.end - by,
-    }))
+    this.#starts = this.#starts
+      .slice(-this.#node.depth || this.#starts.length)
+      .map((one) => one - by)
   }
 
   advance({ text, ended }: Growing, spans: Span[]): void {
-    if (this.#empty()) {
+    const { trie, begins } = this.#shared
+    if (trie.values === 0) {
       this.#at = text.length
       return
     }
@@ -232,7 +227,7 @@ class Scanner<T> implements KnownScanner {
         i += length
       }
       this.#signs = signs
-      if (signs > MAX_GAP && signs > this.#gap()) this.#settle(spans)
+      if (signs > MAX_GAP && signs > this.#shared.gap) this.#node = trie.root
       this.#at = i
       if (i >= text.length || !(isWordClass(found) || found === IDEOGRAPH)) break
       let end = i + 1
@@ -246,7 +241,7 @@ class Scanner<T> implements KnownScanner {
           end++
         }
         if (end - i > MAX_WORD) {
-          this.#settle(spans)
+          this.#node = trie.root
           this.#tooLong = true
           continue
         }
@@ -254,76 +249,33 @@ class Scanner<T> implements KnownScanner {
       }
       // Most words begin no value and continue none.
       if (
-        this.#candidates.length > 0 ||
+        this.#node !== trie.root ||
         wide > 0x7f ||
-        this.#begins[(hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)] === 1
+        begins[(hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)] === 1
       ) {
         this.#word(fold(text.slice(i, end)), i, end, spans)
       }
       this.#at = end
       this.#signs = 0
     }
-    if (ended) this.#settle(spans)
   }
 
   #word(word: string, start: number, end: number, spans: Span[]): void {
-    let kept = 0
-    for (const candidate of this.#candidates) {
-      const next = candidate.node.children?.get(word)
-      if (next) {
-        candidate.node = next
-        if (this.#ends(next)) candidate.end = end
-        this.#candidates[kept++] = candidate
-      } else if (candidate.end >= 0)
-        spans.push({ start: candidate.start, end: candidate.end, kind: 'RECORD' })
+    this.#node = this.#shared.trie.follow(this.#node, word)
+    if (this.#node.depth === 0) {
+      this.#starts.length = 0
+      return
     }
-    this.#candidates.length = kept
-    const first = this.#root.children?.get(word)
-    if (!first) return
-    this.#candidates.push({ node: first, start, end: this.#ends(first) ? end : -1 })
+    this.#starts.push(start)
+    // No more than twice as many as count.
+    if (this.#starts.length > 2 * this.#node.depth + 16)
+      this.#starts = this.#starts.slice(-this.#node.depth)
+    const words = this.#judge.longest(this.#node)
+    if (words > 0) spans.push({ start: this.#startOf(words), end, kind: 'RECORD' })
   }
 
-  #ends({ about }: Node<T>): boolean {
-    return about !== undefined && this.#holds(about)
+  /** Where the last so many words begin. */
+  #startOf(words: number): number {
+    return this.#starts[this.#starts.length - words] ?? 0
   }
-
-  #settle(spans: Span[]): void {
-    for (const { start, end } of this.#candidates) {
-      if (end >= 0) spans.push({ start, end, kind: 'RECORD' })
-    }
-    this.#candidates.length = 0
-  }
-}
-
-const fold = (word: string): string => {
-  const lower = word.toLowerCase()
-  return /^[\0-\x7f]*$/.test(lower) ? lower : lower.normalize('NFC')
-}
-
-/**
- * The words of a value, and the most signs between two of them.
- *
- * @param escapes whether a backslash or a `%` may be the beginning of an escape, as in a text that is looked through
- */
-function wordsOf(value: string, escapes: boolean): { words: string[]; gap: number } {
-  const words: string[] = []
-  let gap = 0
-  let signs = 0
-  for (let i = 0; i < value.length;) {
-    const found = classOf(value.charCodeAt(i))
-    if (found !== IDEOGRAPH && !isWordClass(found)) {
-      i += escapes ? signAt(value, i, true) : 1
-      signs++
-      continue
-    }
-    let end = i + 1
-    if (found !== IDEOGRAPH) {
-      while (end < value.length && isWordClass(classOf(value.charCodeAt(end)))) end++
-    }
-    if (words.length > 0) gap = Math.max(gap, signs)
-    words.push(fold(value.slice(i, end)))
-    signs = 0
-    i = end
-  }
-  return { words, gap }
 }

@@ -3,7 +3,7 @@ import type { Wanted } from './recognise/analyse.ts'
 import { KINDS } from './recognise/recogniser.ts'
 import type { Kind, Span } from './recognise/recogniser.ts'
 import type { KnownScanner, KnownSource } from './known.ts'
-import { CONTEXT, Segmenter } from './segments.ts'
+import { CONTEXT, MAX_FOUND, Segmenter } from './segments.ts'
 
 export interface RedactorOptions {
   /** What is looked for beside known values. */
@@ -49,6 +49,11 @@ export function createRedactor(options: RedactorOptions): Redactor {
   }
 }
 
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+
+const byPlace = (a: Span, b: Span): number =>
+  a.start - b.start || b.end - a.end || KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind)
+
 const analysers = new Map<string, Analyser>()
 
 /** What is looked for says all of an analyser: there are a handful. */
@@ -69,7 +74,10 @@ class Stream implements RedactingStream {
   /** How many characters went before `#text`. */
   #gone = 0
   #emitted = 0
+  /** What was found where not everything is known yet. */
   #spans: Span[] = []
+  /** Where the last place is that was found; others that overlap it become one with it. */
+  #open: Mutable<Span> | undefined
 
   constructor(analyser: Analyser, { known, replace }: RedactorOptions, found?: Span[]) {
     this.#segmenter = new Segmenter(analyser)
@@ -101,42 +109,43 @@ class Stream implements RedactingStream {
   }
 
   #emit(decided: number): string {
+    // Whatever begins before it is known, so that they are gone through in order, whatever pieces the text came in.
+    const spans = this.#spans.length > 1 ? this.#spans.sort(byPlace) : this.#spans
     let out = ''
-    if (this.#spans.length > 0) {
-      const spans = this.#spans.toSorted((a, b) => a.start - b.start || b.end - a.end)
-      let i = 0
-      while (i < spans.length) {
-        const first = spans[i]
-        if (!first || first.start >= decided) break
-        let { end, kind } = first
-        let next = i + 1
-        for (; next < spans.length; next++) {
-          const other = spans[next]
-          if (!other || other.start >= end) break
-          end = Math.max(end, other.end)
-          if (KINDS.indexOf(other.kind) < KINDS.indexOf(kind)) kind = other.kind
-        }
-        if (end > decided) {
-          decided = first.start
-          break
-        }
-        const start = Math.max(first.start, this.#emitted)
-        out += this.#text.slice(this.#emitted, start)
-        if (end > start) {
-          const value = this.#text.slice(start, end)
-          this.#found?.push({ start: start + this.#gone, end: end + this.#gone, kind })
-          out += this.#replace(kind, value) ?? value
-        }
-        this.#emitted = Math.max(end, this.#emitted)
-        i = next
+    let done = 0
+    for (const span of spans) {
+      if (span.start >= decided) break
+      done++
+      const open = this.#open
+      if (open && span.start < open.end && span.end - open.start <= MAX_FOUND) {
+        open.end = Math.max(open.end, span.end)
+        if (KINDS.indexOf(span.kind) < KINDS.indexOf(open.kind)) open.kind = span.kind
+        continue
       }
-      this.#spans = spans.slice(i)
+      if (open) out += this.#replaced(open)
+      this.#open = { ...span, start: Math.max(span.start, this.#emitted) }
     }
-    if (decided > this.#emitted) {
-      out += this.#text.slice(this.#emitted, decided)
-      this.#emitted = decided
+    if (done > 0) this.#spans.splice(0, done)
+    if (this.#open && this.#open.end <= decided) {
+      out += this.#replaced(this.#open)
+      this.#open = undefined
+    }
+    const until = this.#open ? this.#open.start : decided
+    if (until > this.#emitted) {
+      out += this.#text.slice(this.#emitted, until)
+      this.#emitted = until
     }
     return out
+  }
+
+  /** What comes before a place, and what stands in for the place. */
+  #replaced({ start, end, kind }: Span): string {
+    const before = this.#text.slice(this.#emitted, start)
+    if (end <= start) return before
+    const value = this.#text.slice(start, end)
+    this.#found?.push({ start: start + this.#gone, end: end + this.#gone, kind })
+    this.#emitted = end
+    return before + (this.#replace(kind, value) ?? value)
   }
 
   /** Keeps of what was emitted only as much as tells what comes after it. */
@@ -148,10 +157,12 @@ class Stream implements RedactingStream {
     this.#emitted -= by
     this.#segmenter.shift(by)
     this.#known?.shift(by)
-    this.#spans = this.#spans.map(({ start, end, kind }) => ({
+    const shifted = ({ start, end, kind }: Span): Span => ({
       start: start - by,
       end: end - by,
       kind,
-    }))
+    })
+    this.#spans = this.#spans.map(shifted)
+    this.#open &&= shifted(this.#open)
   }
 }

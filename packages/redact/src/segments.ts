@@ -9,7 +9,8 @@ const MAX_RUN = 2048
 const OVERLAP = 160
 /** How much before a stretch may tell what it is. */
 export const CONTEXT = 96
-const MAX_PEM = 32_768
+/** Longest private key, and longest place that others which overlap it become one with. */
+export const MAX_FOUND = 32_768
 
 /** A buffer that grows at its end; positions count from its beginning. */
 export interface Growing {
@@ -199,7 +200,7 @@ export class Segmenter {
       spans.push({ start: this.#pem, end, kind: 'SECRET' })
       this.#pem = -1
       this.#at = end
-    } else if (end - this.#pem > MAX_PEM) throw endless()
+    } else if (end - this.#pem > MAX_FOUND) throw endless()
   }
 
   /** The end of the text closes whatever is open; a key without an end is one. */
@@ -244,7 +245,7 @@ export class Segmenter {
       if (span.end >= end && span.kind === 'SECRET') throw endless()
       next = Math.max(next, span.end)
     }
-    if (this.#pem >= 0 && end - this.#pem > MAX_PEM) throw endless()
+    if (this.#pem >= 0 && end - this.#pem > MAX_FOUND) throw endless()
     this.#at = next
   }
 
@@ -273,5 +274,5 @@ function breaksAfter(last: number, length: number, found: number): boolean {
 
 const endless = (): SallyportError =>
   new SallyportError('SP_REDACT_ENDLESS', 'a text holds a secret that does not end', {
-    detail: `it is longer than ${MAX_RUN} characters, or a key longer than ${MAX_PEM}`,
+    detail: `it is longer than ${MAX_RUN} characters, or a key longer than ${MAX_FOUND}`,
   })

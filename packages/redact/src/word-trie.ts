@@ -1,0 +1,215 @@
+/** A word that some value has. */
+interface Word {
+  /** Version in which a node with this word last came, went, or became or ceased to be the end of a value. */
+  changed: number
+  nodes: number
+}
+
+/** The words of a value up to one of them. */
+export interface Node<T> {
+  readonly parent: Node<T> | undefined
+  readonly word: Word
+  /** How many words it is of. */
+  readonly depth: number
+  /** Most nodes have one child at most: it needs no map. */
+  only: Node<T> | undefined
+  more: Map<Word, Node<T>> | undefined
+  /** Of the value that ends here, where one does. */
+  about: T | undefined
+  /** The longest end of these words that is a node too, and the longest that is a value; as of a version. */
+  link: Node<T>
+  value: Node<T> | undefined
+  linked: number
+}
+
+/**
+ * Values as a tree of words, with the links of Aho and Corasick ("Efficient string matching", 1975): a text is gone through once,
+ * however often its words begin values. Links are made when they are first needed, and again only where a value that came or
+ * went has the same last word: so that reading and looking may take turns.
+ */
+export class WordTrie<T> {
+  readonly root: Node<T>
+  readonly #words = new Map<string, Word>()
+  #version = 0
+  /** Ends of values. */
+  values = 0
+  /** Letters and digits of all nodes. */
+  characters = 0
+  /** Words followed and links made, ever: what looking costs, for those who want to know how it grows. */
+  steps = 0
+
+  constructor() {
+    this.root = rootNode()
+  }
+
+  /** Changes with everything that is known. */
+  get version(): number {
+    return this.#version
+  }
+
+  has(words: readonly string[]): boolean {
+    return this.#find(words)?.about !== undefined
+  }
+
+  /** Puts a value in, or changes what is known of it. */
+  insert(words: readonly string[], about: (before: T | undefined) => T): void {
+    this.#version++
+    let node = this.root
+    for (const text of words) {
+      let word = this.#words.get(text)
+      if (!word) this.#words.set(text, (word = { changed: 0, nodes: 0 }))
+      node = child(node, word) ?? this.#grow(node, word, text)
+    }
+    if (node === this.root) return
+    if (node.about === undefined) {
+      this.values++
+      node.word.changed = this.#version
+    }
+    node.about = about(node.about)
+  }
+
+  /** Takes a value out where `about` leaves nothing of what is known of it. */
+  remove(words: readonly string[], about: (before: T) => T | undefined): void {
+    this.#version++
+    const found = this.#find(words)
+    if (found?.about === undefined) return
+    let node: Node<T> = found
+    node.about = about(found.about)
+    if (node.about !== undefined) return
+    this.values--
+    node.word.changed = this.#version
+    for (let i = words.length - 1; i >= 0; i--) {
+      const { parent } = node
+      if (!parent || node.about !== undefined || node.only !== undefined) return
+      drop(parent, node)
+      node.word.changed = this.#version
+      const text = words[i] ?? ''
+      this.characters -= text.length
+      if (--node.word.nodes === 0) this.#words.delete(text)
+      node = parent
+    }
+  }
+
+  #find(words: readonly string[]): Node<T> | undefined {
+    let node: Node<T> | undefined = this.root
+    for (const text of words) {
+      const word = this.#words.get(text)
+      node = word && node && child(node, word)
+    }
+    return node
+  }
+
+  /** @returns where the longest value that is begun stands after one more word; the root where none is */
+  follow(from: Node<T>, text: string): Node<T> {
+    this.steps++
+    const word = this.#words.get(text)
+    if (!word) return this.root
+    for (let node = from; ; node = this.linked(node).link) {
+      this.steps++
+      const next = child(node, word)
+      if (next) return next
+      if (node === this.root) return node
+    }
+  }
+
+  /** The node with its links as they are now. */
+  linked(node: Node<T>): Node<T> {
+    if (isFresh(node)) return node
+    // By hand, not by recursion: values may have thousands of words. Each stands below a node with more words than it has.
+    const waiting: Waiting<T>[] = [{ node, from: undefined }]
+    for (let one = waiting.at(-1); one; one = waiting.at(-1)) {
+      const first = this.#link(one)
+      if (first) waiting.push({ node: first, from: undefined })
+      else waiting.pop()
+    }
+    return node
+  }
+
+  /** @returns a node that has to be linked before this one can be */
+  #link(waiting: Waiting<T>): Node<T> | undefined {
+    const { node } = waiting
+    const parent = node.parent ?? node
+    if (!isFresh(parent)) return parent
+    let link = this.root
+    if (parent !== this.root) {
+      waiting.from ??= parent.link
+      for (;;) {
+        this.steps++
+        const next = child(waiting.from, node.word)
+        if (next) {
+          link = next
+          break
+        }
+        if (waiting.from === this.root) break
+        if (!isFresh(waiting.from)) return waiting.from
+        waiting.from = waiting.from.link
+      }
+      if (!isFresh(link)) return link
+    }
+    node.link = link
+    node.value = link.about === undefined ? link.value : link
+    node.linked = this.#version
+    return undefined
+  }
+
+  #grow(parent: Node<T>, word: Word, text: string): Node<T> {
+    const { root } = this
+    const node: Node<T> = {
+      parent,
+      word,
+      depth: parent.depth + 1,
+      only: undefined,
+      more: undefined,
+      about: undefined,
+      link: root,
+      value: undefined,
+      linked: -1,
+    }
+    word.nodes++
+    word.changed = this.#version
+    this.characters += text.length
+    if (parent.only === undefined) parent.only = node
+    else {
+      parent.more ??= new Map([[parent.only.word, parent.only]])
+      parent.more.set(word, node)
+    }
+    return node
+  }
+}
+
+/** A node that is to be linked, and the end of its words but the last that is tried next. */
+interface Waiting<T> {
+  readonly node: Node<T>
+  from: Node<T> | undefined
+}
+
+/** Whether nothing came or went that its links could lead to. */
+const isFresh = <T>(node: Node<T>): boolean => node.linked >= node.word.changed
+
+function rootNode<T>(): Node<T> {
+  class Root implements Node<T> {
+    readonly parent = undefined
+    readonly word: Word = { changed: 0, nodes: 1 }
+    readonly depth = 0
+    only: Node<T> | undefined
+    more: Map<Word, Node<T>> | undefined
+    about: T | undefined
+    link: Node<T> = this
+    value: Node<T> | undefined
+    linked = 0
+  }
+  return new Root()
+}
+
+function child<T>({ only, more }: Node<T>, word: Word): Node<T> | undefined {
+  if (more !== undefined) return more.get(word)
+  return only?.word === word ? only : undefined
+}
+
+function drop<T>(parent: Node<T>, node: Node<T>): void {
+  parent.more?.delete(node.word)
+  if (parent.only !== node) return
+  const [next] = parent.more?.values() ?? []
+  parent.only = next
+  if (next === undefined) parent.more = undefined
+}

@@ -1,0 +1,74 @@
+import { classOf, IDEOGRAPH, isWordClass } from './characters.ts'
+
+/** Percent-encoded, and no letter or digit. */
+const SIGN = /^%(?:[2][0-9a-f]|3[a-f]|40|5[b-f]|60|7[b-f])$/i
+/** The same as programs write it that escape more than JSON wants: `\u0027`, `\u0026`. */
+const ESCAPED = /^\\u00(?:[012][0-9a-f]|3[a-f]|40|5[b-f]|60|7[b-f])$/i
+
+/** How many characters the sign at a place has; 0 where a later piece tells. */
+export function signAt(text: string, at: number, ended: boolean): number {
+  const c = text.charCodeAt(at)
+  const left = text.length - at
+  if (c === 0x5c) {
+    if (left < 2) return ended ? 1 : 0
+    const next = text.charAt(at + 1)
+    if ('ntrbf'.includes(next)) return 2
+    if (next !== 'u') return 1
+    if (left < 6 && !ended) return 0
+    return ESCAPED.test(text.slice(at, at + 6)) ? 6 : 1
+  }
+  // In an address `%20` is a blank.
+  if (c !== 0x25) return 1
+  if (left < 3 && !ended) return 0
+  return SIGN.test(text.slice(at, at + 3)) ? 3 : 1
+}
+
+/** A word as it is compared: its case, and how its accents are written, make no difference. */
+export const fold = (word: string): string => {
+  const lower = word.toLowerCase()
+  return /^[\0-\x7f]*$/.test(lower) ? lower : lower.normalize('NFC')
+}
+
+/**
+ * The words of a value, and the most signs between two of them.
+ *
+ * @param escapes whether a backslash or a `%` may be the beginning of an escape, as in a text that is looked through
+ */
+export function wordsOf(value: string, escapes: boolean): { words: string[]; gap: number } {
+  const words: string[] = []
+  let gap = 0
+  let signs = 0
+  for (let i = 0; i < value.length;) {
+    const found = classOf(value.charCodeAt(i))
+    if (found !== IDEOGRAPH && !isWordClass(found)) {
+      i += escapes ? signAt(value, i, true) : 1
+      signs++
+      continue
+    }
+    let end = i + 1
+    if (found !== IDEOGRAPH) {
+      while (end < value.length && isWordClass(classOf(value.charCodeAt(end)))) end++
+    }
+    if (words.length > 0) gap = Math.max(gap, signs)
+    words.push(fold(value.slice(i, end)))
+    signs = 0
+    i = end
+  }
+  return { words, gap }
+}
+
+/** As programs write it that keep JSON to ASCII. */
+export const escape = (value: string): string =>
+  // oxlint-disable-next-line no-control-regex -- everything beyond ASCII
+  value.replaceAll(/[^\x00-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
+export const HASH_BITS = 16
+/** Of ASCII only: other words are looked up without a hash. */
+export const lowered = (c: number): number => (c >= 65 && c <= 90 ? c | 0x20 : c)
+/** Of a folded word, and of the same word as it stands in a text: a letter's case makes no difference. */
+export function hashOf(word: string): number {
+  let hash = 0
+  for (let i = 0; i < word.length; i++)
+    hash = (Math.imul(hash, 31) + lowered(word.charCodeAt(i))) | 0
+  return (hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)
+}
