@@ -230,31 +230,65 @@ export function canonicalJson(value: unknown): string {
 
 function canonical(value: unknown, depth: number): string {
   if (depth > 256) throw unrepresentable('a value nested deeper than 256')
+  if (typeof value === 'string') return canonicalString(value)
   if (value === null || typeof value === 'boolean') return String(value)
   if (typeof value === 'number') {
     if (!Number.isFinite(value)) throw unrepresentable('a number that is not finite')
     return JSON.stringify(value)
   }
-  if (typeof value === 'string') return canonicalString(value)
+  if (typeof value !== 'object') throw unrepresentable(`a ${typeof value}`)
+  let text = ''
   if (Array.isArray(value)) {
-    return `[${value.map((item: unknown) => canonical(item, depth + 1)).join(',')}]`
-  }
-  if (typeof value === 'object') {
-    const parts: string[] = []
-    // A non-null, non-array object: its own enumerable members are all that canonicalisation reads.
-    const members = value as Record<string, unknown>
-    for (const key of Object.keys(members).toSorted()) {
-      const member = members[key]
-      if (member !== undefined) {
-        parts.push(`${canonicalString(key)}:${canonical(member, depth + 1)}`)
-      }
+    for (let i = 0; i < value.length; i++) {
+      text += i === 0 ? '[' : ','
+      // As `map` and `join` have it, a hole is nothing at all.
+      if (i in value) text += canonical(value[i], depth + 1)
     }
-    return `{${parts.join(',')}}`
+    return text === '' ? '[]' : `${text}]`
   }
-  throw unrepresentable(`a ${typeof value}`)
+  // A non-null, non-array object: its own enumerable members are all that canonicalisation reads.
+  const members = value as Record<string, unknown>
+  for (const key of sorted(Object.keys(members))) {
+    const member = members[key]
+    if (member !== undefined) {
+      text += `${text === '' ? '{' : ','}${canonicalKey(key)}:${canonical(member, depth + 1)}`
+    }
+  }
+  return text === '' ? '{}' : `${text}}`
 }
 
+/** Sorts keys in place, by UTF-16 code units: few of them, and mostly in order already. */
+function sorted(keys: string[]): string[] {
+  if (keys.length > 24) return keys.sort()
+  for (let i = 1; i < keys.length; i++) {
+    const key = keys[i] ?? ''
+    let to = i
+    for (let before = keys[to - 1]; before !== undefined && before > key; before = keys[to - 1]) {
+      keys[to--] = before
+    }
+    keys[to] = key
+  }
+  return keys
+}
+
+/** Names that were written before. */
+const known = new Map<string, string>()
+const MAX_KNOWN = 1024
+const MAX_KNOWN_LENGTH = 64
+
+function canonicalKey(key: string): string {
+  let text = known.get(key)
+  if (text !== undefined) return text
+  text = canonicalString(key)
+  if (known.size < MAX_KNOWN && key.length <= MAX_KNOWN_LENGTH) known.set(key, text)
+  return text
+}
+
+/** Characters that JSON writes as they are, and of which no two make up another. */
+const PLAIN = /^[ !#-[\]-~]*$/
+
 function canonicalString(value: string): string {
+  if (PLAIN.test(value)) return `"${value}"`
   if (!value.isWellFormed()) throw unrepresentable('a string with an unpaired surrogate')
   return JSON.stringify(value)
 }

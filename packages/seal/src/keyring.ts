@@ -38,6 +38,7 @@ interface DataKey {
 
 const MAX_USES = 2 ** 31
 const LEASE_USES = 2 ** 16
+const MAX_NAMES = 4096
 
 /**
  * Envelope encryption with one random data key a subject, so that a subject's data can be erased by erasing the key.
@@ -55,6 +56,8 @@ export class Keyring {
   readonly #active = new Map<string, DataKey>()
   /** Subject name → what must be durable before its key is used. */
   readonly #pending = new Map<string, Promise<void>>()
+  /** Subject → its name, of those seen lately. */
+  readonly #names = new Map<string, string>()
   readonly #erased: Extract<Entry, { t: 'erased' }>[] = []
   readonly #erasedIds = new Set<string>()
   #batch: Entry[] = []
@@ -142,6 +145,7 @@ export class Keyring {
    */
   async erase(subject: string): Promise<boolean> {
     const name = this.#nameOf(subject)
+    this.#names.delete(subject)
     await this.#pending.get(name)
     const doomed = [...this.#keys.keys()].filter((k) => nameIn(k) === name)
     if (doomed.length === 0) return false
@@ -278,8 +282,13 @@ export class Keyring {
   }
 
   #nameOf(subject: string): string {
+    let name = this.#names.get(subject)
+    if (name !== undefined) return name
     const mac = createHmac('sha256', this.#naming).update(subject).digest()
-    return mac.subarray(0, 16).toString('base64url')
+    name = mac.subarray(0, 16).toString('base64url')
+    if (this.#names.size >= MAX_NAMES) this.#names.clear()
+    this.#names.set(subject, name)
+    return name
   }
 }
 

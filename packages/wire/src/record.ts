@@ -139,13 +139,14 @@ const event = members<EventRecord>(
   { code: text(64), subject: spiffeId },
 )
 
-const SHAPES: Readonly<Record<AuditRecord['kind'], Check>> = {
+const byKind: Readonly<Record<AuditRecord['kind'], Check>> = {
   decision,
   outcome,
   labels,
   'approval-used': approvalUsed,
   event,
 }
+const SHAPES: ReadonlyMap<string, Check> = new Map(Object.entries(byKind))
 
 /**
  * The bytes of a record as the log holds them: canonical JSON (RFC 8785) of exactly the declared shape.
@@ -187,7 +188,7 @@ function checkRecord(value: unknown): AuditRecord {
   demand(anything, value, 'SP_RECORD_INVALID', message)
   // Only `kind` is read, and whatever it is gets compared with the known ones.
   const kind = value === null ? undefined : (value as { readonly kind?: unknown }).kind
-  const shape = Object.entries(SHAPES).find(([name]) => name === kind)?.[1]
+  const shape = typeof kind === 'string' ? SHAPES.get(kind) : undefined
   if (!shape)
     throw new SallyportError('SP_RECORD_INVALID', message, { detail: 'its kind is unknown' })
   demand(shape, value, 'SP_RECORD_INVALID', message)

@@ -79,26 +79,26 @@ export const anything: Check = (value, path) => {
 }
 
 /** An object with exactly these members: unknown ones are refused. The type keeps both lists complete. */
-export const members =
-  <T>(
-    required: Readonly<Record<RequiredKeys<T>, Check>>,
-    optional: Readonly<Record<OptionalKeys<T>, Check>>,
-  ): Check =>
-  (value, path) => {
+export const members = <T>(
+  required: Readonly<Record<RequiredKeys<T>, Check>>,
+  optional: Readonly<Record<OptionalKeys<T>, Check>>,
+): Check => {
+  const must = Object.entries<Check>(required)
+  const may = new Map(Object.entries<Check>(optional))
+  return (value, path) => {
     const object = plain(value, path)
-    const must: Readonly<Record<string, Check>> = required
-    const may: Readonly<Record<string, Check>> = optional
-    for (const [key, check] of Object.entries(must)) {
+    for (const [key, check] of must) {
       if (!Object.hasOwn(object, key)) refuse(`${path}.${key}`, 'present')
       check(object[key], `${path}.${key}`)
     }
-    for (const [key, entry] of Object.entries(object)) {
-      if (Object.hasOwn(must, key)) continue
-      const check = Object.hasOwn(may, key) ? may[key] : undefined
+    for (const key of Object.keys(object)) {
+      if (Object.hasOwn(required, key)) continue
+      const check = may.get(key)
       if (check === undefined) refuse(`${path}.${key}`, 'absent: it is not a known member')
-      else if (entry !== undefined) check(entry, `${path}.${key}`)
+      else if (object[key] !== undefined) check(object[key], `${path}.${key}`)
     }
   }
+}
 
 /** Shared by records and call tokens. */
 export const onBehalfOfShape: Check = members<OnBehalfOf>(

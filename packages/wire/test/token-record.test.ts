@@ -49,6 +49,21 @@ for (const [name, keys] of [
   })
 }
 
+test('a call token verifies when a number of its signature is short', async () => {
+  const short = { r: 0, s: 0 }
+  // One in 256 begins with a zero byte, which DER leaves out.
+  for (let i = 0; i < 20_000 && (short.r === 0 || short.s === 0); i++) {
+    const token = await issueCallToken(claims, ec.privateKey, NOW)
+    const signature = Buffer.from(token.slice(token.lastIndexOf('.') + 1), 'base64url')
+    assert.equal(signature.length, 64)
+    if (signature[0] !== 0 && signature[32] !== 0) continue
+    await verifyCallToken(token, ec.publicKey, expect)
+    if (signature[0] === 0) short.r++
+    if (signature[32] === 0) short.s++
+  }
+  assert.ok(short.r > 0 && short.s > 0)
+})
+
 test('a call token is for one audience, issuer and request, for thirty seconds', async () => {
   const token = await issueCallToken(claims, ec.privateKey, NOW)
   const verify = (changes: Partial<typeof expect>): Promise<unknown> =>
