@@ -11,6 +11,7 @@ import { addDoctor } from './commands/doctor.ts'
 import { addFederation } from './commands/federation.ts'
 import { addIncident } from './commands/incident.ts'
 import { addInit } from './commands/init.ts'
+import { addInventory } from './commands/inventory.ts'
 import { addKeys } from './commands/keys.ts'
 import { addOperator } from './commands/operator.ts'
 import { addPlanes } from './commands/planes.ts'
@@ -47,6 +48,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   addCa(program)
   addFederation(program)
   addIncident(program)
+  addInventory(program)
   addDoctor(program)
   try {
     await program.parseAsync([...argv], { from: 'user' })

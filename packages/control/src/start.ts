@@ -29,6 +29,7 @@ import { createMandates } from './domain/delegating.ts'
 import { createEvents } from './domain/event-bus.ts'
 import { createCheckpoints } from './domain/checkpoints.ts'
 import { createDecisions } from './domain/feed.ts'
+import { createInventory } from './domain/inventory.ts'
 import { createIdentities } from './domain/identities.ts'
 import { createIncidents } from './domain/incident-log.ts'
 import { createOperators, credentialsIn } from './domain/people.ts'
@@ -356,6 +357,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     ...(options.console.staticDir === undefined ? {} : { staticDir: options.console.staticDir }),
     agents: createAgents({ store, clock, publisher, quarantine }),
     identities,
+    inventory: createInventory({ store, publisher }),
     quarantine,
     consents: oauth.consents,
     backchannel: oauth.backchannel,

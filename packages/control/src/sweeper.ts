@@ -11,6 +11,8 @@ const REST_MS = 60_000
 const DAY_MS = 86_400_000
 /** A year. */
 const ALARMS_MS = 366 * DAY_MS
+/** What nobody asked for since is no drift any more. */
+const DRIFT_MS = 90 * DAY_MS
 
 /** Marks what ran out, and deletes what nothing reads any more. Nothing relies on it: every reader judges by time itself. */
 export function startSweeper(deps: {
@@ -50,6 +52,10 @@ export function startSweeper(deps: {
       await db
         .deleteFrom('alarms')
         .where('at', '<=', now - ALARMS_MS)
+        .execute()
+      await db
+        .deleteFrom('drift')
+        .where('last_at', '<=', now - DRIFT_MS)
         .execute()
       await db
         .deleteFrom('operator_links')

@@ -14,9 +14,12 @@ export interface Projected {
   >
   /** Paths of what did not leave, each once, array places as `[]`; at most 100. */
   readonly dropped: readonly string[]
+  /** Of these, members that nobody declares: by data set or path, and name; at most 32. */
+  readonly strangers: readonly (readonly [at: string, name: string])[]
 }
 
 const MAX_DROPPED = 100
+const MAX_STRANGERS = 32
 const MAX_DEPTH = 64
 
 /**
@@ -35,7 +38,12 @@ export function project(
 ): Projected {
   const projector = new Projector(projection, index, tokeniser, shown)
   const value = projector.walk(body, pathTree(returns), '$', 0)
-  return { value, released: projector.released(), dropped: projector.dropped() }
+  return {
+    value,
+    released: projector.released(),
+    dropped: projector.dropped(),
+    strangers: projector.strangers(),
+  }
 }
 
 /** Called with every value that leaves whole. */
@@ -87,6 +95,7 @@ class Projector {
   readonly #shown: Shown
   readonly #released = new Map<string, { records: number; maxWholeClass: DataClass }>()
   readonly #dropped = new Set<string>()
+  readonly #strangers = new Map<string, readonly [string, string]>()
 
   constructor(
     projection: Projection,
@@ -108,6 +117,10 @@ class Projector {
     return [...this.#dropped]
   }
 
+  strangers(): Projected['strangers'] {
+    return [...this.#strangers.values()]
+  }
+
   walk(value: JsonValue, node: PathNode, path: string, depth: number): JsonValue | undefined {
     if (depth > MAX_DEPTH) return this.#drop(path)
     if (node.leaf !== undefined) {
@@ -127,6 +140,7 @@ class Projector {
     for (const [name, inner] of Object.entries(value)) {
       const next = node.members.get(name)
       const at = `${path}.${name}`
+      if (!next) this.#strange(path, name)
       const result = next ? this.walk(inner, next, at, depth + 1) : this.#drop(at)
       if (result !== undefined) kept.push([name, result])
     }
@@ -152,6 +166,7 @@ class Projector {
       const treatment = Object.hasOwn(treatments, name) ? treatments[name] : undefined
       const at = `${path}.${name}`
       let result: JsonValue | undefined
+      if (field === undefined) this.#strange(dataset, name)
       if (field === undefined || treatment === undefined || treatment === 'drop') this.#drop(at)
       else if (treatment === 'mask') result = mask(inner, field.mask)
       else if (treatment === 'tokenise') {
@@ -222,6 +237,10 @@ class Projector {
     treat: (item: JsonValue) => JsonValue | undefined,
   ): JsonValue[] {
     return items.map(treat).filter((item) => item !== undefined)
+  }
+
+  #strange(at: string, name: string): void {
+    if (this.#strangers.size < MAX_STRANGERS) this.#strangers.set(`${at}.${name}`, [at, name])
   }
 
   #drop(path: string): undefined {

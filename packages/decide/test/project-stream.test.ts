@@ -198,6 +198,62 @@ const projections: fc.Arbitrary<Projection> = fc.oneof(
 const cutPlaces = fc.array(fc.nat(1_000_000), { maxLength: 8 })
 const choices = fc.array(fc.nat(1000), { minLength: 1, maxLength: 60 })
 
+describe('members that nobody declares', () => {
+  const returns = { 'items[]': 'account', total: 'public' }
+  const granted: Projection = {
+    account: { id: 'tokenise', name: 'drop', pan: 'mask', payments: 'whole' },
+    payment: { amount: 'whole' },
+  }
+  const body = {
+    // `name`, `balance` and `memo` are declared, whatever of them leaves.
+    items: [
+      {
+        id: 'a',
+        name: 'Ada',
+        balance: 1,
+        secret: 'x',
+        payments: [{ amount: 1, memo: 'm', extra: {} }],
+      },
+    ],
+    total: 2,
+    debug: { inner: 1 },
+  }
+  const expected = ['$.debug', 'account.secret', 'payment.extra']
+  const said = (strangers: readonly (readonly [string, string])[]): string[] =>
+    strangers.map(([at, name]) => `${at}.${name}`).toSorted()
+
+  it('are told of, and none that is declared, streamed or whole', () => {
+    const { strangers } = project(body, returns, granted, index, tokeniser)
+    assert.deepEqual(said(strangers), expected)
+    const stream = new ProjectionStream(planProjection(returns, granted, index), tokeniser)
+    for (const byte of Buffer.from(JSON.stringify(body))) stream.push(Uint8Array.of(byte))
+    stream.finish()
+    assert.deepEqual(said(stream.strangers), expected)
+  })
+
+  it('are few, whatever an answer has', () => {
+    const many = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [`n${i}`, i]))
+    assert.equal(project(many, returns, granted, index, tokeniser).strangers.length, 32)
+    const stream = new ProjectionStream(planProjection(returns, granted, index), tokeniser)
+    stream.push(Buffer.from(JSON.stringify(many)))
+    stream.finish()
+    assert.equal(stream.strangers.length, 32)
+  })
+
+  it('are told of again by one in some answers', () => {
+    const plan = planProjection(returns, granted, index)
+    let told = 0
+    for (let i = 0; i < 1200; i++) {
+      const stream = ProjectionStream.of(plan, tokeniser)
+      stream.push(Buffer.from('{"debug":1}'))
+      stream.finish()
+      told += stream.strangers.length
+      stream.free()
+    }
+    assert.equal(told, 3)
+  })
+})
+
 describe('projection of a stream', () => {
   it('equals that of the whole, however the text is spelled and cut', () => {
     let kept = 0

@@ -1,8 +1,11 @@
+import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import type { RefusedFacts, Target } from '@sallyport/transport'
 import type { Audit } from './audit/audit.ts'
 import { Listener } from './edge/listener.ts'
 import type { Address } from './edge/listener.ts'
+import type { Drift } from './inventory/drift.ts'
+import { plain } from './inventory/plain.ts'
 import { PointChecks } from './points/checks.ts'
 import type { PointParts } from './points/checks.ts'
 import { PointListener } from './points/listener.ts'
@@ -18,6 +21,7 @@ export interface DoorsParts extends Omit<PointParts, 'enter'> {
   readonly audit: Audit
   readonly bundles: Bundles
   readonly credentials: Credentials
+  readonly drift: Drift
   readonly foreign: ForeignTrust
   readonly liveness: Liveness
   readonly requests: Requests
@@ -110,15 +114,17 @@ interface Watch {
 }
 
 /** Who comes in and who does not, counted and told. */
-function watch({ audit, clock, holder, liveness, stats }: DoorsParts): Watch {
+function watch({ audit, clock, drift, holder, liveness, stats }: DoorsParts): Watch {
   return {
     identity: holder,
     onConnected: (svid) => {
       stats.connections++
       liveness.saw(svid, clock.now())
     },
-    onRefused: ({ code, reason, spiffeId, serial, remoteAddress }) => {
+    onRefused: (refused) => {
+      const { code, reason, spiffeId, serial, remoteAddress } = refused
       stats.handshakesRefused++
+      drift.refused(refused)
       audit.boundedEvent('handshake-refused', {
         code,
         ...(spiffeId === undefined ? {} : { subject: spiffeId }),
@@ -133,13 +139,16 @@ function watch({ audit, clock, holder, liveness, stats }: DoorsParts): Watch {
 }
 
 function agentsDoor(parts: DoorsParts & Watch): Listener {
-  const { audit, foreign, requests, standing, stats } = parts
+  const { audit, drift, foreign, requests, standing, stats } = parts
   return new Listener({
     ...parts,
     foreign: () => foreign.bundles(),
     admits: (svid) => standing.admits(svid),
     onRequest: (req, res) => {
       void requests.handle(req, res)
+    },
+    onElsewhere: ({ id }, authority) => {
+      drift.saw({ kind: 'destination', name: plain.host(authority) }, kindOf(id)?.name ?? id.uri)
     },
     onMalformed: (svid, code) => {
       stats.refused++

@@ -18,6 +18,7 @@ import { Mandates } from './calls/mandates.ts'
 import { Pipeline } from './calls/pipeline.ts'
 import { Standing } from './calls/standing.ts'
 import { Doors } from './doors.ts'
+import { Drift } from './inventory/drift.ts'
 import type { Address } from './edge/listener.ts'
 import { Tokens } from './edge/tokens.ts'
 import { LlmCalls } from './llm/calls.ts'
@@ -263,6 +264,16 @@ class RunningGateway implements Gateway {
     this.#undo.push(() => {
       shadow.close()
     })
+    const drift = new Drift({
+      clock,
+      reportMs: this.#settings.driftReportMs,
+      onEvent: (event, facts) => {
+        audit.event(event, facts)
+      },
+    })
+    this.#undo.push(() => {
+      drift.close()
+    })
     const unheard = clock.onJump?.(({ by }) => {
       audit.event('clock-jumped', { code: 'SP_CLOCK_JUMPED', facts: { by } })
     })
@@ -314,6 +325,7 @@ class RunningGateway implements Gateway {
       liveness,
       tokeniser: createTokeniser(key.export()),
       readValues,
+      drift,
     }
     const pipeline = new Pipeline({
       ...shared,

@@ -5,6 +5,14 @@ import type { Need, Outcome } from '@sallyport/decide'
 export type RefusalOutcome =
   'forbidden' | 'not-permitted' | 'error' | 'needs' | 'limited' | 'refused'
 
+/** What was asked for and is declared nowhere, for the inventory. Its name holds no value. */
+export interface Strange {
+  readonly kind: 'caller' | 'operation' | 'field' | 'destination'
+  /** Where it is not the system that the call was for. */
+  readonly system?: string
+  readonly name: string
+}
+
 export interface RefusalFacts {
   /** HTTP status; over MCP it travels in the error's data. */
   readonly status: number
@@ -19,6 +27,7 @@ export interface RefusalFacts {
   readonly close?: boolean
   /** Sent with it over HTTP. */
   readonly headers?: Readonly<Record<string, string>>
+  readonly strange?: Strange
 }
 
 /** A call that does not go through. `message` is all the caller is told beside code and outcome. */
@@ -29,6 +38,7 @@ export class Refusal extends SallyportError {
   readonly retryAfterSeconds: number | undefined
   readonly close: boolean
   readonly headers: Readonly<Record<string, string>>
+  readonly strange: Strange | undefined
   /** Set once a record of the refusal stands in the log. */
   decision: string | undefined
 
@@ -43,6 +53,7 @@ export class Refusal extends SallyportError {
     this.retryAfterSeconds = facts.retryAfterSeconds
     this.close = facts.close ?? false
     this.headers = facts.headers ?? {}
+    this.strange = facts.strange
     this.decision = facts.decision
   }
 }

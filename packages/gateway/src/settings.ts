@@ -43,6 +43,8 @@ export interface GatewaySettings {
   readonly controlTimeoutMs: number
   /** For the first bundle, at the start. */
   readonly startTimeoutMs: number
+  /** How often what nobody declared is reported, counted. */
+  readonly driftReportMs: number
   /** False lets reads of what is not restricted go on while the log cannot be written. */
   readonly refuseReadsWithoutAudit: boolean
 }
@@ -78,5 +80,6 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxEventBytes: 262_144,
   controlTimeoutMs: 5000,
   startTimeoutMs: 20_000,
+  driftReportMs: 5000,
   refuseReadsWithoutAudit: true,
 }

@@ -16,6 +16,7 @@ import type { Events } from './events.ts'
 import type { Identities } from './identities.ts'
 import type { Health } from './health.ts'
 import type { Incidents } from './incidents.ts'
+import type { Inventory } from './inventory.ts'
 import type { Mandates } from './mandates.ts'
 import type { Operators } from './operators.ts'
 import type { Quarantines } from './quarantine.ts'
@@ -52,6 +53,7 @@ export interface ControlContext {
   readonly health: Health
   readonly incidents: Incidents
   readonly identities: Identities
+  readonly inventory: Inventory
   /** Every key of the network, for the register. */
   readonly keys: () => Promise<readonly KeyInfo[]>
   readonly mandates: Mandates

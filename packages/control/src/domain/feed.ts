@@ -14,6 +14,7 @@ import type { Store, Tx } from '../store/store.ts'
 import type { DecisionDetail, DecisionFilter, Decisions, EdgeView } from './decisions.ts'
 import type { Events } from './events.ts'
 import type { IncidentLog } from './incident-log.ts'
+import { countInventory } from './inventory.ts'
 import { countShadows } from './shadow.ts'
 import { storable } from './text.ts'
 
@@ -143,10 +144,9 @@ async function take(
     .returning('seq')
     .execute()
   await tx.updateTable('feed_shards').set({ next }).where('shard', '=', shard).execute()
-  await countShadows(
-    tx,
-    fresh.map(({ record }) => record),
-  )
+  const records = fresh.map(({ record }) => record)
+  await countShadows(tx, records)
+  await countInventory(tx, records, deps.clock.now())
   await keepLabels(
     tx,
     fresh.flatMap(({ record }) => (record.kind === 'labels' ? [record] : [])),

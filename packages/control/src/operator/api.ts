@@ -22,6 +22,7 @@ import { breakGlassRoutes } from './routes/break-glass.ts'
 import { declarationRoutes } from './routes/declaration.ts'
 import { federationRoutes } from './routes/federation.ts'
 import { incidentRoutes } from './routes/incidents.ts'
+import { inventoryRoutes } from './routes/inventory.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { mandateRoutes } from './routes/mandates.ts'
 import { foreignRoutes } from './routes/foreign.ts'
@@ -80,6 +81,7 @@ export function createOperatorApi(
     ...federationRoutes(providers, signInWith(context)),
     ...readRoutes(context),
     ...incidentRoutes(context),
+    ...inventoryRoutes(context),
     ...approvalRoutes(context),
     ...consentRoutes(context),
     ...backchannelRoutes(context),

@@ -326,6 +326,16 @@ export interface Database {
     issued_at: Int
     expires_at: Int
   }
+  drift: {
+    kind: string
+    system: string
+    name: string
+    asked_by: string
+    calls: Int
+    first_at: Int
+    last_at: Int
+  }
+  inventory_uses: { kind: string; name: string; asked_by: string; calls: Int; last_at: Int }
   mandate_floor: { sole: Generated<boolean>; issued_after: Int }
   revoked_mandates: { id: string; not_after: Int; reason: string; by: string; at: Int }
   mandate_counts: { id: string; grant_index: number; total: Int; expires_at: Int }

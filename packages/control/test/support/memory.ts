@@ -130,6 +130,7 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
     breakGlass: absent as BreakGlass,
     recoveries,
     sessions,
+    inventory: { declared: async () => [], drift: async () => [] },
     alarms: { list: async () => alarms },
     events,
     agents: {

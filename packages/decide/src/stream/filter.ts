@@ -6,6 +6,7 @@ import { mask } from '@sallyport/redact'
 import type { Tokeniser } from '@sallyport/redact'
 import { higherClass } from '../fields.ts'
 import type { Projected } from '../project.ts'
+import { cutCharacter, is, isSpace, isWord } from './bytes.ts'
 import { FACTOR, KeyTable, SEED } from './keys.ts'
 import { DROP, KEEP, MASK, NULL, TOKEN } from './plan.ts'
 import type { MemberPlan, ObjectPlan, ProjectionPlan, ValuePlan } from './plan.ts'
@@ -32,6 +33,7 @@ const IN_WORD = 11
 const OBJECT = 1
 const ARRAY = 2
 
+const EMPTY = Buffer.from('{}')
 const HIDDEN = Buffer.from(JSON.stringify(mask({}, 'full')))
 
 /** Of one that is used again: names learnt, bytes held, objects read; and how many wait. */
@@ -39,6 +41,9 @@ const MAX_LEARNT = 256
 const MAX_KEPT = 65_536
 const MAX_TURN = 2 ** 30
 const MAX_SPARE = 16
+const MAX_ANSWERS = 500
+/** Of one answer. */
+const MAX_STRANGERS = 32
 
 const NO_BYTES = new Uint8Array()
 const NO_NAMES = new Int32Array()
@@ -90,6 +95,8 @@ export class ProjectionStream {
   #outLength = 0
 
   readonly #made: ProjectionPlan
+  #strangers: (readonly [at: string, name: string])[] = []
+  #answers = 0
 
   constructor(made: ProjectionPlan, tokeniser: Pick<Tokeniser, 'tokenise'>) {
     this.#made = made
@@ -109,6 +116,9 @@ export class ProjectionStream {
     const known = this.#made.keys.size + MAX_LEARNT
     const small = this.#out.length <= MAX_KEPT && this.#token.length <= MAX_KEPT
     if (this.#state !== DONE || !small || this.#keys.size > known || this.#turn > MAX_TURN) return
+    // Each tells of a strange name once: a new one tells again.
+    if (++this.#answers >= MAX_ANSWERS) return
+    this.#strangers = []
     if (this.#made.spare.length >= MAX_SPARE) return
     this.#state = VALUE
     this.#plan = this.#made.root
@@ -127,6 +137,14 @@ export class ProjectionStream {
   /** What has left, or is about to with what was handed out. */
   get released(): Projected['released'] {
     return Object.fromEntries([...this.#tallies].map(([name, tally]) => [name, { ...tally }]))
+  }
+
+  /**
+   * Members that were dropped because nobody declares them, by data set or path; each is told of by one of many answers, some by
+   * none.
+   */
+  get strangers(): readonly (readonly [at: string, name: string])[] {
+    return this.#strangers
   }
 
   /** Whether any record is among what has been handed out. */
@@ -304,7 +322,8 @@ export class ProjectionStream {
     this.#last = id
     let seen = this.#seenHere
     if (id >= seen.length) seen = this.#widen(this.#depth)
-    if (seen[id] === this.#turnHere) {
+    const met = seen[id]
+    if (met === this.#turnHere) {
       throw new SallyportError('SP_JSON_DUPLICATE_KEY', 'a JSON object names the same member twice')
     }
     seen[id] = this.#turnHere
@@ -313,6 +332,15 @@ export class ProjectionStream {
     this.#member = member
     this.#plan = member?.value
     this.#state = COLON
+    // A name that this stream meets for the first time at this depth: nearly none of them is.
+    if (member === undefined && met === 0 && members !== undefined) this.#strange(id)
+  }
+
+  #strange(id: number): void {
+    const object = this.#objects[this.#depth]
+    if (object === undefined || this.#strangers.length >= MAX_STRANGERS) return
+    const name = this.#keys.nameOf(id)
+    if (!object.declares(name)) this.#strangers.push([object.at, name])
   }
 
   #widen(depth: number): Int32Array {
@@ -561,40 +589,4 @@ export class ProjectionStream {
     this.#token.set(text.subarray(start, end), this.#tokenLength)
     this.#tokenLength = length
   }
-}
-
-const EMPTY = Buffer.from('{}')
-
-const isSpace = (byte: number): boolean =>
-  byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
-
-/** Of numbers and of the three words; whatever else they are made of is found when they are whole. */
-function isWord(byte: number): boolean {
-  return (
-    (byte >= 0x30 && byte <= 0x39) ||
-    (byte >= 0x61 && byte <= 0x7a) ||
-    byte === 0x2e ||
-    byte === 0x2d ||
-    byte === 0x2b ||
-    byte === 0x45
-  )
-}
-
-function is(text: Uint8Array, start: number, end: number, word: string): boolean {
-  if (end - start !== word.length) return false
-  for (let i = 0; i < word.length; i++) if (text[start + i] !== word.charCodeAt(i)) return false
-  return true
-}
-
-/** How many bytes at the end are the beginning of a character of UTF-8 that is not whole. */
-function cutCharacter(text: Uint8Array): number {
-  const most = Math.min(3, text.length)
-  for (let back = 1; back <= most; back++) {
-    const byte = text[text.length - back] ?? 0
-    if (byte < 0x80) return 0
-    if (byte < 0xc0) continue
-    const needed = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2
-    return needed > back ? back : 0
-  }
-  return 0
 }

@@ -45,6 +45,13 @@ export class KeyTable {
     this.#next[id] = next + 1
   }
 
+  /** As it was written; one that is not UTF-8 never came here. */
+  nameOf(id: number): string {
+    return Buffer.from(
+      this.#bytes.subarray(this.#ends[id] ?? 0, this.#ends[id + 1] ?? 0),
+    ).toString()
+  }
+
   lengthOf(id: number): number {
     return (this.#ends[id + 1] ?? 0) - (this.#ends[id] ?? 0)
   }

@@ -37,6 +37,10 @@ export interface ObjectPlan {
   readonly members: (MemberPlan | undefined)[]
   /** Whose record it is. */
   readonly dataset?: string
+  /** How what no schema declares is named: by the data set, or by the path. */
+  readonly at: string
+  /** Whether a member that is dropped is one that is declared. */
+  declares(name: string): boolean
 }
 
 /** A projection, made ready once for every answer that it is applied to. */
@@ -74,24 +78,26 @@ class Planner {
   }
 
   root(node: PathNode): ValuePlan {
-    if (node.leaf === undefined) return this.#node(node)
+    if (node.leaf === undefined) return this.#node(node, '$')
     const one = this.#leaf(node.leaf)
     // `$` has no form for a whole that is an array, so it stands for that too.
     return { ...one, array: one }
   }
 
-  #node(node: PathNode): ValuePlan {
+  #node(node: PathNode, at: string): ValuePlan {
     if (node.leaf !== undefined) return this.#leaf(node.leaf)
     return {
       scalar: DROP,
-      ...(node.items === undefined ? {} : { array: this.#node(node.items) }),
-      ...(node.members.size === 0 ? {} : { object: this.#tree(node) }),
+      ...(node.items === undefined ? {} : { array: this.#node(node.items, `${at}[]`) }),
+      ...(node.members.size === 0 ? {} : { object: this.#tree(node, at) }),
     }
   }
 
-  #tree({ members }: PathNode): ObjectPlan {
-    const plan: ObjectPlan = { members: [] }
-    for (const [name, node] of members) this.#member(plan, name, { value: this.#node(node) })
+  #tree({ members }: PathNode, at: string): ObjectPlan {
+    const plan: ObjectPlan = { members: [], at, declares: (name) => members.has(name) }
+    for (const [name, node] of members) {
+      this.#member(plan, name, { value: this.#node(node, `${at}.${name}`) })
+    }
     return plan
   }
 
@@ -110,7 +116,10 @@ class Planner {
     const treatments = Object.hasOwn(this.#projection, dataset)
       ? this.#projection[dataset]
       : undefined
-    const plan: ObjectPlan | undefined = treatments && { members: [], dataset }
+    const plan: ObjectPlan | undefined = treatments && {
+      ...{ members: [], dataset, at: dataset },
+      declares: (name) => this.#index.findField(dataset, name) !== undefined,
+    }
     this.#records.set(dataset, plan)
     if (!plan) return undefined
     for (const [name, treatment] of Object.entries(treatments ?? {})) {

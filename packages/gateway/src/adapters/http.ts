@@ -8,7 +8,7 @@ import { encodeComponent, isPlainSegment } from '../edge/target.ts'
 import { Refusal } from '../refusal.ts'
 
 /** A path template split at its slashes; a parameter carries its name. */
-type Part = { readonly text: string } | { readonly parameter: string }
+export type Part = { readonly text: string } | { readonly parameter: string }
 
 /** An operation with an HTTP binding, ready to be matched. */
 export interface Route {
@@ -65,6 +65,23 @@ export function matchRoute(
     if (fits && !isShadowed(route.binding, segments)) return { route, path }
   }
   return undefined
+}
+
+/** Of templates that fit a path so far: those with this very segment next, and those with a parameter there. */
+export function matchParts(
+  open: readonly (readonly Part[])[],
+  i: number,
+  segment: string,
+): { readonly literal: (readonly Part[])[]; readonly parameter: (readonly Part[])[] } {
+  const literal: (readonly Part[])[] = []
+  const parameter: (readonly Part[])[] = []
+  for (const parts of open) {
+    const part = parts[i]
+    if (part === undefined) continue
+    if (!('text' in part)) parameter.push(parts)
+    else if (part.text === segment) literal.push(parts)
+  }
+  return { literal, parameter }
 }
 
 const isShadowed = ({ shadowedBy = [] }: HttpBinding, segments: readonly string[]): boolean =>

@@ -3,6 +3,7 @@ import { project } from '@sallyport/decide'
 import type { Projected, ProjectionPlan, ProjectionStream } from '@sallyport/decide'
 import type { Tokeniser } from '@sallyport/redact'
 import type { Audit } from '../audit/audit.ts'
+import type { Drift } from '../inventory/drift.ts'
 import type { ReadValues } from '../llm/read-values.ts'
 import { quarantined } from '../refusal.ts'
 import type { Bundles } from '../state/bundles.ts'
@@ -17,6 +18,7 @@ export interface AnswerParts {
   readonly sessions: Sessions
   readonly readValues: Pick<ReadValues, 'noter' | 'unseen' | 'watches'>
   readonly tokeniser: Tokeniser
+  readonly drift: Pick<Drift, 'saw' | 'fields'>
   readonly clock: Clock
 }
 
@@ -44,11 +46,22 @@ export class Answers {
     const shown = this.#parts.readValues.noter(grant.caller.session, index.network)
     const projected =
       body === undefined
-        ? { value: undefined, released: {}, dropped: [] }
+        ? { value: undefined, released: {}, dropped: [], strangers: [] }
         : project(body, operation.returns, grant.outcome.projection, index, tokeniser, shown)
+    this.noteStrangers(grant, projected)
     if (Object.keys(projected.released).length > 0) await this.commitLabels(grant)
     if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
     return projected
+  }
+
+  /** Members of an answer that no schema declares, for the inventory. */
+  noteStrangers(
+    { caller, typed }: Pick<Grant, 'caller' | 'typed'>,
+    { strangers }: Pick<Projected, 'strangers'>,
+  ): void {
+    if (strangers.length === 0) return
+    const at = { system: typed.system.name, operation: typed.operation.name }
+    this.#parts.drift.fields(at, strangers, caller.agent)
   }
 
   /** Whether the whole of an answer must be known before any of it leaves. */

@@ -217,9 +217,12 @@ export class Pipeline {
    * @returns the id it is found by
    */
   async refuseUntyped(caller: Caller, refusal: Refusal, system: string): Promise<string> {
-    const { audit, bundles, stats } = this.#parts
+    const { audit, bundles, stats, drift } = this.#parts
     const id = newId('dec', this.#parts.clock.now())
     stats.refused++
+    if (refusal.strange) {
+      drift.saw({ system: system === '?' ? '' : system, ...refusal.strange }, caller.agent)
+    }
     const { enforced } = bundles
     const { detail } = refusal
     if (refusal.code !== 'SP_NO_OPERATION' || !enforced) {

@@ -20,6 +20,8 @@ export interface ListenerOptions {
   onConnected(svid: VerifiedSvid): void
   onRefused(facts: RefusedFacts): void
   onRequest(req: EdgeRequest, res: EdgeResponse): void
+  /** A client that takes this for a proxy, and the host and port that it wants to reach. */
+  onElsewhere(svid: VerifiedSvid, authority: string): void
   /** Bytes that are not HTTP as accepted here. */
   onMalformed(svid: VerifiedSvid | undefined, code: string): void
 }
@@ -160,7 +162,10 @@ export class Listener {
     // Both would be answered by Node itself; they are refused like any other header that is not accepted.
     http.on('checkContinue', onRequest)
     http.on('checkExpectation', onRequest)
-    http.on('connect', (_req: IncomingMessage, socket: Duplex) => {
+    http.on('connect', ({ url = '' }: IncomingMessage, socket: Duplex) => {
+      // Sockets here are those that `onConnection` handed over.
+      const peer = this.#peers.get(socket as TLSSocket)
+      if (peer) this.#options.onElsewhere(peer, url)
       this.#malformed(socket, 'HPE_CONNECT')
     })
     http.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {

@@ -1,4 +1,6 @@
+import { plain } from '../inventory/plain.ts'
 import { Refusal } from '../refusal.ts'
+import type { RefusalFacts } from '../refusal.ts'
 
 /** A request target read once: what is authorised, logged and forwarded is rebuilt from this, never from the text. */
 export interface RequestTarget {
@@ -23,11 +25,12 @@ const FORBIDDEN_IN_QUERY = /[\u0000-\u001f\u007f-\u009f]/
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-const refuse = (what: string): Refusal =>
+const refuse = (what: string, facts: Pick<RefusalFacts, 'strange'> = {}): Refusal =>
   new Refusal('SP_REQUEST_TARGET', 'the request target is not in canonical form', {
     status: 400,
     detail: what,
     close: true,
+    ...facts,
   })
 
 /**
@@ -46,7 +49,16 @@ export function readTarget(url: string): RequestTarget {
   }
   const mark = url.indexOf('?')
   const path = mark < 0 ? url : url.slice(0, mark)
-  if (!PATH.test(path)) throw refuse('the path is not in plain origin form')
+  if (!PATH.test(path)) {
+    const elsewhere = /^https?:\/\/([^/?#@]{1,300})/i.exec(path)?.[1]
+    // Whoever takes this for a proxy says where it wants to go.
+    throw refuse(
+      'the path is not in plain origin form',
+      elsewhere === undefined
+        ? {}
+        : { strange: { kind: 'destination', name: plain.host(elsewhere) } },
+    )
+  }
   const segments = path.slice(1).split('/').map(readSegment)
   if (segments.length > MAX_SEGMENTS) throw refuse('the path has too many segments')
   return { segments, query: mark < 0 ? new Map() : readQuery(url.slice(mark + 1)) }

@@ -9,6 +9,7 @@ import type { Audit } from '../audit/audit.ts'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import { sendJson } from '../edge/answer.ts'
 import { readJsonBody } from '../edge/body.ts'
+import { plain } from '../inventory/plain.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { RequestContext } from '../serve/context.ts'
 import type { EventStreams } from '../serve/events.ts'
@@ -305,7 +306,7 @@ function candidates(
   name: string,
 ): Candidate[] {
   const model = llm.models.find((one) => one.name === name)
-  if (!model) throw noOperation()
+  if (!model) throw noOperation({ kind: 'operation', name: `model ${plain.model(name)}` })
   const others = (model.fallback ?? []).flatMap((wanted): Candidate[] => {
     const slash = wanted.indexOf('/')
     const other = enforced.decider.index.findSystem(wanted.slice(0, slash))

@@ -16,6 +16,7 @@ import { JSON_TYPE, MAX_DEPTH } from '../edge/body.ts'
 import { canonicalise } from '../edge/canonical.ts'
 import type { CanonicalRequest } from '../edge/canonical.ts'
 import type { Tokens } from '../edge/tokens.ts'
+import { routeName } from '../inventory/names.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import { noOperation } from '../serve/http.ts'
 import { typedInput } from '../serve/typed.ts'
@@ -176,8 +177,12 @@ export class PointChecks {
     system: System,
   ): TypedCall {
     const { segments, query } = request.target
-    const match = matchRoute(enforced.routes.get(system.name) ?? [], request.method, segments)
-    if (!match) throw noOperation()
+    const routes = enforced.routes.get(system.name) ?? []
+    const match = matchRoute(routes, request.method, segments)
+    if (!match) {
+      const name = routeName(routes, request.method, segments)
+      throw noOperation({ kind: 'operation', system: system.name, name })
+    }
     const { operation, binding } = match.route
     const body = this.#body(point, question, request)
     const merged = Object.entries(binding.parameters).some(

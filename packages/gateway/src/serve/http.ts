@@ -4,7 +4,9 @@ import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { TypedCall } from '../calls/types.ts'
 import { readJsonBody } from '../edge/body.ts'
+import { routeName } from '../inventory/names.ts'
 import { Refusal } from '../refusal.ts'
+import type { Strange } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import { basePath, upstreamRefusal } from '../upstream/exchange.ts'
@@ -71,7 +73,10 @@ export class HttpCalls {
     const { segments, query } = request.target
     const routes = enforced.routes.get(system.name) ?? []
     const match = matchRoute(routes, request.method, segments.slice(1))
-    if (!match) throw noOperation()
+    if (!match) {
+      const name = routeName(routes, request.method, segments.slice(1))
+      throw noOperation({ kind: 'operation', name })
+    }
     const body = await readJsonBody(req, request, this.#parts.settings.maxBodyBytes)
     const { operation } = match.route
     const { tokeniser } = this.#parts
@@ -95,8 +100,9 @@ export class HttpCalls {
   }
 }
 
-export const noOperation = (): Refusal =>
+export const noOperation = (strange?: Strange): Refusal =>
   new Refusal('SP_NO_OPERATION', 'there is no such operation', {
     status: 403,
     outcome: 'not-permitted',
+    ...(strange === undefined ? {} : { strange }),
   })

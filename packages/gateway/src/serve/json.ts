@@ -72,6 +72,7 @@ export class JsonAnswers {
     if (!isEmpty) held.push(Buffer.from(strictly(() => projection.finish())))
     const body = isEmpty ? undefined : Buffer.concat(held)
     if (body) pipeline.answers.takeDown(grant, body)
+    pipeline.answers.noteStrangers(grant, projection)
     await pipeline.answers.commitReleased(grant, projection)
     this.#whole(context, grant, answer, body, projection)
     projection.free()
@@ -113,6 +114,7 @@ export class JsonAnswers {
       if (stream.cutBy !== undefined || res.destroyed) return
     }
     await this.#send(stream, projection, Buffer.from(projection.finish()))
+    this.#parts.pipeline.answers.noteStrangers(stream.grant, projection)
   }
 
   async #send(stream: AnswerStream, projection: ProjectionStream, bytes: Buffer): Promise<void> {

@@ -7,6 +7,7 @@ import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
 import { readJsonBody } from '../edge/body.ts'
+import { plain } from '../inventory/plain.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
@@ -284,7 +285,7 @@ function readToolCall(
     throw refuse(400, '`sallyport/mandate` is no text, or too long')
   }
   const operation = mcpOperations(system).find(({ binding }) => binding.tool === name)
-  if (!operation) throw noOperation()
+  if (!operation) throw noOperation({ kind: 'operation', name: `tool ${plain.tool(name)}` })
   return { operation, args: args ?? {}, presented: { approval, mandate } }
 }
 

@@ -10,6 +10,7 @@ import { canonicalise } from '../edge/canonical.ts'
 import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
 import type { Tokens } from '../edge/tokens.ts'
+import { plain } from '../inventory/plain.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Liveness } from '../state/liveness.ts'
@@ -118,7 +119,8 @@ export class Requests {
       this.#parts.metadata.serve(context)
       return WELL_KNOWN
     }
-    if (!system || system.protocol === 'postgres') throw noOperation()
+    if (!system) throw noOperation({ kind: 'destination', name: plain.tool(name) })
+    if (system.protocol === 'postgres') throw noOperation()
     if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
     else if (system.protocol === 'llm') await this.#parts.llm.serve(context, system)
     else await this.#parts.http.serve(context, system)

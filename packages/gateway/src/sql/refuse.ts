@@ -1,5 +1,6 @@
+import { plain } from '../inventory/plain.ts'
 import { Refusal } from '../refusal.ts'
-import type { RefusalOutcome } from '../refusal.ts'
+import type { RefusalFacts, Strange } from '../refusal.ts'
 
 export type SqlCode =
   | 'SP_SQL_SYNTAX'
@@ -21,7 +22,7 @@ export class SqlRefusal extends Refusal {
     code: SqlCode,
     message: string,
     sqlstate: string,
-    facts: { readonly detail?: string; readonly outcome?: RefusalOutcome } = {},
+    facts: Pick<RefusalFacts, 'detail' | 'outcome' | 'strange'> = {},
   ) {
     super(code, message, { status: 403, ...facts })
     this.sqlstate = sqlstate
@@ -33,8 +34,22 @@ export const unsupported = (what: string): SqlRefusal =>
   new SqlRefusal('SP_SQL_UNSUPPORTED', `${what} is not supported here`, '0A000')
 
 /** Of a name that is declared nowhere: whether the database has it is not told. */
-export const noName = (kind: string, name: string, sqlstate: string): SqlRefusal =>
-  new SqlRefusal('SP_SQL_NAME', `there is no ${kind} \`${name.slice(0, 63)}\``, sqlstate)
+export const noName = (
+  kind: string,
+  name: string,
+  sqlstate: string,
+  strange?: Strange,
+): SqlRefusal =>
+  new SqlRefusal('SP_SQL_NAME', `there is no ${kind} \`${name.slice(0, 63)}\``, sqlstate, {
+    ...(strange === undefined ? {} : { strange }),
+  })
+
+/** Of a column of a relation, where it is known of which. */
+export function noColumn(relation: string, column: string): SqlRefusal {
+  const name = relation === '' ? column : `${relation}.${column}`
+  const shown = `${plain.field(relation)}.${plain.field(column)}`
+  return noName('column', name, '42703', { kind: 'field', name: shown })
+}
 
 /** What clients are told of a refusal that comes from elsewhere. */
 export function sqlstateOf(refusal: Refusal): string {

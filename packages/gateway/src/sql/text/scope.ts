@@ -1,4 +1,4 @@
-import { SqlRefusal, noName, unsupported } from '../refuse.ts'
+import { SqlRefusal, noColumn, noName, unsupported } from '../refuse.ts'
 import type { ColumnType } from '@sallyport/network'
 import type { Use } from './tables.ts'
 
@@ -68,7 +68,8 @@ export class Scope {
     const found = this.lookUp(name)
     if (found) return found
     if (this.relation(name)) throw unsupported('a whole row as one value')
-    throw noName('column', name, '42703')
+    const [one, ...more] = this.relations
+    throw noColumn(one && more.length === 0 ? one.alias : '', name)
   }
 
   lookUp(name: string): Column | undefined {
@@ -82,7 +83,7 @@ export class Scope {
     if (!relation) throw noName('table', alias, '42P01')
     const [found, ...more] = relation.columns.filter((column) => column.name === name)
     if (more.length > 0) throw ambiguous(name)
-    if (!found) throw noName('column', `${alias}.${name}`, '42703')
+    if (!found) throw noColumn(alias, name)
     return found
   }
 

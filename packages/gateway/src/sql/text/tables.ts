@@ -1,7 +1,8 @@
 import type { CedarJson } from '@sallyport/cedar'
 import type { FieldTreatment } from '@sallyport/decide'
 import type { ColumnType, PostgresSystem, PostgresTable, TableAction } from '@sallyport/network'
-import { noName } from '../refuse.ts'
+import { plain } from '../../inventory/plain.ts'
+import { noColumn, noName } from '../refuse.ts'
 import { TableFacts } from './facts.ts'
 import type { Equality, TableView, Tokens } from './facts.ts'
 import { hasTokens, maskSql } from './masks.ts'
@@ -38,7 +39,10 @@ export class Tables {
     const table = this.parts.system.tables.find(
       (one) => one.name === name && (schema === '' || schema === one.schema),
     )
-    if (!table) throw noName('table', schema === '' ? name : `${schema}.${name}`, '42P01')
+    if (!table) {
+      const strange = { kind: 'operation', name: `table ${plain.field(name)} ${action}` } as const
+      throw noName('table', schema === '' ? name : `${schema}.${name}`, '42P01', strange)
+    }
     const key = `${table.name}.${action}`
     let facts = this.#facts.get(key)
     if (!facts) this.#facts.set(key, (facts = new TableFacts(table, action)))
@@ -178,7 +182,7 @@ export class Use {
   /** A value for a column. @throws SqlRefusal `SP_SQL_NAME` */
   typeOf(column: string): ColumnType {
     const type = Object.hasOwn(this.table.columns, column) ? this.table.columns[column] : undefined
-    if (type === undefined) throw noName('column', `${this.table.name}.${column}`, '42703')
+    if (type === undefined) throw noColumn(this.table.name, column)
     return type
   }
 
