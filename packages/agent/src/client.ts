@@ -5,6 +5,7 @@ import type { Clock, JsonValue } from '@sallyport/base'
 import type { Target, TrustAnchors } from '@sallyport/transport'
 import type { Dispatcher, Pool } from 'undici'
 
+import { fetchThrough, gatewayUrl } from './frameworks/fetch.ts'
 import type { CallAnswer, CallRequest } from './call.ts'
 import { Generation, GatewayFreshness } from './generation.ts'
 import type { Identity } from './identity.ts'
@@ -23,6 +24,14 @@ export interface AgentClient {
   stream(request: CallRequest): AsyncGenerator<Buffer, void, undefined>
   /** An MCP system, by name; its path below the system is `mcp` unless given. */
   mcp(system: string, path?: string): McpClient
+  /**
+   * `fetch` through the gateway, for clients of others that take one. Addresses are those that `url` makes.
+   *
+   * @throws SallyportError `SP_CLIENT_ORIGIN` for any other
+   */
+  readonly fetch: typeof globalThis.fetch
+  /** An address for `fetch`: of `/SYSTEM/…`. */
+  url(path: string): string
   /** Asks until the approval is decided; resolves to its status, `pending` where nobody decided in time. */
   awaitApproval(
     id: string,
@@ -69,6 +78,7 @@ class GatewayClient implements AgentClient {
   readonly #clock: Clock
   readonly #freshness = new GatewayFreshness()
   readonly #unsubscribe: () => void
+  readonly fetch: typeof globalThis.fetch = fetchThrough(() => this.#open())
   readonly #all = new Set<Generation>()
   #current: Generation
   #turn: Promise<void> = Promise.resolve()
@@ -108,6 +118,10 @@ class GatewayClient implements AgentClient {
     }
     // Undici's bodies yield buffers unless an encoding is set.
     for await (const chunk of answer.body) yield chunk as Buffer
+  }
+
+  url(path: string): string {
+    return gatewayUrl(path)
   }
 
   mcp(system: string, path = 'mcp'): McpClient {

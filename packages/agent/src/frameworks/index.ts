@@ -1,0 +1,8 @@
+export { aiSdkTools } from './ai-sdk.ts'
+export { langchainTools, refusals } from './langchain.ts'
+export type { LangChain } from './langchain.ts'
+export { openaiAgentsTools } from './openai-agents.ts'
+export { textOfOutcome } from './outcome.ts'
+export type { Refused, ToolOutcome } from './outcome.ts'
+export { approvalOf, httpTool, mcpTools } from './tools.ts'
+export type { AgentTool, CallOptions, HttpToolOptions, ToolOptions } from './tools.ts'
