@@ -4,7 +4,6 @@ import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
-import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 import {
   Command,
   INTERRUPT,
@@ -75,12 +74,12 @@ const posted = (ref: string): number => ledger.entries.filter((one) => one.ref =
 
 /** Has the call decided as soon as it asks. */
 async function approving<T>(asked: Promise<T>, decision: 'approve' | 'deny'): Promise<T> {
-  let over = false
+  const over = new AbortController()
   const ends = asked.finally(() => {
-    over = true
+    over.abort()
   })
   ends.catch(() => undefined)
-  while (!over && (await operator.decidePending(decision)) === 0) await sleep(100)
+  while (!over.signal.aborted && (await operator.decidePending(decision)) === 0) await sleep(100)
   return ends
 }
 
@@ -124,11 +123,14 @@ test('LangChain: tools of an MCP system, and refusals as messages with data', as
     ])
     .respond(new AIMessage('done'))
   // A tool that calls the gateway by itself, and knows nothing of refusals.
-  const bare = tool(() => client.request({ method: 'POST', path: '/ledger/v1/entries', body: FORTUNE }), {
-    name: 'post',
-    description: 'Posts a fortune.',
-    schema: { type: 'object', properties: {} },
-  })
+  const bare = tool(
+    () => client.request({ method: 'POST', path: '/ledger/v1/entries', body: FORTUNE }),
+    {
+      name: 'post',
+      description: 'Posts a fortune.',
+      schema: { type: 'object', properties: {} },
+    },
+  )
   const all: ClientTool[] = [...langchainTools(tools, tool), bare]
   const agent = createAgent({
     model,
@@ -139,9 +141,9 @@ test('LangChain: tools of an MCP system, and refusals as messages with data', as
   const told = new Map(
     messages.filter((one) => ToolMessage.isInstance(one)).map((one) => [one.tool_call_id, one]),
   )
-  assert.deepEqual(JSON.parse(String(told.get('a')?.content)), { note: { id: '1', text: 'hello' } })
+  assert.deepEqual(JSON.parse(told.get('a')?.text ?? ''), { note: { id: '1', text: 'hello' } })
   assert.equal(refusedIn(told.get('b')?.artifact), 'SP_NEEDS_APPROVAL')
-  assert.match(String(told.get('b')?.content), /SP_NEEDS_APPROVAL/)
+  assert.match(told.get('b')?.text ?? '', /SP_NEEDS_APPROVAL/)
   assert.equal(refusedIn(told.get('c')?.artifact), 'SP_DENIED_FORBIDDEN')
   assert.equal(told.get('c')?.status, 'error')
   assert.equal(posted('fortune') + posted('long'), 0)
@@ -245,8 +247,7 @@ test('`fetch` of a client: an official MCP client through it, and no other addre
   const transport = new StreamableHTTPClientTransport(new URL(client.url('/desk/mcp')), {
     fetch: client.fetch,
   })
-  // Its optional members are declared without `undefined`; what it is, is a transport.
-  await official.connect(transport as Transport)
+  await official.connect(transport)
   const { tools } = await official.listTools()
   assert.ok(tools.some(({ name }) => name === 'read_note'))
   const { structuredContent } = await official.callTool({
