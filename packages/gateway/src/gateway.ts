@@ -7,11 +7,17 @@ import { gatewayId } from '@sallyport/spiffe'
 import { trustedRoots } from '@sallyport/wire'
 import type { Target } from '@sallyport/transport'
 import type { TrustPins } from '@sallyport/wire'
+import { A2aCalls } from './a2a/calls.ts'
+import { Cards } from './a2a/cards.ts'
+import { Peers } from './a2a/peers.ts'
+import { Show } from './a2a/show.ts'
+import { Tasks } from './a2a/tasks.ts'
 import { McpSessions } from './adapters/mcp-sessions.ts'
 import { Audit } from './audit/audit.ts'
 import { Feed } from './audit/feed.ts'
 import { secretFile } from './audit/keys.ts'
 import { Approvals } from './calls/approvals.ts'
+import { FollowUps } from './calls/follow.ts'
 import { Limits } from './calls/limits.ts'
 import { MandateUses } from './calls/mandate-uses.ts'
 import { Mandates } from './calls/mandates.ts'
@@ -191,6 +197,11 @@ class RunningGateway implements Gateway {
       maxPerInstance: this.#settings.maxMcpSessionsPerInstance,
       idleMs: this.#settings.mcpSessionIdleMs,
     })
+    const tasks = new Tasks({
+      clock,
+      maxPerInstance: this.#settings.maxA2aTasksPerInstance,
+      idleMs: this.#settings.a2aTaskIdleMs,
+    })
     const pools = new UpstreamPools({
       holder,
       clock,
@@ -226,6 +237,7 @@ class RunningGateway implements Gateway {
         pools.cut(subject)
         pools.cutPeers(({ id: peer }) => peer.uri === subject)
         mcpSessions.cut(subject)
+        tasks.cut(subject)
         mcpUpstream.cut(subject)
         audit.event('quarantine-applied', { subject, facts: { sockets } })
       }
@@ -327,13 +339,14 @@ class RunningGateway implements Gateway {
       readValues,
       drift,
     }
+    const mandates = new Mandates({ client, holder, bundles, clock })
     const pipeline = new Pipeline({
       ...shared,
       sessions,
       standing,
       approvals,
       limits: new Limits(client),
-      mandates: new Mandates({ client, holder, bundles, clock }),
+      mandates,
       mandateUses: new MandateUses(client),
       shadow,
     })
@@ -342,6 +355,12 @@ class RunningGateway implements Gateway {
     this.#undo.push(() => {
       open.close()
     })
+    const peers = new Peers({
+      ...{ ...shared, pipeline, exchange, streams: open },
+      cards: new Cards({ exchange, audit, clock }, this.#settings.a2aCardMs),
+      show: new Show(pipeline.answers, tasks, () => clock.now()),
+    })
+    const followUps = new FollowUps({ ...shared, pipeline, standing, mandates, shadow })
     const requests = new Requests({
       ...shared,
       standing,
@@ -349,6 +368,7 @@ class RunningGateway implements Gateway {
       pipeline,
       http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
       mcp: new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions }),
+      a2a: new A2aCalls({ ...shared, pipeline, followUps, peers, tasks }),
       llm: new LlmCalls({ ...shared, pipeline, exchange, streams: open, key: key.export() }),
       metadata: new ResourceMetadata(bundles, trustDomain),
       own: new OwnCalls(approvals, sessions, this.spiffeId),

@@ -24,6 +24,10 @@ export interface GatewaySettings {
   readonly maxCallBurst: number
   readonly maxMcpSessionsPerInstance: number
   readonly mcpSessionIdleMs: number
+  readonly maxA2aTasksPerInstance: number
+  readonly a2aTaskIdleMs: number
+  /** How long the card that a peer showed counts as read. */
+  readonly a2aCardMs: number
   readonly upstreamConnectTimeoutMs: number
   /** For a whole answer that is not a stream. */
   readonly upstreamTimeoutMs: number
@@ -68,6 +72,9 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxCallBurst: 1000,
   maxMcpSessionsPerInstance: 16,
   mcpSessionIdleMs: 3_600_000,
+  maxA2aTasksPerInstance: 256,
+  a2aTaskIdleMs: 86_400_000,
+  a2aCardMs: 60_000,
   upstreamConnectTimeoutMs: 5000,
   upstreamTimeoutMs: 15_000,
   modelTimeoutMs: 600_000,

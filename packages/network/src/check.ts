@@ -1,4 +1,5 @@
 import type { SourceSpan } from '@sallyport/base'
+import { checkA2a } from './a2a.ts'
 import { checkAttestation } from './attestation.ts'
 import { checkFederation, foreignAgentsOf } from './federation.ts'
 import { checkAttributes } from './attributes.ts'
@@ -39,6 +40,7 @@ export function checkReferences(
   checkSecrets(network, located, report)
   checkPostgres(network, located, report)
   checkLlm(network, located, report)
+  checkA2a(network, located, report)
   checker.names()
   checker.placement()
   checker.datasets()

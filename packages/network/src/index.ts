@@ -1,3 +1,4 @@
+export * from './a2a-types.ts'
 export * from './attestation-types.ts'
 export {
   foreignAgentEnds,

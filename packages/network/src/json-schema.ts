@@ -1,5 +1,6 @@
 import { attestorsSchema, attestSchema } from './attestation.ts'
 import { federationSchema } from './federation.ts'
+import { a2aSchema } from './a2a.ts'
 import { llmSchema } from './llm.ts'
 import { postgresSchema } from './postgres.ts'
 import {
@@ -209,7 +210,7 @@ const operation = object('One thing a caller can ask of the system.', ['kind'], 
     minLength: 1,
     maxLength: 128,
     description:
-      'operationId, tool name or `TABLE.select` (insert, update, delete) where it differs from the name here.',
+      'operationId, tool name, skill or `TABLE.select` (insert, update, delete) where it differs from the name here.',
   },
   subject: {
     type: 'string',
@@ -226,14 +227,24 @@ const operation = object('One thing a caller can ask of the system.', ['kind'], 
   },
 })
 
+/** The member of a system that describes what can be asked of it, by protocol. */
+const DESCRIBED_BY = {
+  http: 'openapi',
+  mcp: 'tools',
+  a2a: 'a2a',
+  postgres: 'postgres',
+  llm: 'llm',
+} as const
+
 const systemParts = {
   description: DESCRIPTION,
   owner: OWNER,
   segment: name('A name under `segments`.'),
   criticality: CRITICALITY,
-  protocol: oneOf('How it is spoken to.', ['http', 'mcp', 'postgres', 'llm']),
+  protocol: oneOf('How it is spoken to.', Object.keys(DESCRIBED_BY)),
   postgres: postgresSchema,
   llm: llmSchema,
+  a2a: a2aSchema,
   openapi: text('OpenAPI 3 document beside network.yaml (protocol http).', 256),
   tools: text('`tools/list` result beside network.yaml (protocol mcp).', 256),
   upstream,
@@ -252,20 +263,18 @@ const system: Schema = {
     ['owner', 'segment', 'protocol', 'upstream', 'operations'],
     systemParts,
   ),
-  if: { properties: { protocol: { const: 'http' } }, required: ['protocol'] },
-  // oxlint-disable-next-line unicorn/no-thenable -- a JSON Schema keyword in data that is never awaited
-  then: { required: ['openapi'], properties: { tools: false, postgres: false, llm: false } },
-  else: {
-    if: { properties: { protocol: { const: 'mcp' } }, required: ['protocol'] },
-    // oxlint-disable-next-line unicorn/no-thenable -- the same
-    then: { required: ['tools'], properties: { openapi: false, postgres: false, llm: false } },
-    else: {
-      if: { properties: { protocol: { const: 'postgres' } }, required: ['protocol'] },
-      // oxlint-disable-next-line unicorn/no-thenable -- the same
-      then: { required: ['postgres'], properties: { openapi: false, tools: false, llm: false } },
-      else: { required: ['llm'], properties: { openapi: false, tools: false, postgres: false } },
+  allOf: Object.entries(DESCRIBED_BY).map(([protocol, key]) => ({
+    if: { properties: { protocol: { const: protocol } }, required: ['protocol'] },
+    // oxlint-disable-next-line unicorn/no-thenable -- a JSON Schema keyword in data that is never awaited
+    then: {
+      required: [key],
+      properties: Object.fromEntries(
+        Object.values(DESCRIBED_BY)
+          .filter((other) => other !== key)
+          .map((other) => [other, false]),
+      ),
     },
-  },
+  })),
 }
 
 const field: Schema = {

@@ -14,10 +14,12 @@ export type ProblemCode =
   | 'SP_NETWORK_FILE'
   | 'SP_NETWORK_OPENAPI'
   | 'SP_NETWORK_MCP'
+  | 'SP_NETWORK_A2A'
   | 'SP_NETWORK_INPUT'
   | 'SP_NETWORK_RETURNS'
   | 'SP_NETWORK_RULE'
   | 'SP_NETWORK_POLICY'
+  | 'SP_PEP_INCAPABLE'
 
 /** One thing wrong with a declaration: what and where, why it matters, how to mend it. */
 export interface Problem {

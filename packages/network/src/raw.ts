@@ -1,4 +1,5 @@
 import type { Attestation } from './attestation-types.ts'
+import type { RawA2a } from './a2a.ts'
 import type { RawLlm } from './llm.ts'
 import type { RawPostgres } from './postgres.ts'
 import type { RotationRule, TableAction, TransitKey } from './secrets-types.ts'
@@ -148,9 +149,10 @@ export interface RawSystem {
   readonly owner: string
   readonly segment: string
   readonly criticality?: Criticality
-  readonly protocol: 'http' | 'mcp' | 'postgres' | 'llm'
+  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm'
   readonly postgres?: RawPostgres
   readonly llm?: RawLlm
+  readonly a2a?: RawA2a
   readonly openapi?: string
   readonly tools?: string
   readonly upstream:

@@ -4,6 +4,9 @@ import type { Report } from './check.ts'
 import { mcpToolsFrom } from './mcp.ts'
 import { openApiFrom } from './openapi.ts'
 import type { ParseOptions } from './parse.ts'
+import { resolveA2a } from './a2a.ts'
+import type { A2aPeer } from './a2a.ts'
+import type { A2aBinding } from './a2a-types.ts'
 import { modelOperations, resolveLlm } from './llm.ts'
 import type { LlmBinding, LlmSystem } from './llm-types.ts'
 import { resolvePostgres, tableOperations } from './postgres.ts'
@@ -17,7 +20,7 @@ import type { HttpBinding, InputSchema, McpBinding, Operation, System, Upstream 
 
 interface Imported {
   readonly description: string
-  readonly binding: HttpBinding | McpBinding | PostgresBinding | LlmBinding
+  readonly binding: HttpBinding | McpBinding | A2aBinding | PostgresBinding | LlmBinding
   readonly input: InputSchema
   /** Where the description itself says what comes back. */
   readonly returns?: Operation['returns']
@@ -48,11 +51,14 @@ export function resolveSystem(
       (file, at) => readText(file, located.at(at), options, report) ?? '',
     )
   const llm = raw.llm && resolveLlm(raw.llm)
+  const peer = raw.a2a && peerOf(raw.a2a, located, `${pointer}/a2a`, options, report)
   const importer = postgres
     ? tableImporter(postgres)
     : llm
       ? modelImporter(llm)
-      : importerOf(raw, located, pointer, options, report)
+      : raw.a2a
+        ? peer && skillImporter(peer)
+        : importerOf(raw, located, pointer, options, report)
   const operations: Operation[] = []
   for (const [operationName, given] of Object.entries(raw.operations)) {
     if (!importer) break
@@ -95,6 +101,7 @@ export function resolveSystem(
     operations,
     ...(postgres && { postgres }),
     ...(llm && { llm }),
+    ...(peer && { a2a: peer.system }),
     ...(raw.attributes && { attributes: raw.attributes }),
     ...(raw.onBehalfOf && { onBehalfOf: raw.onBehalfOf }),
   }
@@ -120,6 +127,24 @@ function modelImporter(llm: LlmSystem): Importer {
     place: () => undefined,
   }
 }
+
+function peerOf(
+  raw: NonNullable<RawSystem['a2a']>,
+  located: Located,
+  pointer: string,
+  options: ParseOptions,
+  report: Report,
+): A2aPeer | undefined {
+  const read = (file: string, member: string): string | undefined =>
+    readText(file, located.at(`${pointer}/${member}`), options, report)
+  return attempt(() => resolveA2a(raw, read), located.at(pointer), report)
+}
+
+const skillImporter = (peer: A2aPeer): Importer => ({
+  names: peer.skills,
+  import: (name) => peer.skill(name),
+  place: () => undefined,
+})
 
 function upstreamOf(
   raw: RawSystem['upstream'],

@@ -1,3 +1,4 @@
+import type { A2aBinding, A2aSystem } from './a2a-types.ts'
 import type { Attestation, Attestors } from './attestation-types.ts'
 import type { Federation } from './federation.ts'
 import type { LlmBinding, LlmSystem } from './llm-types.ts'
@@ -113,12 +114,14 @@ export type System = {
   readonly owner: string
   readonly segment: string
   readonly criticality: Criticality
-  readonly protocol: 'http' | 'mcp' | 'postgres' | 'llm'
+  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm'
   readonly upstream: Upstream
   /** Of the protocol `postgres`, and of no other. */
   readonly postgres?: PostgresSystem
   /** Of the protocol `llm`, and of no other. */
   readonly llm?: LlmSystem
+  /** Of the protocol `a2a`, and of no other. */
+  readonly a2a?: A2aSystem
   readonly operations: readonly Operation[]
   readonly attributes?: Attributes
   /** Calls must carry a token that a person gave the caller; absent means that its certificate is enough. */
@@ -152,7 +155,7 @@ export interface Operation {
   readonly name: string
   readonly description: string
   readonly kind: 'read' | 'write'
-  readonly binding: HttpBinding | McpBinding | PostgresBinding | LlmBinding
+  readonly binding: HttpBinding | McpBinding | A2aBinding | PostgresBinding | LlmBinding
   readonly input: InputSchema
   /** The input member that names the person or account concerned; its log inputs are sealed under that subject's key. */
   readonly subject?: string

@@ -37,6 +37,7 @@ export type {
   TokenTrust,
   TrustPins,
 } from './types.ts'
+export { isCardSigned } from './card-signature.ts'
 export { acceptBundle } from './accept.ts'
 export {
   compareRevision,

@@ -87,7 +87,13 @@ export function NetworkPage(): ReactNode {
   )
 }
 
-const PROTOCOLS = { http: 'HTTP', mcp: 'MCP', postgres: 'PostgreSQL', llm: 'LLM API' } as const
+const PROTOCOLS = {
+  http: 'HTTP',
+  mcp: 'MCP',
+  a2a: 'A2A',
+  postgres: 'PostgreSQL',
+  llm: 'LLM API',
+} as const
 
 function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
   return (
@@ -129,9 +135,11 @@ function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
                         ? `${operation.binding.method} ${operation.binding.path}`
                         : operation.binding.kind === 'mcp'
                           ? `tool ${operation.binding.tool}`
-                          : operation.binding.kind === 'llm'
-                            ? `endpoint ${operation.binding.surface}`
-                            : `${operation.binding.action} ${operation.binding.table}`}
+                          : operation.binding.kind === 'a2a'
+                            ? `skill ${operation.binding.skill}`
+                            : operation.binding.kind === 'llm'
+                              ? `endpoint ${operation.binding.surface}`
+                              : `${operation.binding.action} ${operation.binding.table}`}
                     </td>
                     <td>
                       <Tags tags={[...new Set(Object.values(operation.returns))]} none="nothing" />

@@ -26,16 +26,18 @@ export const RPC = {
 
 const MAX_ID = 128
 
-const refuse = (what: string): Refusal =>
-  new Refusal('SP_MCP_MESSAGE', `the message is not one JSON-RPC request: ${what}`, { status: 400 })
-
 /**
- * Reads one JSON-RPC 2.0 message from a client. No batches (MCP 2025-06-18 removed them), no responses: this server
- * asks its clients nothing.
+ * Reads one JSON-RPC 2.0 message from a client. No batches (MCP 2025-06-18 removed them, A2A has none), no responses:
+ * this server asks its clients nothing.
  *
- * @throws Refusal `SP_MCP_MESSAGE`
+ * @throws Refusal with `code`
  */
-export function readRpc(message: JsonValue | undefined): RpcRequest | RpcNotification {
+export function readRpc(
+  message: JsonValue | undefined,
+  code: 'SP_MCP_MESSAGE' | 'SP_A2A_MESSAGE' = 'SP_MCP_MESSAGE',
+): RpcRequest | RpcNotification {
+  const refuse = (what: string): Refusal =>
+    new Refusal(code, `the message is not one JSON-RPC request: ${what}`, { status: 400 })
   if (!isObject(message)) throw refuse('it is not an object')
   if (message['jsonrpc'] !== '2.0') throw refuse('`jsonrpc` is not `2.0`')
   for (const name of Object.keys(message)) {

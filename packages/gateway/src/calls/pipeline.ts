@@ -1,5 +1,5 @@
 import { newId, sha256Hex } from '@sallyport/base'
-import type { Call, Outcome } from '@sallyport/decide'
+import type { Call, Outcome, SessionState } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
 import { denied, foreignEvidence, quarantined, Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
@@ -151,6 +151,8 @@ export class Pipeline {
   /** Decides a call again as it stands, e.g. for a stream that is still open; nothing is recorded. */
   redecide(grant: Pick<Grant, 'caller' | 'call' | 'mandate'>): {
     enforced: Enforced
+    call: Call
+    session: SessionState
     outcome: Outcome
   } {
     const { standing, bundles, clock, mandates } = this.#parts
@@ -167,7 +169,7 @@ export class Pipeline {
     // Stale for what the answer holds.
     if (outcome.maxClass === 'restricted') standing.enforced(true)
     if (bundles.isQuarantined(grant.caller.instance)) throw quarantined()
-    return { enforced: read, outcome }
+    return { enforced: read, call, session, outcome }
   }
 
   /**

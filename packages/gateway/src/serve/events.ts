@@ -1,10 +1,10 @@
 import { canonicalJson } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
-import { DATA_CLASSES } from '@sallyport/network'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import { sumReleased } from '../calls/released.ts'
 import { beginEvents } from '../edge/answer.ts'
 import { drained } from '../edge/message.ts'
 import type { EdgeResponse } from '../edge/message.ts'
@@ -68,9 +68,6 @@ export class AnswerStream {
     this.answer.body.destroy()
   }
 }
-
-/** As records have them: texts. */
-const CLASSES: readonly string[] = DATA_CLASSES
 
 /** Streams of events: each event is projected, and the decision is taken anew while they last. */
 export class EventStreams {
@@ -187,7 +184,7 @@ export class EventStreams {
           parseUpstream(data),
         )
         if (stream.cutBy !== undefined || res.destroyed) return
-        stream.released = sum(stream.released, projected.released)
+        stream.released = sumReleased(stream.released, projected.released)
         const text = `data: ${JSON.stringify(projected.value ?? {})}\n\n`
         stream.bytesOut += Buffer.byteLength(text)
         if (!res.write(text)) await drained(res, stream.gone.signal)
@@ -251,19 +248,4 @@ function projectsAlike(began: Grant, enforced: Enforced, outcome: Outcome): bool
     enforced.decider.digest === began.enforced.decider.digest &&
     canonicalJson(outcome.projection) === canonicalJson(began.outcome.projection)
   )
-}
-
-function sum(
-  total: OutcomeRecord['released'],
-  more: OutcomeRecord['released'],
-): OutcomeRecord['released'] {
-  const added = Object.entries(more).map(([dataset, { records, maxWholeClass }]) => {
-    const before = total[dataset]
-    const higher =
-      before && CLASSES.indexOf(before.maxWholeClass) > CLASSES.indexOf(maxWholeClass)
-        ? before.maxWholeClass
-        : maxWholeClass
-    return [dataset, { records: (before?.records ?? 0) + records, maxWholeClass: higher }] as const
-  })
-  return { ...total, ...Object.fromEntries(added) }
 }

@@ -20,6 +20,7 @@ import type { HttpCalls } from './http.ts'
 import { noOperation } from './http.ts'
 import type { LlmCalls } from '../llm/calls.ts'
 import { sendVendorError } from '../llm/errors.ts'
+import type { A2aCalls } from '../a2a/calls.ts'
 import type { McpCalls } from './mcp.ts'
 import type { ResourceMetadata } from './metadata.ts'
 import type { OwnCalls } from './own.ts'
@@ -30,6 +31,7 @@ export interface RequestParts {
   readonly pipeline: Pipeline
   readonly http: HttpCalls
   readonly mcp: McpCalls
+  readonly a2a: A2aCalls
   readonly llm: LlmCalls
   readonly own: OwnCalls
   readonly metadata: ResourceMetadata
@@ -88,7 +90,7 @@ export class Requests {
   }
 
   async #serve(bare: BareContext, named: (system: string) => void): Promise<string> {
-    const { standing, mcp } = this.#parts
+    const { standing, mcp, a2a } = this.#parts
     let context: RequestContext
     try {
       context = { ...bare, enforced: standing.enforced(false) }
@@ -98,8 +100,9 @@ export class Requests {
       const [name = ''] = bare.request.target.segments
       const system = standing.lastKnown?.decider.index.findSystem(name)
       if (system) named(name)
-      if (system?.protocol !== 'mcp') throw refusal
-      await mcp.refuse(bare, system, refusal)
+      if (system?.protocol === 'mcp') await mcp.refuse(bare, system, refusal)
+      else if (system?.protocol === 'a2a') await a2a.refuse(bare, system, refusal)
+      else throw refusal
       return name
     }
     return this.#dispatch(context, named)
@@ -122,6 +125,7 @@ export class Requests {
     if (!system) throw noOperation({ kind: 'destination', name: plain.tool(name) })
     if (system.protocol === 'postgres') throw noOperation()
     if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
+    else if (system.protocol === 'a2a') await this.#parts.a2a.serve(context, system)
     else if (system.protocol === 'llm') await this.#parts.llm.serve(context, system)
     else await this.#parts.http.serve(context, system)
     return name

@@ -1,0 +1,86 @@
+import { newId } from '@sallyport/base'
+import { denied, Refusal } from '../refusal.ts'
+import type { Grant, Pipeline, PipelineParts } from './pipeline.ts'
+import { Recorder } from './recorder.ts'
+import type { Draft, RecorderParts } from './recorder.ts'
+import type { Caller, UpstreamRequest } from './types.ts'
+
+type Parts = RecorderParts &
+  Pick<PipelineParts, 'clock' | 'stats'> & { readonly pipeline: Pipeline }
+
+/**
+ * What follows an allowed call and is none of its own, e.g. asking how its task goes on: the call is decided again as it stands,
+ * with the evidence that it had, and that is recorded. It reserves nothing once more.
+ */
+export class FollowUps {
+  readonly #parts: Parts
+  readonly #recorder: Recorder
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+    this.#recorder = new Recorder(parts)
+  }
+
+  /**
+   * When this resolves, the decision is durable in the log and the request may be forwarded.
+   *
+   * @param before the call that it follows, of the same caller
+   * @param upstream what is forwarded, with the decision's id
+   * @throws Refusal
+   */
+  async authorise(
+    before: Grant,
+    caller: Caller,
+    upstream: (decision: string) => UpstreamRequest,
+  ): Promise<Grant> {
+    const { pipeline, standing, clock, stats } = this.#parts
+    const startedAt = clock.monotonic()
+    const id = newId('dec', clock.now())
+    const { mandate } = before
+    const given = { caller, call: before.call, ...(mandate === undefined ? {} : { mandate }) }
+    const { enforced, call, session, outcome } = pipeline.redecide(given)
+    const system = enforced.decider.index.findSystem(call.system)
+    const operation = system?.operations.find(({ name }) => name === call.operation)
+    if (!system || !operation) {
+      throw new Refusal('SP_NO_OPERATION', 'there is no such operation', {
+        status: 403,
+        outcome: 'not-permitted',
+      })
+    }
+    const request = upstream(id)
+    const typed = { system, operation, input: before.typed.input, upstream: () => request }
+    const draft: Draft = {
+      ...{ id, caller, typed, enforced, call, session, outcome, mandate },
+      upstream: request,
+      approval: undefined,
+      approvalId: undefined,
+      recorded: false,
+    }
+    try {
+      standing.demandScope(caller, typed)
+      if (outcome.decision !== 'allow') throw denied(outcome)
+      await this.#recorder.allow(draft)
+      // It may have changed while the record was being written; the record of a narrowing then stands after it.
+      pipeline.redecide(given)
+      stats.allowed++
+      return {
+        ...{ id, caller, typed, call, enforced, outcome, startedAt },
+        ...(mandate === undefined ? {} : { mandate }),
+        upstream: request,
+        reserved: { settle: () => undefined },
+      }
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      error.decision = id
+      if (draft.recorded) {
+        const end = { status: error.status, bytesOut: 0, released: {}, forwarded: false }
+        pipeline.finish(
+          { id, startedAt, reserved: { settle: () => undefined } },
+          { ...end, result: 'cut' },
+        )
+      } else await this.#recorder.refusal(draft, error)
+      stats.refused++
+      throw error
+    }
+  }
+}

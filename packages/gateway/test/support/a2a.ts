@@ -1,0 +1,168 @@
+import { createServer } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { readFileSync } from 'node:fs'
+import { AgentCard, formatSSEEvent } from '@a2a-js/sdk'
+import { Client, ClientFactory, JsonRpcTransportFactory } from '@a2a-js/sdk/client'
+import { LegacyJsonRpcTransportHandler } from '@a2a-js/sdk/compat/v0_3/server'
+import {
+  DefaultRequestHandler,
+  InMemoryPushNotificationStore,
+  InMemoryTaskStore,
+  JsonRpcTransportHandler,
+  ServerCallContext,
+} from '@a2a-js/sdk/server'
+import type { AgentExecutor } from '@a2a-js/sdk/server'
+import { parseJson } from '@sallyport/base'
+import { loadDeclaration } from '@sallyport/network'
+import type { Declaration } from '@sallyport/network'
+import { serviceId } from '@sallyport/spiffe'
+import { assertFresh, createMtlsServer, IdentityHolder, peerOf } from '@sallyport/transport'
+import type { IdentityMaterial, MtlsServer } from '@sallyport/transport'
+import { requestHash, verifyCallToken } from '@sallyport/wire'
+import type { CallToken } from '@sallyport/wire'
+import { fetch } from 'undici'
+import type { Json, TestAgent } from './world.ts'
+
+const FIXTURE = new URL('../fixtures/a2a/', import.meta.url)
+
+export const peersDeclared = (): Promise<Declaration> =>
+  loadDeclaration({ networkFile: new URL('network.yaml', FIXTURE).pathname })
+
+export const clerkCard = (): Json =>
+  parseJson(readFileSync(new URL('clerk.card.json', FIXTURE))) as Json
+
+export interface PeerSeen {
+  readonly method: string
+  readonly url: string
+  readonly headers: IncomingMessage['headers']
+  readonly body: Json | undefined
+  readonly token: CallToken
+}
+
+type Raw = (seen: PeerSeen, res: ServerResponse) => void
+
+/** An agent of the official SDK, as a service of the network: gateways only, each request with a call token for exactly itself. */
+export class TestPeer {
+  readonly seen: PeerSeen[] = []
+  port = 0
+  /** What it shows. */
+  card: unknown
+  /** What it does with a message. */
+  execute: AgentExecutor['execute'] = () => Promise.resolve()
+  cancelTask: AgentExecutor['cancelTask'] = () => Promise.resolve()
+  /** Answers in the SDK's place, as a hostile peer would. */
+  raw: Raw | undefined
+  readonly #name: string
+  readonly #holder: IdentityHolder
+  readonly #handler: DefaultRequestHandler
+  #mtls: MtlsServer | undefined
+
+  constructor(name: string, identity: IdentityMaterial, card: unknown, legacy = false) {
+    this.#name = name
+    this.#holder = new IdentityHolder(identity)
+    this.card = card
+    const executor: AgentExecutor = {
+      execute: (context, bus) => this.execute(context, bus),
+      cancelTask: (id, bus, ...rest) => this.cancelTask(id, bus, ...rest),
+    }
+    this.#handler = new DefaultRequestHandler(
+      AgentCard.fromJSON(clerkCard()),
+      new InMemoryTaskStore(),
+      executor,
+      undefined,
+      new InMemoryPushNotificationStore(),
+    )
+    this.#legacy = legacy
+  }
+
+  readonly #legacy: boolean
+
+  async listen(): Promise<void> {
+    const http = createServer((req, res) => {
+      this.#handle(req, res).catch((error: unknown) => {
+        if (!res.headersSent) res.writeHead(401)
+        res.end(String(error))
+      })
+    })
+    this.#mtls = createMtlsServer({
+      identity: this.#holder,
+      accept: (peer) => peer.id.segments[0] === 'gateway',
+      handshakeTimeoutMs: 5000,
+      onConnection: (socket) => {
+        http.emit('connection', socket)
+      },
+    })
+    const address = await this.#mtls.listen({ host: '127.0.0.1', port: 0 })
+    if (typeof address === 'string') throw new Error('no port')
+    this.port = address.port
+  }
+
+  async close(): Promise<void> {
+    await this.#mtls?.close()
+  }
+
+  async #handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = []
+    for await (const chunk of req) chunks.push(chunk as Buffer)
+    const bytes = Buffer.concat(chunks)
+    const peer = peerOf(req.socket)
+    if (!peer) throw new Error('no peer')
+    assertFresh(peer, Date.now())
+    const { method = '', url = '', headers } = req
+    const token = await verifyCallToken(String(headers['sallyport-call-token']), peer.publicKey, {
+      aud: serviceId(this.#holder.current().trustDomain, this.#name),
+      iss: peer.id.uri,
+      requestHash: requestHash(method, url, bytes),
+      now: Date.now(),
+    })
+    const body = bytes.length === 0 ? undefined : (parseJson(bytes) as Json)
+    const seen = { method, url, headers, body, token }
+    this.seen.push(seen)
+    if (method === 'GET') {
+      res.writeHead(200, { 'content-type': 'application/json' })
+      res.end(JSON.stringify(this.card))
+      return
+    }
+    if (this.raw) {
+      this.raw(seen, res)
+      return
+    }
+    const version = headers['a2a-version']
+    const context = new ServerCallContext(
+      typeof version === 'string' ? { requestedVersion: version } : {},
+    )
+    const handler = this.#legacy
+      ? new LegacyJsonRpcTransportHandler(this.#handler)
+      : new JsonRpcTransportHandler(this.#handler)
+    const answer = await handler.handle(bytes.toString(), context)
+    if (!(Symbol.asyncIterator in answer)) {
+      res.writeHead(200, { 'content-type': 'application/json' })
+      res.end(JSON.stringify(answer))
+      return
+    }
+    res.writeHead(200, { 'content-type': 'text/event-stream' })
+    for await (const event of answer) res.write(formatSSEEvent(event))
+    res.end()
+  }
+}
+
+/** The official client, over an agent's connections. */
+export function a2aClient(agent: TestAgent, system: string, legacy = false): Promise<Client> {
+  const fetchImpl = ((url: string, init: object) =>
+    fetch(url, { ...init, dispatcher: agent.pool })) as unknown as typeof globalThis.fetch
+  const compat = { legacyCompat: { enabled: legacy } }
+  const factory = new ClientFactory({
+    transports: [new JsonRpcTransportFactory({ fetchImpl, ...compat })],
+    cardResolver: {
+      async resolve(baseUrl) {
+        const answer = await fetchImpl(new URL('.well-known/agent-card.json', baseUrl).href, {
+          headers: legacy ? {} : { 'a2a-version': '1.0' },
+        })
+        const card = (await answer.json()) as AgentCard
+        if (!answer.ok) throw new Error(JSON.stringify(card))
+        return card
+      },
+    },
+  })
+  return factory.createFromUrl(`https://gateway.invalid/${system}/`)
+}
