@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import type { Asked, BackchannelStatement } from '../src/api/asked-types.ts'
 import type { Approval, ApprovalStatement, StatementOptions } from '../src/api/types.ts'
 import { canonicalJson, statementChallenge } from '../src/lib/canonical.ts'
-import { CeremonyError, checkApproval, checkAsked } from '../src/lib/ceremony.ts'
+import { CeremonyError, checkApproval, checkAsked, checkDeclaration } from '../src/lib/ceremony.ts'
 import { agentName, duration, instanceName } from '../src/lib/format.ts'
 import { whyNotDecide } from '../src/lib/may.ts'
 import { outcomeOf } from '../src/lib/outcome.ts'
@@ -118,6 +118,27 @@ describe('a control plane that offers something else for signing', () => {
     const { options } = await offer({ input: { accountId: 'A', amount: 50 } })
     const offered = await offer({}, options.challenge)
     await assert.rejects(checkApproval(approval, 'approve', 'olivia', offered), CeremonyError)
+  })
+})
+
+describe('a declaration that is offered for signing', () => {
+  const shown = { digest: 'ab', serial: 7 }
+  const offered = async (lie: object) => {
+    const statement = { kind: 'declaration', digest: 'ab', epoch: 1, serial: 7, ...lie } as const
+    return { statement, options: { challenge: await statementChallenge(statement) } }
+  }
+  it('is the one on the page, with its serial, where it has one already', async () => {
+    await checkDeclaration(shown, await offered({}))
+    await checkDeclaration({ digest: 'ab' }, await offered({ serial: 9 }))
+    for (const lie of [{ digest: 'cd' }, { serial: 8 }, { serial: undefined }, { serial: '7' }]) {
+      await assert.rejects(checkDeclaration(shown, await offered(lie)), CeremonyError)
+    }
+    for (const serial of [undefined, 0, 1.5]) {
+      await assert.rejects(
+        checkDeclaration({ digest: 'ab' }, await offered({ serial })),
+        CeremonyError,
+      )
+    }
   })
 })
 

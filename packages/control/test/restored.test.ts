@@ -91,6 +91,15 @@ before(async () => {
   assert.equal((await post(robbed, '/oauth2/revoke', { token })).status, 200)
   await context().quarantine.quarantine({ subject: robbed.spiffeId, reason: 'stolen', by: 'test' })
   take()
+  // And one declaration comes into force, under the first serial.
+  const { network, policies } = declarationWith()
+  const declaration = { network: { ...network, name: 'later' }, policies }
+  const { digest } = await context().bundles.propose({ declaration, by: 'alice' })
+  const declared = await context().bundles.statement(digest)
+  const signature = alice.sign(declared)
+  await context().bundles.sign({ digest, operator: 'alice', statement: declared, signature })
+  take()
+  assert.equal(seen.declarationSerial, 1)
   newest = current()
 })
 after(() => plane.close())
@@ -147,6 +156,8 @@ test('a signature for the old epoch opens no new one; a quorum for the new one d
   assert.ok(proposals.some((proposal) => proposal.digest === digest))
   const statement = await context().bundles.statement(digest)
   assert.equal(statement.epoch, newest.bundle.revision.epoch + 1)
+  // The backup knows of no serial; what gateways have shown counts.
+  assert.equal(statement.serial, 2)
   const old = { ...statement, epoch: newest.bundle.revision.epoch }
   const sign = (given: typeof statement) =>
     context().bundles.sign({

@@ -10,9 +10,10 @@ import type { Bundle, BundleState, OperatorSet, SignedBundle, TrustPins } from '
  *
  * - signed with the pinned bundle key, for this trust domain, declaration and digest agreeing;
  * - never older than one seen, and one revision is one bundle;
- * - operator sets follow their chain; a new declaration or a new epoch needs a quorum of admins over (digest, epoch), all of one
- *   set: the one in force, or one from the last seen on, so that nobody who leaves takes a declaration along; and a declaration
- *   once replaced does not come back within its epoch;
+ * - operator sets follow their chain; a new declaration or a new epoch needs a quorum of admins over (digest, epoch, serial), all
+ *   of one set: the one in force, or one from the last seen on, so that nobody who leaves takes a declaration along; within an
+ *   epoch the serial of each new declaration is higher than any before, so that an older one that was never shown does not come
+ *   after a later one; and a declaration once replaced does not come back;
  * - a root beside the pinned ones needs a quorum of admins over its certificate; one that was retired never comes back;
  * - quarantines and revocations only grow, through epochs too, except by releases that a quorum signed, and by expiry.
  *
@@ -49,6 +50,7 @@ export function acceptBundle(
     revision: bundle.revision,
     bundleDigest,
     declarationDigest: bundle.declarationDigest,
+    ...serialOf(bundle),
     superseded: superseded(previous, bundle),
     ...(operators ? { operators } : {}),
     quarantined: bundle.quarantined,
@@ -67,21 +69,38 @@ function checkDeclaration(
 ): void {
   const digest = bundle.declarationDigest
   const { epoch } = bundle.revision
-  const sameEpoch = previous?.revision.epoch === epoch
-  if (sameEpoch && previous.declarationDigest === digest) return
-  if (sameEpoch && previous.superseded.includes(digest)) {
-    throw new SallyportError(
-      'SP_BUNDLE_SUPERSEDED',
-      'the bundle brings a replaced declaration back',
-    )
+  const { declarationSerial: serial = 0 } = bundle
+  if (previous?.revision.epoch === epoch) {
+    const { declarationSerial: highest = 0 } = previous
+    if (previous.declarationDigest === digest && serial === highest) return
+    if (previous.superseded.includes(digest)) {
+      throw new SallyportError(
+        'SP_BUNDLE_SUPERSEDED',
+        'the bundle brings a replaced declaration back',
+      )
+    }
+    // Neither has one only while nothing that was signed with a serial has been seen.
+    if (serial < highest || (serial === highest && serial !== 0)) {
+      throw new SallyportError(
+        'SP_BUNDLE_SERIAL',
+        'the bundle brings a declaration that was signed before the one in force',
+        { detail: `serial ${serial}, where ${highest} was accepted` },
+      )
+    }
   }
   // Only at the very beginning: later, the declaration of `init` may be wider than what operators signed since.
-  if (!previous && epoch <= 1 && digest === pins.genesisDigest) return
+  if (!previous && epoch <= 1 && digest === pins.genesisDigest && serial === 0) return
+  const statement = {
+    kind: 'declaration',
+    digest,
+    epoch,
+    ...(serial > 0 ? { serial } : {}),
+  } as const
   let cause: unknown
   // A quorum of a set that is not known to be replaced could as well make a set of its own: it gains nothing by this.
   for (const set of sets.toReversed()) {
     try {
-      verifyQuorum({ kind: 'declaration', digest, epoch }, bundle.declarationSignatures, set, {
+      verifyQuorum(statement, bundle.declarationSignatures, set, {
         quorum: set.quorum,
         roles: ['admin'],
       })
@@ -100,6 +119,10 @@ function unsigned(detail: string, cause?: unknown): SallyportError {
     'the bundle widens without the signatures of enough operators',
     { detail, cause },
   )
+}
+
+function serialOf({ declarationSerial }: Bundle): Pick<BundleState, 'declarationSerial'> {
+  return declarationSerial === undefined ? {} : { declarationSerial }
 }
 
 function superseded(previous: BundleState | undefined, bundle: Bundle): string[] {

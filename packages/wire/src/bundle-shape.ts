@@ -139,6 +139,7 @@ export const signedBundleShape: Check = members<SignedBundle>(
         risk: map(members<RiskEntry>({ score: finite(0, 100), at: integer() }, {})),
       },
       {
+        declarationSerial: integer(1),
         operators,
         roots,
         revokedMandates: list(

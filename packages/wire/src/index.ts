@@ -7,6 +7,7 @@ export type {
   BundleState,
   CallToken,
   ConsentStatement,
+  DeclarationStatement,
   DecisionRecord,
   EventRecord,
   FeedItem,

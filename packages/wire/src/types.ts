@@ -47,7 +47,7 @@ export interface PasskeySignature {
 /** What an operator signs. The challenge is SHA-256 over its canonical JSON (RFC 8785). */
 export type Statement =
   | { readonly kind: 'operators'; readonly set: OperatorSet }
-  | { readonly kind: 'declaration'; readonly digest: string; readonly epoch: number }
+  | DeclarationStatement
   | {
       readonly kind: 'release'
       readonly quarantineId: string
@@ -60,6 +60,18 @@ export type Statement =
   | BackchannelStatement
   | MandateStatement
   | RootStatement
+
+/** A declaration may come into force. */
+export interface DeclarationStatement {
+  readonly kind: 'declaration'
+  readonly digest: string
+  readonly epoch: number
+  /**
+   * 1 and up, another one for every draft: within an epoch declarations come into force in rising order, so that one that was
+   * signed and held back does not undo a later one. Absent in what was signed before there were serials.
+   */
+  readonly serial?: number
+}
 
 /** One more root of the trust domain is trusted, beside those that are. */
 export interface RootStatement {
@@ -187,6 +199,8 @@ export interface Bundle<D = unknown> {
   readonly declarationDigest: string
   /** Operators' signatures over the digest; empty only while the digest is the one pinned at genesis. */
   readonly declarationSignatures: readonly PasskeySignature[]
+  /** As it was signed; absent for the declaration pinned at genesis, and for one signed before there were serials. */
+  readonly declarationSerial?: number
   /** `genesisSignature` (Ed25519, base64url) on version 1, passkey signatures on later ones; absent until the first operator enrols. */
   readonly operators?: OperatorLink & {
     /** Versions 1 … k−1, oldest first, for gateways that have not seen them; absent while the set is version 1. */
@@ -253,6 +267,8 @@ export interface BundleState {
   /** SHA-256 hex of the canonical bundle at `revision`: one revision is one bundle. */
   readonly bundleDigest: string
   readonly declarationDigest: string
+  /** Of the declaration accepted last, the highest of this epoch; absent as in the bundle. */
+  readonly declarationSerial?: number
   /** Declarations of this epoch that were replaced: they never return in it. */
   readonly superseded: readonly string[]
   readonly operators?: OperatorSet

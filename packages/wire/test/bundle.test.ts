@@ -249,6 +249,68 @@ test('a replaced declaration does not come back: neither genesis nor one once si
   assert.equal(accept(at3, bundle(4, d2)).revision.n, 4)
 })
 
+test('within an epoch declarations come in rising order of what was signed', () => {
+  const numbered = (d: unknown, serial: number, by = [ada, bob], epoch = 1): Partial<Bundle> => ({
+    declaration: d,
+    declarationSerial: serial,
+    declarationSignatures: sigs(
+      { kind: 'declaration', digest: declarationDigest(d), epoch, serial },
+      ...by,
+    ),
+  })
+  const D3 = { network: { name: 'meridian' }, policies: [{ id: 'wide' }] }
+  const at1 = accept(undefined, bundle(1))
+  const at2 = accept(at1, bundle(2, numbered(D1, 2)))
+  assert.equal(at2.declarationSerial, 2)
+  // Signed by a quorum, and never seen here: the one before, one with the same serial, one from before there were serials.
+  for (const older of [
+    numbered(D3, 1),
+    numbered(D3, 2),
+    { declaration: D3, declarationSignatures: sigs(declares(D3), ada, bob) },
+  ]) {
+    assert.equal(accept(at1, bundle(3, older)).declarationDigest, declarationDigest(D3))
+    assert.throws(() => accept(at2, bundle(3, older)), code('SP_BUNDLE_SERIAL'))
+  }
+  // What is in force goes on under its own serial only: neither lower, as if it had none, nor one that nobody signed.
+  const { declarationSerial: _, ...without } = numbered(D1, 2)
+  assert.throws(() => accept(at2, bundle(3, without)), code('SP_BUNDLE_SERIAL'))
+  for (const unsigned of [
+    { ...numbered(D1, 2), declarationSerial: 3 },
+    { ...numbered(D2, 3), declarationSerial: 4 },
+    numbered(D2, 3, [ada]),
+  ]) {
+    assert.throws(() => accept(at2, bundle(3, unsigned)), code('SP_BUNDLE_UNSIGNED'))
+  }
+  assert.equal(accept(at2, bundle(3, numbered(D1, 2))).declarationSerial, 2)
+  assert.equal(accept(at2, bundle(3, numbered(D1, 7))).declarationSerial, 7)
+  const at3 = accept(at2, bundle(3, numbered(D2, 3)))
+  assert.equal(at3.declarationSerial, 3)
+  // A new epoch that a quorum signed for is the only way back, and counts up from there.
+  const epoch2 = (n: number, over: Partial<Bundle>): Bundle =>
+    bundle(n, { revision: { epoch: 2, n }, ...over })
+  assert.throws(() => accept(at3, epoch2(1, numbered(D3, 1))), code('SP_BUNDLE_UNSIGNED'))
+  const restored = accept(at3, epoch2(1, numbered(D3, 1, [ada, bob], 2)))
+  assert.equal(restored.declarationSerial, 1)
+  assert.throws(
+    () => accept(restored, epoch2(2, numbered(D2, 1, [ada, bob], 2))),
+    code('SP_BUNDLE_SERIAL'),
+  )
+  assert.equal(
+    accept(restored, epoch2(2, numbered(D2, 2, [ada, bob], 2))).declarationDigest,
+    declarationDigest(D2),
+  )
+  // The declaration of `init` has none: nobody raises the floor without signatures.
+  assert.throws(
+    () => accept(undefined, bundle(1, { declarationSerial: 9 })),
+    code('SP_BUNDLE_UNSIGNED'),
+  )
+  for (const declarationSerial of [0, -1, 1.5, '1', null]) {
+    // Deliberately no serial: what a hostile control plane could sign.
+    const odd = { ...numbered(D2, 3), declarationSerial } as Partial<Bundle>
+    assert.throws(() => accept(at2, bundle(3, odd)), code('SP_BUNDLE_FORMAT'))
+  }
+})
+
 test('a new epoch needs a quorum even for the same declaration, and carries quarantines on', () => {
   const state = accept(undefined, bundle(9, { quarantined: [q1] }))
   const epoch2 = (changes: Partial<Bundle>): Bundle =>

@@ -308,10 +308,13 @@ export interface DeclarationStatement {
   readonly kind: 'declaration'
   readonly digest: string
   readonly epoch: number
+  readonly serial: number
 }
 
 export interface Proposal {
   readonly digest: string
+  /** What it is signed with; absent where something later came into force: it gets another one when it is signed anew. */
+  readonly serial?: number
   /** Operator name, or `file` for a `network.yaml` that differs from what is in force. */
   readonly proposedBy: string
   readonly proposedAt: number

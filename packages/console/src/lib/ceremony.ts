@@ -5,6 +5,7 @@ import type {
   Approval,
   ApprovalStatement,
   DeclarationStatement,
+  Proposal,
   OperatorsStatement,
   ReleaseStatement,
   StatementOptions,
@@ -110,12 +111,19 @@ async function checkChallenge(offered: StatementOptions<unknown>): Promise<void>
   }
 }
 
-/** The same for a declaration: the signature covers its digest. @throws CeremonyError */
+/** The same for a declaration: the signature covers its digest, and the serial on the page where it has one. @throws CeremonyError */
 export async function checkDeclaration(
-  digest: string,
+  { digest, serial }: Pick<Proposal, 'digest' | 'serial'>,
   offered: StatementOptions<DeclarationStatement>,
 ): Promise<void> {
-  if (offered.statement.kind !== 'declaration' || offered.statement.digest !== digest) {
+  const { statement } = offered
+  const numbered = Number.isSafeInteger(statement.serial) && statement.serial >= 1
+  if (
+    statement.kind !== 'declaration' ||
+    statement.digest !== digest ||
+    !numbered ||
+    (serial !== undefined && statement.serial !== serial)
+  ) {
     throw new CeremonyError(
       'the server asked for a signature over a different declaration; nothing was signed',
     )

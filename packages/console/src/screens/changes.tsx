@@ -107,7 +107,10 @@ function ProposalBox({ proposal }: { proposal: Proposal }): ReactNode {
       <p className="panel-text">
         <Copyable text={digest} shown={`${digest.slice(0, 24)}…`} label="Copy the digest" />{' '}
         <span className="muted">
-          proposed by{' '}
+          {proposal.serial === undefined
+            ? 'drawn up before what is in force, to be signed anew'
+            : `draft ${proposal.serial}`}
+          , proposed by{' '}
           {proposal.proposedBy === 'file' ? 'the declaration on disk' : proposal.proposedBy},{' '}
           <Ago at={proposal.proposedAt} />
         </span>
@@ -154,7 +157,7 @@ function ProposalBox({ proposal }: { proposal: Proposal }): ReactNode {
           signStatement<DeclarationStatement, unknown>(
             { options: '/declaration/sign/options', submit: '/declaration/sign' },
             { digest },
-            (offered) => checkDeclaration(digest, offered),
+            (offered) => checkDeclaration(proposal, offered),
             { digest },
           )
         }

@@ -14,6 +14,7 @@ const hex = (text: string): string => createHash('sha256').update(text).digest('
 /** A change of the declaration on disk that waits for a signature. */
 export const PROPOSAL: Proposal = {
   digest: hex('a proposed declaration'),
+  serial: 7,
   proposedBy: 'file',
   proposedAt: Date.now() - 200_000,
   signed: [],

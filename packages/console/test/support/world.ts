@@ -461,7 +461,10 @@ export class World {
       case `/declaration/${PROPOSAL.digest}/shadow`:
         return ok(shadowReport((this.proposals[0] ?? PROPOSAL).shadow, this.records))
       case '/declaration/sign/options': {
-        const statement = { kind: 'declaration', digest: read(ask.body, 'digest'), epoch: 1 }
+        const statement = {
+          ...{ kind: 'declaration', digest: read(ask.body, 'digest') },
+          ...{ epoch: 1, serial: PROPOSAL.serial },
+        }
         return ok({ statement, options: signing.options(statement) })
       }
       case '/declaration/sign': {

@@ -1,11 +1,16 @@
 import type { Declaration, NetworkIndex } from '@sallyport/network'
-import type { PasskeySignature, Revision, SignedBundle, Statement } from '@sallyport/wire'
+import type {
+  DeclarationStatement,
+  PasskeySignature,
+  Revision,
+  SignedBundle,
+} from '@sallyport/wire'
 import type { ShadowReport, ShadowStage } from './shadow.ts'
-
-export type DeclarationStatement = Extract<Statement, { kind: 'declaration' }>
 
 export interface ProposalView {
   readonly digest: string
+  /** What it is signed with; absent where something later came into force, and it has to be signed anew. */
+  readonly serial?: number
   /** Operator name, or `file` for a `network.yaml` that differs from what is in force. */
   readonly proposedBy: string
   /** Milliseconds since the epoch. */
@@ -49,12 +54,17 @@ export interface Bundles {
   stopShadow(): Promise<void>
   /** @throws SallyportError `SP_DECLARATION_UNKNOWN` */
   shadowReport(digest: string): Promise<ShadowReport>
-  /** @throws SallyportError `SP_DECLARATION_UNKNOWN` */
+  /**
+   * What is to be signed. It keeps its serial until a later draft comes into force; it gets another one then.
+   *
+   * @throws SallyportError `SP_DECLARATION_UNKNOWN`
+   */
   statement(digest: string): Promise<DeclarationStatement>
   /**
    * Adds one operator's signature; with the quorum's last one the declaration comes into force.
    *
    * @throws SallyportError `SP_DECLARATION_UNKNOWN`, `SP_DECLARATION_STATEMENT`, `SP_DECLARATION_ROLE`, `SP_SIGNATURE_*`;
+   *   `SP_DECLARATION_SERIAL` where something that was drawn up later came into force;
    *   `SP_DECLARATION_SHADOW` where the last signature comes before it has been in shadow for long enough
    */
   sign(input: {

@@ -4,10 +4,11 @@ import { createDecider, createTableRows } from '@sallyport/decide'
 import { deriveEntities, deriveSchema, indexNetwork } from '@sallyport/network'
 import type { Declaration } from '@sallyport/network'
 import { declarationDigest } from '@sallyport/wire'
-import type { OperatorSet, PasskeySignature } from '@sallyport/wire'
+import type { DeclarationStatement, OperatorSet, PasskeySignature } from '@sallyport/wire'
 import type { Store, Tx } from '../store/store.ts'
-import type { Bundles, DeclarationStatement, ProposalView } from './bundles.ts'
+import type { Bundles, ProposalView } from './bundles.ts'
 import { declarationDiff } from './declaration-diff.ts'
+import { drawSerial, overtaken, serialOf } from './declaration-serials.ts'
 import type { Events } from './events.ts'
 import { loadDeclarationBody } from './publisher.ts'
 import type { Change, Publisher } from './publisher.ts'
@@ -51,24 +52,23 @@ export function createBundles(deps: BundlesDeps): Bundles {
         throw new SallyportError('SP_DECLARATION_INVALID', 'this declaration is in force already')
       }
       const row = { digest, proposed_by: by, proposed_at: deps.clock.now() }
-      await store.run((db) =>
-        db
+      const serial = await store.transaction(async (tx) => {
+        await tx
           .insertInto('declarations')
           .values({ ...row, body: canonicalJson(checked) })
           .onConflict((conflict) => conflict.doNothing())
-          .execute(),
-      )
+          .execute()
+        return drawSerial(tx, digest, row.proposed_at)
+      })
       events.publish('revision', { proposed: digest })
       return store.run(async (db) => {
-        const stage = await stageOf(db as Tx, deps, digest)
-        return view(
-          deps,
-          row,
-          checked,
-          [],
-          stage,
-          await epochToSign(db as Tx, current().revision.epoch),
+        const tx = db as Tx
+        const statement = statementOf(
+          digest,
+          await epochToSign(tx, current().revision.epoch),
+          serial,
         )
+        return view(deps, row, checked, [], await stageOf(tx, deps, digest), statement)
       })
     },
     startShadow: (input) => startShadow(deps, input),
@@ -76,9 +76,10 @@ export function createBundles(deps: BundlesDeps): Bundles {
     shadowReport: (digest) => shadowReport(deps, digest),
     proposals: () => store.run((db) => proposals(db as Tx, deps)),
     statement: (digest) =>
-      store.run(async (db) => {
-        await loadDeclarationBody(db as Tx, digest)
-        return statementOf(digest, await epochToSign(db as Tx, current().revision.epoch))
+      store.transaction(async (tx) => {
+        await loadDeclarationBody(tx, digest)
+        const serial = await drawSerial(tx, digest, deps.clock.now())
+        return statementOf(digest, await epochToSign(tx, current().revision.epoch), serial)
       }),
     async sign(input) {
       const { result, revision } = await publisher.publish((tx, next) =>
@@ -99,10 +100,15 @@ async function epochToSign(tx: Tx, epoch: number): Promise<number> {
   return later === undefined ? epoch : Math.max(later.revision.epoch, epoch) + 1
 }
 
-const statementOf = (digest: string, epoch: number): DeclarationStatement => ({
+interface Numbered extends DeclarationStatement {
+  readonly serial: number
+}
+
+const statementOf = (digest: string, epoch: number, serial: number): Numbered => ({
   kind: 'declaration',
   digest,
   epoch,
+  serial,
 })
 
 /**
@@ -171,7 +177,9 @@ async function sign(
       'this declaration was replaced, and does not return within its epoch',
     )
   }
-  const expected = statementOf(digest, epoch)
+  const serial = await serialOf(tx, digest)
+  if (serial === undefined) throw overtaken()
+  const expected = statementOf(digest, epoch, serial)
   const set = checkSignature({
     set: deps.operatorSet(),
     operator: input.operator,
@@ -186,6 +194,7 @@ async function sign(
     .values({
       digest,
       epoch,
+      serial,
       operator: input.operator,
       signature: JSON.stringify(input.signature),
       at: deps.clock.now(),
@@ -193,11 +202,11 @@ async function sign(
     // By the passkey that they have now: an earlier one may have left the set.
     .onConflict((conflict) =>
       conflict
-        .columns(['digest', 'epoch', 'operator'])
+        .columns(['digest', 'epoch', 'serial', 'operator'])
         .doUpdateSet({ signature: JSON.stringify(input.signature), at: deps.clock.now() }),
     )
     .execute()
-  const signed = signersOf(expected, await signaturesOf(tx, digest, epoch), set, ROLES)
+  const signed = signersOf(expected, await signaturesOf(tx, expected), set, ROLES)
   const live = signed.length >= set.quorum
   if (live) {
     // Of those that were in force before the restore each has been through the shadow already.
@@ -214,7 +223,7 @@ async function sign(
   return {
     result: { live, signed, quorum: set.quorum },
     changed: live,
-    ...(live ? { declaration: { digest, body } } : {}),
+    ...(live ? { declaration: { digest, serial, body } } : {}),
     ...(live && opens ? { epoch } : {}),
   }
 }
@@ -229,12 +238,13 @@ async function wasSuperseded(tx: Tx, digest: string, epoch: number): Promise<boo
   return row !== undefined
 }
 
-async function signaturesOf(tx: Tx, digest: string, epoch: number): Promise<PasskeySignature[]> {
+async function signaturesOf(tx: Tx, statement: Numbered): Promise<PasskeySignature[]> {
   const rows = await tx
     .selectFrom('declaration_signatures')
     .select('signature')
-    .where('digest', '=', digest)
-    .where('epoch', '=', epoch)
+    .where('digest', '=', statement.digest)
+    .where('epoch', '=', statement.epoch)
+    .where('serial', '=', statement.serial)
     .execute()
   // Only signatures that verified were written.
   return rows.map(({ signature }) => signature as PasskeySignature)
@@ -266,9 +276,11 @@ async function proposals(tx: Tx, deps: BundlesDeps): Promise<readonly ProposalVi
   const views: ProposalView[] = []
   for (const row of rows) {
     const body = await loadDeclarationBody(tx, row.digest)
-    const signatures = await signaturesOf(tx, row.digest, epoch)
+    const serial = await serialOf(tx, row.digest)
+    const statement = serial === undefined ? undefined : statementOf(row.digest, epoch, serial)
+    const signatures = statement ? await signaturesOf(tx, statement) : []
     const stage = await stageOf(tx, deps, row.digest)
-    views.push(view(deps, row, body, signatures, stage, epoch))
+    views.push(view(deps, row, body, signatures, stage, statement))
   }
   return views
 }
@@ -279,16 +291,16 @@ function view(
   body: Declaration,
   signatures: readonly PasskeySignature[],
   shadow: ShadowStage,
-  epoch: number,
+  statement: Numbered | undefined,
 ): ProposalView {
   const { bundle } = deps.publisher.current()
   const set = deps.operatorSet()
-  const statement = statementOf(row.digest, epoch)
   return {
     digest: row.digest,
+    ...(statement ? { serial: statement.serial } : {}),
     proposedBy: row.proposed_by,
     proposedAt: row.proposed_at,
-    signed: set ? signersOf(statement, signatures, set, ROLES) : [],
+    signed: set && statement ? signersOf(statement, signatures, set, ROLES) : [],
     quorum: set?.quorum ?? bundle.declaration.network.quorum,
     diff: declarationDiff(bundle.declaration, body),
     shadow,

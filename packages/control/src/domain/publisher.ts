@@ -27,7 +27,11 @@ export interface Change<T> {
   /** False where nothing changed after all: no new revision then. */
   readonly changed: boolean
   /** The declaration that comes into force with this revision. */
-  readonly declaration?: { readonly digest: string; readonly body: Declaration }
+  readonly declaration?: {
+    readonly digest: string
+    readonly serial: number
+    readonly body: Declaration
+  }
   /** The epoch that begins with it; the one that runs where absent. */
   readonly epoch?: number
 }
@@ -105,14 +109,16 @@ export async function createPublisher(deps: {
           }
           const digest = change.declaration?.digest ?? head.declaration_digest
           const body = change.declaration?.body ?? (await bodyOf(tx, digest, declaration, seen))
-          const bundle = await assemble(tx, deps, revision, digest, body, current?.bundle.shadow)
+          const serial = change.declaration?.serial ?? head.declaration_serial
+          const named = { digest, serial, body }
+          const bundle = await assemble(tx, deps, revision, named, current?.bundle.shadow)
           const signed = signBundle(bundle, trust.bundle)
           const state = accepted(seen, signed, deps)
           const { declaration: _carriedApart, shadow, ...plain } = bundle
           const rest = { ...plain, ...(shadow ? { shadow: { digest: shadow.digest } } : {}) }
           await sql`WITH head AS (
             UPDATE bundle_head SET epoch = ${revision.epoch}, n = ${revision.n},
-              declaration_digest = ${digest}, state = ${canonicalJson(rest)},
+              declaration_digest = ${digest}, declaration_serial = ${serial}, state = ${canonicalJson(rest)},
               signature = ${signed.signature}
           ) SELECT pg_notify(${REVISION_CHANNEL}, '')`.execute(tx)
           return { result: change.result, revision, signed, state }
@@ -150,12 +156,13 @@ interface Head {
   readonly epoch: number
   readonly n: number
   readonly declaration_digest: string
+  readonly declaration_serial: number
 }
 
 async function lockHead(tx: Tx): Promise<Head> {
   return tx
     .selectFrom('bundle_head')
-    .select(['epoch', 'n', 'declaration_digest'])
+    .select(['epoch', 'n', 'declaration_digest', 'declaration_serial'])
     .forUpdate()
     .executeTakeFirstOrThrow()
 }
@@ -284,15 +291,14 @@ async function assemble(
   tx: Tx,
   { trust, clock }: { readonly trust: Trust; readonly clock: Clock },
   revision: Revision,
-  digest: string,
-  declaration: Declaration,
+  { digest, serial, body: declaration }: NonNullable<Change<unknown>['declaration']>,
   knownShadow: Shadow | undefined,
 ): Promise<Bundle<Declaration>> {
   const now = clock.now()
   // One round trip: this stands between a quarantine and the gateways.
   const { rows } = await sql<State>`SELECT
     (SELECT coalesce(json_agg(signature ORDER BY operator), '[]') FROM declaration_signatures
-      WHERE digest = ${digest} AND epoch = ${revision.epoch}) AS signatures,
+      WHERE digest = ${digest} AND epoch = ${revision.epoch} AND serial = ${serial}) AS signatures,
     (SELECT coalesce(json_agg(link ORDER BY version), '[]') FROM operator_sets) AS links,
     (SELECT coalesce(json_agg(json_build_object(
         'id', id, 'subject', subject, 'reason', reason, 'by', by, 'at', at) ORDER BY id), '[]')
@@ -334,6 +340,7 @@ async function assemble(
     declaration,
     declarationDigest: digest,
     declarationSignatures: state.signatures,
+    ...(serial > 0 ? { declarationSerial: serial } : {}),
     ...(latest ? { operators: { ...latest, ...(history.length > 0 ? { history } : {}) } } : {}),
     quarantined: state.quarantined,
     releases: state.releases.map(({ statement, signatures }) => ({

@@ -79,7 +79,7 @@ async function remember(
   tx: Tx,
   { clock }: RollbackDeps,
   gateway: string,
-  { revision, declarationDigest, declaration }: Bundle<Declaration>,
+  { revision, declarationDigest, declarationSerial = 0, declaration }: Bundle<Declaration>,
 ): Promise<Later | undefined> {
   const known = await laterOf(tx)
   if (known && compareRevision(revision, known.revision) <= 0) return undefined
@@ -87,6 +87,7 @@ async function remember(
   const row = {
     ...revision,
     declaration_digest: declarationDigest,
+    declaration_serial: declarationSerial,
     shown_by: gateway,
     at: now,
   }

@@ -12,6 +12,7 @@ const APPEND_ONLY = [
   'feed',
   'approval_statements',
   'declarations',
+  'declaration_serials',
   'operator_sets',
   'incident_entries',
   'break_glass_acts',

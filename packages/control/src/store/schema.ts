@@ -14,15 +14,18 @@ export interface Database {
   declaration_signatures: {
     digest: string
     epoch: Int
+    serial: Int
     operator: string
     signature: Json<unknown>
     at: Int
   }
+  declaration_serials: { serial: Int; digest: string; at: Int }
   bundle_head: {
     sole: Generated<boolean>
     epoch: Int
     n: Int
     declaration_digest: string
+    declaration_serial: Generated<Int>
     state: string
     signature: string
   }
@@ -31,6 +34,7 @@ export interface Database {
     epoch: Int
     n: Int
     declaration_digest: string
+    declaration_serial: Generated<Int>
     shown_by: string
     at: Int
   }

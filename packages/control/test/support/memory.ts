@@ -196,9 +196,13 @@ export async function memoryControl(origin: string): Promise<MemoryControl> {
         changes: [],
       }),
       proposals: async () => [],
-      statement: async () => ({ kind: 'declaration', digest, epoch: 1 }),
+      statement: async () => ({ kind: 'declaration', digest, epoch: 1, serial: 1 }),
       sign: async ({ operator, statement, signature }) => {
-        same(statement, { kind: 'declaration', digest, epoch: 1 }, 'SP_DECLARATION_STATEMENT')
+        same(
+          statement,
+          { kind: 'declaration', digest, epoch: 1, serial: 1 },
+          'SP_DECLARATION_STATEMENT',
+        )
         verifyQuorum(statement, [signature], set(), { quorum: 1, roles: ['admin'] })
         acts.push({ act: 'declare', by: operator })
         return { live: true, signed: [operator], quorum: 1, revision: { epoch: 1, n: 2 } }

@@ -339,7 +339,8 @@ function asState(kept: JsonValue): BundleState {
     state?.format === 'sallyport-seen/1' &&
     state.revision !== undefined &&
     Array.isArray(state.quarantined) &&
-    Array.isArray(state.revokedSerials)
+    Array.isArray(state.revokedSerials) &&
+    (state.declarationSerial === undefined || Number.isSafeInteger(state.declarationSerial))
   ) {
     // The members that are read here are there; `acceptBundle` reads the rest.
     return state as BundleState

@@ -1,4 +1,4 @@
-import type { DeclarationStatement } from '../../domain/bundles.ts'
+import type { DeclarationStatement } from '@sallyport/wire'
 import type { ControlContext } from '../../domain/context.ts'
 import { assertionSchema, passkeySignature, signingOptions } from '../ceremony.ts'
 import { actorOf, operatorOf, textOf } from '../route.ts'
@@ -86,7 +86,7 @@ export function declarationRoutes({ bundles, operators }: ControlContext): Route
       access: admin,
       body: object({ digest }),
       answer: openObject({
-        statement: any('digest and epoch'),
+        statement: any('digest, epoch and serial'),
         options: any('PublicKeyCredentialRequestOptionsJSON'),
       }),
       handle: async (call) => {
@@ -99,7 +99,11 @@ export function declarationRoutes({ bundles, operators }: ControlContext): Route
       path: '/api/declaration/sign',
       summary: 'Adds a signature; the last one of the quorum brings the declaration into force',
       access: admin,
-      body: object({ digest, statement: any('digest and epoch'), response: assertionSchema }),
+      body: object({
+        digest,
+        statement: any('digest, epoch and serial'),
+        response: assertionSchema,
+      }),
       answer: openObject({ live: { type: 'boolean' }, signed: listOf(text(256)), quorum: time }),
       handle: (call) => {
         const { operator } = operatorOf(call)
