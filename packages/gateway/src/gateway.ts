@@ -192,11 +192,6 @@ class RunningGateway implements Gateway {
       feed.offerCheckpoint(note)
     })
     const liveness = new Liveness()
-    const mcpSessions = new McpSessions({
-      clock,
-      maxPerInstance: this.#settings.maxMcpSessionsPerInstance,
-      idleMs: this.#settings.mcpSessionIdleMs,
-    })
     const tasks = new Tasks({
       clock,
       maxPerInstance: this.#settings.maxA2aTasksPerInstance,
@@ -220,6 +215,17 @@ class RunningGateway implements Gateway {
       credentials,
     })
     const mcpUpstream = new McpUpstream(exchange, this.#settings)
+    this.#undo.push(() => {
+      mcpUpstream.close()
+    })
+    const mcpSessions = new McpSessions({
+      clock,
+      maxPerInstance: this.#settings.maxMcpSessionsPerInstance,
+      idleMs: this.#settings.mcpSessionIdleMs,
+      onEnd: ({ id }) => {
+        mcpUpstream.end(id)
+      },
+    })
 
     // They are opened after the bundles that cut them; the streams come after those, too.
     const doors = new Doors()
@@ -236,9 +242,9 @@ class RunningGateway implements Gateway {
         this.#stats.socketsCut += sockets
         pools.cut(subject)
         pools.cutPeers(({ id: peer }) => peer.uri === subject)
-        mcpSessions.cut(subject)
         tasks.cut(subject)
         mcpUpstream.cut(subject)
+        mcpSessions.cut(subject)
         audit.event('quarantine-applied', { subject, facts: { sockets } })
       }
       for (const subject of released) audit.event('quarantine-released', { subject })
@@ -361,13 +367,17 @@ class RunningGateway implements Gateway {
       show: new Show(pipeline.answers, tasks, () => clock.now()),
     })
     const followUps = new FollowUps({ ...shared, pipeline, standing, mandates, shadow })
+    const mcp = new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions })
+    this.#undo.push(() => {
+      mcp.close()
+    })
     const requests = new Requests({
       ...shared,
       standing,
       tokens,
       pipeline,
       http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
-      mcp: new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions }),
+      mcp,
       a2a: new A2aCalls({ ...shared, pipeline, followUps, peers, tasks }),
       llm: new LlmCalls({ ...shared, pipeline, exchange, streams: open, key: key.export() }),
       metadata: new ResourceMetadata(bundles, trustDomain),

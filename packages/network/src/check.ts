@@ -6,6 +6,7 @@ import { checkAttributes } from './attributes.ts'
 import { checkPeople } from './people.ts'
 import { checkLlm } from './llm.ts'
 import { checkPostgres } from './postgres.ts'
+import { MCP_CONTENT } from './mcp-types.ts'
 import { localClock } from './local-clock.ts'
 import { didYouMean } from './problem.ts'
 import type { ProblemCode } from './problem.ts'
@@ -233,10 +234,14 @@ class Checker {
   }
 
   #returns(system: string, operation: Operation, pointer: string): void {
-    const paths = Object.keys(operation.returns)
+    const paths = Object.keys(operation.returns).filter((path) => path !== MCP_CONTENT)
     for (const [path, dataset] of Object.entries(operation.returns)) {
-      const place = `${pointer}/returns/${escapePointer(path)}`
-      const overlap = paths.find((other) => other !== path && covers(other, path))
+      const place =
+        path === MCP_CONTENT ? `${pointer}/content` : `${pointer}/returns/${escapePointer(path)}`
+      const overlap =
+        path === MCP_CONTENT
+          ? undefined
+          : paths.find((other) => other !== path && covers(other, path))
       if (overlap !== undefined) {
         this.#report(
           'SP_NETWORK_RETURNS',

@@ -208,9 +208,9 @@ const operation = object('One thing a caller can ask of the system.', ['kind'], 
   from: {
     type: 'string',
     minLength: 1,
-    maxLength: 128,
+    maxLength: 512,
     description:
-      'operationId, tool name, skill or `TABLE.select` (insert, update, delete) where it differs from the name here.',
+      'operationId, tool name, `resource:URI`, `template:URI`, `prompt:NAME`, `mcp:SERVICE`, skill or `TABLE.select` (insert, update, delete) where it differs from the name here.',
   },
   subject: {
     type: 'string',
@@ -225,6 +225,11 @@ const operation = object('One thing a caller can ask of the system.', ['kind'], 
     },
     additionalProperties: { type: 'string', pattern: NAME },
   },
+  content: name('The data set that content blocks are read as (protocol mcp).'),
+  hosts: list('Hosts that a person may be sent to (`mcp:elicitation`).', {
+    type: 'string',
+    pattern: '^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$',
+  }),
 })
 
 /** The member of a system that describes what can be asked of it, by protocol. */
@@ -247,6 +252,10 @@ const systemParts = {
   a2a: a2aSchema,
   openapi: text('OpenAPI 3 document beside network.yaml (protocol http).', 256),
   tools: text('`tools/list` result beside network.yaml (protocol mcp).', 256),
+  pins: text(
+    'What the server itself lists, as accepted (protocol mcp); what it lists otherwise later stops.',
+    256,
+  ),
   upstream,
   operations: named(
     'What callers may ask; nothing else of the API is reachable.',
@@ -269,7 +278,7 @@ const system: Schema = {
     then: {
       required: [key],
       properties: Object.fromEntries(
-        Object.values(DESCRIBED_BY)
+        [...Object.values(DESCRIBED_BY), ...(protocol === 'mcp' ? [] : ['pins'])]
           .filter((other) => other !== key)
           .map((other) => [other, false]),
       ),

@@ -155,6 +155,7 @@ export interface RawSystem {
   readonly a2a?: RawA2a
   readonly openapi?: string
   readonly tools?: string
+  readonly pins?: string
   readonly upstream:
     | { readonly service: string; readonly port: number }
     | {
@@ -178,6 +179,8 @@ interface RawOperation {
   readonly from?: string
   readonly subject?: string
   readonly returns?: Readonly<Record<string, string>>
+  readonly content?: string
+  readonly hosts?: readonly string[]
 }
 
 interface RawDataSet {

@@ -1,26 +1,26 @@
 import { SallyportError } from '@sallyport/base'
 import type { SourceSpan } from '@sallyport/base'
 import type { Report } from './check.ts'
-import { mcpToolsFrom } from './mcp.ts'
+import { mcpOfferFrom } from './mcp.ts'
+import { MCP_CONTENT } from './mcp-types.ts'
 import { openApiFrom } from './openapi.ts'
 import type { ParseOptions } from './parse.ts'
 import { resolveA2a } from './a2a.ts'
 import type { A2aPeer } from './a2a.ts'
-import type { A2aBinding } from './a2a-types.ts'
 import { modelOperations, resolveLlm } from './llm.ts'
-import type { LlmBinding, LlmSystem } from './llm-types.ts'
+import type { LlmSystem } from './llm-types.ts'
 import { resolvePostgres, tableOperations } from './postgres.ts'
-import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
+import type { PostgresSystem } from './postgres-types.ts'
 import { didYouMean, Halt } from './problem.ts'
 import { escapePointer, readYaml } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
 import { readDescription } from './read-description.ts'
 import type { RawSystem } from './raw.ts'
-import type { HttpBinding, InputSchema, McpBinding, Operation, System, Upstream } from './types.ts'
+import type { InputSchema, Operation, System, Upstream } from './types.ts'
 
 interface Imported {
   readonly description: string
-  readonly binding: HttpBinding | McpBinding | A2aBinding | PostgresBinding | LlmBinding
+  readonly binding: Operation['binding']
   readonly input: InputSchema
   /** Where the description itself says what comes back. */
   readonly returns?: Operation['returns']
@@ -80,14 +80,23 @@ export function resolveSystem(
       report,
     )
     if (!imported) continue
+    const { binding } = imported
+    const { content, hosts } = given
+    checkMcpParts(raw, given, binding, (part, message, fix) => {
+      const why = 'a reader would believe in a rule that is not there'
+      report('SP_NETWORK_RULE', located.keyAt(`${place}/${part}`), message, why, fix)
+    })
     operations.push({
       name: operationName,
       description: given.description ?? imported.description,
       kind: given.kind,
-      binding: imported.binding,
+      binding: hosts && binding.kind === 'mcp-service' ? { ...binding, hosts } : binding,
       input: imported.input,
       ...(given.subject !== undefined && { subject: given.subject }),
-      returns: imported.returns ?? given.returns ?? {},
+      returns: {
+        ...(imported.returns ?? given.returns),
+        ...(content !== undefined && { [MCP_CONTENT]: content }),
+      },
     })
   }
   return {
@@ -104,6 +113,22 @@ export function resolveSystem(
     ...(peer && { a2a: peer.system }),
     ...(raw.attributes && { attributes: raw.attributes }),
     ...(raw.onBehalfOf && { onBehalfOf: raw.onBehalfOf }),
+  }
+}
+
+/** What only some operations of MCP can have must not stand at another. */
+function checkMcpParts(
+  { protocol }: RawSystem,
+  { content, hosts }: RawSystem['operations'][string],
+  binding: Operation['binding'],
+  report: (part: 'content' | 'hosts', message: string, fix: string) => void,
+): void {
+  if (content !== undefined && protocol !== 'mcp') {
+    report('content', '`content` is of systems that speak MCP', 'use `returns`')
+  }
+  const elicits = binding.kind === 'mcp-service' && binding.service === 'elicitation'
+  if (hosts !== undefined && !elicits) {
+    report('hosts', '`hosts` is of `mcp:elicitation` alone', 'leave it out')
   }
 }
 
@@ -195,13 +220,22 @@ function importerOf(
   if (text === undefined) return undefined
   const top: SourceSpan = { file, line: 1, column: 1 }
   if (key === 'tools') {
-    const tools = attempt(() => mcpToolsFrom(text), top, report)
-    if (!tools) return undefined
+    const { pins } = raw
+    const pinned =
+      pins === undefined
+        ? undefined
+        : readText(pins, located.at(`${pointer}/pins`), options, report)
+    if (pins !== undefined && pinned === undefined) return undefined
+    const offer = attempt(() => mcpOfferFrom(text, pinned), top, report)
+    if (!offer) return undefined
     const { located: json } = readYaml(text, file)
     return {
-      names: tools.names,
-      import: (name) => tools.tool(name),
-      place: (name) => json?.at(`/tools/${tools.names.indexOf(name)}/name`),
+      names: offer.names,
+      import: (name) => offer.import(name),
+      place: (name) => {
+        const at = offer.pointer(name)
+        return at === undefined ? undefined : json?.at(at)
+      },
     }
   }
   const { located: description, problems } = readDescription(text, file)

@@ -2,6 +2,7 @@ import type { A2aBinding, A2aSystem } from './a2a-types.ts'
 import type { Attestation, Attestors } from './attestation-types.ts'
 import type { Federation } from './federation.ts'
 import type { LlmBinding, LlmSystem } from './llm-types.ts'
+import type { McpFeatureBinding } from './mcp-types.ts'
 import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
 import type { Database, SecretRule, TransitKey } from './secrets-types.ts'
 
@@ -155,13 +156,15 @@ export interface Operation {
   readonly name: string
   readonly description: string
   readonly kind: 'read' | 'write'
-  readonly binding: HttpBinding | McpBinding | A2aBinding | PostgresBinding | LlmBinding
+  readonly binding:
+    HttpBinding | McpBinding | McpFeatureBinding | A2aBinding | PostgresBinding | LlmBinding
   readonly input: InputSchema
   /** The input member that names the person or account concerned; its log inputs are sealed under that subject's key. */
   readonly subject?: string
   /**
    * What the response holds: path → data set, or `public` for a scalar passed through. A path is dotted member
-   * names, `[]` after one that is an array, `$` for the whole. Whatever no path covers is dropped.
+   * names, `[]` after one that is an array, `$` for the whole. Whatever no path covers is dropped. Content blocks of MCP
+   * are under `MCP_CONTENT`.
    */
   readonly returns: Readonly<Record<string, string>>
 }
@@ -186,6 +189,8 @@ export interface McpBinding {
   readonly title?: string
   /** The tool's JSON Schema as declared: what callers are shown, whatever the server says. */
   readonly inputSchema: unknown
+  /** SHA-256 of the tool's definition as its server gave it when it was accepted; absent means that nobody compares. */
+  readonly pin?: string
 }
 
 /** Typed input: the part of JSON Schema that maps onto Cedar without loss. Undeclared members are refused. */

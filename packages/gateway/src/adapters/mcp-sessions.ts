@@ -1,6 +1,17 @@
 import { newId } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
+import type { Grant } from '../calls/pipeline.ts'
+import type { Question } from '../mcp/questions.ts'
+import type { ClientStream } from '../mcp/session-stream.ts'
 import type { RpcId } from './jsonrpc.ts'
+
+/** What the client of a session can be asked. */
+export interface ClientAbilities {
+  readonly sampling: boolean
+  /** Elicitation by form, and by a page to go to. */
+  readonly form: boolean
+  readonly url: boolean
+}
 
 /** An MCP session that this gateway opened. Its id authenticates nobody: it is good on its owner's connections only. */
 export interface McpSession {
@@ -10,15 +21,29 @@ export interface McpSession {
   readonly version: string
   /** For whom the client acted when it opened it; another’s calls do not belong to it. */
   readonly subject: string | undefined
+  readonly client: ClientAbilities
   lastUsed: number
-  /** Ids of requests that are being answered. */
-  readonly open: Set<RpcId>
+  /** Requests that are being answered → what gives them up. */
+  readonly open: Map<RpcId, () => void>
+  /** What the server asked the client, and the client has not answered. */
+  readonly questions: Map<RpcId, Question>
+  /** URI → what let the client subscribe to it. */
+  readonly subscriptions: Map<string, Grant>
+  /** What lets the client read the server's log, from a level on. */
+  logging: { readonly grant: Grant; readonly level: number } | undefined
+  /** The last call that went to the server. */
+  last: Grant | undefined
+  /** Where the client listens to what belongs to none of its requests. */
+  stream: ClientStream | undefined
+  /** Aborts when it ends. */
+  readonly ended: AbortController
 }
 
 export interface McpSessionOptions {
   readonly clock: Clock
   readonly maxPerInstance: number
   readonly idleMs: number
+  onEnd(session: McpSession): void
 }
 
 /** Sessions of MCP clients, bound to instance and system. */
@@ -35,25 +60,26 @@ export class McpSessions {
   }
 
   /** Opens a session; the owner's least recently used one goes where it has too many. */
-  open(instance: string, system: string, version: string, subject?: string): McpSession {
-    const { clock, maxPerInstance, idleMs } = this.#options
-    const own: McpSession[] = []
-    for (const session of this.#sessions.values()) {
-      if (clock.monotonic() - session.lastUsed > idleMs) this.#sessions.delete(session.id)
-      else if (session.instance === instance) own.push(session)
-    }
+  open(
+    owner: Pick<McpSession, 'instance' | 'system' | 'version' | 'subject' | 'client'>,
+  ): McpSession {
+    const { clock, maxPerInstance } = this.#options
+    this.prune()
+    const own = [...this.#sessions.values()].filter(({ instance }) => instance === owner.instance)
     if (own.length >= maxPerInstance) {
-      const oldest = own.reduce((a, b) => (a.lastUsed <= b.lastUsed ? a : b))
-      this.#sessions.delete(oldest.id)
+      this.#end(own.reduce((a, b) => (a.lastUsed <= b.lastUsed ? a : b)))
     }
     const session: McpSession = {
+      ...owner,
       id: newId('mcp'),
-      instance,
-      system,
-      version,
-      subject,
       lastUsed: clock.monotonic(),
-      open: new Set(),
+      open: new Map(),
+      questions: new Map(),
+      subscriptions: new Map(),
+      logging: undefined,
+      last: undefined,
+      stream: undefined,
+      ended: new AbortController(),
     }
     this.#sessions.set(session.id, session)
     return session
@@ -64,23 +90,43 @@ export class McpSessions {
     const session = this.#sessions.get(id)
     if (session?.instance !== instance || session.system !== system) return undefined
     if (session.subject !== subject) return undefined
-    const now = this.#options.clock.monotonic()
-    if (now - session.lastUsed > this.#options.idleMs) {
-      this.#sessions.delete(id)
+    if (this.#isIdle(session)) {
+      this.#end(session)
       return undefined
     }
-    session.lastUsed = now
+    session.lastUsed = this.#options.clock.monotonic()
     return session
   }
 
   close(id: string): void {
-    this.#sessions.delete(id)
+    const session = this.#sessions.get(id)
+    if (session) this.#end(session)
+  }
+
+  /** Ends those that nobody used for too long. */
+  prune(): void {
+    for (const session of this.#sessions.values()) if (this.#isIdle(session)) this.#end(session)
   }
 
   /** Ends every session of an instance, or of all instances below a subject. */
   cut(subject: string): void {
-    for (const { id, instance } of this.#sessions.values()) {
-      if (instance === subject || instance.startsWith(`${subject}/`)) this.#sessions.delete(id)
+    for (const session of this.#sessions.values()) {
+      const { instance } = session
+      if (instance === subject || instance.startsWith(`${subject}/`)) this.#end(session)
     }
+  }
+
+  /** Whoever listens, or waits for an answer, uses it. */
+  #isIdle({ lastUsed, stream, open }: McpSession): boolean {
+    if (open.size > 0 || (stream !== undefined && !stream.gone)) return false
+    return this.#options.clock.monotonic() - lastUsed > this.#options.idleMs
+  }
+
+  #end(session: McpSession): void {
+    this.#sessions.delete(session.id)
+    session.ended.abort()
+    session.stream?.cut()
+    for (const question of session.questions.values()) question.giveUp()
+    this.#options.onEnd(session)
   }
 }

@@ -90,11 +90,11 @@ export function beginJson(res: EdgeResponse, status: number, decision: string): 
 }
 
 /** Begins an event stream. */
-export function beginEvents(res: EdgeResponse, decision: string): void {
+export function beginEvents(res: EdgeResponse, decision?: string): void {
   res.writeHead(200, {
     ...COMMON,
     'content-type': 'text/event-stream',
-    'sallyport-decision': decision,
+    ...(decision === undefined ? {} : { 'sallyport-decision': decision }),
   })
   res.flushHeaders()
 }

@@ -6,6 +6,10 @@ export class EventReader {
   #data: string[] | undefined
   #size = 0
   #skipLineFeed = false
+  /** The last that was stated: where its sender would go on. */
+  lastId: string | undefined
+  /** Milliseconds to wait before that. */
+  retryMs: number | undefined
 
   /** @param maxEvent characters that one event may have */
   constructor(maxEvent: number) {
@@ -49,10 +53,20 @@ export class EventReader {
       return
     }
     const match = /^data(?::(?: )?(.*))?$/s.exec(line)
-    if (!match) return
+    if (!match) {
+      this.#resumption(line)
+      return
+    }
     const value = match[1] ?? ''
     this.#size += value.length + 1
     if (this.#size > this.#maxEvent) throw new RangeError('an event is too long')
     ;(this.#data ??= []).push(value)
+  }
+
+  #resumption(line: string): void {
+    const [, name, value = ''] = /^(id|retry): ?(.*)$/s.exec(line) ?? []
+    // What a header cannot carry back is no id.
+    if (name === 'id' && /^[\x21-\x7e]{1,256}$/.test(value)) this.lastId = value
+    if (name === 'retry' && /^\d{1,9}$/.test(value)) this.retryMs = Number(value)
   }
 }

@@ -1,21 +1,27 @@
-import { canonicalJson } from '@sallyport/base'
-import type { McpBinding, Operation, System } from '@sallyport/network'
+import type { Clock } from '@sallyport/base'
+import type { System } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
-import { isObject, readRpc, RPC, rpcError, rpcResult } from '../adapters/jsonrpc.ts'
-import type { RpcNotification, RpcRequest } from '../adapters/jsonrpc.ts'
+import { readRpcMessage, RPC, rpcError, rpcResult } from '../adapters/jsonrpc.ts'
+import type { RpcNotification, RpcRequest, RpcResponse } from '../adapters/jsonrpc.ts'
 import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
-import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
+import type { Audit } from '../audit/audit.ts'
+import type { Pipeline } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
 import { readJsonBody } from '../edge/body.ts'
-import { plain } from '../inventory/plain.ts'
-import { Refusal, toRefusal } from '../refusal.ts'
+import { McpInvocations } from '../mcp/invoke.ts'
+import { abilitiesOf, hello, lists } from '../mcp/lists.ts'
+import { McpMethods } from '../mcp/methods.ts'
+import { Questions } from '../mcp/questions.ts'
+import { ServerMessages } from '../mcp/server-messages.ts'
+import { McpStreams } from '../mcp/streams.ts'
+import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
+import type { Bundles } from '../state/bundles.ts'
+import type { Liveness } from '../state/liveness.ts'
 import type { Stats } from '../stats.ts'
 import type { McpUpstream } from '../upstream/mcp.ts'
 import type { BareContext, RequestContext } from './context.ts'
-import { callFailed } from './failed.ts'
 import { noOperation } from './http.ts'
-import { typedInput } from './typed.ts'
 
 export interface McpParts {
   readonly pipeline: Pipeline
@@ -24,81 +30,152 @@ export interface McpParts {
   readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
   readonly stats: Stats
+  readonly audit: Audit
+  readonly bundles: Bundles
+  readonly liveness: Liveness
+  readonly clock: Clock
 }
 
 /** Revisions of MCP spoken to clients, newest first. */
 const VERSIONS = ['2025-11-25', '2025-06-18', '2025-03-26']
 const PATH = 'mcp'
-/** Characters of a chain of mandates, as a token. */
-const MAX_MANDATE = 65_536
 
 const refuse = (status: number, message: string): Refusal =>
   new Refusal(status === 404 ? 'SP_MCP_SESSION' : 'SP_MCP_MESSAGE', message, { status })
 
-type McpOperation = Operation & { readonly binding: McpBinding }
-
-/** MCP systems (Streamable HTTP): `POST /SYSTEM/mcp`, one JSON-RPC message each, answered with JSON. */
+/** MCP systems (Streamable HTTP) at `/SYSTEM/mcp`: one JSON-RPC message a POST, a stream of the session's by GET. */
 export class McpCalls {
   readonly #parts: McpParts
+  readonly #methods: McpMethods
+  readonly #streams: McpStreams
 
   constructor(parts: McpParts) {
     this.#parts = parts
+    const questions = new Questions(parts)
+    const messages = new ServerMessages({ ...parts, questions })
+    this.#streams = new McpStreams({ ...parts, questions, messages })
+    const invocations = new McpInvocations({
+      ...parts,
+      questions,
+      messages,
+      onOpen: (context, session) => {
+        this.#streams.listenUpstream(context, session)
+      },
+    })
+    this.#methods = new McpMethods({ ...parts, invocations })
+  }
+
+  close(): void {
+    this.#streams.close()
   }
 
   /** @throws Refusal for whatever is no JSON-RPC request that could be answered as one */
   async serve(context: RequestContext, system: System): Promise<void> {
-    const { request, res, caller } = context
-    const { sessions, settings } = this.#parts
+    const { request, res } = context
     const { segments, query } = request.target
     if (segments.length !== 2 || segments[1] !== PATH || query.size > 0) throw noOperation()
-    const { mcpSession, mcpVersion, accept } = request.headers
-    if (request.method === 'DELETE') {
-      const own = this.#session(context, system)
-      sessions.close(own.id)
-      sendJson(res, { status: 204, body: undefined })
-      return
-    }
-    if (request.method !== 'POST') {
-      throw new Refusal('SP_REQUEST_METHOD', 'this system takes POST only', { status: 405 })
-    }
-    if (!/application\/json|application\/\*|\*\/\*/.test(accept)) {
-      throw refuse(406, '`accept` must name `application/json`')
-    }
+    demandOrigin(request.headers.all)
+    const { mcpVersion, accept } = request.headers
     if (mcpVersion !== undefined && !VERSIONS.includes(mcpVersion)) {
       throw refuse(400, '`mcp-protocol-version` names a version that is not supported')
     }
-    const message = readRpc(await readJsonBody(context.req, request, settings.maxBodyBytes))
-    if (message.kind === 'notification') {
-      this.#session(context, system)
-      if (!['notifications/initialized', 'notifications/cancelled'].includes(message.method)) {
-        throw refuse(400, 'this notification is not accepted')
-      }
-      sendJson(res, { status: 202, body: undefined })
-      return
+    switch (request.method) {
+      case 'DELETE':
+        this.#parts.sessions.close(this.#session(context, system).id)
+        sendJson(res, { status: 204, body: undefined })
+        return
+      case 'GET':
+        if (!/text\/event-stream|text\/\*|\*\/\*/.test(accept)) {
+          throw refuse(406, '`accept` must name `text/event-stream`')
+        }
+        // No event of ours has an id: whoever states one took it from somewhere else.
+        if (request.headers.all.has('last-event-id')) throw refuse(400, 'no event has such an id')
+        await this.#streams.serve(context, this.#session(context, system))
+        return
+      case 'POST':
+        if (!/application\/json|application\/\*|\*\/\*/.test(accept)) {
+          throw refuse(406, '`accept` must name `application/json`')
+        }
+        await this.#post(context, system)
+        return
+      default:
+        throw new Refusal('SP_REQUEST_METHOD', 'this system takes POST, GET and DELETE', {
+          status: 405,
+        })
     }
-    if (message.method === 'initialize') {
-      if (mcpSession !== undefined) throw refuse(400, '`initialize` belongs to no session')
-      const version = versionFor(message)
-      const session = sessions.open(
-        caller.instance,
-        system.name,
-        version,
-        caller.onBehalfOf?.subject,
-      )
-      sendJson(res, {
-        status: 200,
-        body: rpcResult(message.id, hello(system, version)),
-        headers: { 'mcp-session-id': session.id },
-      })
+  }
+
+  async #post(context: RequestContext, system: System): Promise<void> {
+    const { request, res, req } = context
+    const message = readRpcMessage(
+      await readJsonBody(req, request, this.#parts.settings.maxBodyBytes),
+    )
+    if (message.kind === 'request' && message.method === 'initialize') {
+      this.#initialize(context, system, message)
       return
     }
     const session = this.#session(context, system)
+    if (message.kind !== 'request') {
+      await (message.kind === 'response'
+        ? this.#response(session, message)
+        : this.#notification(session, message))
+      sendJson(res, { status: 202, body: undefined })
+      return
+    }
     if (session.open.has(message.id)) throw refuse(400, 'the id of a request is in use')
-    session.open.add(message.id)
+    const given = new AbortController()
+    const giveUp = (): void => {
+      given.abort()
+    }
+    session.open.set(message.id, giveUp)
+    session.ended.signal.addEventListener('abort', giveUp)
+    const signal = AbortSignal.any([context.signal, given.signal])
     try {
-      await this.#answer(context, system, message)
+      await this.#answer({ ...context, signal }, system, session, message)
     } finally {
+      session.ended.signal.removeEventListener('abort', giveUp)
       session.open.delete(message.id)
+    }
+  }
+
+  #initialize(context: RequestContext, system: System, message: RpcRequest): void {
+    const { request, caller, res, enforced } = context
+    if (request.headers.mcpSession !== undefined) {
+      throw refuse(400, '`initialize` belongs to no session')
+    }
+    const version = versionFor(message)
+    const session = this.#parts.sessions.open({
+      instance: caller.instance,
+      system: system.name,
+      version,
+      subject: caller.onBehalfOf?.subject,
+      client: abilitiesOf(message.params),
+    })
+    sendJson(res, {
+      status: 200,
+      body: rpcResult(message.id, hello(enforced, caller.agent, system, version)),
+      headers: { 'mcp-session-id': session.id },
+    })
+  }
+
+  async #response(session: McpSession, message: RpcResponse): Promise<void> {
+    const question = session.questions.get(message.id)
+    if (!question) throw refuse(400, 'it answers nothing that was asked')
+    await question.answer(message)
+  }
+
+  #notification(session: McpSession, { method, params }: RpcNotification): void {
+    switch (method) {
+      case 'notifications/initialized':
+      case 'notifications/progress':
+        return
+      case 'notifications/cancelled': {
+        const id = params['requestId']
+        if (typeof id === 'string' || typeof id === 'number') session.open.get(id)?.()
+        return
+      }
+      default:
+        throw refuse(400, 'this notification is not accepted')
     }
   }
 
@@ -111,13 +188,13 @@ export class McpCalls {
     const { request, req, res, caller } = context
     const { segments } = request.target
     if (request.method !== 'POST' || segments.length !== 2 || segments[1] !== PATH) throw refusal
-    let message: RpcRequest | RpcNotification
+    let message: RpcRequest | RpcNotification | RpcResponse
     try {
-      message = readRpc(await readJsonBody(req, request, this.#parts.settings.maxBodyBytes))
+      message = readRpcMessage(await readJsonBody(req, request, this.#parts.settings.maxBodyBytes))
     } catch {
       throw refusal
     }
-    if (message.kind === 'notification') throw refusal
+    if (message.kind !== 'request') throw refusal
     const decision = await this.#parts.pipeline.refuseUntyped(caller, refusal, system.name)
     if (res.destroyed) return
     const data = problemOf(refusal, decision)
@@ -137,177 +214,37 @@ export class McpCalls {
     return session
   }
 
-  async #answer(context: RequestContext, system: System, rpc: RpcRequest): Promise<void> {
-    const { res } = context
-    switch (rpc.method) {
-      case 'ping':
-        sendJson(res, { status: 200, body: rpcResult(rpc.id, {}) })
-        return
-      case 'tools/list':
-        sendJson(res, { status: 200, body: this.#list(context, system, rpc) })
-        return
-      case 'tools/call':
-        await this.#call(context, system, rpc)
-        return
-      default:
-        sendJson(res, {
-          status: 200,
-          body: rpcError(rpc.id, RPC.methodNotFound, 'the method is not available'),
-        })
-    }
-  }
-
-  /** The tools that some flow leads the caller to, as declared: whatever the server says of itself. */
-  #list({ enforced, caller }: RequestContext, system: System, { id, params }: RpcRequest): string {
-    if (params['cursor'] !== undefined) {
-      return rpcError(id, RPC.invalidParams, 'there is no such page')
-    }
-    const { index } = enforced.decider
-    const tools = mcpOperations(system)
-      .filter(({ name }) => index.findFlow(caller.agent, system.name, name))
-      .map(({ binding, description }) => ({
-        name: binding.tool,
-        ...(binding.title === undefined ? {} : { title: binding.title }),
-        description,
-        inputSchema: binding.inputSchema,
-      }))
-    return rpcResult(id, { tools })
-  }
-
-  async #call(context: RequestContext, system: System, rpc: RpcRequest): Promise<void> {
-    const { res, caller } = context
-    let grant: Grant | undefined
-    try {
-      const { operation, args, presented } = readToolCall(system, rpc)
-      grant = await this.#authorise(context, system, operation, args, presented)
-      await this.#forward(context, rpc, grant)
-    } catch (error) {
-      const refusal = grant
-        ? callFailed(this.#parts, grant, error, context.signal)
-        : toRefusal(error)
-      const decision =
-        refusal.decision ?? (await this.#parts.pipeline.refuseUntyped(caller, refusal, system.name))
-      const code = refusal.status === 400 && !grant ? RPC.invalidParams : RPC.refused
-      const data = problemOf(refusal, decision)
-      if (!res.destroyed) {
-        sendJson(res, { status: 200, body: rpcError(rpc.id, code, refusal.message, data) })
-      }
-    }
-  }
-
-  #authorise(
-    { enforced, caller, request }: RequestContext,
+  async #answer(
+    context: RequestContext,
     system: System,
-    operation: McpOperation,
-    args: unknown,
-    presented: Presented,
-  ): Promise<Grant> {
-    const { pipeline, tokeniser } = this.#parts
-    const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () => args)
-    const { tool } = operation.binding
-    const path = upstreamPath(system)
-    return pipeline.authorise(
-      enforced,
-      caller,
-      {
-        system,
-        operation,
-        input,
-        upstream: (id) => {
-          const params = { name: tool, arguments: input }
-          const message = { jsonrpc: '2.0', id, method: 'tools/call', params }
-          return { method: 'POST', path, body: Buffer.from(canonicalJson(message)) }
-        },
-      },
-      {
-        approval: presented.approval ?? request.headers.approval,
-        mandate: presented.mandate ?? request.headers.mandate,
-      },
-    )
-  }
-
-  async #forward(context: RequestContext, rpc: RpcRequest, grant: Grant): Promise<void> {
-    const { pipeline, upstream } = this.#parts
-    const { res } = context
-    const { system, operation } = grant.typed
-    const result = await upstream.call({
-      caller: context.caller.instance,
-      delegation: grant.call,
-      system,
-      decision: grant.id,
-      operation: `${system.name}.${operation.name}`,
-      request: grant.upstream,
-      repeatable: operation.kind === 'read',
-      signal: context.signal,
-    })
-    // What a tool says of its failure is text that nothing classifies.
-    const { value, released } = result.isError
-      ? { value: undefined, released: {} }
-      : await pipeline.answers.release(grant, result.data)
-    const text = result.isError ? 'the tool reported an error' : JSON.stringify(value ?? {})
-    const body = rpcResult(rpc.id, {
-      content: [{ type: 'text', text }],
-      ...(result.isError || !isObject(value) ? {} : { structuredContent: value }),
-      isError: result.isError,
-    })
-    const gone = res.destroyed
-    pipeline.finish(grant, {
-      status: 200,
-      result: gone ? 'aborted' : 'completed',
-      bytesOut: gone ? 0 : Buffer.byteLength(body),
-      released: gone ? {} : released,
-      forwarded: true,
-    })
-    if (!gone) sendJson(res, { status: 200, body, decision: grant.id })
-  }
-}
-
-/** Reads the parameters of `tools/call`. @throws Refusal `SP_MCP_MESSAGE`, `SP_NO_OPERATION` */
-function readToolCall(
-  system: System,
-  { params }: RpcRequest,
-): { operation: McpOperation; args: unknown; presented: Presented } {
-  const { name, arguments: args, _meta: meta } = params
-  for (const member of Object.keys(params)) {
-    if (!['name', 'arguments', '_meta'].includes(member)) {
-      throw refuse(400, '`params` has a member that is not accepted')
+    session: McpSession,
+    rpc: RpcRequest,
+  ): Promise<void> {
+    const { res, enforced, caller } = context
+    const listed = lists(enforced, caller.agent, system, rpc)
+    if (listed !== undefined) sendJson(res, { status: 200, body: listed })
+    else if (!(await this.#methods.serve(context, system, session, rpc))) {
+      const body = rpcError(rpc.id, RPC.methodNotFound, 'the method is not available')
+      sendJson(res, { status: 200, body })
     }
   }
-  if (typeof name !== 'string') throw refuse(400, '`name` is not a text')
-  if (args !== undefined && !isObject(args)) throw refuse(400, '`arguments` is not an object')
-  if (meta !== undefined && !isObject(meta)) throw refuse(400, '`_meta` is not an object')
-  const approval = meta?.['sallyport/approval']
-  if (approval !== undefined && typeof approval !== 'string') {
-    throw refuse(400, '`sallyport/approval` is not a text')
-  }
-  const mandate = meta?.['sallyport/mandate']
-  if (mandate !== undefined && (typeof mandate !== 'string' || mandate.length > MAX_MANDATE)) {
-    throw refuse(400, '`sallyport/mandate` is no text, or too long')
-  }
-  const operation = mcpOperations(system).find(({ binding }) => binding.tool === name)
-  if (!operation) throw noOperation({ kind: 'operation', name: `tool ${plain.tool(name)}` })
-  return { operation, args: args ?? {}, presented: { approval, mandate } }
 }
 
-const mcpOperations = (system: System): McpOperation[] =>
-  system.operations.flatMap((operation) => {
-    const { binding } = operation
-    return binding.kind === 'mcp' ? [{ ...operation, binding }] : []
-  })
+/**
+ * Browsers name where a page comes from; no page of another place may speak here, under whatever name it has this one resolved
+ * (DNS rebinding; MCP 2025-11-25, basic/transports, security warning).
+ */
+function demandOrigin(headers: ReadonlyMap<string, string>): void {
+  const origin = headers.get('origin')
+  if (origin === undefined) return
+  const from = URL.canParse(origin) ? new URL(origin) : undefined
+  const isHere = from?.host === headers.get('host')?.toLowerCase()
+  if (isHere && /^(?:localhost|127\.0\.0\.1|\[::1\])$/.test(from?.hostname ?? '')) return
+  throw new Refusal('SP_MCP_ORIGIN', 'pages of this origin may not call', { status: 403 })
+}
 
 function versionFor({ params }: RpcRequest): string {
   const asked = params['protocolVersion']
   if (typeof asked !== 'string') throw refuse(400, '`protocolVersion` is missing')
-  return VERSIONS.includes(asked) ? asked : (VERSIONS[1] ?? asked)
-}
-
-const hello = (system: System, protocolVersion: string): unknown => ({
-  protocolVersion,
-  capabilities: { tools: {} },
-  serverInfo: { name: `sallyport/${system.name}`, version: '0' },
-})
-
-/** An external server's URL is its endpoint; a service of the network serves MCP where the gateway does. */
-function upstreamPath({ upstream }: System): string {
-  return upstream.kind === 'external' ? new URL(upstream.url).pathname : `/${PATH}`
+  return VERSIONS.includes(asked) ? asked : (VERSIONS[0] ?? asked)
 }

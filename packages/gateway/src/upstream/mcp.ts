@@ -1,202 +1,202 @@
-import { parseJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import type { System } from '@sallyport/network'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { UpstreamRequest } from '../calls/types.ts'
-import { EventReader } from '../edge/sse.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
-import { parseUpstream, unusable, upstreamRefusal } from './exchange.ts'
-import type { Exchange, ExchangeRequest, UpstreamAnswer } from './exchange.ts'
+import { unusable } from './exchange.ts'
+import type { Exchange, ExchangeRequest } from './exchange.ts'
+import { McpHttp } from './mcp-http.ts'
 
 /** The revision of MCP that this gateway speaks to servers. */
-const VERSION = '2025-06-18'
-const ACCEPT = 'application/json, text/event-stream'
+const VERSION = '2025-11-25'
+const KNOWN: ReadonlySet<string> = new Set([VERSION, '2025-06-18', '2025-03-26', '2024-11-05'])
 const MAX_SESSIONS = 4096
-const MAX_TEXT = 4 * 1024 * 1024
 
-/** What the server opened for one caller. */
-interface Session {
-  readonly id: string | undefined
-  readonly version: string
-}
+type Message = { readonly [key: string]: JsonValue }
 
-export interface ToolCall {
+/** What a server sends beside the answer to a request. */
+export type Aside = (message: Message) => void
+
+/** One message to a server, on behalf of a session of a caller. */
+export interface McpAsk {
+  /** Of the client whose session it is: no two of them share one with a server. */
+  readonly session: string
   readonly caller: string
   readonly delegation: ExchangeRequest['delegation']
   readonly system: System
   readonly decision: string
   readonly operation: string
-  readonly request: UpstreamRequest
-  readonly repeatable: boolean
+  /** What the client can be asked, as the server is told. */
+  readonly abilities: Readonly<Record<string, JsonValue>>
   readonly signal: AbortSignal
 }
 
-/** A `tools/call` result as the server gave it: not yet fit for anyone's eyes. */
-export interface ToolResult {
-  readonly isError: boolean
-  /** `structuredContent`, or the one text content where that is JSON. */
-  readonly data: JsonValue | undefined
+export interface McpCall extends McpAsk {
+  /** Its body is the message; its id is the decision's. */
+  readonly request: UpstreamRequest
+  readonly repeatable: boolean
+  /** Whether the server waits for the client: its own time does not run. */
+  isWaiting(): boolean
+  readonly aside: Aside
+}
+
+/** A session with a server, over whatever leads there. */
+export interface McpLink {
+  /**
+   * Sends a request.
+   *
+   * @returns the response message; undefined where the server knows nothing of the session any more
+   * @throws Refusal `SP_UPSTREAM_*`
+   */
+  request(call: McpCall, id: string): Promise<Message | undefined>
+  /** Sends what nobody answers. @throws Refusal `SP_UPSTREAM_*` */
+  send(ask: McpAsk, message: Message): Promise<void>
+  /** Hears what belongs to no request, until the signal. Resolves where the server has no more to say, or says nothing so. */
+  listen(ask: McpAsk, aside: Aside): Promise<void>
+  /** Takes what `initialize` agreed on. */
+  agree(version: string): void
+  end(ask: McpAsk | undefined): void
+}
+
+interface Open {
+  readonly caller: string
+  readonly link: McpLink
+  readonly ready: Promise<void>
+  readonly ask: McpAsk
 }
 
 /**
- * A client of MCP servers (Streamable HTTP, 2025-06-18). Sessions are opened and kept by the gateway, one for each caller and
- * system: no caller ever learns a server's session id, or reaches another's session.
+ * A client of MCP servers. Sessions are opened and kept by the gateway, one for each session of a client: no caller ever
+ * learns a server's session id, or reaches another's session.
  */
 export class McpUpstream {
   readonly #exchange: Exchange
   readonly #settings: GatewaySettings
-  readonly #sessions = new Map<string, Promise<Session>>()
+  readonly #sessions = new Map<string, Open>()
 
   constructor(exchange: Exchange, settings: GatewaySettings) {
     this.#exchange = exchange
     this.#settings = settings
   }
 
-  /** @throws Refusal `SP_UPSTREAM_*` */
-  async call(call: ToolCall): Promise<ToolResult> {
-    const answer = await this.#post(call, await this.#session(call))
-    if (answer.status !== 404) return this.#result(call, answer)
-    answer.body.destroy()
-    // The server forgot the session (MCP, session management, rule 3): open another, once.
-    this.#sessions.delete(keyOf(call))
-    return this.#result(call, await this.#post(call, await this.#session(call)))
+  /**
+   * @returns the result as the server gave it: not yet fit for anyone's eyes
+   * @throws Refusal `SP_UPSTREAM_*`
+   */
+  async call(call: McpCall): Promise<Message> {
+    const message =
+      (await (await this.#session(call)).link.request(call, call.decision)) ??
+      // The server forgot the session (MCP, session management, rule 3): open another, once.
+      (await (await this.#session(call, true)).link.request(call, call.decision))
+    if (!message) throw unusable('it knows no session that it has just opened')
+    return resultOf(message)
+  }
+
+  /** Sends what nobody answers, where there is a session. */
+  async send(ask: McpAsk, message: Message): Promise<void> {
+    const open = this.#sessions.get(keyOf(ask))
+    if (!open) return
+    await open.ready
+    await open.link.send(ask, message)
+  }
+
+  /** Hears what belongs to no request, where there is a session. */
+  async listen(ask: McpAsk, aside: Aside): Promise<void> {
+    const open = this.#sessions.get(keyOf(ask))
+    if (!open) return
+    await open.ready
+    await open.link.listen(ask, aside)
+  }
+
+  isOpen(ask: Pick<McpAsk, 'session' | 'system'>): boolean {
+    return this.#sessions.has(keyOf(ask))
+  }
+
+  /** Ends what was opened for a session of a client. */
+  end(session: string): void {
+    for (const [key, open] of this.#sessions) {
+      if (open.ask.session === session) this.#end(key, open, true)
+    }
   }
 
   /** Forgets the sessions of an instance, or of every instance below a subject. */
   cut(subject: string): void {
-    for (const key of this.#sessions.keys()) {
-      if (key.startsWith(`${subject} `) || key.startsWith(`${subject}/`)) this.#sessions.delete(key)
+    for (const [key, open] of this.#sessions) {
+      const { caller } = open
+      if (caller === subject || caller.startsWith(`${subject}/`)) this.#end(key, open, false)
     }
   }
 
-  #session(call: ToolCall): Promise<Session> {
+  close(): void {
+    for (const [key, open] of this.#sessions) this.#end(key, open, false)
+  }
+
+  #end(key: string, open: Open, tell: boolean): void {
+    this.#sessions.delete(key)
+    open.link.end(tell ? open.ask : undefined)
+  }
+
+  async #session(call: McpCall, anew = false): Promise<Open> {
     const key = keyOf(call)
-    let session = this.#sessions.get(key)
-    if (session) return session
-    const oldest = this.#sessions.keys().next().value
-    if (this.#sessions.size >= MAX_SESSIONS && oldest !== undefined) this.#sessions.delete(oldest)
-    session = this.#initialize(call)
-    this.#sessions.set(key, session)
-    session.catch(() => {
-      this.#sessions.delete(key)
-    })
-    return session
-  }
-
-  async #initialize(call: ToolCall): Promise<Session> {
-    const body = rpcBody({
-      jsonrpc: '2.0',
-      id: 'init',
-      method: 'initialize',
-      params: {
-        protocolVersion: VERSION,
-        capabilities: {},
-        clientInfo: { name: 'sallyport-gateway', version: '0' },
-      },
-    })
-    // Not bound to the first caller's patience: others may wait for the same session.
-    const own = { ...call, signal: AbortSignal.timeout(this.#settings.upstreamTimeoutMs) }
-    const answer = await this.#post({ ...own, request: { ...call.request, body } }, undefined)
-    const result = await this.#rpcResult(answer, 'init')
-    const version = result['protocolVersion']
-    if (typeof version !== 'string' || !/^\d{4}-\d\d-\d\d$/.test(version)) {
-      throw unusable('it names no protocol version')
-    }
-    const session = { id: answer.mcpSession, version }
-    const done = rpcBody({ jsonrpc: '2.0', method: 'notifications/initialized' })
-    const accepted = await this.#post({ ...own, request: { ...call.request, body: done } }, session)
-    accepted.body.destroy()
-    return session
-  }
-
-  #post(call: ToolCall, session: Session | undefined): Promise<UpstreamAnswer> {
-    return this.#exchange.send({
-      ...call,
-      accept: ACCEPT,
-      headers: {
-        ...(session === undefined ? {} : { 'mcp-protocol-version': session.version }),
-        ...(session?.id === undefined ? {} : { 'mcp-session-id': session.id }),
-      },
-    })
-  }
-
-  async #result(call: ToolCall, answer: UpstreamAnswer): Promise<ToolResult> {
-    const result = await this.#rpcResult(answer, call.decision)
-    const { structuredContent, content, isError } = result
-    return { isError: isError === true, data: structuredContent ?? textJson(content) }
-  }
-
-  async #rpcResult(
-    answer: UpstreamAnswer,
-    id: string,
-  ): Promise<{ readonly [key: string]: JsonValue }> {
-    if (answer.status !== 200) {
-      answer.body.destroy()
-      throw upstreamRefusal(answer)
-    }
-    const message =
-      answer.contentType === 'text/event-stream'
-        ? await this.#fromEvents(answer, id)
-        : await this.#exchange.json(answer)
-    if (!isObject(message) || message['jsonrpc'] !== '2.0' || message['id'] !== id) {
-      throw unusable('it is not the answer to the request')
-    }
-    const { result, error } = message
-    if (isObject(error)) {
-      throw new Refusal('SP_UPSTREAM_REFUSED', 'the system refused the request', {
-        status: 422,
-        detail: `JSON-RPC error ${JSON.stringify(error['code'])}`,
+    let open = this.#sessions.get(key)
+    if (open && anew) this.#end(key, open, false)
+    if (!open || anew) {
+      const oldest = this.#sessions.entries().next().value
+      if (oldest && this.#sessions.size >= MAX_SESSIONS) this.#end(oldest[0], oldest[1], true)
+      const link = new McpHttp(this.#exchange, this.#settings)
+      const opened: Open = {
+        caller: call.caller,
+        link,
+        ask: call,
+        ready: this.#initialize(link, call),
+      }
+      open = opened
+      this.#sessions.set(key, open)
+      open.ready.catch(() => {
+        if (this.#sessions.get(key) === opened) this.#end(key, opened, false)
       })
     }
-    if (!isObject(result)) throw unusable('it has no result')
-    return result
+    await open.ready
+    return open
   }
 
-  /** The response among the events of a stream; notifications are dropped, requests to the client go unanswered. */
-  async #fromEvents(answer: UpstreamAnswer, id: string): Promise<JsonValue | undefined> {
-    const reader = new EventReader(this.#settings.maxResponseBytes)
-    let size = 0
-    const timer = setTimeout(() => {
-      answer.body.destroy(new Error('the answer took too long'))
-    }, this.#settings.upstreamTimeoutMs)
-    try {
-      for await (const chunk of answer.body) {
-        // Without an encoding set, a body yields buffers.
-        const bytes = chunk as Buffer
-        size += bytes.length
-        if (size > this.#settings.maxResponseBytes) throw unusable('it is too large')
-        for (const data of reader.push(bytes)) {
-          const message = parseUpstream(data)
-          if (isObject(message) && message['id'] === id && message['method'] === undefined) {
-            return message
-          }
-        }
-      }
-    } catch (error) {
-      throw error instanceof Refusal ? error : unusable('its stream broke off', error)
-    } finally {
-      clearTimeout(timer)
-      answer.body.destroy()
+  async #initialize(link: McpLink, call: McpCall): Promise<void> {
+    const params = {
+      protocolVersion: VERSION,
+      capabilities: call.abilities,
+      clientInfo: { name: 'sallyport-gateway', version: '0' },
     }
-    return undefined
+    const message = { jsonrpc: '2.0', id: 'init', method: 'initialize', params }
+    // Not bound to the first call's patience: others may wait for the same session.
+    const own: McpCall = {
+      ...call,
+      request: { ...call.request, body: Buffer.from(JSON.stringify(message)) },
+      signal: AbortSignal.timeout(this.#settings.upstreamTimeoutMs),
+      isWaiting: () => false,
+      aside: () => undefined,
+    }
+    const answer = await link.request(own, 'init')
+    const version = answer && resultOf(answer)['protocolVersion']
+    if (typeof version !== 'string' || !KNOWN.has(version)) {
+      throw unusable('it names no protocol version that is known here')
+    }
+    link.agree(version)
+    await link.send(own, { jsonrpc: '2.0', method: 'notifications/initialized' })
   }
 }
 
-/** One for each subject that the caller acts for, too: what a server keeps of one is not the other's. */
-const keyOf = ({ caller, delegation: { onBehalfOf }, system }: ToolCall): string =>
-  `${caller} ${JSON.stringify([system.name, system.upstream, onBehalfOf?.subject ?? null])}`
+/** One for each session of a client, and with what the declaration says of the server now. */
+const keyOf = ({ session, system }: Pick<McpAsk, 'session' | 'system'>): string =>
+  `${session} ${JSON.stringify([system.name, system.upstream])}`
 
-const rpcBody = (message: unknown): Buffer => Buffer.from(JSON.stringify(message))
-
-/** Servers before structured content put their JSON into a text. */
-function textJson(content: JsonValue | undefined): JsonValue | undefined {
-  const only = Array.isArray(content) && content.length === 1 ? content[0] : undefined
-  const text = isObject(only) && only['type'] === 'text' ? only['text'] : undefined
-  if (typeof text !== 'string') return undefined
-  try {
-    return parseJson(text, { maxBytes: MAX_TEXT })
-  } catch {
-    return undefined
+function resultOf({ result, error }: Message): Message {
+  if (isObject(error)) {
+    throw new Refusal('SP_UPSTREAM_REFUSED', 'the system refused the request', {
+      status: 422,
+      detail: `JSON-RPC error ${JSON.stringify(error['code'])}`,
+    })
   }
+  if (!isObject(result)) throw unusable('it has no result')
+  return result
 }

@@ -1,0 +1,221 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { JsonValue } from '@sallyport/base'
+import type { System } from '@sallyport/network'
+import { isObject } from '../adapters/jsonrpc.ts'
+import type { UpstreamRequest } from '../calls/types.ts'
+import { EventReader } from '../edge/sse.ts'
+import { Refusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import { parseUpstream, unusable, upstreamRefusal } from './exchange.ts'
+import type { Exchange, UpstreamAnswer } from './exchange.ts'
+import type { Aside, McpAsk, McpCall, McpLink } from './mcp.ts'
+
+type Message = { readonly [key: string]: JsonValue }
+
+const ACCEPT = 'application/json, text/event-stream'
+const EVENTS = 'text/event-stream'
+/** A stream that broke off is taken up again so often, after so long at most. */
+const MAX_RESUMED = 16
+const MAX_RETRY_MS = 30_000
+const RETRY_MS = 1000
+/** How long a stream may go on after it gave its answer. */
+const LINGER_MS = 1000
+/** Events of one stream that say nothing we asked for. */
+const MAX_ASIDE = 10_000
+
+/** What a stream came to. */
+interface Read {
+  readonly message: Message | undefined
+  /** The last event's, by which it could be taken up. */
+  readonly lastId: string | undefined
+  readonly retryMs: number | undefined
+}
+
+/** Streamable HTTP (MCP 2025-11-25, basic/transports). */
+export class McpHttp implements McpLink {
+  readonly #exchange: Exchange
+  readonly #settings: GatewaySettings
+  #id: string | undefined
+  #version: string | undefined
+
+  constructor(exchange: Exchange, settings: GatewaySettings) {
+    this.#exchange = exchange
+    this.#settings = settings
+  }
+
+  agree(version: string): void {
+    this.#version = version
+  }
+
+  async request(call: McpCall, id: string): Promise<Message | undefined> {
+    let answer = await this.#post(call, call.request, call.repeatable)
+    if (answer.status === 404 && this.#id !== undefined) {
+      answer.body.destroy()
+      return undefined
+    }
+    if (id === 'init') this.#id = answer.mcpSession
+    for (let resumed = 0; ; resumed++) {
+      if (answer.status !== 200) {
+        answer.body.destroy()
+        throw upstreamRefusal(answer)
+      }
+      if (answer.contentType !== EVENTS) {
+        return answerTo(await this.#exchange.json(answer), id)
+      }
+      const { message, lastId, retryMs } = await this.#events(answer, call, id)
+      if (message) return answerTo(message, id)
+      // It closed the stream to be asked again for the rest (MCP 2025-11-25, SEP-1699).
+      if (lastId === undefined || resumed >= MAX_RESUMED) throw unusable('its stream has no answer')
+      await sleep(Math.min(retryMs ?? RETRY_MS, MAX_RETRY_MS), undefined, { signal: call.signal })
+      answer = await this.#get(call, lastId)
+    }
+  }
+
+  async send(ask: McpAsk, message: Message): Promise<void> {
+    const request = {
+      method: 'POST',
+      path: mcpPath(ask.system),
+      body: Buffer.from(JSON.stringify(message)),
+    }
+    const answer = await this.#post(ask, request, false)
+    answer.body.destroy()
+    if (answer.status > 299) throw upstreamRefusal(answer)
+  }
+
+  async listen(ask: McpAsk, aside: Aside): Promise<void> {
+    let lastId: string | undefined
+    for (let resumed = 0; resumed <= MAX_RESUMED && !ask.signal.aborted; resumed++) {
+      const answer = await this.#get(ask, lastId)
+      if (answer.status !== 200 || answer.contentType !== EVENTS) {
+        answer.body.destroy()
+        return
+      }
+      const read = await this.#events(answer, { ...ask, aside, isWaiting: () => true })
+      lastId = read.lastId ?? lastId
+      await sleep(Math.min(read.retryMs ?? RETRY_MS, MAX_RETRY_MS), undefined, {
+        signal: ask.signal,
+        ref: false,
+      })
+    }
+  }
+
+  end(ask: McpAsk | undefined): void {
+    if (!ask || this.#id === undefined) return
+    const request = { method: 'DELETE', path: mcpPath(ask.system), body: undefined }
+    const own = { ...ask, signal: AbortSignal.timeout(this.#settings.upstreamTimeoutMs) }
+    this.#post(own, request, true)
+      .then(({ body }) => body.destroy())
+      // It is over for us in any case.
+      .catch(() => undefined)
+  }
+
+  #post(ask: McpAsk, request: UpstreamRequest, repeatable: boolean): Promise<UpstreamAnswer> {
+    return this.#exchange.send({
+      ...ask,
+      request,
+      repeatable,
+      accept: ACCEPT,
+      headers: this.#headers(),
+      idleMs: this.#settings.maxStreamMs,
+    })
+  }
+
+  #get(ask: McpAsk, lastId: string | undefined): Promise<UpstreamAnswer> {
+    return this.#exchange.send({
+      ...ask,
+      request: { method: 'GET', path: mcpPath(ask.system), body: undefined },
+      repeatable: true,
+      accept: EVENTS,
+      headers: { ...this.#headers(), ...(lastId === undefined ? {} : { 'last-event-id': lastId }) },
+      idleMs: this.#settings.maxStreamMs,
+    })
+  }
+
+  #headers(): Record<string, string> {
+    return {
+      ...(this.#version === undefined ? {} : { 'mcp-protocol-version': this.#version }),
+      ...(this.#id === undefined ? {} : { 'mcp-session-id': this.#id }),
+    }
+  }
+
+  /** Reads a stream to the response of `id`, or to its end; whatever else comes is given to `aside`. */
+  async #events(
+    answer: UpstreamAnswer,
+    call: Pick<McpCall, 'aside' | 'isWaiting' | 'signal'>,
+    id?: string,
+  ): Promise<Read> {
+    const { maxResponseBytes, maxEventBytes, upstreamTimeoutMs } = this.#settings
+    const reader = new EventReader(id === undefined ? maxEventBytes : maxResponseBytes)
+    const { body } = answer
+    let size = 0
+    let asides = 0
+    const timer = setInterval(() => {
+      if (call.isWaiting()) return
+      body.destroy(new Error('the answer took too long'))
+    }, upstreamTimeoutMs)
+    const give = (): void => {
+      body.destroy()
+    }
+    call.signal.addEventListener('abort', give)
+    const read = (message?: Message): Read => ({
+      message,
+      lastId: reader.lastId,
+      retryMs: reader.retryMs,
+    })
+    try {
+      for await (const chunk of body.iterator({ destroyOnReturn: false })) {
+        // Without an encoding set, a body yields buffers.
+        const bytes = chunk as Buffer
+        size += bytes.length
+        if (id !== undefined && size > maxResponseBytes) throw unusable('it is too large')
+        for (const data of reader.push(bytes)) {
+          if (data === '') continue
+          const message = parseUpstream(data)
+          if (!isObject(message)) throw unusable('it is no JSON-RPC message')
+          if (id !== undefined && message['id'] === id && message['method'] === undefined) {
+            linger(answer)
+            return read(message)
+          }
+          if (++asides > MAX_ASIDE) throw unusable('it says too much')
+          timer.refresh()
+          call.aside(message)
+        }
+      }
+      return read()
+    } catch (error) {
+      body.destroy()
+      if (error instanceof Refusal) throw error
+      // A stream that broke off can be taken up where it said how.
+      if (reader.lastId !== undefined && !call.signal.aborted && !(error instanceof RangeError)) {
+        return read()
+      }
+      throw unusable('its stream broke off', error)
+    } finally {
+      clearInterval(timer)
+      call.signal.removeEventListener('abort', give)
+    }
+  }
+}
+
+/** Lets a stream that has given its answer end by itself, so that its connection can be used again. */
+function linger({ body }: UpstreamAnswer): void {
+  const timer = setTimeout(() => {
+    body.destroy()
+  }, LINGER_MS).unref()
+  body.once('close', () => {
+    clearTimeout(timer)
+  })
+  body.resume()
+}
+
+function answerTo(message: JsonValue | undefined, id: string): Message {
+  if (!isObject(message) || message['jsonrpc'] !== '2.0' || message['id'] !== id) {
+    throw unusable('it is not the answer to the request')
+  }
+  return message
+}
+
+/** An external server's URL is its endpoint; a service of the network serves MCP where the gateway does. */
+export function mcpPath({ upstream }: System): string {
+  return upstream.kind === 'external' ? new URL(upstream.url).pathname : '/mcp'
+}

@@ -1,0 +1,49 @@
+/** What an MCP server offers beside tools, as operations. */
+export type McpFeatureBinding = McpResourceBinding | McpPromptBinding | McpServiceBinding
+
+/** `resources/read` and `resources/subscribe` of one URI, or of every URI that fits a template. */
+export interface McpResourceBinding {
+  readonly kind: 'mcp-resource'
+  /** A URI, or a template of RFC 6570 whose expressions are `{name}` and `{+name}` alone. */
+  readonly uri: string
+  readonly template: boolean
+  readonly name: string
+  readonly title?: string
+  readonly mimeType?: string
+  readonly pin?: string
+}
+
+/** `prompts/get` of one prompt. */
+export interface McpPromptBinding {
+  readonly kind: 'mcp-prompt'
+  readonly prompt: string
+  readonly title?: string
+  readonly arguments: readonly {
+    readonly name: string
+    readonly description?: string
+    readonly required: boolean
+  }[]
+  readonly pin?: string
+}
+
+/**
+ * `completion` and `logging` are asked of the server; `sampling` and `elicitation` the server asks of the caller, and its
+ * question is what is decided.
+ */
+export type McpService = 'completion' | 'logging' | 'sampling' | 'elicitation'
+export const MCP_SERVICES: readonly McpService[] = [
+  'completion',
+  'logging',
+  'sampling',
+  'elicitation',
+]
+
+export interface McpServiceBinding {
+  readonly kind: 'mcp-service'
+  readonly service: McpService
+  /** Of `elicitation`: hosts that a person may be sent to, and no other. */
+  readonly hosts?: readonly string[]
+}
+
+/** What unstructured answers of MCP are projected by: the records that content blocks are read as. */
+export const MCP_CONTENT = '$content[]'
