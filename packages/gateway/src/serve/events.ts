@@ -176,8 +176,7 @@ export class EventStreams {
     const { res, answer, grant } = stream
     const reader = new EventReader(this.#parts.settings.maxEventBytes)
     for await (const chunk of answer.body) {
-      // Without an encoding set, a body yields buffers.
-      for (const data of reader.push(chunk as Buffer)) {
+      for (const data of reader.push(chunk)) {
         const { enforced, outcome } = stream
         const projected = await this.#parts.pipeline.answers.release(
           { ...grant, enforced, outcome },
@@ -203,8 +202,7 @@ export class EventStreams {
       }
     }
     for await (const chunk of answer.body) {
-      // Without an encoding set, a body yields buffers.
-      for (const data of reader.push(chunk as Buffer)) await write(rewriting.event(data))
+      for (const data of reader.push(chunk)) await write(rewriting.event(data))
     }
     await write(rewriting.end())
   }

@@ -6,7 +6,7 @@ import { beginJson, sendJson } from '../edge/answer.ts'
 import { drained } from '../edge/message.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
-import { isJsonType, readPieces, unusable } from '../upstream/exchange.ts'
+import { isJsonType, nextPiece, pieceHere, unusable } from '../upstream/exchange.ts'
 import type { UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 import type { AnswerStream, EventStreams } from './events.ts'
@@ -33,19 +33,23 @@ export class JsonAnswers {
   async serve(context: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
     const { pipeline, settings, tokeniser, streams } = this.#parts
     const projection = ProjectionStream.of(pipeline.answers.plan(grant), tokeniser)
-    const pieces = readPieces(answer.body, settings.maxStreamedBytes)
     const held: Buffer[] = []
     const most = pipeline.answers.watches(grant) ? settings.maxResponseBytes : HELD
     let size = 0
     let isEmpty = true
-    // The idle timeout alone would let a slow upstream hold a call for ever.
-    const timer = setTimeout(() => {
-      answer.body.destroy(new Error('the answer took too long'))
-    }, settings.upstreamTimeoutMs)
+    let timer: NodeJS.Timeout | undefined
     try {
       for (;;) {
-        const { done, value } = await pieces.next()
-        if (done) break
+        // A short answer is here with its head.
+        let value = pieceHere(answer.body, settings.maxStreamedBytes)
+        if (value === undefined && !answer.body.isWhole) {
+          // The idle timeout alone would let a slow upstream hold a call for ever.
+          timer ??= setTimeout(() => {
+            answer.body.destroy(new Error('the answer took too long'))
+          }, settings.upstreamTimeoutMs)
+          value = await nextPiece(answer.body, settings.maxStreamedBytes)
+        }
+        if (value === undefined) break
         if (isEmpty && !isJsonType(answer.contentType)) {
           answer.body.destroy()
           throw unusable('its content type is not JSON')
@@ -62,7 +66,7 @@ export class JsonAnswers {
         await pipeline.answers.commitReleased(grant, projection)
         const first = Buffer.concat(held)
         await streams.follow(context, grant, answer, (stream) =>
-          this.#go(stream, projection, first, pieces),
+          this.#go(stream, projection, first),
         )
         return
       }
@@ -98,18 +102,14 @@ export class JsonAnswers {
   }
 
   /** The rest of an answer, in pieces. Whatever goes wrong from here on breaks it off. */
-  async #go(
-    stream: AnswerStream,
-    projection: ProjectionStream,
-    first: Buffer,
-    pieces: AsyncIterator<Buffer, void>,
-  ): Promise<void> {
+  async #go(stream: AnswerStream, projection: ProjectionStream, first: Buffer): Promise<void> {
     const { res, grant, answer } = stream
+    const { maxStreamedBytes } = this.#parts.settings
     beginJson(res, answer.status, grant.id)
     await this.#send(stream, projection, first)
     for (;;) {
-      const { done, value } = await pieces.next()
-      if (done) break
+      const value = await nextPiece(answer.body, maxStreamedBytes)
+      if (value === undefined) break
       await this.#send(stream, projection, Buffer.from(projection.push(value)))
       if (stream.cutBy !== undefined || res.destroyed) return
     }

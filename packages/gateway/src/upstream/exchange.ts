@@ -1,6 +1,6 @@
 import { createPrivateKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
-import type { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
 import { parseJson } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
 import type { Call } from '@sallyport/decide'
@@ -11,6 +11,7 @@ import { issueCallToken, requestHash } from '@sallyport/wire'
 import type { UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
+import { AnswerBody } from './answer-body.ts'
 import type { Credentials } from './credentials.ts'
 import type { UpstreamPools } from './pools.ts'
 
@@ -53,7 +54,7 @@ export interface UpstreamAnswer {
   readonly retryAfter: number | undefined
   readonly mcpSession: string | undefined
   /** Unread: read it or destroy it. */
-  readonly body: Readable
+  readonly body: AnswerBody
 }
 
 /** Largest nesting of an upstream's JSON. */
@@ -91,18 +92,16 @@ export class Exchange {
         ...credential,
       }
       try {
-        const answer = await pool.request({
+        const answer = await ask(pool, signal, {
           method: request.method,
           path: request.path,
           headers,
           body: request.body ?? null,
-          signal,
           headersTimeout: exchange.headersMs ?? settings.upstreamTimeoutMs,
           bodyTimeout: exchange.idleMs ?? settings.upstreamTimeoutMs,
         })
-        const head = readHead(answer)
-        if (head.status === 401) this.#forget(system)
-        return head
+        if (answer.status === 401) this.#forget(system)
+        return answer
       } catch (error) {
         if (error instanceof Refusal) throw error
         const again = exchange.repeatable && wasClosed(error)
@@ -170,32 +169,79 @@ export class Exchange {
   }
 }
 
-interface UndiciAnswer {
-  readonly statusCode: number
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly body: Readable
+/** Sends a request on one of a pool's connections. @throws Refusal `SP_UPSTREAM_RESPONSE`; Error where there is no answer */
+function ask(
+  pool: Dispatcher,
+  signal: AbortSignal,
+  options: Dispatcher.DispatchOptions,
+): Promise<UpstreamAnswer> {
+  return new Promise((resolve, reject) => {
+    let controller: Dispatcher.DispatchController | undefined
+    let body: AnswerBody | undefined
+    let failure: Error | undefined
+    const fail = (error: Error): void => {
+      signal.removeEventListener('abort', aborted)
+      failure ??= error
+      if (body) body.fail(failure)
+      else reject(failure)
+    }
+    const aborted = (): void => {
+      const reason: unknown = signal.reason
+      fail(reason instanceof Error ? reason : new Error('the caller has gone'))
+      if (failure) controller?.abort(failure)
+    }
+    signal.addEventListener('abort', aborted)
+    if (signal.aborted) {
+      aborted()
+      return
+    }
+    pool.dispatch(options, {
+      onRequestStart(started) {
+        controller = started
+        if (failure) started.abort(failure)
+      },
+      onResponseStart(answering, status, headers) {
+        // Of what comes before an answer, nothing is for anyone here.
+        if (status < 200) return
+        body = new AnswerBody(answering)
+        try {
+          resolve({ ...readHead(headers), status, body })
+        } catch (error) {
+          body.destroy()
+          reject(error)
+        }
+      },
+      onResponseData(_answering, chunk) {
+        body?.push(chunk)
+      },
+      onResponseEnd() {
+        signal.removeEventListener('abort', aborted)
+        body?.end()
+      },
+      onResponseError(_answering, error) {
+        fail(error)
+      },
+    })
+  })
 }
 
-function readHead({ statusCode, headers, body }: UndiciAnswer): UpstreamAnswer {
-  // Whoever destroys it unread must not meet an error that nobody listens to.
-  body.on('error', () => undefined)
+type Headers = Readonly<Record<string, string | string[] | undefined>>
+
+function readHead(headers: Headers): Omit<UpstreamAnswer, 'status' | 'body'> {
   const single = (name: string): string | undefined => {
     const value = headers[name]
     return typeof value === 'string' ? value : undefined
   }
   if ((single('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
-    body.destroy()
     throw unusable('it is encoded, which was not asked for')
   }
   const retryAfter = single('retry-after')
   const session = single('mcp-session-id')
   return {
-    status: statusCode,
     contentType: (single('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '',
     retryAfter:
       retryAfter !== undefined && /^\d{1,5}$/.test(retryAfter) ? Number(retryAfter) : undefined,
     mcpSession: session !== undefined && /^[\x21-\x7e]{1,256}$/.test(session) ? session : undefined,
-    body,
   }
 }
 
@@ -207,37 +253,51 @@ export const isJsonType = (type: string): boolean =>
   type === 'application/json' || /^application\/[a-z0-9.-]+\+json$/.test(type)
 
 /**
- * The pieces of an answer's body as they come.
+ * The next piece of an answer's body; undefined where it is whole.
  *
  * @throws Refusal `SP_UPSTREAM_RESPONSE` over the bound, `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`
  */
-export async function* readPieces(
-  body: Readable,
-  maxBytes: number,
-): AsyncGenerator<Buffer, void, undefined> {
-  let size = 0
+export async function nextPiece(body: AnswerBody, maxBytes: number): Promise<Buffer | undefined> {
+  let piece: Buffer | undefined
   try {
-    for await (const chunk of body) {
-      // Without an encoding set, a body yields buffers.
-      const bytes = chunk as Buffer
-      size += bytes.length
-      if (size > maxBytes) throw unusable('it is too large')
-      yield bytes
-    }
+    piece = (await body.next()).value
   } catch (error) {
-    if (error instanceof Refusal) throw error
     throw failed(error)
   }
+  bounded(body, maxBytes)
+  return piece
 }
 
-async function readBounded(body: Readable, settings: GatewaySettings): Promise<Buffer> {
+/** The same of what is here already, without waiting. */
+export function pieceHere(body: AnswerBody, maxBytes: number): Buffer | undefined {
+  let piece: Buffer | undefined
+  try {
+    piece = body.take()
+  } catch (error) {
+    throw failed(error)
+  }
+  bounded(body, maxBytes)
+  return piece
+}
+
+function bounded(body: AnswerBody, maxBytes: number): void {
+  if (body.taken <= maxBytes) return
+  body.destroy()
+  throw unusable('it is too large')
+}
+
+async function readBounded(body: AnswerBody, settings: GatewaySettings): Promise<Buffer> {
   const chunks: Buffer[] = []
   // The idle timeout alone would let a slow upstream hold a call for ever.
   const timer = setTimeout(() => {
     body.destroy(new Error('the answer took too long'))
   }, settings.upstreamTimeoutMs)
   try {
-    for await (const bytes of readPieces(body, settings.maxResponseBytes)) chunks.push(bytes)
+    for (;;) {
+      const bytes = await nextPiece(body, settings.maxResponseBytes)
+      if (bytes === undefined) break
+      chunks.push(bytes)
+    }
   } finally {
     clearTimeout(timer)
   }
