@@ -268,6 +268,18 @@ export async function nextPiece(body: AnswerBody, maxBytes: number): Promise<Buf
   return piece
 }
 
+/** All pieces of an answer's body as they come. @throws Refusal as `nextPiece` */
+export async function* readPieces(
+  body: AnswerBody,
+  maxBytes: number,
+): AsyncGenerator<Buffer, void, undefined> {
+  for (;;) {
+    const piece = await nextPiece(body, maxBytes)
+    if (piece === undefined) return
+    yield piece
+  }
+}
+
 /** The same of what is here already, without waiting. */
 export function pieceHere(body: AnswerBody, maxBytes: number): Buffer | undefined {
   let piece: Buffer | undefined
@@ -293,11 +305,7 @@ async function readBounded(body: AnswerBody, settings: GatewaySettings): Promise
     body.destroy(new Error('the answer took too long'))
   }, settings.upstreamTimeoutMs)
   try {
-    for (;;) {
-      const bytes = await nextPiece(body, settings.maxResponseBytes)
-      if (bytes === undefined) break
-      chunks.push(bytes)
-    }
+    for await (const bytes of readPieces(body, settings.maxResponseBytes)) chunks.push(bytes)
   } finally {
     clearTimeout(timer)
   }
