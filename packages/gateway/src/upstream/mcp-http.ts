@@ -163,9 +163,9 @@ export class McpHttp implements McpLink {
       retryMs: reader.retryMs,
     })
     try {
-      for await (const chunk of body.iterator({ destroyOnReturn: false })) {
-        // Without an encoding set, a body yields buffers.
-        const bytes = chunk as Buffer
+      for (;;) {
+        const bytes = (await body.next()).value
+        if (bytes === undefined) return read()
         size += bytes.length
         if (id !== undefined && size > maxResponseBytes) throw unusable('it is too large')
         for (const data of reader.push(bytes)) {
@@ -173,7 +173,7 @@ export class McpHttp implements McpLink {
           const message = parseUpstream(data)
           if (!isObject(message)) throw unusable('it is no JSON-RPC message')
           if (id !== undefined && message['id'] === id && message['method'] === undefined) {
-            linger(answer)
+            void linger(answer)
             return read(message)
           }
           if (++asides > MAX_ASIDE) throw unusable('it says too much')
@@ -181,7 +181,6 @@ export class McpHttp implements McpLink {
           call.aside(message)
         }
       }
-      return read()
     } catch (error) {
       body.destroy()
       if (error instanceof Refusal) throw error
@@ -198,14 +197,17 @@ export class McpHttp implements McpLink {
 }
 
 /** Lets a stream that has given its answer end by itself, so that its connection can be used again. */
-function linger({ body }: UpstreamAnswer): void {
+async function linger({ body }: UpstreamAnswer): Promise<void> {
   const timer = setTimeout(() => {
     body.destroy()
   }, LINGER_MS).unref()
-  body.once('close', () => {
+  try {
+    while ((await body.next()).done !== true);
+  } catch {
+    // Given up, or broken off: the answer was had.
+  } finally {
     clearTimeout(timer)
-  })
-  body.resume()
+  }
 }
 
 function answerTo(message: JsonValue | undefined, id: string): Message {
