@@ -9,8 +9,11 @@ export const DOT = 64
 /** A letter of a script that writes no blanks between words: a word by itself. */
 export const IDEOGRAPH = 128
 
+/** Beyond ASCII. */
+export const WIDE = 256
+
 /** Zero: not known yet. `OTHER` has no bit that anybody asks for. */
-const OTHER = 256
+const OTHER = 512
 const classes = new Uint16Array(65_536)
 
 for (let c = 0; c < 128; c++) {
@@ -54,11 +57,16 @@ function learn(c: number): number {
   // A surrogate is half of a letter or of a picture: as part of a word it is on the safe side.
   else if (/[\p{L}\p{M}]/u.test(text) || (c >= 0xd800 && c <= 0xdfff)) found = LOWER
   else if (/\p{N}/u.test(text)) found = DIGIT
-  classes[c] = found
-  return found
+  // Known of ASCII from the beginning.
+  classes[c] = found | WIDE
+  return found | WIDE
 }
 
 const WORD = DIGIT | UPPER | LOWER
 
-/** Whether a code unit is a letter or a digit of a word. */
+/** Whether what a code unit is makes it a letter or a digit of a word. */
 export const isWordClass = (found: number): boolean => (found & WORD) !== 0
+
+/** The `n` of `\n`, and the like. */
+export const isEscape = (c: number): boolean =>
+  c === 0x6e || c === 0x74 || c === 0x72 || c === 0x62 || c === 0x66

@@ -1,9 +1,9 @@
-import { classOf, IDEOGRAPH, isWordClass } from './characters.ts'
+import { DIGIT, IDEOGRAPH, LOWER, UPPER, WIDE } from './characters.ts'
+import type { GrowingText } from './growing.ts'
 import type { Span } from './recognise/recogniser.ts'
-import type { Growing } from './segments.ts'
 import { WordTrie } from './word-trie.ts'
 import type { Node } from './word-trie.ts'
-import { escape, fold, HASH_BITS, hashOf, lowered, signAt, wordsOf } from './words.ts'
+import { escape, fold, HASH_BITS, hashOf, signAt, wordsOf } from './words.ts'
 
 export interface KnownOptions {
   readonly maxValues: number
@@ -23,7 +23,7 @@ export interface KnownScanner {
   readonly decided: number
   /** The buffer lost its first characters. */
   shift(by: number): void
-  advance(growing: Growing, spans: Span[]): void
+  advance(growing: GrowingText, spans: Span[]): void
 }
 
 /** Values that are shorter say too little: they would be found everywhere. Letters and digits. */
@@ -33,11 +33,15 @@ const MAX_WORD = 256
 /** Signs that may stand between two words of any value; more where a value has more itself. */
 const MAX_GAP = 6
 
+const INSIDE = 1
+const BEGINS = 2
+const WORD = DIGIT | UPPER | LOWER
+
 /** What scanners share. */
 interface Shared<T> {
   readonly trie: WordTrie<T>
-  /** By hash of a word: whether a value may begin with it. */
-  readonly begins: Uint8Array
+  /** By hash of a word: 0 where no value has it, `BEGINS` where one may begin with it. */
+  readonly hashes: Uint8Array
   gap: number
 }
 
@@ -48,7 +52,7 @@ interface Shared<T> {
 export class KnownValues<T = true> implements KnownSource {
   readonly #shared: Shared<T> = {
     trie: new WordTrie(),
-    begins: new Uint8Array(1 << HASH_BITS),
+    hashes: new Uint8Array(1 << HASH_BITS),
     gap: MAX_GAP,
   }
   readonly #options: KnownOptions
@@ -94,7 +98,9 @@ export class KnownValues<T = true> implements KnownSource {
         this.#overflowed = true
         return false
       }
-      this.#shared.begins[hashOf(words[0] ?? '')] = 1
+      const { hashes } = this.#shared
+      for (const word of words) hashes[hashOfWord(word)] ||= INSIDE
+      hashes[hashOfWord(words[0] ?? '')] = BEGINS
       trie.insert(words, about)
     }
     this.#shared.gap = Math.max(this.#shared.gap, written.gap)
@@ -118,6 +124,11 @@ export class KnownValues<T = true> implements KnownSource {
     const judge = new Judge(this.#shared.trie, holds)
     return { scanner: () => new Scanner(this.#shared, judge) }
   }
+}
+
+function hashOfWord(word: string): number {
+  const at = (i: number): number => (i < word.length ? word.charCodeAt(i) : 0)
+  return hashOf(word.length, at(0), at(1), at(2))
 }
 
 /** How a value may be written, as words, and the most signs between them; undefined for one that says too little. */
@@ -200,61 +211,66 @@ class Scanner<T> implements KnownScanner {
       .map((one) => one - by)
   }
 
-  advance({ text, ended }: Growing, spans: Span[]): void {
-    const { trie, begins } = this.#shared
+  advance({ text, codes, kinds, length, ended }: GrowingText, spans: Span[]): void {
+    const { trie, hashes } = this.#shared
     if (trie.values === 0) {
-      this.#at = text.length
+      this.#at = length
       return
     }
     for (;;) {
       let i = this.#at
-      let found = 0
       if (this.#tooLong) {
-        while (i < text.length && isWordClass(classOf(text.charCodeAt(i)))) i++
+        while (i < length && ((kinds[i] ?? 0) & WORD) !== 0) i++
         this.#at = i
-        if (i >= text.length) break
+        if (i >= length) break
         this.#tooLong = false
         this.#signs = 0
       }
+      let found = 0
       let signs = this.#signs
-      while (i < text.length) {
-        const sign = text.charCodeAt(i)
-        found = classOf(sign)
-        if (isWordClass(found) || found === IDEOGRAPH) break
-        const length = sign === 0x5c || sign === 0x25 ? signAt(text, i, ended) : 1
-        if (length === 0) break
+      while (i < length) {
+        found = (kinds[i] ?? 0) & (WORD | IDEOGRAPH)
+        if (found !== 0) break
+        const sign = codes[i]
+        const size = sign === 0x5c || sign === 0x25 ? signAt(text, i, ended) : 1
+        if (size === 0) break
         signs++
-        i += length
+        i += size
       }
       this.#signs = signs
       if (signs > MAX_GAP && signs > this.#shared.gap) this.#node = trie.root
       this.#at = i
-      if (i >= text.length || !(isWordClass(found) || found === IDEOGRAPH)) break
-      let end = i + 1
-      let c = text.charCodeAt(i)
-      let hash = lowered(c)
-      let wide = c
-      if (found !== IDEOGRAPH) {
-        while (end < text.length && isWordClass(classOf((c = text.charCodeAt(end))))) {
-          hash = (Math.imul(hash, 31) + lowered(c)) | 0
-          wide |= c
-          end++
+      if (i >= length || found === 0) break
+      let end = i
+      if ((found & IDEOGRAPH) !== 0) {
+        end++
+        found = WIDE
+      } else {
+        const most = Math.min(length, i + MAX_WORD + 1)
+        for (; end < most; end++) {
+          const one = kinds[end] ?? 0
+          if ((one & WORD) === 0) break
+          found |= one
         }
         if (end - i > MAX_WORD) {
           this.#node = trie.root
           this.#tooLong = true
           continue
         }
-        if (end >= text.length && !ended) break
+        if (end >= length && !ended) break
       }
-      // Most words begin no value and continue none.
-      if (
-        this.#node !== trie.root ||
-        wide > 0x7f ||
-        begins[(hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)] === 1
-      ) {
-        this.#word(fold(text.slice(i, end)), i, end, spans)
+      // Most words stand in no value.
+      const wide = (found & WIDE) !== 0
+      let may = BEGINS
+      if (!wide) {
+        const second = end - i > 1 ? (codes[i + 1] ?? 0) : 0
+        const third = end - i > 2 ? (codes[i + 2] ?? 0) : 0
+        may = hashes[hashOf(end - i, codes[i] ?? 0, second, third)] ?? 0
       }
+      if (may === BEGINS || (may === INSIDE && this.#node !== trie.root)) {
+        const word = text.slice(i, end)
+        this.#word(wide ? fold(word) : found & UPPER ? word.toLowerCase() : word, i, end, spans)
+      } else this.#node = trie.root
       this.#at = end
       this.#signs = 0
     }

@@ -3,6 +3,7 @@ import type { Wanted } from './recognise/analyse.ts'
 import { KINDS } from './recognise/recogniser.ts'
 import type { Kind, Span } from './recognise/recogniser.ts'
 import type { KnownScanner, KnownSource } from './known.ts'
+import { GrowingText } from './growing.ts'
 import { CONTEXT, MAX_FOUND, Segmenter } from './segments.ts'
 
 export interface RedactorOptions {
@@ -49,6 +50,9 @@ export function createRedactor(options: RedactorOptions): Redactor {
   }
 }
 
+/** How much of a text is looked at in one go, in UTF-16 code units. */
+const STEP = 4096
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 const byPlace = (a: Span, b: Span): number =>
@@ -70,8 +74,8 @@ class Stream implements RedactingStream {
   readonly #replace: RedactorOptions['replace']
   readonly #found: Span[] | undefined
   /** What was emitted last, as context, and what was not yet. */
-  #text = ''
-  /** How many characters went before `#text`. */
+  readonly #growing = new GrowingText()
+  /** How many characters went before it. */
   #gone = 0
   #emitted = 0
   /** What was found where not everything is known yet. */
@@ -87,25 +91,34 @@ class Stream implements RedactingStream {
   }
 
   push(piece: string): string {
-    if (piece === '') return ''
-    this.#forget()
-    this.#text += piece
-    return this.#advance(false)
+    if (piece.length <= STEP) return this.#push(piece)
+    // The pieces change nothing in what comes out, and what is at hand is soon done with.
+    let out = ''
+    for (let i = 0; i < piece.length; i += STEP) out += this.#push(piece.slice(i, i + STEP))
+    return out
   }
 
   end(): string {
-    return this.#advance(true)
+    this.#growing.ended = true
+    return this.#advance()
   }
 
-  #advance(ended: boolean): string {
-    const growing = { text: this.#text, ended }
+  #push(piece: string): string {
+    if (piece === '') return ''
+    this.#forget()
+    this.#growing.push(piece)
+    return this.#advance()
+  }
+
+  #advance(): string {
+    const growing = this.#growing
     this.#segmenter.advance(growing, this.#spans)
     this.#known?.advance(growing, this.#spans)
     const decided = Math.min(
       this.#segmenter.decided,
       this.#known?.decided ?? Number.POSITIVE_INFINITY,
     )
-    return this.#emit(ended ? this.#text.length : decided)
+    return this.#emit(growing.ended ? growing.length : decided)
   }
 
   #emit(decided: number): string {
@@ -132,7 +145,7 @@ class Stream implements RedactingStream {
     }
     const until = this.#open ? this.#open.start : decided
     if (until > this.#emitted) {
-      out += this.#text.slice(this.#emitted, until)
+      out += this.#growing.text.slice(this.#emitted, until)
       this.#emitted = until
     }
     return out
@@ -140,9 +153,9 @@ class Stream implements RedactingStream {
 
   /** What comes before a place, and what stands in for the place. */
   #replaced({ start, end, kind }: Span): string {
-    const before = this.#text.slice(this.#emitted, start)
+    const before = this.#growing.text.slice(this.#emitted, start)
     if (end <= start) return before
-    const value = this.#text.slice(start, end)
+    const value = this.#growing.text.slice(start, end)
     this.#found?.push({ start: start + this.#gone, end: end + this.#gone, kind })
     this.#emitted = end
     return before + (this.#replace(kind, value) ?? value)
@@ -152,7 +165,7 @@ class Stream implements RedactingStream {
   #forget(): void {
     const by = this.#emitted - CONTEXT
     if (by < 2048) return
-    this.#text = this.#text.slice(by)
+    this.#growing.shift(by)
     this.#gone += by
     this.#emitted -= by
     this.#segmenter.shift(by)

@@ -1,5 +1,7 @@
 import { SallyportError } from '@sallyport/base'
-import { AT, classOf, COLON, DIGIT, DOT, IDEOGRAPH, LOWER, SEPARATOR, UPPER } from './characters.ts'
+import { isEscape } from './characters.ts'
+import { AT, COLON, DIGIT, DOT, IDEOGRAPH, LOWER, SEPARATOR, UPPER } from './characters.ts'
+import type { GrowingText } from './growing.ts'
 import type { Analyser } from './recognise/analyse.ts'
 import type { Span } from './recognise/recogniser.ts'
 
@@ -11,13 +13,6 @@ const OVERLAP = 160
 export const CONTEXT = 96
 /** Longest private key, and longest place that others which overlap it become one with. */
 export const MAX_FOUND = 32_768
-
-/** A buffer that grows at its end; positions count from its beginning. */
-export interface Growing {
-  readonly text: string
-  /** Nothing more will come. */
-  readonly ended: boolean
-}
 
 /**
  * Cuts a text into stretches that may hold an identifier and ordinary words between them, and has each stretch analysed as
@@ -33,7 +28,8 @@ export class Segmenter {
   #end = -1
   /** Where short words after the end of the stretch end that may belong to it. */
   #tail = -1
-  #marks = false
+  /** Bits of the marks that it holds: `AT`, `COLON`, `DOT`. */
+  #marks = 0
   /** Whether it holds anything that a recogniser could begin with: a digit, a mark, a long word. */
   #promising = false
   /** Short words, two at most, that may be the beginning of a stretch. */
@@ -68,98 +64,89 @@ export class Segmenter {
   }
 
   /** Looks at what is complete. @throws SallyportError `SP_REDACT_ENDLESS` */
-  advance(growing: Growing, spans: Span[]): void {
-    const { text, ended } = growing
+  advance(growing: GrowingText, spans: Span[]): void {
+    const { codes, kinds, length, ended } = growing
     for (;;) {
-      const before = this.#at
-      let i = before
+      let i = this.#at
       let joined = true
       let blanks = 0
       // What stands between words.
-      while (i < text.length) {
-        const c = text.charCodeAt(i)
-        const found = classOf(c)
-        if ((found & (SEPARATOR | IDEOGRAPH)) === 0) break
+      while (i < length) {
+        if (((kinds[i] ?? 0) & (SEPARATOR | IDEOGRAPH)) === 0) break
+        const c = codes[i] ?? 0
         if (c === 0x20 || c === 0xa0 || c === 0x09) blanks++
-        else joined = false
-        if (c === 0x5c) {
-          // JSON inside JSON: `\n` is a line feed there, and no letter n.
-          if (i + 1 >= text.length && !ended) break
-          if (ESCAPES.includes(text.charAt(i + 1))) i++
+        else {
+          joined = false
+          if (c === 0x5c) {
+            // JSON inside JSON: `\n` is a line feed there, and no letter n.
+            if (i + 1 >= length && !ended) break
+            if (isEscape(codes[i + 1] ?? 0)) i++
+          }
         }
         i++
       }
-      if (i >= text.length || classOf(text.charCodeAt(i)) & (SEPARATOR | IDEOGRAPH)) {
+      if (i >= length || (kinds[i] ?? 0) & (SEPARATOR | IDEOGRAPH)) {
         // Blanks at the end, or half an escape: no word yet.
-        if (!joined || blanks > 2) this.#close(text, spans)
+        if (!joined || blanks > 2) this.#close(growing, spans)
         if (this.#start < 0 && this.#pem < 0 && (!joined || blanks > 2))
           this.#short = this.#second = -1
         if (this.#start < 0 && this.#short < 0 && this.#pem < 0) this.#at = i
-        if (ended) this.#finish(text, spans)
+        if (ended) this.#finish(growing, spans)
         return
       }
       if (!joined || blanks > 2) {
-        this.#close(text, spans)
+        this.#close(growing, spans)
         this.#short = this.#second = -1
       }
+      const most = Math.min(length, i + MAX_RUN + 1)
       let end = i
       let found = 0
-      let dot = false
-      for (; end < text.length; end++) {
-        const one = classOf(text.charCodeAt(end))
+      for (; end < most; end++) {
+        const one = kinds[end] ?? 0
         if (one & (SEPARATOR | IDEOGRAPH)) break
-        if (one === DOT && end > i && end + 1 < text.length) {
-          dot ||= (classOf(text.charCodeAt(end + 1)) & (DIGIT | UPPER | LOWER)) !== 0
-        }
         found |= one
-        if (end - i >= MAX_RUN) break
       }
-      if (end - i >= MAX_RUN) {
-        this.#window(text, i, spans)
+      if (end - i > MAX_RUN) {
+        this.#window(growing, i, spans)
         continue
       }
-      if (end >= text.length && !ended) return
-      this.#word(text, i, end, found, dot, spans)
+      if (end >= length && !ended) return
+      this.#word(growing, i, end, found, spans)
       this.#at = end
     }
   }
 
-  #word(
-    text: string,
-    start: number,
-    end: number,
-    found: number,
-    dot: boolean,
-    spans: Span[],
-  ): void {
-    if (this.#pem >= 0 || text.startsWith('-----BEGIN', start)) {
-      this.#pemWord(text, start, end, spans)
+  #word(growing: GrowingText, start: number, end: number, found: number, spans: Span[]): void {
+    const { codes } = growing
+    if (this.#pem >= 0 || (codes[start] === 0x2d && growing.text.startsWith('-----BEGIN', start))) {
+      this.#pemWord(growing, start, end, spans)
       if (this.#pem >= 0) return
     }
     const length = end - start
-    const last = text.charCodeAt(end - 1)
+    const last = codes[end - 1] ?? 0
     const upper = (found & UPPER) !== 0
     const capitals = upper && (found & (LOWER | DIGIT)) === 0
-    const marks =
-      (found & AT) !== 0 ||
-      dot ||
-      ((found & COLON) !== 0 && length > 1 && (last !== 0x3a || text.charCodeAt(end - 2) === 0x3a))
+    let marks = found & AT
+    if ((found & DOT) !== 0 && hasDotInside(growing, start, end)) marks |= DOT
+    if ((found & COLON) !== 0 && length > 1 && (last !== 0x3a || codes[end - 2] === 0x3a))
+      marks |= COLON
     const promising =
-      marks ||
+      marks !== 0 ||
       (found & DIGIT) !== 0 ||
       length >= 16 ||
       (capitals && (length === 8 || length === 11))
     if (promising || (upper && (this.#analyser.names || (capitals && length <= 4)))) {
-      if (this.#start >= 0 && end - this.#start > MAX_RUN) this.#cut(text, spans)
+      if (this.#start >= 0 && end - this.#start > MAX_RUN) this.#cut(growing, spans)
       if (this.#start < 0) {
         this.#start = this.#short >= 0 ? this.#short : start
-        this.#marks = this.#promising = false
+        this.#marks = 0
+        this.#promising = false
       }
       this.#short = this.#second = -1
       this.#end = this.#tail = end
-      this.#marks ||= marks
+      this.#marks |= marks
       this.#promising ||= promising
-      if (breaksAfter(last, length, found)) this.#close(text, spans)
+      if (breaksAfter(last, length, found)) this.#close(growing, spans)
       return
     }
     const joins = length <= 3 || capitals
@@ -169,7 +156,7 @@ export class Segmenter {
         this.#tail = end
         if (!breaksAfter(last, length, found)) return
       }
-      this.#close(text, spans)
+      this.#close(growing, spans)
     }
     if (!joins || breaksAfter(last, length, found)) this.#short = this.#second = -1
     else if (this.#short < 0) this.#short = start
@@ -179,16 +166,16 @@ export class Segmenter {
     }
   }
 
-  #pemWord(text: string, start: number, end: number, spans: Span[]): void {
+  #pemWord(growing: GrowingText, start: number, end: number, spans: Span[]): void {
     if (this.#pem < 0) {
-      this.#close(text, spans)
+      this.#close(growing, spans)
       this.#short = this.#second = -1
       this.#pem = start
       this.#pemWords = 0
       this.#pemKey = this.#pemEnd = false
     }
     this.#pemWords++
-    const word = text.slice(start, end)
+    const word = growing.text.slice(start, end)
     const closes = /(?:KEY|BLOCK)-----$/.test(word)
     if (!this.#pemKey) {
       if (closes) this.#pemKey = true
@@ -204,42 +191,42 @@ export class Segmenter {
   }
 
   /** The end of the text closes whatever is open; a key without an end is one. */
-  #finish(text: string, spans: Span[]): void {
-    this.#close(text, spans)
+  #finish(growing: GrowingText, spans: Span[]): void {
+    this.#close(growing, spans)
     this.#short = this.#second = -1
     if (this.#pem >= 0 && this.#pemKey) {
-      spans.push({ start: this.#pem, end: text.length, kind: 'SECRET' })
+      spans.push({ start: this.#pem, end: growing.length, kind: 'SECRET' })
     }
     this.#pem = -1
-    this.#at = text.length
+    this.#at = growing.length
   }
 
-  #close(text: string, spans: Span[]): void {
+  #close(growing: GrowingText, spans: Span[]): void {
     if (this.#start < 0) return
     if (this.#promising || this.#analyser.names) {
-      this.#analyse(text, this.#start, this.#tail, this.#marks, spans)
+      this.#analyse(growing, this.#start, this.#tail, this.#marks, spans)
     }
     this.#start = -1
   }
 
   /** A stretch that went on for too long is looked at in overlapping parts. */
-  #cut(text: string, spans: Span[]): void {
+  #cut(growing: GrowingText, spans: Span[]): void {
     const { length } = spans
-    this.#analyse(text, this.#start, this.#end, this.#marks, spans)
+    this.#analyse(growing, this.#start, this.#end, this.#marks, spans)
     let next = this.#end - OVERLAP
-    while (next < this.#end && !(classOf(text.charCodeAt(next - 1)) & SEPARATOR)) next++
+    while (next < this.#end && !((growing.kinds[next - 1] ?? 0) & SEPARATOR)) next++
     for (const { end } of spans.slice(length)) if (end < this.#end) next = Math.max(next, end)
     this.#start = next < this.#end ? next : -1
   }
 
   /** One word without end: looked at in overlapping parts too. */
-  #window(text: string, start: number, spans: Span[]): void {
-    this.#close(text, spans)
+  #window(growing: GrowingText, start: number, spans: Span[]): void {
+    this.#close(growing, spans)
     this.#short = this.#second = -1
     this.#promising = true
     const end = start + MAX_RUN
     const { length } = spans
-    this.#analyse(text, start, end, true, spans)
+    this.#analyse(growing, start, end, AT | COLON | DOT, spans)
     let next = end - OVERLAP
     for (const span of spans.slice(length)) {
       if (span.end >= end && span.kind === 'SECRET') throw endless()
@@ -249,22 +236,20 @@ export class Segmenter {
     this.#at = next
   }
 
-  #analyse(text: string, start: number, end: number, marks: boolean, spans: Span[]): void {
+  #analyse(growing: GrowingText, start: number, end: number, marks: number, spans: Span[]): void {
     const from = Math.max(0, start - CONTEXT)
-    let stretch = text.slice(from, end)
-    // The `n` of an escaped line feed is no letter before the word.
-    if (
-      start - from >= 2 &&
-      text.charCodeAt(start - 2) === 0x5c &&
-      ESCAPES.includes(text.charAt(start - 1))
-    ) {
-      stretch = `${text.slice(from, start - 1)} ${text.slice(start, end)}`
-    }
-    this.#analyser.analyse(stretch, start - from, marks, this.#promising, from, spans)
+    const stretch = { growing, from, start, end, marks, promising: this.#promising }
+    this.#analyser.analyse(stretch, spans)
   }
 }
 
-const ESCAPES = 'ntrbf'
+/** Whether a dot stands between others and before a letter or a figure. */
+function hasDotInside({ kinds }: GrowingText, start: number, end: number): boolean {
+  for (let i = start + 1; i < end - 1; i++) {
+    if ((kinds[i] ?? 0) & DOT && (kinds[i + 1] ?? 0) & (DIGIT | UPPER | LOWER)) return true
+  }
+  return false
+}
 
 /** Whether a stretch ends with this word. */
 function breaksAfter(last: number, length: number, found: number): boolean {

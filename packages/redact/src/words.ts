@@ -40,13 +40,14 @@ export function wordsOf(value: string, escapes: boolean): { words: string[]; gap
   let signs = 0
   for (let i = 0; i < value.length;) {
     const found = classOf(value.charCodeAt(i))
-    if (found !== IDEOGRAPH && !isWordClass(found)) {
+    const alone = (found & IDEOGRAPH) !== 0
+    if (!alone && !isWordClass(found)) {
       i += escapes ? signAt(value, i, true) : 1
       signs++
       continue
     }
     let end = i + 1
-    if (found !== IDEOGRAPH) {
+    if (!alone) {
       while (end < value.length && isWordClass(classOf(value.charCodeAt(end)))) end++
     }
     if (words.length > 0) gap = Math.max(gap, signs)
@@ -63,12 +64,8 @@ export const escape = (value: string): string =>
   value.replaceAll(/[^\x00-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 export const HASH_BITS = 16
-/** Of ASCII only: other words are looked up without a hash. */
-export const lowered = (c: number): number => (c >= 65 && c <= 90 ? c | 0x20 : c)
-/** Of a folded word, and of the same word as it stands in a text: a letter's case makes no difference. */
-export function hashOf(word: string): number {
-  let hash = 0
-  for (let i = 0; i < word.length; i++)
-    hash = (Math.imul(hash, 31) + lowered(word.charCodeAt(i))) | 0
-  return (hash ^ (hash >>> HASH_BITS)) & ((1 << HASH_BITS) - 1)
-}
+/** Of a folded word, and of the same word as it stands in a text: of its length and its first three letters. ASCII only. */
+export const hashOf = (length: number, a: number, b: number, c: number): number =>
+  Math.imul((lowered(a) * 128 + lowered(b)) * 128 + lowered(c) + (length << 21), 0x9e3779b1) >>>
+  (32 - HASH_BITS)
+const lowered = (c: number): number => (c >= 65 && c <= 90 ? c | 0x20 : c)

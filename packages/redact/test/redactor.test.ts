@@ -57,6 +57,7 @@ describe('secrets', () => {
   const cases: readonly (readonly [string, string])[] = [
     [`use ghp_${token} for it`, 'use <SECRET> for it'],
     [`OPENAI_API_KEY=sk-proj-${token}`, 'OPENAI_API_KEY=<SECRET>'],
+    ['and glsoat-SK3aba112000000198742637541', 'and <SECRET>'],
     ['id AKIAIOSFODNN7EXAMPLE', 'id <SECRET>'],
     ['password: hunter2-blue', 'password: <SECRET>'],
     ['{"client_secret":"a1b2c3d4e5f6"}', '{"client_secret":"<SECRET>"}'],

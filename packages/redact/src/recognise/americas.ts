@@ -8,7 +8,7 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'us_ssn',
-    starts: 'd3 d5 d9',
+    starts: 'd3[s.-] d5[-] d9',
     pattern:
       /(?<![\d][.-])(?:\d{3}([- .])\d{2}\1\d{4}|\d{3}-\d{6}|\d{5}-\d{4}|\d{9})(?![\w]|[-.]\d)/y,
     // Never issued: 000, 666 and 9xx; group 00; serial 0000; and the one that a wallet maker printed.
@@ -20,20 +20,22 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'us_itin',
-    starts: 'd3 d5 d9',
+    starts: 'd3[s-] d5[s-] d9',
+    initials: '9',
     pattern: /9\d{2}[- ]?(?:5\d|6[0-5]|7\d|8[0-8]|9[0-24-9])[- ]?\d{4}(?!\w)/y,
   },
   {
     ...ID,
     id: 'us_mbi',
-    starts: 'n4 n11',
+    starts: 'n4[-] n11',
     pattern:
       /[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}(?!\w)/iy,
   },
   {
     ...ID,
     id: 'us_npi',
-    starts: 'd4 d10',
+    starts: 'd4[s-] d10',
+    initials: '12',
     pattern: /[12]\d{3}(?:[ -]\d{3}[ -]\d{3}|\d{6})(?![\w])/y,
     holds: (text) => luhn(`80840${text}`) && !/^1{9}/.test(text.replaceAll(/\D/g, '')),
     context: /\b(?:npi|provider|prescriber|physician|doctor|medicare|clinic)\b/,
@@ -48,7 +50,7 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'us_driver_license',
-    starts: 'm2-19 n5-16 d4 d6-16',
+    starts: 'm2-19 n5-16 d4[-] d6-16',
     pattern:
       /(?:[A-Z]\d{1,14}[A-Z]?|[A-Z]\d{18}|[A-Z]{2}\d{2,7}[A-Z]?|\d{2}[A-Z]{3}\d{5,6}|\d{8}[A-Z]{2}|\d{9}[A-Z]|\d{3}[A-Z]{2}\d{4}|\d{7}[A-Z]|[A-Z]{1,2}\d{3}-\d{3,4}-\d{2,4}(?:-\d{1,4})?(?:-\d)?|\d{4}-\d{2}-\d{4}|\d{6,14}|\d{16})(?![\w])/y,
     context: /(?:driv(?:er|ing)|licen[cs]e|\bdl\b|permit)/,
@@ -67,7 +69,7 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'ca_sin',
-    starts: 'd3 d9',
+    starts: 'd3[s-] d9',
     pattern: /[1-79]\d{2}([- ]?)\d{3}\1\d{3}(?![\w]|[- ]\d)/y,
     holds: (text) => luhn(text) && !allSame(text),
   },

@@ -1,4 +1,5 @@
 import { allSame, digitsOf, isDay, luhn, verhoeff, weighted } from './checksums.ts'
+import { figureFollows } from './recogniser.ts'
 import type { Recogniser } from './recogniser.ts'
 
 const ID = { kind: 'ID', group: 'identifiers' } as const
@@ -11,7 +12,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'au_abn',
-    starts: 'd2 d11',
+    starts: 'd2[s] d11',
     pattern: /[1-9]\d(?: \d{3} \d{3} \d{3}|\d{9})(?![\w]| \d)/y,
     holds: (text) => {
       const [first = 0, ...rest] = digitsOf(text)
@@ -21,7 +22,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'au_acn',
-    starts: 'd3 d9',
+    starts: 'd3[s] d9',
     pattern: /\d{3}( ?)\d{3}\1\d{3}(?![\w]| \d)/y,
     holds: (text) => {
       const digits = digitsOf(text)
@@ -32,7 +33,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'au_tfn',
-    starts: 'd3 d9',
+    starts: 'd3[s] d9',
     pattern: /\d{3}( ?)\d{3}\1\d{3}(?![\w]| \d)/y,
     holds: (text) =>
       weighted(digitsOf(text), [1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 === 0 && !allSame(text),
@@ -41,7 +42,8 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'au_medicare',
-    starts: 'd4 d10',
+    starts: 'd4[s] d10',
+    initials: '23456',
     pattern: /[2-6]\d{3}( ?)\d{5}\1\d(?![\w]| \d)/y,
     holds: (text) => {
       const digits = digitsOf(text)
@@ -52,7 +54,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'in_aadhaar',
-    starts: 'd4 d12',
+    starts: 'd4[s:-] d12',
     pattern: /[2-9]\d{3}([- :]?)\d{4}\1\d{4}(?![\w])/y,
     holds: (text) => {
       const digits = text.replaceAll(/\D/g, '')
@@ -83,7 +85,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'in_passport',
-    starts: 'm8 m3',
+    starts: 'm8 m3[s]',
     pattern: /[A-Z][1-9]\d\s?\d{4}[1-9](?!\w)/y,
     context: DOCUMENT,
   },
@@ -98,19 +100,19 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'kr_rrn',
-    starts: 'd6 d13',
+    starts: 'd6[-] d13',
     pattern: /\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-?[1-4]\d{6}(?!\d)/y,
   },
   {
     ...ID,
     id: 'kr_frn',
-    starts: 'd6 d13',
+    starts: 'd6[-] d13',
     pattern: /\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-?[5-8]\d{6}(?!\d)/y,
   },
   {
     ...ID,
     id: 'kr_brn',
-    starts: 'd3 d10',
+    starts: 'd3[-] d10',
     pattern: /\d{3}(-?)\d{2}\1\d{5}(?![\w])/y,
     holds: (text) => {
       const digits = digitsOf(text)
@@ -123,7 +125,8 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'kr_driver_license',
-    starts: 'd2 d12',
+    starts: 'd2[s-] d12',
+    initials: '12',
     pattern: /(?<!\d[- ]?)(?:1[1-9]|2[0-8])([- ]?)\d{2}\1\d{6}\1\d{2}(?![\w]|-\d)/y,
     context: /(?:licen[cs]e|driv|면허)/,
   },
@@ -131,6 +134,7 @@ export const asia: readonly Recogniser[] = [
     ...ID,
     id: 'kr_passport',
     starts: 'm9',
+    initials: 'MSRODmsrod',
     pattern: /[MSROD](?:\d{3}[A-Z]\d{4}|\d{8})(?!\w)/iy,
     context: DOCUMENT,
   },
@@ -145,14 +149,15 @@ export const asia: readonly Recogniser[] = [
   {
     ...PLATE,
     id: 'ng_vehicle_registration',
-    starts: 'l3 m8',
+    starts: 'l3[s-] m8',
+    quick: figureFollows,
     pattern: /[A-Z]{3}[- ]?\d{3}[A-Z]{2}(?!\w)/iy,
     context: CAR,
   },
   {
     ...ID,
     id: 'ph_tin',
-    starts: 'd3 d9 d12',
+    starts: 'd3[-] d9 d12',
     pattern: /\d{3}(?:-\d{3}-\d{3}(?:-\d{3})?|\d{6}|\d{9})(?![\w])/y,
     holds: (text) => {
       const digits = digitsOf(text)

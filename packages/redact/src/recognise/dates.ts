@@ -1,4 +1,4 @@
-import type { Recogniser } from './recogniser.ts'
+import type { Place, Recogniser } from './recogniser.ts'
 
 const DATE = { kind: 'DATE', group: 'identifiers' } as const
 const MONTH = '(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)'
@@ -24,15 +24,17 @@ const LOOSE = [
   `${DAY}(?:st|nd|rd|th) (?:of )?${MONTH_NAME}(?!\\w)`,
   '(?:19|20)\\d{2}(?![\\w-])',
 ]
-const STARTS = 'd1-4 l3-9 n3-4 n10-32'
+const SIGNED = 'd1-2[s/.-] l3-9[s.-] n3-4[s]'
+const INITIALS = 'JFMASONDjfmasond0123456789'
 
 /** Days: of birth wherever they are called that; any day where `dates` are asked for. */
 export const dates: readonly Recogniser[] = [
   {
     ...DATE,
     id: 'date_of_birth',
-    starts: STARTS,
-    initials: 'JFMASONDjfmasond',
+    starts: `d4[/-] ${SIGNED}`,
+    initials: INITIALS,
+    quick: isMonthOrFigure,
     pattern: new RegExp(`(?<![\\w/.-])(?:${FORMS.join('|')})`, 'iy'),
     context: /(?:born|birth|\bdob\b|geboren|geburt|naissance|nacimiento|nascita|\bd\.o\.b)/,
   },
@@ -40,14 +42,54 @@ export const dates: readonly Recogniser[] = [
     ...DATE,
     id: 'date',
     group: 'dates',
-    starts: STARTS,
-    initials: 'JFMASONDjfmasond',
+    starts: `d4 ${SIGNED}`,
+    initials: INITIALS,
+    quick: isMonthOrFigure,
     pattern: new RegExp(`(?<![\\w/.-])(?:${[...FORMS, ...LOOSE].join('|')})`, 'iy'),
   },
 ]
 
 /** A month by itself, where a word before it says that it is one. */
-export const MONTH_ALONE: RegExp = new RegExp(
-  `(?<=\\b(?:in|of|on|since|until|by|last|next|this) )${MONTH_NAME}(?!\\w)`,
-  'g',
-)
+export const month: Recogniser = {
+  ...DATE,
+  id: 'month',
+  group: 'dates',
+  starts: 'l3-9',
+  initials: 'JFMASOND',
+  quick: isMonthOrFigure,
+  pattern: new RegExp(
+    `(?<=\\b(?:in|of|on|since|until|by|last|next|this) )${MONTH_NAME}(?!\\w)`,
+    'y',
+  ),
+}
+
+/** Of three letters, in any case. */
+const keyOf = (codes: ArrayLike<number>, at: number): number =>
+  (letterOf(codes[at]) * 26 + letterOf(codes[at + 1])) * 26 + letterOf(codes[at + 2])
+const letterOf = (c: number | undefined): number => ((c ?? 0) | 0x20) - 0x61
+
+const months = new Uint8Array(26 ** 3)
+for (const name of [
+  'jan',
+  'feb',
+  'mar',
+  'apr',
+  'may',
+  'jun',
+  'jul',
+  'aug',
+  'sep',
+  'oct',
+  'nov',
+  'dec',
+]) {
+  months[keyOf(Buffer.from(name), 0)] = 1
+}
+
+/** A word that begins as a month does, or a figure; after a day and a blank there must be a month, or `of`. */
+function isMonthOrFigure({ codes, start, end, limit }: Place): boolean {
+  if ((codes[start] ?? 0) > 0x39) return months[keyOf(codes, start)] === 1
+  const day = end - start <= 2 || (codes[end - 1] ?? 0) > 0x39
+  if (!day || end >= limit || codes[end] !== 0x20) return true
+  return end + 1 < limit && ((codes[end + 1] ?? 0) | 0x20) >= 0x61
+}

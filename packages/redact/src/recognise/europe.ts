@@ -1,5 +1,6 @@
 import { allSame, digitsOf, icao, isDay, luhn, mod11_10, weighted } from './checksums.ts'
-import type { Recogniser } from './recogniser.ts'
+import { figureFollows } from './recogniser.ts'
+import type { Place, Recogniser } from './recogniser.ts'
 
 const ID = { kind: 'ID', group: 'identifiers' } as const
 const PLATE = { kind: 'PLATE', group: 'identifiers' } as const
@@ -13,14 +14,15 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'uk_nino',
-    starts: 'l2 m9 m4 m3',
+    starts: 'l2[s] m4[s] m9',
+    quick: figureFollows,
     pattern:
       /(?!bg|gb|nk|kn|nt|tn|zz)[a-ceghj-pr-tw-z][a-ceghj-npr-tw-z] ?\d{2} ?\d{2} ?\d{2} ?[a-d](?!\w)/iy,
   },
   {
     ...ID,
     id: 'uk_nhs',
-    starts: 'd3 d10',
+    starts: 'd3[s-] d10',
     pattern: /\d{3}([- ]?)\d{3}\1\d{4}(?![\w]|-\d)/y,
     holds: (text) => {
       const digits = digitsOf(text)
@@ -46,14 +48,16 @@ export const europe: readonly Recogniser[] = [
     kind: 'POSTCODE',
     group: 'identifiers',
     id: 'uk_postcode',
-    starts: 'm2-7 l3',
+    starts: 'm2-4[s] m5-7 l3[s]',
+    quick: figureFollows,
     pattern:
       /(?:GIR\s?0AA|(?:[A-PR-UWYZ]\d[ABCDEFGHJKPSTUW]?|[A-PR-UWYZ]\d\d|[A-PR-UWYZ][A-HK-Y]\d[ABEHMNPRVWXY]?|[A-PR-UWYZ][A-HK-Y]\d\d)\s?\d[ABD-HJLNP-UW-Z]{2})(?!\w)/y,
   },
   {
     ...PLATE,
     id: 'uk_vehicle_registration',
-    starts: 'm4 m2-8 l3',
+    starts: 'm2-4[s-] m5-8 l3[s-]',
+    quick: figureFollows,
     pattern:
       /(?:[A-HJ-PR-Y]{2}(?:0[2-9]|[12]\d|5[1-9]|[67]\d)[- ]?[A-HJ-PR-Z]{3}|[A-HJ-NPR-TV-Y]\d{1,3}[- ]?[A-HJ-PR-Y][A-HJ-PR-Z]{2}|[A-HJ-PR-Z]{3}[- ]?\d{1,3}[- ]?[A-HJ-NPR-TV-Y])(?!\w)/iy,
     context: CAR,
@@ -85,14 +89,14 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'de_tax_number',
-    starts: 'd13 d2 d3',
+    starts: 'd13 d2[/] d3[/]',
     pattern: /(?<![\w/])(?:(?:0[1-9]|1[0-6])\d{11}|\d{2,3}\/\d{3,4}\/\d{4,5})(?![\w/])/y,
     context: /(?:steuer|st\.?-?nr|\btax\b)/,
   },
   {
     ...ID,
     id: 'de_vat_id',
-    starts: 'm11 l2 m5',
+    starts: 'm11 l2[s.-] m5[s.-]',
     initials: 'Dd',
     pattern: /DE[\s.-]?\d{3}[\s.-]?\d{3}[\s.-]?\d{3}(?![\w-])/iy,
   },
@@ -147,7 +151,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'de_handelsregister',
-    starts: 'l3 m4-9',
+    starts: 'l3[s] m4-9',
     initials: 'Hh',
     pattern: /HR[AB]\s{0,3}\d{1,6}(?!\w)/iy,
   },
@@ -155,6 +159,7 @@ export const europe: readonly Recogniser[] = [
     ...PLATE,
     id: 'de_kfz',
     starts: 'l1-3',
+    quick: hasPlate,
     pattern: /(?<![\w-])[A-ZÄÖÜ]{1,3}(?:\s[A-Z]{1,2}\s|-[A-Z]{1,2}[-\s])\d{1,4}[EH]?(?!\w)/iy,
     context: CAR,
   },
@@ -169,14 +174,15 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'es_nif',
-    starts: 'n8 n9 d7 d8',
+    starts: 'n8 n9 d7[-] d8[-]',
     pattern: /\d{7,8}-?[A-Z](?!\w)/iy,
     holds: (text) => NIF[Number(text.replaceAll(/\D/g, '')) % 23] === text.at(-1)?.toUpperCase(),
   },
   {
     ...ID,
     id: 'es_nie',
-    starts: 'm8 m9',
+    starts: 'm8[-] m9',
+    initials: 'XYZxyz',
     pattern: /[X-Z]\d{7}-?[A-Z](?!\w)/iy,
     holds: (text) => {
       const first = 'XYZ'.indexOf(text.charAt(0).toUpperCase())
@@ -194,7 +200,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'fi_personal_identity_code',
-    starts: 'n11 d6',
+    starts: 'n11 d6[+-]',
     pattern: /\d{6}[-+ABCDEFYXWVU]\d{3}[0-9A-FHJ-NPR-Y](?!\w)/y,
     holds: (text) => {
       const digits = text.slice(0, 6)
@@ -220,7 +226,8 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'it_identity_card',
-    starts: 'm9 n9 l2',
+    starts: 'm9 n9 l2[s]',
+    quick: figureFollows,
     pattern: /(?:[A-Z]{2}\s?\d{7}|\d{7}[A-Z]{2}|[A-Z]{2}\d{5}[A-Z]{2})(?!\w)/iy,
     context: /(?:identit|carta|\bcie\b|\bid\b)/,
   },
@@ -252,7 +259,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'se_personnummer',
-    starts: 'd6 d8 d10 d12',
+    starts: 'd6[+-] d8[+-] d10 d12',
     pattern: /(?:\d{2})?\d{6}[-+]?\d{4}(?!\w)/y,
     holds: (text) => {
       const digits = text.replaceAll(/\D/g, '')
@@ -272,7 +279,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'se_organisationsnummer',
-    starts: 'd6 d10',
+    starts: 'd6[-] d10',
     pattern: /\d{2}[2-9]\d{3}-?\d{4}(?!\w)/y,
     holds: luhn,
     context: /(?:org|företag|company)/,
@@ -294,11 +301,24 @@ export const europe: readonly Recogniser[] = [
   {
     ...PLATE,
     id: 'tr_license_plate',
-    starts: 'd2 n5-9',
+    starts: 'd2[s-] n5-9',
     pattern: /(?:0[1-9]|[1-7]\d|8[01])(?:\s?[A-PR-VY-Z]{1,3}\s?|-[A-PR-VY-Z]{1,3}-)\d{2,4}(?!\w)/iy,
     context: CAR,
   },
 ]
+
+/** Whether one or two letters and a figure come after it, as on a plate. */
+function hasPlate({ codes, start, end, limit }: Place): boolean {
+  let i = end
+  // The word that was found ends before an umlaut.
+  while (i < limit && i < start + 3 && isLetter(codes[i] ?? 0)) i++
+  const first = ++i
+  while (i < limit && i < first + 2 && isLetter(codes[i] ?? 0)) i++
+  const figure = i + 1 < limit ? (codes[i + 1] ?? 0) : 0
+  return i > first && figure >= 0x30 && figure <= 0x39
+}
+
+const isLetter = (c: number): boolean => (c | 0x20) >= 0x61
 
 /** Products summed digit by digit. */
 function crossSum(digits: readonly number[], weights: readonly number[]): number {

@@ -1,4 +1,6 @@
-import { classOf, DIGIT, isWordClass, LOWER, UPPER } from '../characters.ts'
+import { DIGIT, LOWER, UPPER } from '../characters.ts'
+import type { GrowingText } from '../growing.ts'
+import type { Stretch } from './analyse.ts'
 import type { Span } from './recogniser.ts'
 
 /**
@@ -82,120 +84,171 @@ const JOINTS = new Set(
   'de del della di da do dos du von van der den la le el al bin ibn ter ten zu'.split(' '),
 )
 
-const possessive = (word: string): number =>
-  word.endsWith("'s") || word.endsWith('\u2019s') ? 2 : 0
 const APOSTROPHE = /['\u2019]/
 const CONTRACTION = /['\u2019](?:s|m|d|t|ll|re|ve)$/
-const FOREIGN = /[^\0-\x7f]/
 
-interface Word {
-  readonly start: number
+/** What a word is taken for. */
+const NAME = 0
+const TITLE = 1
+/** One capital, or an abbreviation. */
+const INITIAL = 2
+const NUMBER = 3
+const ORDINARY_WORD = 4
+const OTHER = 5
+/** `running`: no name where a sentence begins. */
+const UNLESS_FIRST = 6
+/** A small word that may stand between two parts of a name. */
+const SHORT = 7
+
+/** Words of one stretch, one after another; used again for the next. */
+class Words {
+  count = 0
+  readonly start = new Int32Array(MAX_WORDS)
   /** Without the punctuation after it. */
-  readonly end: number
-  readonly text: string
-  readonly make: 'name' | 'title' | 'initial' | 'number' | 'joint' | 'ordinary' | 'other'
-  /** It begins a sentence, or a line. */
-  readonly initial: boolean
+  readonly end = new Int32Array(MAX_WORDS)
+  readonly make = new Uint8Array(MAX_WORDS)
   /** Something after it ends a phrase. */
-  readonly last: boolean
+  readonly last = new Uint8Array(MAX_WORDS)
+  /** It holds a letter beyond ASCII. */
+  readonly foreign = new Uint8Array(MAX_WORDS)
 }
+/** A stretch is no longer than that. */
+const MAX_WORDS = 4096
+const words = new Words()
 
 /**
  * Names of people, places and firms by how they are written: words with a capital that are no ordinary words, joined where one
  * name has several, with the numbers of an address. It knows no names, and so redacts many that are nobody's business: an aid
  * where nothing is known of what a text may hold, not what a bank should rely on.
  */
-export function names(text: string, from: number, offset: number, spans: Span[]): void {
-  const words = wordsOf(text, from, begins(text, from))
-  for (let i = 0; i < words.length; i++) {
-    const first = words[i]
-    if (!first || (first.make !== 'name' && first.make !== 'title')) continue
-    let start = first.start
+export function names({ growing, from, start: begin, end: limit }: Stretch, spans: Span[]): void {
+  const { codes, text } = growing
+  // A capital at the beginning of a sentence says nothing.
+  const initial = begins(codes, from, begin)
+  readWords(growing, begin, limit, initial)
+  const { count } = words
+  for (let i = 0; i < count; i++) {
+    const make = words.make[i] ?? OTHER
+    if (make !== NAME && make !== TITLE) continue
+    let start = words.start[i] ?? 0
     // House numbers come before their street in some countries.
-    const before = words[i - 1]
-    if (before && before.make === 'number' && !before.last) start = before.start
-    let end = first.end - possessive(first.text)
-    let named = first.make === 'name'
+    if (i > 0 && words.make[i - 1] === NUMBER && words.last[i - 1] === 0)
+      start = words.start[i - 1] ?? 0
+    let end = (words.end[i] ?? 0) - possessive(codes, words.end[i] ?? 0)
+    let named = make === NAME
     let last = i
-    for (let j = i + 1; j < words.length && !words[j - 1]?.last; j++) {
-      const word = words[j]
-      if (!word || word.make === 'other') break
+    for (let j = i + 1; j < count && words.last[j - 1] === 0; j++) {
+      const next = words.make[j] ?? OTHER
+      if (next === OTHER) break
       // After a title any word is a name.
-      if (word.make === 'ordinary' && (first.make !== 'title' || j > i + 1)) break
-      if (word.make === 'joint') continue
-      end = word.end - possessive(word.text)
-      named ||= word.make === 'name' || word.make === 'ordinary'
+      if (next === ORDINARY_WORD && (make !== TITLE || j > i + 1)) break
+      if (next === SHORT) {
+        if (JOINTS.has(text.slice(words.start[j], words.end[j]))) continue
+        break
+      }
+      end = (words.end[j] ?? 0) - possessive(codes, words.end[j] ?? 0)
+      named ||= next === NAME || next === ORDINARY_WORD
       last = j
     }
-    // A capital at the beginning of a sentence says nothing; two words with one, or a foreign letter, do.
-    const lone = last === i && first.initial && !FOREIGN.test(first.text)
-    if (named && !lone) spans.push({ start: start + offset, end: end + offset, kind: 'NAME' })
+    // Two words with one, or a foreign letter, do say something.
+    const lone = last === i && i === 0 && initial && words.foreign[i] === 0
+    if (named && !lone) spans.push({ start, end, kind: 'NAME' })
     i = last
   }
 }
 
-/** Whether a sentence begins there, as far as what came before it tells. */
-function begins(text: string, at: number): boolean {
-  let i = at - 1
-  while (i >= 0 && ' "\'`(*_-\u201c\u201e\u00ab'.includes(text.charAt(i))) i--
-  return i < 0 || '.!?:\n\r\t>'.includes(text.charAt(i))
+/** How much of a word `'s` is. */
+function possessive(codes: Uint16Array, end: number): number {
+  const mark = codes[end - 2]
+  return codes[end - 1] === 0x73 && (mark === 0x27 || mark === 0x2019) ? 2 : 0
 }
 
-function wordsOf(text: string, from: number, atBeginning: boolean): Word[] {
-  const words: Word[] = []
+const BETWEEN = new Set(Array.from(' "\'`(*_-\u201c\u201e\u00ab', (c) => c.charCodeAt(0)))
+const BEFORE = new Set(Array.from('.!?:\n\r\t>', (c) => c.charCodeAt(0)))
+
+/** Whether a sentence begins there, as far as what came before it tells. */
+function begins(codes: Uint16Array, from: number, at: number): boolean {
+  let i = at - 1
+  while (i >= from && BETWEEN.has(codes[i] ?? 0)) i--
+  return i < from || BEFORE.has(codes[i] ?? 0)
+}
+
+function readWords(
+  { codes, kinds, text }: GrowingText,
+  from: number,
+  limit: number,
+  atBeginning: boolean,
+): void {
   let i = from
-  let initial = atBeginning
-  while (i < text.length) {
-    while (i < text.length && !isWordClass(classOf(text.charCodeAt(i)))) i++
-    if (i >= text.length) break
+  let count = 0
+  for (;;) {
+    while (i < limit && ((kinds[i] ?? 0) & WORD) === 0) i++
+    if (i >= limit) break
     const start = i
     let found = 0
-    while (i < text.length) {
-      const one = classOf(text.charCodeAt(i))
-      const joined = !isWordClass(one) && isJoin(text, i)
-      if (!isWordClass(one) && !joined) break
-      if (!joined) found |= one
-      i++
+    let all = 0
+    for (; i < limit; i++) {
+      const one = (kinds[i] ?? 0) & WORD
+      const c = codes[i] ?? 0
+      // `O'Brien`, `Weeks-Rivas`, `J.P.`
+      if (one === 0) {
+        if (c !== 0x27 && c !== 0x2d && c !== 0x2019 && c !== 0x26) break
+        if (((kinds[i - 1] ?? 0) & WORD) === 0) break
+        if (i + 1 >= limit || ((kinds[i + 1] ?? 0) & WORD) === 0) break
+      }
+      found |= one
+      all |= c
     }
-    const word = text.slice(start, i)
-    const next = text.charAt(i)
+    const next = i < limit ? (codes[i] ?? 0) : 0x20
+    words.start[count] = start
+    words.end[count] = i
     // A dot after a title, an initial or an abbreviation ends nothing.
-    const last =
-      next !== '' && next !== ' ' && next !== '\u00a0' && !(next === '.' && i - start <= 4)
-    words.push({ start, end: i, text: word, make: makeOf(word, found, initial), initial, last })
-    initial = false
+    words.last[count] = next !== 0x20 && next !== 0xa0 && !(next === 0x2e && i - start <= 4) ? 1 : 0
+    words.foreign[count] = all > 0x7f ? 1 : 0
+    const capital = ((kinds[start] ?? 0) & UPPER) !== 0
+    let make = capital
+      ? makeOf(text.slice(start, i), found)
+      : (found & (UPPER | LOWER)) === 0
+        ? NUMBER
+        : (found & DIGIT) !== 0
+          ? i - start <= 6
+            ? NUMBER
+            : OTHER
+          : i - start <= 3
+            ? SHORT
+            : OTHER
+    if (make === UNLESS_FIRST) make = atBeginning && count === 0 ? OTHER : NAME
+    words.make[count] = make
+    count++
   }
-  return words
+  words.count = count
 }
 
-/** `O'Brien`, `Weeks-Rivas`, `J.P.` */
-function isJoin(text: string, at: number): boolean {
-  const c = text.charAt(at)
-  return (
-    (c === "'" || c === '-' || c === '\u2019' || c === '&') &&
-    isWordClass(classOf(text.charCodeAt(at - 1))) &&
-    at + 1 < text.length &&
-    isWordClass(classOf(text.charCodeAt(at + 1)))
-  )
+const WORD = DIGIT | UPPER | LOWER
+/** What was asked before: the same words come again and again. */
+const makes = new Map<string, number>()
+const MAX_MAKES = 8192
+/** A longer one would keep the text that it was cut from. */
+const MAX_KEPT = 12
+
+function makeOf(word: string, found: number): number {
+  const known = makes.get(word)
+  if (known !== undefined) return known
+  const make = judge(word, found)
+  if (word.length > MAX_KEPT) return make
+  if (makes.size >= MAX_MAKES) makes.clear()
+  makes.set(word, make)
+  return make
 }
 
-function makeOf(word: string, found: number, initial: boolean): Word['make'] {
-  if ((found & (UPPER | LOWER)) === 0) return 'number'
-  const capital = (classOf(word.charCodeAt(0)) & UPPER) !== 0
-  if (!capital)
-    return JOINTS.has(word)
-      ? 'joint'
-      : (found & DIGIT) !== 0 && word.length <= 6
-        ? 'number'
-        : 'other'
+function judge(word: string, found: number): number {
   const lower = word.toLowerCase()
-  if (TITLES.has(lower)) return 'title'
+  if (TITLES.has(lower)) return TITLE
   const stem = APOSTROPHE.test(lower) ? lower.replace(CONTRACTION, '') : lower
-  if (ORDINARY.has(stem)) return 'ordinary'
+  if (ORDINARY.has(stem)) return ORDINARY_WORD
   const shouted = (found & LOWER) === 0
-  if (word.length === 1) return 'initial'
+  if (word.length === 1) return INITIAL
   // An abbreviation is rarely a name; a short one by itself never.
-  if (shouted && word.length <= 4) return 'initial'
-  if (initial && /(?:ing|ly|ed|tion|ment|ness|able)$/.test(lower) && !shouted) return 'other'
-  return 'name'
+  if (shouted && word.length <= 4) return INITIAL
+  return /(?:ing|ly|ed|tion|ment|ness|able)$/.test(lower) && !shouted ? UNLESS_FIRST : NAME
 }

@@ -3,13 +3,15 @@ import { isValidIBAN } from 'ibantools'
 import { luhn, digitsOf, weighted } from './checksums.ts'
 import type { Recogniser } from './recogniser.ts'
 
+const CAPITALS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+
 /** Payment cards, accounts and wallets. */
 export const payment: readonly Recogniser[] = [
   {
     id: 'credit_card',
     kind: 'CARD',
     group: 'identifiers',
-    starts: 'd4 d12-19',
+    starts: 'd4[s-] d12-19',
     // ISO/IEC 7812-1: 12 to 19 digits. A 1 begins airline cards only, of 15 digits.
     pattern:
       /(?:[2-6]\d{3}[- ]\d{4}[- ]\d{4}[- ]\d{4}(?:[- ]\d{3})?|3\d{3}[- ]\d{6}[- ]\d{4,5}|[2-6]\d{11,18}|1\d{14})(?![\w-])/y,
@@ -19,7 +21,7 @@ export const payment: readonly Recogniser[] = [
     id: 'iban',
     kind: 'IBAN',
     group: 'identifiers',
-    starts: 'm4 m8-32',
+    starts: 'm4[s-] m8-32',
     pattern:
       /[A-Z]{2}\d{2}(?:[A-Z0-9]{4}){2,7}[A-Z0-9]{0,3}(?![A-Za-z0-9])|[A-Z]{2}\d{2}(?:[ -][A-Z0-9]{4}){2,7}(?:[ -][A-Z0-9]{1,3})?(?![A-Za-z0-9])/iy,
     holds: isIban,
@@ -29,6 +31,7 @@ export const payment: readonly Recogniser[] = [
     kind: 'BIC',
     group: 'identifiers',
     starts: 'l8 l11 m8 m11',
+    initials: CAPITALS,
     // ISO 9362: institution, country, location, branch.
     pattern:
       /[A-Z]{4}(?:A[DELRTUZ]|B[AEGHRY]|C[AHNRYZ]|D[EKO]|E[EGS]|F[IR]|G[BEIRT]|H[KRU]|I[ELNST]|J[OP]|K[RWZ]|L[BIKTUVY]|M[CDEKTUX]|N[LOZ]|P[KLST]|Q[AT]|R[OSU]|S[AEGIKM]|T[NR]|U[AS]|V[AG]|XK|ZA)[A-Z0-9]{2}(?:[A-Z0-9]{3})?(?!\w)/y,
@@ -39,6 +42,7 @@ export const payment: readonly Recogniser[] = [
     kind: 'WALLET',
     group: 'identifiers',
     starts: 'm26-32 n26-32 l26-32',
+    initials: '013bB',
     pattern:
       /(?:[13][1-9A-HJ-NP-Za-km-z]{25,34}|(?:bc1|BC1)[02-9ac-hj-np-zAC-HJ-NP-Z]{11,87}|0x[0-9a-fA-F]{40})(?!\w)/y,
     holds: (text) =>
@@ -48,7 +52,8 @@ export const payment: readonly Recogniser[] = [
     id: 'aba_routing',
     kind: 'ACCOUNT',
     group: 'identifiers',
-    starts: 'd4 d9',
+    starts: 'd4[-] d9',
+    initials: '0123678',
     pattern: /[0123678]\d{3}(?:\d{5}|-\d{4}-\d)(?![\w-])/y,
     holds: (text) => weighted(digitsOf(text), [3, 7, 1, 3, 7, 1, 3, 7, 1]) % 10 === 0,
     context: /\b(?:aba|routing|bank|wire|ach|transit)\b/,

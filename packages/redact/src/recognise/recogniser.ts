@@ -33,12 +33,17 @@ export interface Recogniser {
   readonly group: Group
   /**
    * The words it is tried at: a letter for the word's make (`d` digits, `l` letters, `m` mixed from a letter on, `n` mixed from
-   * a digit on) and its length or range of lengths, e.g. `d3 d9 m8-10`.
+   * a digit on) and its length or range of lengths, e.g. `d3 d9 m8-10`. In brackets the signs of which one must stand after the
+   * word, `s` for a blank: `d3[s-]`.
    */
   readonly starts: string
   readonly pattern: RegExp
-  /** Where it begins with a word of letters alone, the letters that this word begins with: asked before the pattern is. */
+  /** What the first character of that word is one of. */
   readonly initials?: string
+  /** How many characters without a blank must stand there, a figure among them. */
+  readonly token?: number
+  /** A look that costs less than the pattern does: false where it cannot match. */
+  readonly quick?: (place: Place) => boolean
   /** What a checksum or a calendar says of the match; a number is how much of it holds, from its beginning. */
   readonly holds?: (match: string) => boolean | number
   /** Without one of these words shortly before it, so weak a pattern says nothing. Lower case. */
@@ -52,20 +57,86 @@ export interface Span {
   readonly kind: Kind
 }
 
-/** Which recognisers are tried at a word of this make and length: `MAKES.indexOf(make) * WIDTH + length`. */
-const MAKES = 'dlmn'
-export const WIDTH = 33
-
-export function dispatchTable(recognisers: readonly Recogniser[]): readonly Recogniser[][] {
-  const table: Recogniser[][] = Array.from({ length: MAKES.length * WIDTH }, () => [])
-  for (const recogniser of recognisers) {
-    for (const start of recogniser.starts.split(' ')) {
-      const [, make = '', from = '', to = from] = /^([dlmn])(\d+)(?:-(\d+))?$/.exec(start) ?? []
-      if (make === '') throw new Error(`no such start: ${recogniser.id} ${start}`)
-      for (let length = Number(from); length <= Math.min(Number(to), WIDTH - 1); length++) {
-        table[MAKES.indexOf(make) * WIDTH + length]?.push(recogniser)
-      }
-    }
-  }
-  return table
+/** A word in a text. */
+export interface Place {
+  readonly codes: Uint16Array
+  /** Where the word begins and ends, and where the stretch does that it stands in. */
+  start: number
+  end: number
+  limit: number
 }
+
+/** A word's make. */
+const MAKES = 'dlmn'
+/** Longer words are taken for this long. */
+const LONGEST = 32
+const SIGNS = 's-./:()+'
+/** Of the signs above, and of anything else. */
+const NEXTS = SIGNS.length + 1
+
+/** Of a code unit below 128: its place in `SIGNS`, from 1 on. */
+const signs = new Uint8Array(256)
+for (let i = 0; i < SIGNS.length; i++) signs[SIGNS.charCodeAt(i)] = i + 1
+signs[0x73] = 0
+for (const blank of [0x20, 0x09, 0xa0]) signs[blank] = 1
+
+const FIRST = 0x30
+const INITIALS = 0x7b - FIRST
+
+/** Recognisers by the words that they are tried at. */
+export class Dispatch {
+  readonly #recognisers: readonly Recogniser[]
+  /** Filled as words come: most of its places no word ever asks for. */
+  readonly #table: (readonly Recogniser[] | undefined)[]
+
+  constructor(recognisers: readonly Recogniser[]) {
+    this.#recognisers = recognisers
+    const size = MAKES.length * (LONGEST + 1) * NEXTS * INITIALS
+    this.#table = Array.from({ length: size }, () => undefined)
+  }
+
+  /**
+   * Those to be tried at a word.
+   *
+   * @param make 0 to 3: digits, letters, mixed from a letter on, mixed from a digit on
+   * @param initial the code of its first character
+   * @param next the code of what follows it; 0 for the end
+   */
+  at(make: number, length: number, initial: number, next: number): readonly Recogniser[] {
+    const long = length < LONGEST ? length : LONGEST
+    const sign = next < 256 ? (signs[next] ?? 0) : 0
+    const key = ((make * (LONGEST + 1) + long) * NEXTS + sign) * INITIALS + (initial - FIRST)
+    return (this.#table[key] ??= this.#recognisers.filter((one) =>
+      startsAt(one, make, long, String.fromCharCode(initial), sign),
+    ))
+  }
+}
+
+function startsAt(
+  { id, starts, initials }: Recogniser,
+  make: number,
+  length: number,
+  initial: string,
+  sign: number,
+): boolean {
+  if (initials !== undefined && !initials.includes(initial)) return false
+  return starts.split(' ').some((start) => {
+    const [, letter = '', from = '', to = from, next] =
+      /^([dlmn])(\d+)(?:-(\d+))?(?:\[([s\-./:()+]+)\])?$/.exec(start) ?? []
+    if (letter === '') throw new Error(`no such start: ${id} ${start}`)
+    return (
+      MAKES.indexOf(letter) === make &&
+      length >= Number(from) &&
+      length <= Number(to) &&
+      (next === undefined || (sign > 0 && next.includes(SIGNS.charAt(sign - 1))))
+    )
+  })
+}
+
+/** After one to three letters and a sign a figure must stand; of any other word nothing is said. */
+export function figureFollows({ codes, start, end, limit }: Place): boolean {
+  if (end - start > 3 || isFigure(codes[end - 1])) return true
+  return end + 1 < limit && isFigure(codes[end + 1])
+}
+
+const isFigure = (c: number | undefined): boolean => c !== undefined && c >= 0x30 && c <= 0x39

@@ -15,6 +15,7 @@ export const secrets: readonly Recogniser[] = [
     ...SECRET,
     id: 'aws_secret_key',
     starts: 'l1-32 m1-32 n1-32 d1-32',
+    token: 40,
     pattern:
       /(?=[A-Za-z0-9/+]{40}(?![\w/+=]))(?<![\w/+=-])(?=[\w/+]{0,39}[A-Z])(?=[\w/+]{0,39}[a-z])(?=[\w/+]{0,39}\d)[A-Za-z0-9/+]{40}/y,
     context: /(?:aws|secret|access.?key)/,
@@ -23,19 +24,20 @@ export const secrets: readonly Recogniser[] = [
     ...SECRET,
     id: 'github_token',
     starts: 'm32',
+    initials: 'g',
     pattern: /(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})(?!\w)/y,
   },
   {
     ...SECRET,
     id: 'gitlab_token',
-    starts: 'l5',
+    starts: 'l4-7[-]',
     initials: 'g',
     pattern: /gl(?:pat|ptt|cbt|dt|rt|ft|imt|agent|soat)-[A-Za-z0-9_-]{20,64}(?!\w)/y,
   },
   {
     ...SECRET,
     id: 'model_key',
-    starts: 'l2',
+    starts: 'l2[-]',
     initials: 's',
     // OpenAI, Anthropic, OpenRouter and those who copied their form.
     pattern: /sk-[A-Za-z0-9_-]{20,256}(?![\w-])/y,
@@ -51,7 +53,7 @@ export const secrets: readonly Recogniser[] = [
   {
     ...SECRET,
     id: 'slack_token',
-    starts: 'l4 l5 m5',
+    starts: 'l4[-]',
     initials: 'x',
     pattern: /(?:xox[abeoprs]|xapp|xwfp)-[A-Za-z0-9-]{10,250}(?![\w-])/y,
   },
@@ -60,26 +62,28 @@ export const secrets: readonly Recogniser[] = [
     id: 'google_key',
     starts: 'm4-32 l4-32',
     initials: 'Ay',
+    quick: ({ codes, start }) => codes[start + 1] === 0x49 || codes[start + 1] === 0x61,
     pattern: /(?:AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,512})(?![\w-])/y,
   },
   {
     ...SECRET,
     id: 'hugging_face_token',
     starts: 'm32 l32',
+    initials: 'hndsglp',
     pattern:
       /(?:hf|npm|dop_v1|doo_v1|shpat|shpss|glpat|pul|lin_api|dckr_pat|pypi)_[A-Za-z0-9_]{30,128}(?!\w)/y,
   },
   {
     ...SECRET,
     id: 'vault_token',
-    starts: 'l3',
+    starts: 'l3[.]',
     initials: 'h',
     pattern: /hv[sbr]\.[A-Za-z0-9_-]{24,256}(?![\w-])/y,
   },
   {
     ...SECRET,
     id: 'sendgrid_key',
-    starts: 'l2',
+    starts: 'l2[.]',
     initials: 'S',
     pattern: /SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}(?![\w-])/y,
   },
@@ -88,6 +92,7 @@ export const secrets: readonly Recogniser[] = [
     id: 'jwt',
     starts: 'm10-32 l10-32',
     initials: 'e',
+    quick: ({ codes, start }) => codes[start + 1] === 0x79,
     pattern:
       /eyJ[A-Za-z0-9_-]{8,2040}\.eyJ[A-Za-z0-9_-]{8,2040}(?:\.[A-Za-z0-9_-]{0,1024})?(?![\w-])/y,
   },
@@ -95,6 +100,7 @@ export const secrets: readonly Recogniser[] = [
     ...SECRET,
     id: 'labelled',
     starts: 'l4-32 m4-32 n4-32 d4-32',
+    token: 8,
     // What somebody calls one; a word alone, without a figure, is talk about passwords.
     pattern:
       /(?<=(?:pass(?:word|wort|phrase|wd|code)|pwd|secret|api[ _-]?key|access[ _-]?key|secret[ _-]?key|auth[ _-]?token|access[ _-]?token|bearer|credentials?)["'`]{0,2}(?: (?:is|are|was|to|as|ist))?[ :=]{1,3}["'`]{0,2})[!-~]{8,}/iy,
