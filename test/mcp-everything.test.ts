@@ -6,6 +6,8 @@ import type { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { Client as PlainClient } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import {
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
   LoggingMessageNotificationSchema,
   McpError,
   ResourceUpdatedNotificationSchema,
@@ -37,7 +39,14 @@ const OPERATIONS = `
       resource_prompt: { kind: read, from: 'prompt:resource-prompt', content: tool-content }
       complete: { kind: read, from: 'mcp:completion', content: tool-content }
       logs: { kind: read, from: 'mcp:logging', content: tool-logs }
+      ask_model: { kind: read, from: trigger-sampling-request, content: tool-content }
+      ask_person: { kind: read, from: trigger-elicitation-request, content: tool-content }
+      send_person: { kind: read, from: trigger-url-elicitation, content: tool-content }
+      model: { kind: read, from: 'mcp:sampling', content: asked-text }
+      person: { kind: read, from: 'mcp:elicitation', content: asked-text, hosts: [pay.example] }
 `.slice(1, -1)
+
+const CAN = { sampling: {}, elicitation: { form: {}, url: {} } }
 
 const POLICIES = `@id("tools.no-seven")
 forbid (principal, action == Action::"tools.text", resource)
@@ -87,7 +96,10 @@ describe('server-everything behind the gateway', () => {
   let reader: Connected
   before(async () => {
     server = await new McpProcess(join(EVERYTHING, 'streamableHttp.js')).ready()
-    const plain = new PlainClient({ name: 'operator', version: '1' })
+    const plain = new PlainClient(
+      { name: 'operator', version: '1' },
+      { capabilities: { sampling: {}, elicitation: { form: {}, url: {} } } },
+    )
     await plain.connect(
       new StreamableHTTPClientTransport(new URL(`http://127.0.0.1:${server.port}/mcp`)),
     )
@@ -99,6 +111,7 @@ describe('server-everything behind the gateway', () => {
         '{ url: https://tools.example/mcp, serverName: tools.example, caFile: tools-ca.pem }',
       caPem: server.front.caPem,
       offer: narrowed(pins),
+      pins,
       operations: OPERATIONS,
       flows: { reader: names.filter((name) => name !== 'env'), teller: ['echo', 'long'] },
       policies: POLICIES,
@@ -279,6 +292,53 @@ describe('server-everything behind the gateway', () => {
     await reader.client.callTool({ name: 'toggle-simulated-logging', arguments: {} })
     await until(() => logged.length > 0)
     await reader.client.callTool({ name: 'toggle-simulated-logging', arguments: {} })
+  })
+
+  it('takes what the server asks to the client of the very session, and its answer back', async () => {
+    const asked: unknown[] = []
+    const other = await connectSdk(world.agent('reader', 'i2'), CAN, (client) => {
+      client.setRequestHandler(CreateMessageRequestSchema, () => {
+        throw new Error('somebody else was asked')
+      })
+    })
+    const asking = await connectSdk(world.agent('reader'), CAN, (client) => {
+      client.setRequestHandler(CreateMessageRequestSchema, ({ params }) => {
+        asked.push(params)
+        return { role: 'assistant', model: 'm', content: { type: 'text', text: 'forty-two' } }
+      })
+      client.setRequestHandler(ElicitRequestSchema, ({ params }) => {
+        asked.push(params)
+        return params.mode === 'url'
+          ? { action: 'accept' }
+          : { action: 'accept', content: { name: 'Ann', check: true, firstLine: 'Once' } }
+      })
+    })
+    try {
+      const call = async (name: string, args: Record<string, unknown> = {}): Promise<string> =>
+        JSON.stringify((await asking.client.callTool({ name, arguments: args })).content)
+      assert.match(
+        await call('trigger-sampling-request', { prompt: 'why?', maxTokens: 9 }),
+        /forty-two/,
+      )
+      assert.match(JSON.stringify(asked), /context: why\?.*"maxTokens":9/)
+      assert.match(await call('trigger-elicitation-request'), /Ann/)
+      assert.match(JSON.stringify(asked[1]), /Your full, legal name/)
+      await call('trigger-url-elicitation', { url: 'https://pay.example/a?b=1' })
+      assert.match(JSON.stringify(asked[2]), /https:\/\/pay\.example\/a\?b=1/)
+      await call('trigger-url-elicitation', { url: 'https://evil.example/' })
+      await call('trigger-url-elicitation', { url: 'http://pay.example/' })
+      assert.equal(asked.length, 3)
+    } finally {
+      await asking.close()
+      await other.close()
+    }
+    // Each was decided, by what the server asked.
+    const records = world.plane
+      .records()
+      .flatMap((record) =>
+        record.kind === 'decision' ? [`${record.operation} ${record.decision}`] : [],
+      )
+    for (const one of ['model allow', 'person allow']) assert.ok(records.includes(one), one)
   })
 
   it('tells of progress, and takes a cancellation to the server', async () => {

@@ -15,7 +15,7 @@ const FORMATS = ['email', 'uri', 'date', 'date-time']
  * Read in names, titles and descriptions of the fields, and in the message.
  */
 const SECRET =
-  /pass[\s_-]?(?:word|phrase|code|wd)|\bpwd\b|secret|credential|(?:api|access|auth|private|secret|session|signing|ssh|recovery)[\s_-]?(?:key|token|cookie)|\btokens?\b|bearer|seed[\s_-]?phrase|mnemonic|\b(?:otp|totp|mfa|2fa|pin|cvv|cvc|csc|ssn|cvn)\b|one[\s_-]?time|card[\s_-]?(?:number|no\b|verification)|security[\s_-]?(?:code|number|answer)|social[\s_-]?security/i
+  /pass[\s_-]?(?:word|phrase|code|wd)|\bpwd\b|secret|credential|(?:api|access|auth|private|secret|session|signing|ssh|recovery)[\s_-]?(?:key|token|cookie)|\btokens?\b|bearer|seed[\s_-]?phrase|mnemonic|\b(?:otp|totp|mfa|2fa|cvv|cvc|csc|ssn|cvn)\b|(?:^|\b(?:enter|your|card|the|an?|atm|bank|new|current|account|security)[\s_-]+)pin\b|one[\s_-]?time|card[\s_-]?(?:number|no\b|verification)|security[\s_-]?(?:code|number|answer)|social[\s_-]?security/i
 
 const refuse = (what: string): Refusal =>
   new Refusal('SP_MCP_QUESTION', `the system asks a person what cannot be asked: ${what}`, {

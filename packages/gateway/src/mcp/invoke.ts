@@ -19,6 +19,7 @@ import type { McpAsk, McpCall, McpUpstream } from '../upstream/mcp.ts'
 import { mcpPath } from '../upstream/mcp-http.ts'
 import { ContentRelease } from './content.ts'
 import type { JsonObject } from './content.ts'
+import type { McpPins } from './pins.ts'
 import type { Questions } from './questions.ts'
 import type { Channel, ServerMessages } from './server-messages.ts'
 import { ClientStream } from './session-stream.ts'
@@ -49,6 +50,7 @@ export interface InvocationParts {
   readonly stats: Stats
   readonly questions: Questions
   readonly messages: ServerMessages
+  readonly pins: McpPins
   /** There is a session with the server. */
   onOpen(context: RequestContext, session: McpSession): void
 }
@@ -148,7 +150,7 @@ export class McpInvocations {
     grant: Grant,
     stream: ClientStream,
   ): Promise<void> {
-    const { pipeline, upstream, messages } = this.#parts
+    const { pipeline, upstream, messages, pins } = this.#parts
     const { res, request } = context
     const takesEvents = /text\/event-stream|text\/\*|\*\/\*/.test(request.headers.accept)
     const cut = new AbortController()
@@ -164,6 +166,7 @@ export class McpInvocations {
       },
       reply: (message) => upstream.send(call, message),
     }
+    await pins.demand(call, session, grant.typed.operation)
     // In the order in which they came, and before the answer.
     let told = Promise.resolve()
     const given = await upstream.call({

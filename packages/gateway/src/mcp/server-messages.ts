@@ -4,6 +4,7 @@ import type { RpcId } from '../adapters/jsonrpc.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { ContentRelease } from './content.ts'
 import type { JsonObject } from './content.ts'
+import type { McpPins } from './pins.ts'
 import type { QuestionContext, Questions } from './questions.ts'
 
 /** Where something of a server's came in. */
@@ -15,6 +16,7 @@ export interface Channel extends QuestionContext {
 export interface ServerMessagesParts {
   readonly pipeline: Pipeline
   readonly questions: Questions
+  readonly pins: McpPins
 }
 
 /** Least severe first (RFC 5424 turned around). */
@@ -44,6 +46,7 @@ export class ServerMessages {
     if (typeof method !== 'string') return
     try {
       if (id !== undefined) await this.#parts.questions.ask(channel, message)
+      else if (method.endsWith('/list_changed')) this.#parts.pins.forget(channel.session)
       else if (isObject(params)) await this.#notification(channel, method, params)
     } catch {
       // What cannot be decided, projected or recorded does not go on.

@@ -4,6 +4,9 @@ import type { Refusal } from '../refusal.ts'
 import type { Stats } from '../stats.ts'
 import type { UpstreamAnswer } from '../upstream/exchange.ts'
 
+/** What stops a granted call before it goes out. */
+const UNSENT: ReadonlySet<string> = new Set(['SP_CREDENTIAL_MISSING', 'SP_MCP_CHANGED'])
+
 /**
  * Records a granted call that went wrong.
  *
@@ -29,7 +32,7 @@ export function callFailed(
     bytesOut: 0,
     released: {},
     // Whatever is not known not to have been sent may have been.
-    forwarded: refusal.code !== 'SP_CREDENTIAL_MISSING',
+    forwarded: !UNSENT.has(refusal.code),
   })
   return refusal
 }

@@ -11,6 +11,7 @@ import { readJsonBody } from '../edge/body.ts'
 import { McpInvocations } from '../mcp/invoke.ts'
 import { abilitiesOf, hello, lists } from '../mcp/lists.ts'
 import { McpMethods } from '../mcp/methods.ts'
+import { McpPins } from '../mcp/pins.ts'
 import { Questions } from '../mcp/questions.ts'
 import { ServerMessages } from '../mcp/server-messages.ts'
 import { McpStreams } from '../mcp/streams.ts'
@@ -52,12 +53,14 @@ export class McpCalls {
   constructor(parts: McpParts) {
     this.#parts = parts
     const questions = new Questions(parts)
-    const messages = new ServerMessages({ ...parts, questions })
+    const pins = new McpPins(parts)
+    const messages = new ServerMessages({ ...parts, questions, pins })
     this.#streams = new McpStreams({ ...parts, questions, messages })
     const invocations = new McpInvocations({
       ...parts,
       questions,
       messages,
+      pins,
       onOpen: (context, session) => {
         this.#streams.listenUpstream(context, session)
       },

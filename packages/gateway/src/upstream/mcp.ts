@@ -6,12 +6,13 @@ import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import { unusable } from './exchange.ts'
 import type { Exchange, ExchangeRequest } from './exchange.ts'
-import { McpHttp } from './mcp-http.ts'
+import { McpHttp, mcpPath } from './mcp-http.ts'
 
 /** The revision of MCP that this gateway speaks to servers. */
 const VERSION = '2025-11-25'
 const KNOWN: ReadonlySet<string> = new Set([VERSION, '2025-06-18', '2025-03-26', '2024-11-05'])
 const MAX_SESSIONS = 4096
+const MAX_PAGES = 100
 
 type Message = { readonly [key: string]: JsonValue }
 
@@ -84,13 +85,49 @@ export class McpUpstream {
    * @returns the result as the server gave it: not yet fit for anyone's eyes
    * @throws Refusal `SP_UPSTREAM_*`
    */
-  async call(call: McpCall): Promise<Message> {
+  call(call: McpCall): Promise<Message> {
+    return this.#request(call, call.decision)
+  }
+
+  async #request(call: McpCall, id: string): Promise<Message> {
     const message =
-      (await (await this.#session(call)).link.request(call, call.decision)) ??
+      (await (await this.#session(call)).link.request(call, id)) ??
       // The server forgot the session (MCP, session management, rule 3): open another, once.
-      (await (await this.#session(call, true)).link.request(call, call.decision))
+      (await (await this.#session(call, true)).link.request(call, id))
     if (!message) throw unusable('it knows no session that it has just opened')
     return resultOf(message)
+  }
+
+  /**
+   * All that a server lists by one method, page by page.
+   *
+   * @throws Refusal `SP_UPSTREAM_*`
+   */
+  async list(ask: McpAsk, method: string, member: string): Promise<Message[]> {
+    const entries: Message[] = []
+    let cursor: JsonValue | undefined
+    for (let page = 0; page < MAX_PAGES; page++) {
+      const id = `${ask.decision}.${page}`
+      const params = cursor === undefined ? {} : { cursor }
+      const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id, method, params }))
+      const result = await this.#request(
+        {
+          ...ask,
+          request: { method: 'POST', path: mcpPath(ask.system), body },
+          repeatable: true,
+          isWaiting: () => false,
+          aside: () => undefined,
+        },
+        id,
+      )
+      const listed = result[member]
+      if (!Array.isArray(listed)) throw unusable('it lists nothing')
+      // `Array.isArray` makes of it a list of anything.
+      entries.push(...(listed as readonly JsonValue[]).filter(isObject))
+      cursor = result['nextCursor']
+      if (typeof cursor !== 'string') return entries
+    }
+    throw unusable('it lists without end')
   }
 
   /** Sends what nobody answers, where there is a session. */
