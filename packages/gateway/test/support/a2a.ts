@@ -2,7 +2,12 @@ import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { readFileSync } from 'node:fs'
 import { AgentCard, formatSSEEvent } from '@a2a-js/sdk'
-import { Client, ClientFactory, JsonRpcTransportFactory } from '@a2a-js/sdk/client'
+import {
+  Client,
+  ClientFactory,
+  DefaultAgentCardResolver,
+  JsonRpcTransportFactory,
+} from '@a2a-js/sdk/client'
 import { LegacyJsonRpcTransportHandler } from '@a2a-js/sdk/compat/v0_3/server'
 import {
   DefaultRequestHandler,
@@ -21,7 +26,8 @@ import type { IdentityMaterial, MtlsServer } from '@sallyport/transport'
 import { requestHash, verifyCallToken } from '@sallyport/wire'
 import type { CallToken } from '@sallyport/wire'
 import { fetch } from 'undici'
-import type { Json, TestAgent } from './world.ts'
+import { startWorld } from './world.ts'
+import type { Json, TestAgent, World } from './world.ts'
 
 const FIXTURE = new URL('../fixtures/a2a/', import.meta.url)
 
@@ -153,16 +159,47 @@ export function a2aClient(agent: TestAgent, system: string, legacy = false): Pro
   const compat = { legacyCompat: { enabled: legacy } }
   const factory = new ClientFactory({
     transports: [new JsonRpcTransportFactory({ fetchImpl, ...compat })],
-    cardResolver: {
-      async resolve(baseUrl) {
-        const answer = await fetchImpl(new URL('.well-known/agent-card.json', baseUrl).href, {
-          headers: legacy ? {} : { 'a2a-version': '1.0' },
-        })
-        const card = (await answer.json()) as AgentCard
-        if (!answer.ok) throw new Error(JSON.stringify(card))
-        return card
-      },
-    },
+    cardResolver: new DefaultAgentCardResolver({
+      // Whoever names no revision is of 0.3.
+      fetchImpl: ((url: string, init: object) =>
+        fetchImpl(url, legacy ? {} : init)) as unknown as typeof globalThis.fetch,
+      ...compat,
+    }),
   })
   return factory.createFromUrl(`https://gateway.invalid/${system}/`)
+}
+
+/** A gateway with one peer behind two systems, and the same work over MCP. */
+export async function startPeers(
+  settings: NonNullable<World['options']['settings']> = {},
+  change: (declaration: Declaration) => Declaration = (same) => same,
+  legacy = false,
+): Promise<{
+  readonly world: World
+  readonly peer: TestPeer
+  readonly close: () => Promise<void>
+}> {
+  const declaration = change(await peersDeclared())
+  const world = await startWorld(
+    { settings: { a2aCardMs: 0, ...settings } },
+    () => undefined,
+    () => declaration,
+  )
+  const peer = new TestPeer('bank', world.plane.service('bank'), clerkCard(), legacy)
+  await peer.listen()
+  const at = { host: '127.0.0.1', port: peer.port }
+  const desk = { host: '127.0.0.1', port: world.desk.port }
+  await world.restart({ upstreams: { clerk: at, hooked: at, desk } })
+  const close = async (): Promise<void> => {
+    await peer.close()
+    await world.close()
+  }
+  return { world, peer, close }
+}
+
+/** What the SDK throws, as `[code of JSON-RPC, code of ours]`. */
+export function a2aCodes(error: unknown): unknown {
+  // What it throws has the error's data.
+  const { data, envelopeCode } = error as { data?: Json; envelopeCode?: number }
+  return [envelopeCode, data?.['code']]
 }
