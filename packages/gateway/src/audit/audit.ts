@@ -23,7 +23,8 @@ export interface AuditOptions {
 
 export interface LoggedRecord {
   readonly index: number
-  readonly record: AuditRecord
+  /** As it stands in the log: canonical JSON. */
+  readonly record: Uint8Array
   readonly explanation?: unknown
 }
 
@@ -102,9 +103,10 @@ export class Audit {
    * @param explanation goes to the feed beside the record, not into the log
    * @throws Refusal `SP_AUDIT_UNAVAILABLE`
    */
-  async append(record: AuditRecord, explanation?: unknown): Promise<number> {
+  async append(entry: AuditRecord, explanation?: unknown): Promise<number> {
     try {
-      const { index } = await this.log.append(encodeRecord(record))
+      const record = encodeRecord(entry)
+      const { index } = await this.log.append(record)
       this.#listener?.({ index, record, ...(explanation === undefined ? {} : { explanation }) })
       return index
     } catch (cause) {

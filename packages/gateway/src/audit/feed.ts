@@ -2,8 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import { canonicalJson, errorCode } from '@sallyport/base'
 import type { Log } from '@sallyport/tlog'
-import { decodeRecord } from '@sallyport/wire'
-import type { FeedItem } from '@sallyport/wire'
 import type { PlaneClient } from '../plane/client.ts'
 import { readJsonFile, writeDurably } from '../state/files.ts'
 import { isObject } from '../adapters/jsonrpc.ts'
@@ -127,21 +125,20 @@ export class Feed {
   }
 
   async #sendSome(): Promise<void> {
-    for (const batch of batches(await this.#pending())) {
-      const { body } = await this.#options.client.request({
+    const { client, shard } = this.#options
+    for (const { last, items } of batches(await this.#pending())) {
+      const { body } = await client.request({
         method: 'POST',
         path: '/v1/feed',
-        body: { shard: this.#options.shard, items: batch },
+        json: Buffer.concat([ITEMS, ...items, Buffer.from(`],"shard":${JSON.stringify(shard)}}`)]),
       })
-      const last = batch.at(-1)
-      if (last === undefined || this.#stop.signal.aborted) return
+      if (this.#stop.signal.aborted) return
       const { next } = body
       // The control plane may ask for a place before this; never for one that it was not sent.
-      this.#next =
-        typeof next === 'number' && next >= 0 && next <= last.index ? next : last.index + 1
+      this.#next = typeof next === 'number' && next >= 0 && next <= last ? next : last + 1
       const first = this.#tail[0]
       if (first) this.#tail.splice(0, Math.max(0, this.#next - first.index))
-      if (this.#next <= last.index) return
+      if (this.#next <= last) return
       if (performance.now() - this.#savedAt > SAVE_EVERY_MS) await this.#save()
     }
   }
@@ -158,15 +155,13 @@ export class Feed {
     if (this.#checkpoint === note) this.#checkpoint = undefined
   }
 
-  async #pending(): Promise<FeedItem[]> {
+  async #pending(): Promise<LoggedRecord[]> {
     const first = this.#tail[0]
     if (first && first.index <= this.#next) {
       return this.#tail.slice(this.#next - first.index, this.#next - first.index + PAGE)
     }
-    const items: FeedItem[] = []
-    for await (const { index, record } of this.#options.log.read(this.#next, PAGE)) {
-      items.push({ index, record: decodeRecord(record) })
-    }
+    const items: LoggedRecord[] = []
+    for await (const item of this.#options.log.read(this.#next, PAGE)) items.push(item)
     return items
   }
 
@@ -179,31 +174,48 @@ export class Feed {
   }
 }
 
-/** Cuts items into bodies that the plane API takes. */
-function* batches(items: readonly FeedItem[]): Generator<FeedItem[]> {
-  let batch: FeedItem[] = []
-  let size = 0
-  for (const item of items) {
-    const { index, record } = item
-    // The log has the explanation sealed, whole or by digest, where it is too long to travel.
-    const entry = explanationSize(item) > MAX_EXPLANATION ? { index, record } : item
-    const bytes = canonicalJson(entry).length
-    if (batch.length > 0 && (batch.length >= MAX_ITEMS || size + bytes > MAX_BYTES)) {
-      yield batch
-      batch = []
-      size = 0
-    }
-    batch.push(entry)
-    size += bytes
-  }
-  if (batch.length > 0) yield batch
+interface Batch {
+  /** Index of its last record. */
+  readonly last: number
+  /** Items of `wire`'s `FeedItem` as JSON, with the commas between them. */
+  readonly items: readonly Uint8Array[]
 }
 
-function explanationSize({ explanation }: FeedItem): number {
-  if (explanation === undefined) return 0
+const ITEMS = Buffer.from('{"items":[')
+const COMMA = Buffer.from(',')
+const END = Buffer.from('}')
+
+/** Cuts items into bodies that the plane API takes. Records travel as they stand in the log. */
+function* batches(logged: readonly LoggedRecord[]): Generator<Batch> {
+  let items: Uint8Array[] = []
+  let count = 0
+  let size = 0
+  let last = 0
+  for (const { index, record, explanation } of logged) {
+    const head = Buffer.from(`{${explained(explanation)}"index":${index},"record":`)
+    const bytes = head.length + record.length + 2
+    if (count > 0 && (count >= MAX_ITEMS || size + bytes > MAX_BYTES)) {
+      yield { last, items }
+      items = []
+      count = 0
+      size = 0
+    }
+    if (count > 0) items.push(COMMA)
+    items.push(head, record, END)
+    count++
+    size += bytes
+    last = index
+  }
+  if (count > 0) yield { last, items }
+}
+
+/** The log has the explanation sealed, whole or by digest, where it is too long to travel. */
+function explained(explanation: unknown): string {
+  if (explanation === undefined) return ''
   try {
-    return canonicalJson(explanation).length
+    const text = canonicalJson(explanation)
+    return text.length > MAX_EXPLANATION ? '' : `"explanation":${text},`
   } catch {
-    return Number.POSITIVE_INFINITY
+    return ''
   }
 }

@@ -67,10 +67,8 @@ export class ReadValues {
 
   /** Whether what an answer shows must be taken down value by value: models are declared that may not read all of it. */
   watches(network: Network, highest: Field['class']): boolean {
-    const models = network.systems.flatMap(({ llm }) => (llm ? [llm] : []))
-    return (
-      models.some(({ mayRead }) => rank(mayRead) < rank(highest)) && rank(highest) >= lowest(models)
-    )
+    const { models, least } = modelsOf(network)
+    return models.some(({ mayRead }) => rank(mayRead) < rank(highest)) && rank(highest) >= least
   }
 
   /**
@@ -79,8 +77,7 @@ export class ReadValues {
    * @returns what to call with every value that it shows whole
    */
   noter(instance: string, network: Network): (value: string | number, field: Field) => void {
-    const models = network.systems.flatMap(({ llm }) => (llm ? [llm] : []))
-    const least = lowest(models)
+    const { models, least } = modelsOf(network)
     return (value, field) => {
       const level = rank(field.class)
       if (level < least) return
@@ -93,8 +90,7 @@ export class ReadValues {
 
   /** An instance is shown values of a class up to `highest`, and nobody takes down which. */
   unseen(instance: string, network: Network, highest: Field['class']): void {
-    const models = network.systems.flatMap(({ llm }) => (llm ? [llm] : []))
-    if (rank(highest) < lowest(models)) return
+    if (rank(highest) < modelsOf(network).least) return
     this.#note(instance)
     // Whoever may read internal data loses nothing by it.
     this.#miss(instance, rank(highest) < CONFIDENTIAL ? rank(highest) : undefined)
@@ -170,6 +166,24 @@ export class ReadValues {
   #today(): number {
     return Math.floor(this.#options.now() / DAY)
   }
+}
+
+interface Models {
+  readonly models: readonly LlmSystem[]
+  /** The rank of the least class that is taken down. */
+  readonly least: number
+}
+
+const known = new WeakMap<Network, Models>()
+
+/** The models that a declaration has: looked for once, for every answer asks. */
+function modelsOf(network: Network): Models {
+  let found = known.get(network)
+  if (!found) {
+    const models = network.systems.flatMap(({ llm }) => (llm ? [llm] : []))
+    known.set(network, (found = { models, least: lowest(models) }))
+  }
+  return found
 }
 
 /** The least class that is taken down: where everybody may read internal data, that is not. */

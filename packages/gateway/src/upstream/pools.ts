@@ -56,8 +56,9 @@ export class UpstreamPools {
   for(caller: string, system: System): RotatingPool<IdentityMaterial> {
     let own = this.#pools.get(caller)
     if (!own) this.#pools.set(caller, (own = new Map()))
+    let key = keys.get(system)
     // The whole upstream: a declaration that changes any of it must not find the connections of the one before.
-    const key = JSON.stringify([system.name, system.upstream])
+    if (key === undefined) keys.set(system, (key = JSON.stringify([system.name, system.upstream])))
     let pool = own.get(key)
     if (!pool) own.set(key, (pool = this.#open(system)))
     return pool
@@ -146,6 +147,9 @@ export class UpstreamPools {
     }
   }
 }
+
+/** Of systems as declarations have them, which nobody changes. */
+const keys = new WeakMap<System, string>()
 
 /** For `Host`; where a connection goes is the connector's to say. */
 function originOf({ upstream }: System): string {
