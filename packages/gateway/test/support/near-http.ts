@@ -200,7 +200,7 @@ export async function fuzzGateway(
         throw new Error(`more calls than messages: ${context}`)
       }
       if (plain && good !== batch.length) {
-        throw new Error(`a plain message was not served: ${context}`)
+        throw new Error(`a plain message was not served (${statuses.join()}): ${context}`)
       }
       for (const one of seen) demandCanonical(one, context)
     }
