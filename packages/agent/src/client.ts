@@ -30,6 +30,8 @@ export interface AgentClient {
    * @throws SallyportError `SP_CLIENT_ORIGIN` for any other
    */
   readonly fetch: typeof globalThis.fetch
+  /** The connections of now, for whoever sends raw messages. @throws SallyportError `SP_CLIENT_CLOSED` */
+  dispatcher(): Dispatcher
   /** An address for `fetch`: of `/SYSTEM/…`. */
   url(path: string): string
   /** Asks until the approval is decided; resolves to its status, `pending` where nobody decided in time. */
@@ -78,7 +80,7 @@ class GatewayClient implements AgentClient {
   readonly #clock: Clock
   readonly #freshness = new GatewayFreshness()
   readonly #unsubscribe: () => void
-  readonly fetch: typeof globalThis.fetch = fetchThrough(() => this.#open())
+  readonly fetch: typeof globalThis.fetch = fetchThrough(() => this.dispatcher())
   readonly #all = new Set<Generation>()
   #current: Generation
   #turn: Promise<void> = Promise.resolve()
@@ -118,6 +120,10 @@ class GatewayClient implements AgentClient {
     }
     // Undici's bodies yield buffers unless an encoding is set.
     for await (const chunk of answer.body) yield chunk as Buffer
+  }
+
+  dispatcher(): Dispatcher {
+    return this.#open()
   }
 
   url(path: string): string {

@@ -56,10 +56,11 @@ const DROP = [
 /**
  * Process 1 of the namespace: reaps, and ends with the program's own code (128 + n for signal n). It is not the program
  * itself, which would not be ended by signals that it does not handle. `ready` is said by the process that becomes the
- * program, so that whoever waits for it can end it at once. Nothing but stdio is open in it then.
+ * program, so that whoever waits for it can end it at once; it starts once descriptor 3 is closed at the other end. Nothing but stdio is
+ * open in it then.
  */
 const INIT = `
-(printf 'ready\\n' >&3; exec 3>&-; exec "$@")
+(printf 'ready\\n' >&3; read -r _ <&3; exec 3>&-; exec "$@")
 exit $?
 `
 

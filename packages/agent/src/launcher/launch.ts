@@ -13,6 +13,7 @@ import type { Target } from '@sallyport/transport'
 import { withoutStrays } from './descriptors.ts'
 import { enclosed } from './enclose.ts'
 import type { Way } from './enclose.ts'
+import { listenInside } from './inside.ts'
 import { elsewhere, findIsolation, parentDeath } from './isolate.ts'
 import type { Found, Isolation } from './isolate.ts'
 import { startRelay } from './relay.ts'
@@ -20,6 +21,7 @@ import type { Relay } from './relay.ts'
 import { serveWorkloadApi } from '../workload/serve.ts'
 import type { WorkloadApi } from '../workload/serve.ts'
 import type { LazyWorkload } from '../workload/lazy.ts'
+import type { Sidecar } from '../sidecar.ts'
 
 export interface LaunchOptions {
   /** The agent's name; for messages only. */
@@ -34,6 +36,13 @@ export interface LaunchOptions {
   readonly control: Target
   /** Whom the SPIFFE Workload API on the third socket speaks for; absent means that there is none. */
   readonly workload?: LazyWorkload
+  /**
+   * What speaks for programs that know nothing of SVIDs: on a fourth socket, and, where the program has a network of its own, on
+   * loopback in there. The launcher ends it.
+   */
+  readonly sidecar?: Sidecar
+  /** Variables that name a path of the gateway (`/models/v1`), given as addresses of the sidecar on loopback. */
+  readonly addresses?: Readonly<Record<string, string>>
   /** Told of each connection to it that got nothing. */
   readonly onWorkloadRefused?: (error: unknown) => void
   /** `require` fails where the machine cannot isolate, `auto` goes on and says so, `off` does not try. */
@@ -73,6 +82,8 @@ const HARMLESS = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'TERM', 'USE
 /** Linux holds 107; some systems 103. */
 const MAX_SOCKET_PATH = 100
 const GRACE_MS = 3000
+/** In a network of the program's own, where nobody else listens. */
+const SIDECAR_PORT = 7480
 const NAMESPACE_WAIT_MS = 3000
 
 /**
@@ -91,6 +102,7 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
   const cut = (): void => {
     for (const relay of relays) relay.cut()
     options.workload?.withdraw('its ways out are closed')
+    options.sidecar?.cut()
     api?.close()
     if (dir.temporary) rmSync(dir.path, { recursive: true, force: true })
   }
@@ -110,6 +122,16 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
       })
     }
     const { way } = found
+    const { sidecar, addresses = {} } = options
+    const sidecarPath = join(dir.path, 'sidecar.sock')
+    await sidecar?.listen(sidecarPath)
+    // Elsewhere loopback is everybody's, and whoever reaches a sidecar is the agent.
+    const inside = sidecar !== undefined && way?.full === true && found.isolation.network
+    if (!inside && Object.keys(addresses).length > 0) {
+      throw notIsolated(
+        `it has no loopback of its own for \`${Object.keys(addresses).join('`, `')}\`: ${found.reason ?? 'no sidecar'}`,
+      )
+    }
     const program = [options.command, ...options.args]
     const view = { hide, expose: [dir.path, ...expose], cwd: options.cwd ?? process.cwd() }
     const child = await start(
@@ -121,8 +143,13 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
         SALLYPORT_GATEWAY: `unix:${gatewayPath}`,
         SALLYPORT_PLANE: `unix:${planePath}`,
         ...(api ? { SPIFFE_ENDPOINT_SOCKET: api.endpoint } : {}),
+        ...(sidecar ? { SALLYPORT_SIDECAR_SOCKET: sidecarPath } : {}),
+        ...(inside ? addressesOf(addresses) : {}),
       },
       way,
+      async (pid) => {
+        if (inside) sidecar.accept(await listenInside(pid, way.user, SIDECAR_PORT))
+      },
     )
     // Nobody else is to use the sockets of a program that is gone.
     child.once('exit', cut)
@@ -146,6 +173,12 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
   }
 }
 
+function addressesOf(addresses: Readonly<Record<string, string>>): Record<string, string> {
+  const base = `http://127.0.0.1:${SIDECAR_PORT}`
+  const named = Object.entries(addresses).map(([name, path]) => [name, base + path] as const)
+  return { SALLYPORT_SIDECAR: base, ...Object.fromEntries(named) }
+}
+
 const NOT_ASKED: Found = {
   isolation: { network: false, files: false, processes: false },
   reason: 'not asked for',
@@ -166,6 +199,8 @@ async function start(
   words: readonly string[],
   env: Readonly<Record<string, string>>,
   way: Way | undefined,
+  /** Done once everything else is in place, before the program itself starts. */
+  prepare: (pid: number) => Promise<void>,
 ): Promise<ChildProcess> {
   const inherited = HARMLESS.flatMap((name) => {
     const value = process.env[name]
@@ -187,7 +222,7 @@ async function start(
   )
   lines(child.stdout, options.onStdout?.bind(options))
   lines(child.stderr, options.onStderr?.bind(options))
-  const ready = way?.full ? set(child) : undefined
+  const ready = way?.full ? set(child, prepare) : undefined
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve)
     child.once('error', (cause) => {
@@ -205,7 +240,10 @@ async function start(
 }
 
 /** What went wrong before the program was started, said on descriptor 3; undefined once everything is in place. */
-async function set(child: ChildProcess): Promise<string | undefined> {
+async function set(
+  child: ChildProcess,
+  prepare: (pid: number) => Promise<void>,
+): Promise<string | undefined> {
   const pipe = child.stdio[3]
   let said = ''
   await new Promise<void>((resolve) => {
@@ -217,8 +255,17 @@ async function set(child: ChildProcess): Promise<string | undefined> {
     pipe?.once('close', resolve).once('error', resolve)
     child.once('error', resolve)
   })
-  pipe?.destroy()
-  return said === 'ready\n' ? undefined : said.trim() || 'it ended while it was enclosed'
+  const ready = said === 'ready\n'
+  try {
+    if (ready) await prepare(child.pid ?? 0)
+  } catch (error) {
+    // It has not started, and must not.
+    child.kill('SIGKILL')
+    throw error
+  } finally {
+    pipe?.destroy()
+  }
+  return ready ? undefined : said.trim() || 'it ended while it was enclosed'
 }
 
 function failed(name: string, detail: string, cause?: Error): SallyportError {

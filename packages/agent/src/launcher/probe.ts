@@ -138,6 +138,9 @@ async function output(words: readonly string[], cwd: string): Promise<string> {
     timeout: TIMEOUT_MS,
     killSignal: 'SIGKILL',
   })
+  // Nothing has to be done first: it starts as soon as it is ready.
+  const go = child.stdio[3]
+  if (go && 'end' in go) go.end()
   let out = ''
   let wrong = ''
   child.stdout?.on('data', (chunk: Buffer) => (out += String(chunk)))

@@ -13,6 +13,8 @@ const REST_MS = 1000
 export interface LazyWorkload {
   /** @throws SallyportError `SP_WORKLOAD_DENIED` after `withdraw`; what `begin` throws, and the next call tries again */
   source(): Promise<WorkloadSource>
+  /** The identity behind it. @throws as `source` */
+  identity(): Promise<Identity>
   /** Nothing is handed out from now on, and streams end. */
   withdraw(reason: string): void
 }
@@ -42,26 +44,34 @@ export function lazyWorkload(
     return source
   }
   return {
-    async source() {
-      if (withdrawn !== undefined) throw denied(withdrawn)
-      if (current?.source.usable() === true) return current.source
-      current?.identity.stop()
-      // However often a program asks, the control plane is asked no more than once a second.
-      if (failed && clock.monotonic() - failed.at < REST_MS) throw failed.error
-      pending ??= enrol().finally(() => {
-        pending = undefined
-      })
-      try {
-        return await pending
-      } catch (error) {
-        failed = { error, at: clock.monotonic() }
-        throw error
-      }
+    source,
+    async identity() {
+      await source()
+      // What was just asked for is there, unless it was withdrawn meanwhile.
+      if (!current || withdrawn !== undefined) throw denied(withdrawn ?? 'it was withdrawn')
+      return current.identity
     },
     withdraw(reason) {
       withdrawn ??= reason
       current?.source.withdraw(reason)
       current?.identity.stop()
     },
+  }
+
+  async function source(): Promise<WorkloadSource> {
+    if (withdrawn !== undefined) throw denied(withdrawn)
+    if (current?.source.usable() === true) return current.source
+    current?.identity.stop()
+    // However often a program asks, the control plane is asked no more than once a second.
+    if (failed && clock.monotonic() - failed.at < REST_MS) throw failed.error
+    pending ??= enrol().finally(() => {
+      pending = undefined
+    })
+    try {
+      return await pending
+    } catch (error) {
+      failed = { error, at: clock.monotonic() }
+      throw error
+    }
   }
 }

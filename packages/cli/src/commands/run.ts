@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { renderError } from '@sallyport/base'
+import { renderError, SallyportError } from '@sallyport/base'
 import { adminClient } from '../admin.ts'
 import type { AdminClient } from '../admin.ts'
 import { followEvents } from '../events.ts'
@@ -24,6 +24,11 @@ export function addRun(program: Command): void {
     .option('--control <address>', 'the control plane', '127.0.0.1:7401')
     .option('--isolate <how>', 'auto, require or off', 'auto')
     .option('--expose <path...>', 'what of /tmp, /run or the data directory it sees, read-only', [])
+    .option(
+      '--address <name=path...>',
+      'variables that it finds addresses of the gateway in, such as OPENAI_BASE_URL=/models/v1',
+      [],
+    )
     .argument('<command...>', 'command and arguments, after `--`')
     .addOption(dataOption())
     .action(
@@ -35,9 +40,11 @@ export function addRun(program: Command): void {
           control: string
           isolate: 'auto' | 'require' | 'off'
           expose: string[]
+          address: string[]
         },
       ) => {
         const out = createOutput(false)
+        const addresses = addressesFrom(options.address)
         const data = dataDir(options)
         const admin = adminClient(data)
         const token = members(
@@ -48,7 +55,7 @@ export function addRun(program: Command): void {
         const before = new Set(await instancesOf(admin, options.as))
         const [program_ = '', ...args] = command
         const exited = Promise.withResolvers<number>()
-        const { enrol, launchAgent, lazyWorkload } = await import('@sallyport/agent')
+        const { createSidecar, enrol, launchAgent, lazyWorkload } = await import('@sallyport/agent')
         const rootsFile = join(data, 'trust', 'ca.pem')
         // Beside the agent's own, and only for a program that asks for it the way any SPIFFE workload does.
         const workload = lazyWorkload(async (onRotationError) => {
@@ -77,6 +84,12 @@ export function addRun(program: Command): void {
           hide: [data],
           expose: [rootsFile, ...options.expose],
           workload,
+          // For programs that know nothing of certificates: whoever reaches it is the agent.
+          sidecar: createSidecar({
+            identity: () => workload.identity(),
+            gateway: target(options.gateway),
+          }),
+          addresses,
           onWorkloadRefused: (error) =>
             out.note(`${options.as}: workload API: ${renderError(error)}`),
           stdio: 'inherit',
@@ -103,6 +116,18 @@ export function addRun(program: Command): void {
         process.exitCode = code ?? 0
       },
     )
+}
+
+/** @throws SallyportError `SP_USAGE_VALUE` */
+function addressesFrom(given: readonly string[]): Record<string, string> {
+  const entries = given.map((one): [string, string] => {
+    const [, name, path] = /^([A-Za-z_][A-Za-z0-9_]*)=(\/[\w.~/-]*)$/.exec(one) ?? []
+    if (name !== undefined && path !== undefined) return [name, path]
+    throw new SallyportError('SP_USAGE_VALUE', `\`${one}\` is no variable and path`, {
+      fix: 'write NAME=/SYSTEM/path, such as OPENAI_BASE_URL=/models/v1',
+    })
+  })
+  return Object.fromEntries(entries)
 }
 
 /** Instances of an agent that the control plane knows. */

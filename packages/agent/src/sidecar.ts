@@ -1,0 +1,166 @@
+import { chmodSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Server } from 'node:net'
+import { pipeline } from 'node:stream/promises'
+
+import { SallyportError } from '@sallyport/base'
+import type { Target } from '@sallyport/transport'
+import type { Dispatcher } from 'undici'
+
+import { createClient } from './client.ts'
+import type { AgentClient } from './client.ts'
+import type { Identity } from './identity.ts'
+
+export interface SidecarOptions {
+  /** The agent's identity as it is now; asked for at every call. */
+  readonly identity: () => Promise<Identity>
+  readonly gateway: Target
+}
+
+/** The agent's own way to the gateway for programs that speak plain HTTP: it adds the identity, and nothing else. */
+export interface Sidecar {
+  /** Listens on a Unix socket of its owner only. @throws SallyportError `SP_LISTEN_FAILED` */
+  listen(path: string): Promise<void>
+  /** Takes what comes in on a listener that only the agent can reach. */
+  accept(listener: Server): void
+  /** Ends every call and connection, at once and for good. */
+  cut(): void
+}
+
+const MAX_CONNECTIONS = 256
+
+/** Of one connection each, not of the message (RFC 9110, section 7.6.1); and what undici writes itself. */
+const OF_CONNECTION: ReadonlySet<string> = new Set([
+  ...['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization'],
+  ...['te', 'trailer', 'transfer-encoding', 'upgrade', 'host', 'expect'],
+])
+
+/**
+ * A sidecar. What it is sent goes to the gateway over mutual TLS as it is, and comes back as it is, both ways streamed. It decides
+ * nothing: whoever reaches it is the agent.
+ */
+export function createSidecar({ identity, gateway }: SidecarOptions): Sidecar {
+  let made: { readonly of: Identity; readonly client: AgentClient } | undefined
+  let severed = false
+  const paths: string[] = []
+  const listeners: Server[] = []
+  const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+    void handle(request, response)
+  })
+  server.maxConnections = MAX_CONNECTIONS
+
+  const dispatcher = async (): Promise<Dispatcher> => {
+    const of = await identity()
+    if (made?.of !== of) {
+      // Enrolled anew: what ran under the identity before has ended with it.
+      void made?.client.close()
+      made = { of, client: createClient({ identity: of, gateway }) }
+    }
+    return made.client.dispatcher()
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = request.url ?? ''
+    const gone = new AbortController()
+    response.once('close', () => {
+      gone.abort()
+    })
+    try {
+      if (severed) throw new SallyportError('SP_CLIENT_CLOSED', 'its ways out are closed')
+      if (!path.startsWith('/')) {
+        throw new SallyportError('SP_REQUEST_TARGET', 'a sidecar is no proxy: ask it for a path', {
+          fix: 'use its address as the base of addresses, not as `HTTP_PROXY`',
+        })
+      }
+      const answer = await (
+        await dispatcher()
+      ).request({
+        method: methodOf(request),
+        path,
+        headers: forwarded(request.rawHeaders),
+        body: hasBody(request) ? request : null,
+        signal: gone.signal,
+        responseHeaders: 'raw',
+      })
+      // Asked for in this form above.
+      const raw = answer.headers as unknown as readonly string[]
+      response.writeHead(answer.statusCode, forwarded(raw))
+      await pipeline(answer.body, response)
+    } catch (error) {
+      if (response.headersSent) response.destroy()
+      else if (!response.destroyed) sendProblem(response, error)
+    }
+  }
+
+  return {
+    async listen(path) {
+      rmSync(path, { force: true })
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', (cause) => {
+          reject(
+            new SallyportError('SP_LISTEN_FAILED', 'the socket of the sidecar cannot be made', {
+              detail: cause.message,
+              cause,
+            }),
+          )
+        })
+        server.listen(path, resolve)
+      })
+      paths.push(path)
+      chmodSync(path, 0o600)
+    },
+    accept(listener) {
+      listeners.push(listener)
+      listener.maxConnections = MAX_CONNECTIONS
+      listener.on('connection', (socket) => {
+        if (severed) socket.destroy()
+        else server.emit('connection', socket)
+      })
+    },
+    cut() {
+      if (severed) return
+      severed = true
+      for (const listener of listeners) listener.close()
+      server.close()
+      server.closeAllConnections()
+      for (const path of paths) rmSync(path, { force: true })
+      void made?.client.close()
+    },
+  }
+}
+
+// What it is, the gateway judges.
+const methodOf = ({ method = 'GET' }: IncomingMessage): Dispatcher.HttpMethod => method
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+
+/** Names and values in turn, without those of one connection. */
+function forwarded(raw: readonly (string | Buffer)[]): string[] {
+  const all = raw.map(String)
+  const named = all.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase())
+  const dropped = new Set(OF_CONNECTION)
+  // What `connection` names is of the connection, too.
+  for (const [i, name] of named.entries()) {
+    if (name !== 'connection') continue
+    for (const one of (all[2 * i + 1] ?? '').split(',')) dropped.add(one.trim().toLowerCase())
+  }
+  return named.flatMap((name, i) => (dropped.has(name) ? [] : [name, all[2 * i + 1] ?? '']))
+}
+
+/** As RFC 9457 has it, so that a program can tell what the sidecar says from what the gateway says by its code alone. */
+function sendProblem(response: ServerResponse, error: unknown): void {
+  const known =
+    error instanceof SallyportError
+      ? error
+      : new SallyportError('SP_UNREACHABLE', 'the gateway cannot be reached', { cause: error })
+  const status = known.code === 'SP_REQUEST_TARGET' ? 400 : 503
+  const body = JSON.stringify({ title: known.message, status, code: known.code, fix: known.fix })
+  response.writeHead(status, {
+    'content-type': 'application/problem+json',
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  })
+  response.end(body)
+}
