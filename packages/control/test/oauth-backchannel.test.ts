@@ -147,6 +147,20 @@ async function allow(
   return alice.browser.post(`${path}/allow`, { statement: bend(statement), response })
 }
 
+test('details that an agent adds where the person signed none are its own limit, and nobody’s consent', async () => {
+  const { body } = await ask()
+  assert.equal((await allow((await newest()).id)).status, 200)
+  skew += 6000
+  const answer = await post(flagger, '/oauth2/token', {
+    ...{ grant_type: CIBA, auth_req_id: String(body['auth_req_id']), resource: CORE },
+    authorization_details: JSON.stringify([PAYMENT]),
+  })
+  assert.equal(answer.status, 200, JSON.stringify(answer.body))
+  const claims = claimsIn(String(answer.body['access_token']))
+  assert.deepEqual(claims['authorization_details'], [PAYMENT])
+  assert.deepEqual([claims['sub'], claims['details_by']], ['operator:alice', flagger.spiffeId])
+})
+
 test('an agent asks a person who is elsewhere, as an independent client does, and has a bound token for both', async () => {
   const found = await oauth.discoveryRequest(new URL(issuer), {
     algorithm: 'oauth2',
@@ -183,6 +197,7 @@ test('an agent asks a person who is elsewhere, as an independent client does, an
   assert.equal(claims['aud'], CORE)
   assert.equal(claims['scope'], 'hold')
   assert.deepEqual(claims['authorization_details'], [PAYMENT])
+  assert.equal(claims['details_by'], 'operator:alice')
   assert.equal(result.claims()?.sub, 'operator:alice')
   assert.equal(result.refresh_token, undefined, 'nobody asked for one')
   const again = await poll(asked.auth_req_id)
@@ -400,7 +415,16 @@ test('a refresh token goes on for the same, and is another one after each use', 
   assert.equal(second.status, 200, JSON.stringify(second.body))
   assert.notEqual(second.body['refresh_token'], first['refresh_token'])
   const [before, then] = [first, second.body].map((one) => claimsIn(String(one['access_token'])))
-  for (const name of ['sub', 'aud', 'scope', 'act', 'cnf', 'authorization_details', 'prior']) {
+  for (const name of [
+    'sub',
+    'aud',
+    'scope',
+    'act',
+    'cnf',
+    'authorization_details',
+    'details_by',
+    'prior',
+  ]) {
     assert.deepEqual(then?.[name], before?.[name], name)
   }
   const third = await refresh(second.body['refresh_token'])

@@ -207,6 +207,9 @@ test('scope, audience and details only narrow', async () => {
     JSON.parse(pay()),
     'kept where none are asked for',
   )
+  // Whoever asked for them first, whoever holds them now.
+  assert.equal(claimsIn(token)['details_by'], flagger.spiffeId)
+  assert.equal(same['details_by'], flagger.spiffeId)
   const narrow = await exchange(analyst, token, {
     scope: 'pay',
     authorization_details: pay({ amount: 500 }),
@@ -216,6 +219,11 @@ test('scope, audience and details only narrow', async () => {
     claimsIn(given(narrow))['authorization_details'],
     JSON.parse(pay({ amount: 500 })),
   )
+  assert.equal(claimsIn(given(narrow))['details_by'], flagger.spiffeId)
+  const unlimited = await tokenOf(flagger, { scope: 'hold pay', may_act: `${AGENT}/analyst` })
+  assert.equal(claimsIn(unlimited)['details_by'], undefined)
+  const own = await exchange(analyst, unlimited, { authorization_details: pay() })
+  assert.equal(claimsIn(given(own))['details_by'], analyst.spiffeId, 'its own limit')
   for (const [why, over] of [
     ['more', { amount: 10_001 }],
     ['another currency', { currency: 'USD' }],

@@ -446,6 +446,7 @@ test('pushed authorisation requests: what was pushed is what is asked, once, by 
   )
   const result = await oauth.processAuthorizationCodeResponse(server, client, answer)
   assert.deepEqual(claimsIn(result.access_token)['authorization_details'], payment)
+  assert.equal(claimsIn(result.access_token)['details_by'], 'operator:alice')
   const other = await plane.enrol('agent', 'flagger')
   const second = await oauth.processPushedAuthorizationResponse(server, client, await push())
   const stolen = await start({

@@ -49,6 +49,10 @@ export function sharedContext({
     const { subject, actors } = call.onBehalfOf
     shared.onBehalfOf = { subject, actors: [...actors] }
   }
+  if (call.payment !== undefined) {
+    const { amount, currency, creditor, by } = call.payment
+    shared.payment = { amount, currency, creditor, by }
+  }
   if (call.mandate !== undefined) {
     const { id, delegator, depth, task } = call.mandate
     shared.mandate = { id, delegator, depth, task }

@@ -199,7 +199,7 @@ class NetworkDecider implements Decider {
   stateDigest(call: Call, session: SessionState): string {
     const { instance, agent } = call
     const labels = [...new Set(session.labels)].sort()
-    const { onBehalfOf, mandate } = call
+    const { onBehalfOf, payment, mandate } = call
     const state = {
       entities: this.#entitiesDigest,
       instance,
@@ -208,6 +208,7 @@ class NetworkDecider implements Decider {
       risk: session.risk,
       // Left out where absent, so that records from before they existed keep their digest.
       ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
+      ...(payment === undefined ? {} : { payment }),
       ...(mandate === undefined ? {} : { mandate }),
     }
     return sha256Hex(canonicalJson(state))

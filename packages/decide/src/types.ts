@@ -26,6 +26,18 @@ export interface CallMandate {
   readonly task: string
 }
 
+/** A payment that somebody agreed to and that covers a call, as policies read it (RFC 9396). */
+export interface CallPayment {
+  /** At most this much in one call, in minor units of the currency. */
+  readonly amount: number
+  /** ISO 4217. */
+  readonly currency: string
+  /** Who is paid. */
+  readonly creditor: string
+  /** Who agreed: `operator:NAME`, or the SPIFFE id of an agent that is not the caller. */
+  readonly by: string
+}
+
 /** One call, canonical and typed: what is authorised, logged and forwarded. */
 export interface Call {
   /** The verified SPIFFE id of the calling instance. */
@@ -42,6 +54,7 @@ export interface Call {
   readonly source?: string
   readonly evidence: Evidence
   readonly onBehalfOf?: OnBehalfOf
+  readonly payment?: CallPayment
   readonly mandate?: CallMandate
 }
 
@@ -120,6 +133,6 @@ export interface Decider {
    * @throws SallyportError where the call cannot be put to the policies
    */
   cover(call: Call, session: SessionState): readonly (readonly PolicyCover[])[]
-  /** SHA-256 hex of everything beside the call that its decision read: entities, labels, risk, delegation, mandate. */
+  /** SHA-256 hex of everything beside the call that its decision read: entities, labels, risk, delegation, payment, mandate. */
   stateDigest(call: Call, session: SessionState): string
 }

@@ -40,6 +40,28 @@ test('policies read the mandate of a call', async () => {
   assert.notEqual(await code(condition, {}), 'SP_ALLOWED')
 })
 
+test('policies read the payment that somebody agreed to, against what is called', async () => {
+  const payment = { amount: 5, currency: 'EUR', creditor: 'ACC-9', by: 'operator:olga' }
+  const condition =
+    'context has payment && context.input.amount <= context.payment.amount && context.payment.currency == "EUR" && context.payment.creditor like "ACC-*" && context.payment.by like "operator:*"'
+  assert.equal(await code(condition, { payment }), 'SP_ALLOWED')
+  for (const other of [
+    { amount: 4 },
+    { currency: 'USD' },
+    { creditor: 'X' },
+    { by: 'spiffe://bank.test/agent/analyst/i1' },
+  ]) {
+    const given = { payment: { ...payment, ...other } }
+    assert.equal(await code(condition, given), 'SP_DENIED_NOT_PERMITTED', JSON.stringify(other))
+  }
+  assert.equal(await code(condition, {}), 'SP_DENIED_NOT_PERMITTED')
+  const bank = await decider('true')
+  assert.notEqual(
+    bank.stateDigest(hold(5, { payment }), quiet),
+    bank.stateDigest(hold(5, { payment: { ...payment, amount: 6 } }), quiet),
+  )
+})
+
 test('the state digest holds both, and is what it was for calls without either', async () => {
   const bank = await decider('true')
   const digest = (over: Partial<Call>): string => bank.stateDigest(hold(5, over), quiet)

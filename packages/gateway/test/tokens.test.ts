@@ -274,7 +274,57 @@ describe('tokens over MCP and for payments', () => {
     assert.equal(bad.status, 401, 'details that nobody understands')
     assert.equal((await pay({}, [])).status, 401, 'an empty list')
   })
+
+  it('policy demands what a person agreed to: neither nothing, nor what an agent asked for by itself', async () => {
+    await world.close()
+    world = await startWorld(
+      {},
+      (plane) => {
+        plane.tokens = issuer.trust()
+      },
+      consented,
+    )
+    const teller = world.agent('teller')
+    const payment = (amount: number) => ({
+      ...{ type: 'payment', amount, currency: 'EUR', creditor: 'ACC-9' },
+      operations: ['transfer'],
+    })
+    const pay = async (claims: object | undefined, amount = 500) => {
+      const given = { scope: 'transfer', sub: 'operator:olga', act: act(TELLER), ...claims }
+      const authorization = `Bearer ${await issuer.token(TELLER, given)}`
+      const { status, body } = await teller.ask({
+        path: '/bank/v1/accounts/A/transfers',
+        body: { amount, to: 'B', currency: 'EUR', creditor: 'ACC-9' },
+        headers: claims === undefined ? {} : { authorization },
+      })
+      return status === 200 ? 200 : body['code']
+    }
+    const details = { authorization_details: [payment(900), payment(500)] }
+    assert.equal(await pay({ ...details, details_by: 'operator:olga' }), 200)
+    const record = await decided(({ operation }) => operation === 'transfer')
+    assert.ok(record.payment, 'kept for replays')
+    assert.doesNotMatch(JSON.stringify(record), /ACC-9/, 'sealed')
+    const forbidden = 'SP_DENIED_FORBIDDEN'
+    assert.equal(await pay(undefined), forbidden, 'no token')
+    assert.equal(await pay({}), forbidden, 'a token without details')
+    assert.equal(await pay({ ...details, details_by: TELLER }), forbidden, 'its own limit')
+    assert.equal(await pay({ ...details, details_by: READER }), forbidden, 'of another agent')
+    assert.equal(await pay(details), forbidden, 'nobody knows whose')
+    const over = { ...details, details_by: 'operator:olga' }
+    assert.equal(await pay(over, 901), 'SP_ACCESS_TOKEN_SCOPE', 'more than was agreed to')
+    assert.equal(await pay(over, 900), 200)
+  })
 })
+
+/** The same, where policy asks for consent to exactly the payment: a person's, or of a teller, who cannot give it to itself. */
+function consented(declaration: Declaration): Declaration {
+  const bank = payable(declaration)
+  const source = `@id("consented") forbid (principal, action == Action::"bank.transfer", resource)
+    unless { context has payment && (context.payment.by like "operator:*" || context.payment.by like "*/teller/*") && context.input.amount <= context.payment.amount
+      && context.input.creditor == context.payment.creditor && context.input.currency == context.payment.currency };`
+  const policy = { id: 'consented', source, file: 'consented.cedar', line: 1 }
+  return { ...bank, policies: [...bank.policies, policy] }
+}
 
 /** The same bank, whose transfers name currency and creditor. */
 function payable(declaration: Declaration): Declaration {

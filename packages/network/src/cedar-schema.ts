@@ -52,6 +52,7 @@ ${timeType(network)}
 type Session = { labels: Set<String> };
 type Evidence = { approvals: Long, approvers: Set<String> };
 type OnBehalfOf = { subject: String, actors: Set<String> };
+type Payment = { amount: Long, currency: String, creditor: String, by: String };
 type Mandate = { id: String, delegator: String, depth: Long, task: String };
 
 action "call";
@@ -75,7 +76,7 @@ function timeType({ settings }: Network): string {
 
 /** What every call's context has, as members of a Cedar record type. */
 export const BASE_CONTEXT =
-  'time: Time, source?: ipaddr, session: Session, risk: Long, purpose: String, evidence: Evidence, onBehalfOf?: OnBehalfOf, mandate?: Mandate'
+  'time: Time, source?: ipaddr, session: Session, risk: Long, purpose: String, evidence: Evidence, onBehalfOf?: OnBehalfOf, payment?: Payment, mandate?: Mandate'
 
 function typeOf(type: InputType): string {
   switch (type.type) {

@@ -29,6 +29,7 @@ test('the derived schema types every part of the Cedar model', async () => {
     'context.evidence.approvals >= 1 && context.evidence.approvers.contains("ann")',
     'context has onBehalfOf && context.onBehalfOf.actors.contains(context.onBehalfOf.subject)',
     'context has mandate && context.mandate.depth < 3 && context.mandate.delegator == context.mandate.id && context.mandate.task like "*"',
+    'context has payment && context.input.amount <= context.payment.amount && context.payment.creditor == context.input.to.iban && context.payment.currency == "EUR" && context.payment.by like "operator:*"',
     'principal.agent.segment == "inner" && principal.agent.criticality == "medium"',
     'resource.owner == "us" && resource.name == "bank" && resource in Segment::"inner"',
   ]) {
@@ -57,6 +58,8 @@ test('a policy that reads what does not exist is refused', async () => {
     'context.source.isLoopback()',
     'context.onBehalfOf.subject == "x"',
     'context.mandate.id == "x"',
+    'context.payment.amount > 1',
+    'context has payment && context.payment.amount == "1"',
     'context.session.tags.contains("x")',
     'resource.class < 3',
   ]) {

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
-import { readPayments } from './payment.ts'
+import { coveringPayments, readPayments } from './payment.ts'
 import type { Payment } from './payment.ts'
 
 /** Who acts now, and below it who acted before (RFC 8693, section 4.1). */
@@ -35,6 +35,8 @@ export interface AccessClaims {
   /** Who may exchange the token to act in the holder's place (RFC 8693, section 4.4). */
   readonly may_act?: { readonly sub: string }
   readonly authorization_details?: readonly Payment[]
+  /** Who gave the details first: the person who signed them, or the instance that asked for them by itself. */
+  readonly details_by?: string
   /** Ids of the tokens that this one was made from, first one first. */
   readonly prior?: readonly string[]
   /** Serial numbers of the certificates that subject and actors had: one that is revoked voids the token. */
@@ -63,6 +65,35 @@ export function presenterOf(claims: Pick<AccessClaims, 'act' | 'sub'>): string {
   return claims.act?.sub ?? claims.sub
 }
 
+/** What somebody else than the caller agreed to, and this call keeps to. */
+export interface Consented {
+  /** At most this much in this call, in minor units of the currency. */
+  readonly amount: number
+  readonly currency: string
+  readonly creditor: string
+  /** Who agreed: `operator:NAME`, or an agent's SPIFFE id. */
+  readonly by: string
+}
+
+/**
+ * The payment in a token that covers a call; the tightest, where several do. What the caller asked for by itself is its own limit, and
+ * nobody's consent.
+ */
+export function consentTo(
+  claims: AccessClaims,
+  operation: string,
+  input: Readonly<Record<string, unknown>>,
+): Consented | undefined {
+  const { authorization_details: details, details_by: by } = claims
+  if (by === undefined || by === presenterOf(claims)) return undefined
+  const [covering] = coveringPayments(details, operation, input).toSorted(
+    (one, other) => one.amount - other.amount,
+  )
+  if (!covering) return undefined
+  const { amount, currency, creditor } = covering
+  return { amount, currency, creditor, by }
+}
+
 /** Thumbprint of a certificate, as `x5t#S256` has it (RFC 8705, section 3.1). @param der the certificate */
 export function certificateThumbprint(der: Buffer): string {
   return hash('sha256', der, 'base64url')
@@ -81,6 +112,7 @@ export function scopesOf(scope: string): readonly string[] {
  */
 export function readClaims(payload: Readonly<Record<string, unknown>>): AccessClaims {
   const { act, may_act: mayAct, authorization_details: details, prior, serials } = payload
+  const { details_by: by } = payload
   const iat = seconds(payload, 'iat')
   const exp = seconds(payload, 'exp')
   if (exp <= iat || exp - iat > MAX_LIFETIME) throw bad('it lives too long')
@@ -97,6 +129,7 @@ export function readClaims(payload: Readonly<Record<string, unknown>>): AccessCl
     ...(act === undefined ? {} : { act: readAct(act, MAX_ACTORS) }),
     ...(mayAct === undefined ? {} : { may_act: { sub: text(object(mayAct, 'may_act'), 'sub') } }),
     ...(details === undefined ? {} : { authorization_details: readPayments(details) }),
+    ...(by === undefined ? {} : { details_by: text(payload, 'details_by') }),
     ...(prior === undefined ? {} : { prior: texts(prior, 'prior', MAX_ACTORS * 2, ID) }),
     ...(serials === undefined ? {} : { serials: texts(serials, 'serials', MAX_SERIALS, SERIAL) }),
   }

@@ -36,9 +36,13 @@ export function configuration(
   const asking = backchannel(deps)
   const details = (
     ctx: Context,
-    _token: TokenModel,
+    token: TokenModel,
     source: { readonly rar?: unknown } | undefined,
-  ): unknown => source?.rar ?? requestedDetails(ctx)
+  ): unknown => {
+    if (source?.rar === undefined) return requestedDetails(ctx)
+    exchanges.consented(token)
+    return source.rar
+  }
   return {
     adapter: (name: string): Adapter => {
       const adapter = keptArtefacts(name, deps)

@@ -44,7 +44,7 @@ export interface ExchangeDeps {
   readonly revokedSerial: (serial: string) => boolean
 }
 
-type Extra = Pick<AccessClaims, 'act' | 'may_act' | 'prior' | 'serials'>
+type Extra = Pick<AccessClaims, 'act' | 'details_by' | 'may_act' | 'prior' | 'serials'>
 
 /**
  * Token exchange (RFC 8693): the holder of a token makes a narrower one, or the one that its holder named takes over and acts
@@ -53,9 +53,15 @@ type Extra = Pick<AccessClaims, 'act' | 'may_act' | 'prior' | 'serials'>
 export class Exchanges {
   readonly #deps: ExchangeDeps
   readonly #made = new WeakMap<TokenModel, Extra>()
+  readonly #consented = new WeakSet<TokenModel>()
 
   constructor(deps: ExchangeDeps) {
     this.#deps = deps
+  }
+
+  /** The details of this token are those that its subject signed; all others the client asked for by itself. */
+  consented(token: TokenModel): void {
+    this.#consented.add(token)
   }
 
   /** The claims of a token about to be signed that oidc-provider does not know of. */
@@ -63,11 +69,14 @@ export class Exchanges {
     const made = this.#made.get(token)
     if (made) return made
     const { accountId, grantId } = token
+    const { clientId } = oidc.client
+    const by = this.#consented.has(token) ? (accountId ?? clientId) : clientId
     return {
       // All that comes of one consent ends with it.
       ...(grantId === undefined ? {} : { prior: [grantHash(grantId)] }),
       // A code was given by a person to the client, which acts for that person from now on.
-      ...(accountId === undefined ? {} : { act: { sub: oidc.client.clientId } }),
+      ...(accountId === undefined ? {} : { act: { sub: clientId } }),
+      ...(token.rar === undefined ? {} : { details_by: by }),
       ...this.#mayAct(),
       ...serialsOf([]),
     }
@@ -78,9 +87,10 @@ export class Exchanges {
     const { client, params } = ctx.oidc
     const proof = await validateDpop(provider, ctx)
     const subject = await this.#subject(ctx, proof?.thumbprint)
-    const extra = this.#extend(subject, client.clientId)
+    const extended = this.#extend(subject, client.clientId)
     const scope = this.#scope(subject, client.clientId, params['scope'])
     const details = detailsWithin(subject, params['authorization_details'])
+    const extra = { ...extended, ...detailsBy(subject, details, client.clientId) }
     const now = Math.floor(this.#deps.clock.now() / 1000)
     const expiresIn = Math.min(MAX_LIFETIME, subject.exp - now)
     if (expiresIn < 1) throw new errors.InvalidGrant('the subject token has expired')
@@ -243,6 +253,17 @@ function detailsWithin(subject: AccessClaims, asked: unknown): readonly Payment[
   )
   if (wider) throw new errors.InvalidAuthorizationDetails('the details would be wider')
   return wanted
+}
+
+/** Whoever adds details where there were none limits themselves: that makes them nobody else's consent. */
+function detailsBy(
+  { authorization_details: granted, details_by: by }: AccessClaims,
+  details: readonly Payment[] | undefined,
+  client: string,
+): Pick<AccessClaims, 'details_by'> {
+  if (!details) return {}
+  if (!granted) return { details_by: client }
+  return by === undefined ? {} : { details_by: by }
 }
 
 function depth(act: Act | undefined): number {

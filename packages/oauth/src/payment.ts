@@ -91,11 +91,19 @@ export function paymentsAllow(
   operation: string,
   input: Readonly<Record<string, unknown>>,
 ): boolean {
-  const named = payments?.filter(({ operations }) => operations.includes(operation)) ?? []
-  if (named.length === 0) return true
-  const { amount, currency, creditor } = input
-  return named.some(
+  const named = payments?.some(({ operations }) => operations.includes(operation)) ?? false
+  return !named || coveringPayments(payments, operation, input).length > 0
+}
+
+/** The payments that allow a call by what it says as `amount`, `currency` and `creditor`. */
+export function coveringPayments(
+  payments: readonly Payment[] = [],
+  operation: string,
+  { amount, currency, creditor }: Readonly<Record<string, unknown>>,
+): readonly Payment[] {
+  return payments.filter(
     (payment) =>
+      payment.operations.includes(operation) &&
       typeof amount === 'number' &&
       amount >= 0 &&
       amount <= payment.amount &&

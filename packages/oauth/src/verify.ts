@@ -3,14 +3,14 @@ import type { KeyObject } from 'node:crypto'
 import { sha256Hex, SallyportError } from '@sallyport/base'
 import type { TokenTrust } from '@sallyport/wire'
 import { errors, jwtVerify } from 'jose'
-import { actorsOf, presenterOf, readClaims, scopesOf, TOKEN_TYPE } from './claims.ts'
+import { actorsOf, consentTo, presenterOf, readClaims, scopesOf, TOKEN_TYPE } from './claims.ts'
 import type { AccessClaims } from './claims.ts'
 
 export { certificateThumbprint } from './claims.ts'
 export { DpopGuard } from './dpop.ts'
 export { paymentsAllow } from './payment.ts'
 export { resourceMetadataUri, systemUri } from './resource.ts'
-export { actorsOf, presenterOf, scopesOf }
+export { actorsOf, consentTo, presenterOf, scopesOf }
 export type { AccessClaims }
 
 const MAX_TOKEN = 8192

@@ -130,6 +130,11 @@ const SHOWN = [
     /"onBehalfOf":\{"subject":"operator:olga"/,
   ],
   [
+    'a payment',
+    'context has payment && context.payment.amount == 77 && context.payment.by like "operator:*"',
+    /"payment":\{"amount":77,[^}]*"by":"operator:/,
+  ],
+  [
     'a mandate',
     'context has mandate && context.mandate.depth == 3 && context.mandate.task like "case *"',
     /"mandate":\{[^}]*"depth":3,"task":"case /,

@@ -80,6 +80,7 @@ const decision = members<DecisionRecord>(
       { id, delegator: spiffeId, depth: integer(1, 16), task: text(1024), chain: list(id, 16) },
       {},
     ),
+    payment: sealed,
     input: sealed,
     why: sealed,
     shadow: members<ShadowOutcome>(

@@ -371,6 +371,8 @@ export interface DecisionRecord extends RecordBase {
   readonly approvers?: readonly string[]
   /** The delegation that policies read. */
   readonly onBehalfOf?: OnBehalfOf
+  /** The payment that somebody agreed to, as policies read it, sealed like the input: it names who is paid. */
+  readonly payment?: SealedValue
   /** The mandate that covered the call, as policies read it, and the ids of its chain, root first. */
   readonly mandate?: MandateFacts & { readonly chain: readonly string[] }
   readonly revision: Revision

@@ -271,11 +271,13 @@ test('a decision may say for whom the call was and by which mandate, in exactly 
     ...{ id: 'mdt_2', delegator: 'operator:olga', depth: 2, task: 'close case 7' },
     chain: ['mdt_1', 'mdt_2'],
   }
-  const whole = { ...decision, onBehalfOf, mandate }
+  const payment = { k: 'k', iv: 'i', ct: 'c' }
+  const whole = { ...decision, onBehalfOf, payment, mandate }
   assert.deepEqual(decodeRecord(encodeRecord(whole)), whole)
   for (const odd of [
     { onBehalfOf: { ...onBehalfOf, surprise: 1 } },
     { onBehalfOf: { subject: 'x' } },
+    { payment: { amount: 5, currency: 'EUR', creditor: 'ACC-9', by: 'operator:olga' } },
     { mandate: { ...mandate, depth: 0 } },
     { mandate: { ...mandate, chain: 'mdt_1' } },
     { mandate: { ...mandate, surprise: 1 } },

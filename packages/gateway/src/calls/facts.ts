@@ -1,5 +1,6 @@
 import type { Clock } from '@sallyport/base'
 import type { Call, SessionState } from '@sallyport/decide'
+import { consentTo } from '@sallyport/oauth/verify'
 import { Refusal } from '../refusal.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { Sessions, SessionScope } from '../state/sessions.ts'
@@ -23,6 +24,8 @@ export class Facts {
     { system, operation, input }: TypedCall,
     approvals: readonly string[],
   ): Call {
+    const { token } = caller
+    const payment = token === undefined ? undefined : consentTo(token, operation.name, input)
     return {
       instance: caller.instance,
       agent: caller.agent,
@@ -32,6 +35,7 @@ export class Facts {
       time: this.#clock.now(),
       ...(caller.source === undefined ? {} : { source: caller.source }),
       ...(caller.onBehalfOf === undefined ? {} : { onBehalfOf: caller.onBehalfOf }),
+      ...(payment === undefined ? {} : { payment }),
       evidence: { approvals },
     }
   }
@@ -62,7 +66,8 @@ export class Facts {
   demandDelegators({ delegators }: CallMandate, call: Call, enforced: Enforced): void {
     for (const { instance, agent, mandate, scope } of delegators) {
       // Where the delegator would call from, and for whom, nobody knows: what policies ask of that is not met.
-      const { source: _source, onBehalfOf: _behalf, mandate: _mandate, ...rest } = call
+      const { source: _source, onBehalfOf: _behalf, payment: _payment, ...unproven } = call
+      const { mandate: _mandate, ...rest } = unproven
       const own = { ...rest, instance, agent, ...(mandate === undefined ? {} : { mandate }) }
       const outcome = enforced.decider.decide(own, this.session(instance, enforced, scope))
       if (outcome.decision === 'allow') continue

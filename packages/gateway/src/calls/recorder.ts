@@ -1,7 +1,7 @@
 import { errorCode } from '@sallyport/base'
 import type { Call, Outcome, SessionState } from '@sallyport/decide'
 import { requestHash } from '@sallyport/wire'
-import type { DecisionRecord, SealedValue } from '@sallyport/wire'
+import type { DecisionRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
@@ -54,11 +54,11 @@ export class Recorder {
     const { audit, settings, standing, mandates } = this.#parts
     const { id, approval, caller, mandate } = draft
     try {
-      const input = await this.#sealInput(draft)
+      const sealed = await this.#seal(draft)
       // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
       standing.recheck(caller)
       if (mandate) mandates.check(mandate)
-      const records = [audit.append(this.#record(draft, draft.outcome.code, { input }))]
+      const records = [audit.append(this.#record(draft, draft.outcome.code, sealed))]
       if (approval) {
         const { id: used, approvers, statements } = approval
         records.push(
@@ -90,9 +90,9 @@ export class Recorder {
         decision === 'allow'
           ? { summary: refusal.message, detail: refusal.detail, code: refusal.code }
           : draft.enforced.decider.explain(draft.call, draft.session)
-      const input = await this.#sealInput(draft)
+      const sealed = await this.#seal(draft)
       const why = await audit.seal(subjectOf(draft), explanation, `${draft.id}/why`)
-      await audit.append(this.#record(draft, refusal.code, { input, why }), explanation)
+      await audit.append(this.#record(draft, refusal.code, { ...sealed, why }), explanation)
     } catch (error) {
       // It is refused either way.
       audit.event('refusal-unrecorded', {
@@ -106,7 +106,7 @@ export class Recorder {
   #record(
     draft: Draft,
     code: string,
-    sealed: { readonly input: SealedValue; readonly why?: SealedValue },
+    sealed: Pick<DecisionRecord, 'input' | 'payment' | 'why'>,
   ): DecisionRecord {
     const { id, call, session, outcome, enforced, caller, approvalId, upstream } = draft
     const { instance, agent, system, operation } = call
@@ -148,8 +148,13 @@ export class Recorder {
     }
   }
 
-  #sealInput(draft: Draft): Promise<SealedValue> {
-    return this.#parts.audit.seal(subjectOf(draft), draft.call.input, `${draft.id}/input`)
+  /** What policies read of a call that may be personal. */
+  async #seal(draft: Draft): Promise<Pick<DecisionRecord, 'input' | 'payment'>> {
+    const { audit } = this.#parts
+    const { id, call } = draft
+    const input = await audit.seal(subjectOf(draft), call.input, `${id}/input`)
+    if (call.payment === undefined) return { input }
+    return { input, payment: await audit.seal(subjectOf(draft), call.payment, `${id}/payment`) }
   }
 }
 

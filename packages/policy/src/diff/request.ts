@@ -58,6 +58,13 @@ export class FreeRequest {
   readonly #approvers: readonly Guarded[]
   readonly #risk: Term
   readonly #behalf: { readonly present: Term; readonly subject: Term }
+  readonly #payment: {
+    readonly present: Term
+    readonly amount: Term
+    readonly currency: Term
+    readonly creditor: Term
+    readonly by: Term
+  }
   readonly #mandate: {
     readonly present: Term
     readonly id: Term
@@ -100,6 +107,13 @@ export class FreeRequest {
     this.#behalf = {
       present: t.variable('on-behalf?', 'Bool'),
       subject: t.variable('on-behalf-subject', 'String'),
+    }
+    this.#payment = {
+      present: t.variable('payment?', 'Bool'),
+      amount: this.#long('payment-amount', 1, Number.MAX_SAFE_INTEGER),
+      currency: t.variable('payment-currency', 'String'),
+      creditor: t.variable('payment-creditor', 'String'),
+      by: t.variable('payment-by', 'String'),
     }
     this.#mandate = {
       present: t.variable('mandate?', 'Bool'),
@@ -145,6 +159,18 @@ export class FreeRequest {
           value: record([
             ['subject', string(this.#behalf.subject)],
             ['actors', there(ACTORS)],
+          ]).value,
+        },
+      ],
+      [
+        'payment',
+        {
+          present: this.#payment.present,
+          value: record([
+            ['amount', long(this.#payment.amount)],
+            ['currency', string(this.#payment.currency)],
+            ['creditor', string(this.#payment.creditor)],
+            ['by', string(this.#payment.by)],
           ]).value,
         },
       ],
@@ -238,16 +264,27 @@ export class FreeRequest {
     }
   }
 
-  /** For whom and by which mandate, where the model has them. */
+  /** For whom, for which payment and by which mandate, where the model has them. */
   #delegation(
     model: Model,
     number: (term: Term, otherwise: number) => number,
-  ): Pick<Call, 'onBehalfOf' | 'mandate'> {
+  ): Pick<Call, 'onBehalfOf' | 'payment' | 'mandate'> {
     const text = (term: Term): string => String(valueOf(model, term) ?? '').toWellFormed()
     const { id, delegator, depth, task } = this.#mandate
+    const { amount, currency, creditor, by } = this.#payment
     return {
       ...(valueOf(model, this.#behalf.present) === true
         ? { onBehalfOf: { subject: text(this.#behalf.subject), actors: [this.type.instance] } }
+        : {}),
+      ...(valueOf(model, this.#payment.present) === true
+        ? {
+            payment: {
+              amount: number(amount, 1),
+              currency: text(currency),
+              creditor: text(creditor),
+              by: text(by),
+            },
+          }
         : {}),
       ...(valueOf(model, this.#mandate.present) === true
         ? {

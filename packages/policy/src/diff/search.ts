@@ -78,6 +78,16 @@ export function randomRequest(type: RequestType, chance: Chance): Request {
         : {}),
       ...(chance.next(3) === 0
         ? {
+            payment: {
+              amount: Math.max(1, chance.of(around(literals, 'amount'), 100)),
+              currency: chance.of(named('currency'), 'EUR'),
+              creditor: chance.of(named('creditor'), 'somebody'),
+              by: chance.of(named('by'), 'operator:somebody'),
+            },
+          }
+        : {}),
+      ...(chance.next(3) === 0
+        ? {
             mandate: {
               id: chance.of(named('id'), 'mdt_1'),
               delegator: chance.of(named('delegator'), 'operator:somebody'),

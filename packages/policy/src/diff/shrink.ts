@@ -22,6 +22,8 @@ export function shrink(request: Request, holds: (request: Request) => boolean): 
     if (best.call.source !== undefined) attempt({ ...best, call: rest })
     const { onBehalfOf: _behalf, ...forItself } = best.call
     if (best.call.onBehalfOf !== undefined) attempt({ ...best, call: forItself })
+    const { payment: _payment, ...unpaid } = best.call
+    if (best.call.payment !== undefined) attempt({ ...best, call: unpaid })
     const { mandate: _mandate, ...unmandated } = best.call
     if (best.call.mandate !== undefined) attempt({ ...best, call: unmandated })
     if (best.call.time !== PLAIN_TIME) attempt(withCall(best, { time: PLAIN_TIME }))

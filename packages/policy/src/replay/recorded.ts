@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { errorCode, parseJson, sha256Hex, SallyportError } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
 import { createDecider, readInput } from '@sallyport/decide'
-import type { Call, CallMandate, Decider, SessionState } from '@sallyport/decide'
+import type { Call, CallMandate, CallPayment, Decider, SessionState } from '@sallyport/decide'
 import type { Declaration } from '@sallyport/network'
 import { readKeyring } from '@sallyport/seal'
 import type { KeyringReader } from '@sallyport/seal'
-import type { DecisionRecord, MandateFacts } from '@sallyport/wire'
+import type { DecisionRecord, MandateFacts, SealedValue } from '@sallyport/wire'
 import type { NotReplayed } from './types.ts'
 
 /** A call as it was put to the policies. */
@@ -60,6 +60,8 @@ export class Recorded {
         return 'input-truncated'
       }
     }
+    const payment = this.#payment(record)
+    if (typeof payment === 'string') return payment
     const { instance, agent, system, labels, risk, peer, onBehalfOf } = record
     const call: Call = {
       instance,
@@ -71,6 +73,7 @@ export class Recorded {
       ...(peer.source === undefined ? {} : { source: peer.source }),
       evidence: { approvals: record.approvers ?? approvers },
       ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
+      ...(payment === undefined ? {} : { payment }),
       ...(record.mandate === undefined ? {} : { mandate: mandateOf(record.mandate) }),
     }
     return { decider, call, session: { labels, risk } }
@@ -81,9 +84,26 @@ export class Recorded {
   }
 
   #input({ id, input }: DecisionRecord): Readonly<Record<string, CedarJson>> | NotReplayed {
-    if (input === undefined) return 'input-unreadable'
+    return input === undefined ? 'input-unreadable' : this.#open(input, `${id}/input`)
+  }
+
+  /** What the caller's token said of the payment; undefined where it said nothing. */
+  #payment({ id, payment }: DecisionRecord): CallPayment | NotReplayed | undefined {
+    if (payment === undefined) return undefined
+    const value = this.#open(payment, `${id}/payment`)
+    if (typeof value === 'string') return value
+    const { amount, currency, creditor, by } = value
+    const fits =
+      typeof amount === 'number' &&
+      typeof currency === 'string' &&
+      typeof creditor === 'string' &&
+      typeof by === 'string'
+    return fits ? { amount, currency, creditor, by } : 'input-unreadable'
+  }
+
+  #open(sealed: SealedValue, context: string): Readonly<Record<string, CedarJson>> | NotReplayed {
     try {
-      const value = parseJson(this.#keyring.openNow(input, `${id}/input`))
+      const value = parseJson(this.#keyring.openNow(sealed, context))
       if (typeof value !== 'object' || value === null || Array.isArray(value)) {
         return 'input-unreadable'
       }
