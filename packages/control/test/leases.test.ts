@@ -217,3 +217,29 @@ test('every account is in the audit log before it is used, and no password is', 
   }
   assert.ok(!text.includes('canary'))
 })
+
+test('what an account can really do is compared with the declaration, table by table', async () => {
+  const compare = () => plane.control.context.custody.databases.compare()
+  const { user } = await opened(analyst)
+  const of = async (role: string) => (await compare()).find((row) => row.role === role)
+  const { beyond, missing, unfiltered, failed } = (await of(user)) ?? {}
+  assert.deepEqual(
+    { beyond, missing, unfiltered, failed },
+    {
+      ...{ beyond: [], missing: [], unfiltered: [], failed: undefined },
+    },
+  )
+
+  // Somebody helps themselves, another takes away, and a third drops what filters rows.
+  await bank.admin.query(`GRANT SELECT (iban), DELETE ON accounts TO ${user}`)
+  await bank.admin.query(`REVOKE SELECT (balance) ON accounts FROM ${user}`)
+  await bank.admin.query(`DROP POLICY ${user}_0r ON accounts`)
+  const planted = await of(user)
+  const at = { schema: 'public', table: 'accounts' }
+  assert.deepEqual(planted?.beyond, [
+    { ...at, column: 'iban', action: 'select' },
+    { ...at, column: null, action: 'delete' },
+  ])
+  assert.deepEqual(planted.missing, [{ ...at, column: 'balance', action: 'select' }])
+  assert.deepEqual(planted.unfiltered, ['public.accounts'])
+})

@@ -13,6 +13,8 @@ export type {
   Judgement,
   OperationAnswer,
 } from './questions/types.ts'
+export { compareLayers } from './layers/layers.ts'
+export type { Disagreement, LayerReport } from './layers/types.ts'
 export { whatCanText, whatIfText, whoCanText } from './questions/text.ts'
 export { unusedGrants } from './questions/unused.ts'
 export type { UnusedReport } from './questions/unused.ts'

@@ -36,6 +36,22 @@ export function verifySegments(network: Network): SegmentVerification[] {
   ]
 }
 
+/**
+ * Compares what is installed with what the declaration needs.
+ *
+ * @param artefact as `nft list table inet sallyport` or `kubectl get networkpolicy -o yaml` gives it back, or as it was emitted
+ */
+export function compareInstalled(
+  network: Network,
+  target: SegmentVerification['target'],
+  artefact: string,
+): SegmentVerification {
+  const wanted = reachability(network)
+  return target === 'nftables'
+    ? compare(target, wanted, interpretNftables(artefact), [])
+    : compareEnds(wanted, artefact)
+}
+
 /** Both ends together, and each by itself: the second end is there for the day the first is misconfigured. */
 function compareEnds(wanted: Matrix, artefact: string): SegmentVerification {
   const received = [...wanted.allowed].filter((entry) => !/\|(?:dns|world)\|/.test(entry))

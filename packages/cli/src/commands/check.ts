@@ -1,9 +1,20 @@
 import type { Command } from 'commander'
 import type { Declaration } from '@sallyport/network'
 import type { Finding } from '@sallyport/policy'
+import { EXIT } from '../exit.ts'
 import { createOutput, table } from '../output.ts'
 import { jsonOption } from '../options.ts'
 import { sarifOption, shown, within, writeSarif } from '../sarif.ts'
+
+interface CheckOptions {
+  readonly json?: boolean
+  readonly sarif?: string
+  readonly layers?: boolean
+  readonly described?: string
+  readonly nftables?: string
+  readonly kubernetes?: string
+  readonly data?: string
+}
 
 /** `sallyport check`: reads a declaration as the planes would, and says what is wrong with it, all at once. */
 export function addCheck(program: Command): void {
@@ -11,15 +22,34 @@ export function addCheck(program: Command): void {
     .command('check')
     .description('check a network declaration and its policies')
     .argument('[file]', 'network.yaml', 'network.yaml')
+    .option('--layers', 'compare policies, adapters, grants in databases and segments instead')
+    .option(
+      '--described <dir>',
+      'with --layers: descriptions as upstreams have them now, by the same paths',
+    )
+    .option('--nftables <file>', 'with --layers: what `nft list table inet sallyport` prints')
+    .option(
+      '--kubernetes <file>',
+      'with --layers: what `kubectl get networkpolicy -A -o yaml` prints',
+    )
+    .option('--data <dir>', 'with --layers: of a running control plane, which asks the databases')
     .addOption(sarifOption())
     .addOption(jsonOption())
-    .action(async (file: string, options: { json?: boolean; sarif?: string }) => {
+    .action(async (file: string, options: CheckOptions) => {
       const out = createOutput(options.json === true)
       const { createDecider, createTableRows } = await import('@sallyport/decide')
       const { verifySegments } = await import('@sallyport/segments')
       const { declaration, warnings } = await read(file, options.sarif)
       for (const { span, message } of warnings) {
         out.note(`${span.file}:${span.line}:${span.column}: warning: ${message}`)
+      }
+      if (options.layers === true) {
+        const { compareAll, layersText } = await import('../layers.ts')
+        const layers = await compareAll(declaration, { ...options, networkFile: file })
+        out.data({ layers }, () => layersText(layers))
+        const agree = layers.every(({ disagreements }) => disagreements.length === 0)
+        if (!agree) process.exitCode = EXIT.verification
+        return
       }
       // Loading it as a gateway does proves that the policies parse and type-check against the derived schema.
       const decider = await createDecider({ declaration })

@@ -9,6 +9,8 @@ import type { SecretStore } from './kv.ts'
 import type { LeaseRow, Leases } from './leases.ts'
 import { accountsLike, closeAccount, createAccount, setLogin } from './postgres/account.ts'
 import type { Login } from './postgres/account.ts'
+import { compareGrants, notAsked } from './postgres/compare.ts'
+import type { GrantComparison } from './postgres/compare.ts'
 import { asAdmin } from './postgres/connect.ts'
 import type { Target } from './postgres/connect.ts'
 import { scramVerifier } from './postgres/scram.ts'
@@ -177,6 +179,24 @@ export class DatabaseAccounts {
         this.#deps.onError(error)
       }
     }
+  }
+
+  /** What the roles of each database can really do, against what the declaration gives them. */
+  async compare(): Promise<readonly GrantComparison[]> {
+    const { network, leases } = this.#deps
+    const held = await leases.list()
+    const found: GrantComparison[] = []
+    for (const database of network().databases ?? []) {
+      try {
+        const rows = await this.#asAdmin(targetOf(database), (client) =>
+          compareGrants(client, network(), database, held),
+        )
+        found.push(...rows)
+      } catch (error) {
+        found.push(notAsked(database.name, error))
+      }
+    }
+    return found
   }
 
   #declared(

@@ -184,6 +184,14 @@ export function custodyRoutes({ custody }: ControlContext): Route[] {
     },
     {
       method: 'GET',
+      path: '/api/databases/grants',
+      summary: 'What roles can really do in the databases, against what the declaration gives them',
+      access: viewer,
+      answer: listOf(openObject({ database: text(256), role: text(256), holder: text(2048) })),
+      handle: () => custody.databases.compare(),
+    },
+    {
+      method: 'GET',
       path: '/api/databases/authority',
       summary: 'The certificate that database servers trust their clients by (`ssl_ca_file`)',
       access: viewer,

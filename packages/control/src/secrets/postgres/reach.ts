@@ -30,11 +30,41 @@ const REACH = `
   SELECT '*', '*', NULL, 'create'
    WHERE has_database_privilege($1, current_database(), 'CREATE')`
 
-interface Reach {
+/** One thing that a role can do: to a column, to a whole table, or (`*`) beyond any. */
+export interface Reach {
   readonly schema: string
   readonly table: string
   readonly column: string | null
   readonly action: string
+}
+
+/**
+ * What a role can effectively do beside what it was granted by name, and what of that it cannot do.
+ *
+ * @param role one that there is
+ */
+export async function compareReach(
+  client: pg.ClientBase,
+  role: string,
+  grants: readonly TableGrant[],
+): Promise<{ readonly beyond: readonly Reach[]; readonly missing: readonly Reach[] }> {
+  const granted = new Map(
+    grants
+      .flatMap(({ schema, table, columns, actions }) =>
+        actions.flatMap((action): Reach[] =>
+          action === 'delete'
+            ? [{ schema, table, column: null, action }]
+            : columns.map((column) => ({ schema, table, column, action })),
+        ),
+      )
+      .map((reach) => [keyOf(reach), reach]),
+  )
+  const { rows } = await client.query<Reach>(REACH, [role])
+  const found = new Set(rows.map(keyOf))
+  return {
+    beyond: rows.filter((reach) => !granted.has(keyOf(reach))),
+    missing: [...granted].filter(([key]) => !found.has(key)).map(([, reach]) => reach),
+  }
 }
 
 /**
@@ -47,17 +77,7 @@ export async function checkReach(
   role: string,
   grants: readonly TableGrant[],
 ): Promise<void> {
-  const granted = new Set(
-    grants.flatMap(({ schema, table, columns, actions }) =>
-      actions.flatMap((action) =>
-        action === 'delete'
-          ? [keyOf({ schema, table, column: null, action })]
-          : columns.map((column) => keyOf({ schema, table, column, action })),
-      ),
-    ),
-  )
-  const { rows } = await client.query<Reach>(REACH, [role])
-  const beyond = rows.filter((reach) => !granted.has(keyOf(reach)))
+  const { beyond } = await compareReach(client, role, grants)
   const [first] = beyond
   if (!first) return
   throw new SallyportError(
