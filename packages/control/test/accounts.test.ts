@@ -141,6 +141,10 @@ test('the end of an account ends its sessions, and leaves neither role nor grant
   assert.equal(await closeAccount(admin, 'sp_t_end'), 0)
 })
 
+/** What a name that is read as SQL makes fail is the failure of this test. */
+const fine = <T>(act: Promise<T>): Promise<T> =>
+  act.catch((error: unknown) => assert.fail(`a name was read as SQL: ${String(error)}`))
+
 test('MUST-reject 12: names that would end a statement are names, when granting and when revoking', async () => {
   const grant: TableGrant = {
     schema: 'public',
@@ -150,10 +154,10 @@ test('MUST-reject 12: names that would end a statement are names, when granting 
     rows: { [HOSTILE_COLUMN]: 'it’s', id: 1 },
   }
   const role = `sp_t_"; DROP TABLE accounts; --%s'`
-  const agent = await open(role, account(grant))
+  const agent = await fine(open(role, account(grant)))
   const table = agent.escapeIdentifier(HOSTILE_TABLE)
   assert.deepEqual((await agent.query(`SELECT id FROM ${table}`)).rows, [{ id: 1 }])
-  await closeAccount(admin, role)
+  await fine(closeAccount(admin, role))
   await assert.rejects(connect(at(role, PASSWORD)), { code: '28P01' })
   // The positive control of what the names tried to do.
   assert.equal((await admin.query('SELECT id FROM accounts')).rowCount, 2)

@@ -10,8 +10,8 @@ import { sha256Hex } from '@sallyport/base'
 import type { Agent } from '@sallyport/network'
 import { possessionText } from '@sallyport/wire'
 import { DerReader, readOne, TAG } from '../../spiffe/src/der-read.ts'
-import { bits, sequence, unsigned } from '../../spiffe/src/der-write.ts'
-import { forge } from '../../spiffe/test/forge.ts'
+import { bits, octets, sequence, unsigned } from '../../spiffe/src/der-write.ts'
+import { extension, forge } from '../../spiffe/test/forge.ts'
 import type { Forged, Recipe } from '../../spiffe/test/forge.ts'
 import { declarationWith, TRUST_DOMAIN } from './support/declaration.ts'
 import { Peer, TestPlane } from './support/network.ts'
@@ -23,6 +23,18 @@ const HOST = 'monitor-1.bank.example'
 const ISSUER = 'https://cluster.bank.example'
 
 const authority = forge({ name: 'Machines', ca: true, uris: [] })
+/** An extension that nobody here knows; also in authorities that are declared beside the first. */
+const odd = (critical: boolean): Pick<Recipe, 'extra'> => ({
+  extra: [extension('1.3.6.1.4.1.99999.1', critical, octets(Buffer.from([1])))],
+})
+const authorityWith = (name: string, recipe: Recipe): Forged =>
+  forge({ name, ca: true, uris: [], ...recipe })
+const authorities = {
+  strict: authorityWith('Strict', odd(true)),
+  lax: authorityWith('Lax', odd(false)),
+  servers: authorityWith('Servers', { extended: [SERVER_AUTH] }),
+  constrained: authorityWith('Constrained', { permitted: ['bank.example'] }),
+}
 const machine = (recipe: Recipe = {}): Forged =>
   forge({
     name: HOST,
@@ -100,7 +112,8 @@ let online: TestPlane
 let skew = 0
 
 before(async () => {
-  const x509pop = { ca: authority.pem }
+  const all = [authority, ...Object.values(authorities)]
+  const x509pop = { ca: all.map(({ pem }) => pem).join('') }
   const kubernetes = { issuer: ISSUER, audience: 'sallyport' }
   offline = await TestPlane.start(
     declarationWith({
@@ -258,6 +271,28 @@ test('refused: certificates of others, of CAs, for other names and other uses, o
   const two = { certificate: good, pem: good.pem + authority.pem }
   assert.equal((await possess(new Peer(offline), two)).body['code'], REFUSED)
   assert.equal((await possess(new Peer(offline), { certificate: good })).status, 200)
+})
+
+test('refused: critical extensions that are not understood, of the machine and of its CA', async () => {
+  const status = async (recipe: Recipe): Promise<[number, unknown]> => {
+    const { status: told, body } = await possess(new Peer(offline), {
+      certificate: machine(recipe),
+    })
+    return [told, body['code']]
+  }
+  const [critical, plain] = [odd(true), odd(false)]
+  assert.deepEqual(await status(plain), [200, undefined], 'one that may be passed over')
+  assert.deepEqual(await status(critical), [403, REFUSED], 'of the machine')
+  const { strict, lax, servers, constrained } = authorities
+  assert.deepEqual(await status({ signer: lax }), [200, undefined], 'of a CA, to be passed over')
+  assert.deepEqual(await status({ signer: strict }), [403, REFUSED], 'of a CA')
+  assert.deepEqual(await status({ signer: constrained }), [403, REFUSED], 'name constraints')
+  assert.deepEqual(await status({ signer: servers }), [403, REFUSED], 'a CA for servers')
+  // Key usage that is there counts: keyAgreement alone signs nothing.
+  assert.deepEqual(await status({ usage: [4] }), [403, REFUSED], 'a key that is not for signatures')
+  assert.deepEqual(await status({ usage: null }), [200, undefined], 'a key for anything')
+  const twice = extension('2.5.29.19', false, sequence())
+  assert.deepEqual(await status({ ca: null, extra: [twice, twice] }), [403, REFUSED], 'twice')
 })
 
 /** Order of P-256. */

@@ -232,6 +232,9 @@ describe('a crash at any step of a rotation', () => {
       )
     })
 
+  const reopened = (at: number, ...args: Parameters<typeof open>) =>
+    open(...args).catch((error: unknown) => assert.fail(`step ${at}: ${String(error)}`))
+
   it('leaves an authority that issues, rotates on, and holds no key too many', async () => {
     writeFileSync(rootFile, root.certificatePem)
     writeFileSync(keyFile, root.privateKeyPem)
@@ -244,7 +247,7 @@ describe('a crash at any step of a rotation', () => {
       const killed = await run(folder, at)
       assert.equal(killed.signal, 'SIGKILL', `step ${at}`)
       const when = Number(killed.out.split(' ').at(-1))
-      const authority = await open(folder, { clock: stopped(when) })
+      const authority = await reopened(at, folder, { clock: stopped(when) })
       assert.equal(states(authority).filter((state) => state === 'active').length, 1)
       const chain = issue(authority, when)
       assert.equal(holds(chain, when), spiffeId, `step ${at}`)
@@ -291,7 +294,7 @@ describe('a crash at any step of a rotation', () => {
         assert.equal(killed.signal, 'SIGKILL', `step ${at}`)
         const when = Number(killed.out.split(' ').at(-1))
         const more = { clock: stopped(when) }
-        const authority = await open(folder, named ? { ...more, root: named } : more)
+        const authority = await reopened(at, folder, named ? { ...more, root: named } : more)
         assert.equal(authority.root, expected)
         assert.equal(endOf(authority, when), expected, `step ${at}`)
         await authority.useRoot(newRoot)

@@ -253,6 +253,7 @@ test('the issuer is in every answer, and another one is noticed', async () => {
   const started = await start()
   const at = await back(started, await allow(started))
   const client = { client_id: flagger.spiffeId }
+  assert.equal(at.searchParams.get('iss'), issuer)
   assert.ok(oauth.validateAuthResponse(server, client, at, started.state))
   for (const iss of ['https://elsewhere.example', undefined]) {
     const bent = new URL(at)

@@ -44,6 +44,31 @@ test('the OpenAPI document describes every call that ARCHITECTURE.md names, and 
   }
 })
 
+// An operator, or whoever holds a session of one, must not be able to send the log elsewhere or to stop it.
+test('MUST-reject 13: where the audit log goes is for nobody to set through the API', async () => {
+  const site = await openConsole()
+  try {
+    const answer = await site.browser().get('/api/openapi.json')
+    // Pinned by the assertions below.
+    const paths = answer.body['paths'] as Record<string, Record<string, Operation>>
+    const acts = Object.entries(paths).filter(([, item]) => 'post' in item)
+    assert.ok(acts.length > 20, 'the calls that change something were read')
+    const sink = /audit|\blogs?\b|sink|syslog|siem|otlp|ocsf|exporter|retention/i
+    for (const [path, { post }] of acts) {
+      assert.doesNotMatch(path, sink)
+      const body = JSON.stringify(post?.requestBody ?? null)
+      const names = [...body.matchAll(/"([A-Za-z]+)":\{/g)].map(([, name = '']) => name)
+      for (const name of names) assert.doesNotMatch(name, sink, `${path} takes \`${name}\``)
+    }
+    for (const path of ['/api/audit', '/api/audit/sink', '/api/log', '/api/settings']) {
+      const told = await site.browser().post(path, { url: 'https://evil.test/' })
+      assert.ok([401, 403, 404, 405].includes(told.status), `${path}: ${told.status}`)
+    }
+  } finally {
+    await site.close()
+  }
+})
+
 test('every code of the operator API has its page', async () => {
   const { globSync, readFileSync, existsSync } = await import('node:fs')
   const root = new URL('../', import.meta.url).pathname

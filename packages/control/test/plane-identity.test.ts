@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict'
+import { generateKeyPairSync, sign, X509Certificate } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import {
+  bits,
+  boolean,
+  der,
+  oid,
+  pem,
+  sequence,
+  set,
+  unsigned,
+} from '../../spiffe/src/der-write.ts'
+import { extension } from '../../spiffe/test/forge.ts'
 import { initTrust, startControl } from '../src/index.ts'
 import { declarationWith } from './support/declaration.ts'
 import { Peer, TestPlane } from './support/network.ts'
@@ -45,6 +57,35 @@ test('a join token works once, for exactly its kind and name', async () => {
   const replayed = await new Peer(plane).enrol(token)
   assert.equal(replayed.status, 403)
   assert.equal(replayed.body['code'], 'SP_JOIN_TOKEN')
+})
+
+test('MUST-reject 13: what a request asks for beside its key is not in the certificate', async () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const greedy = 'spiffe://bank.test/gateway/gw1'
+  // PKCS#10 (RFC 2986) with an extension request (RFC 2985, 5.4.2): another id, and to be a CA.
+  const names = extension('2.5.29.17', true, sequence(der(0x86, Buffer.from(greedy))))
+  const authority = extension('2.5.29.19', true, sequence(boolean(true)))
+  const info = sequence(
+    unsigned(Buffer.from([0])),
+    sequence(set(sequence(oid('2.5.4.3'), der(0x0c, Buffer.from('gw1'))))),
+    publicKey.export({ format: 'der', type: 'spki' }),
+    der(0xa0, sequence(oid('1.2.840.113549.1.9.14'), set(sequence(names, authority)))),
+  )
+  const signature = sign('sha256', info, privateKey)
+  const csr = pem(
+    'CERTIFICATE REQUEST',
+    sequence(info, sequence(oid('1.2.840.10045.4.3.2')), bits(signature)),
+  )
+  const token = await plane.token('agent', 'flagger')
+  const { status, body } = await new Peer(plane).call('POST', '/v1/enroll', { token, csr })
+  assert.equal(status, 200, JSON.stringify(body))
+  const given = new X509Certificate(String(body['chain']))
+  assert.equal(given.subjectAltName, `URI:${String(body['spiffeId'])}`)
+  assert.match(String(body['spiffeId']), /^spiffe:\/\/bank\.test\/agent\/flagger\//)
+  assert.equal(given.ca, false)
+  assert.doesNotMatch(given.subject ?? '', /gw1/)
+  const { x, y } = given.publicKey.export({ format: 'jwk' })
+  assert.deepEqual({ x, y }, (({ x, y }) => ({ x, y }))(publicKey.export({ format: 'jwk' })))
 })
 
 test('two who race with one token: one wins', async () => {

@@ -2,7 +2,7 @@ import { constants, verify, X509Certificate } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { sha256Hex } from '@sallyport/base'
 import type { Network } from '@sallyport/network'
-import { certificatesFromPem } from '@sallyport/spiffe'
+import { certificatesFromPem, extensionsOf } from '@sallyport/spiffe'
 import { possessionText } from '@sallyport/wire'
 import { refuse } from './refuse.ts'
 
@@ -21,9 +21,14 @@ export interface Evidence {
   readonly by: string
 }
 
-/** id-ce-nameConstraints, as it stands in a certificate. */
-const NAME_CONSTRAINTS = Buffer.from('0603551d1e', 'hex')
+const NAME_CONSTRAINTS = '2.5.29.30'
+/** What is judged here, or says nothing that a judgement hangs on (RFC 5280, 4.2.1): key ids, key usage, names, CA or not, its use. */
+const JUDGED: ReadonlySet<string> = new Set([
+  ...['2.5.29.14', '2.5.29.15', '2.5.29.17', '2.5.29.19', '2.5.29.35', '2.5.29.37'],
+])
+const DIGITAL_SIGNATURE = 0
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
+const ANY_USE = '2.5.29.37.0'
 const WEAKEST_RSA = 2048
 const CURVES: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1'])
 
@@ -52,14 +57,14 @@ export function provePossession(proof: PopProof, network: Network, now: number):
   const issuer = authorities.find((ca) => issued(ca, certificate))
   if (!issuer) throw refuse('none of the declared CAs issued the certificate')
   for (const one of [certificate, issuer]) checkValidity(one, now)
-  if (issuer.raw.includes(NAME_CONSTRAINTS)) {
-    throw refuse('the CA has name constraints, which are not judged here')
-  }
+  checkExtensions(certificate, issuer)
   if (certificate.ca) throw refuse('the certificate is one of a CA')
-  // What Node calls key usage is the extended one (RFC 5280, 4.2.1.12); without it, any use is meant.
-  const uses: readonly string[] | undefined = certificate.keyUsage
-  if (uses && !uses.includes(CLIENT_AUTH)) {
-    throw refuse('the certificate is not for client authentication')
+  for (const one of [certificate, issuer]) {
+    // What Node calls key usage is the extended one (RFC 5280, 4.2.1.12); without it, any use is meant.
+    const uses: readonly string[] | undefined = one.keyUsage
+    if (uses && !uses.includes(CLIENT_AUTH) && !(one === issuer && uses.includes(ANY_USE))) {
+      throw refuse('the certificate is not for client authentication')
+    }
   }
   const matching = network.agents.filter(({ attest }) => {
     const wanted = attest?.x509pop
@@ -103,6 +108,29 @@ function single(pem: string): X509Certificate {
 
 function issued(ca: X509Certificate, certificate: X509Certificate): boolean {
   return ca.ca && certificate.checkIssued(ca) && certificate.verify(ca.publicKey)
+}
+
+/** Whoever made a certificate may demand that it be refused where what they wrote is not understood (RFC 5280, 4.2). */
+function checkExtensions(certificate: X509Certificate, issuer: X509Certificate): void {
+  const [leaf, ca] = [certificate, issuer].map(({ raw }) => {
+    try {
+      return extensionsOf(raw)
+    } catch (cause) {
+      throw refuse('the extensions of a certificate cannot be read', cause)
+    }
+  })
+  if (ca?.present.has(NAME_CONSTRAINTS)) {
+    throw refuse('the CA has name constraints, which are not judged here')
+  }
+  for (const critical of [leaf?.critical, ca?.critical]) {
+    const unknown = critical?.difference(JUDGED) ?? new Set<string>()
+    if (unknown.size > 0) {
+      throw refuse(`a critical extension is not understood: ${[...unknown].join(', ')}`)
+    }
+  }
+  if (leaf?.keyUsage && !leaf.keyUsage.has(DIGITAL_SIGNATURE)) {
+    throw refuse('the key of the certificate is not for signatures')
+  }
 }
 
 function checkValidity({ validFromDate, validToDate }: X509Certificate, now: number): void {
