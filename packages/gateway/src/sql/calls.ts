@@ -46,6 +46,8 @@ export interface Authorised {
 /** What of a statement is decided so far. */
 interface State {
   readonly views: Map<string, TableView>
+  /** By table and action, what is known of its columns. */
+  readonly seen: Map<string, string>
   compiled: Compiled | undefined
 }
 
@@ -83,7 +85,7 @@ export class Calls {
     const { pipeline } = this.#parts
     const { caller, enforced } = asked
     const draft = this.draft(asked)
-    const state: State = { views: new Map(), compiled: undefined }
+    const state: State = { views: new Map(), seen: new Map(), compiled: undefined }
     const typed = draft.facts.flatMap((facts) => this.#typed(asked, draft, facts, state))
     const grants: Grant[] = []
     try {
@@ -95,9 +97,10 @@ export class Calls {
       // INVARIANT: nothing is sent in which a table stands that no view was made for.
       if (!compiled?.facts.every((facts) => typed.length === 0 || state.views.has(keyOf(facts))))
         throw new Refusal('SP_INTERNAL', 'the statement was not written', { status: 503 })
+      demandJudged(draft, compiled)
       const classes = classesOf(enforced, compiled, state.views)
+      const labels = labelsOf(enforced, compiled)
       for (const grant of grants) {
-        const labels = labelsOf(enforced, compiled)
         await pipeline.answers.commitLabels({ ...grant, outcome: { ...grant.outcome, labels } })
       }
       const limits = compiled.facts.map(({ table }) => table.maxRows)
@@ -117,7 +120,7 @@ export class Calls {
    */
   sketch(asked: Omit<Asked, 'values'>): Compiled {
     const { pipeline } = this.#parts
-    const state: State = { views: new Map(), compiled: undefined }
+    const state: State = { views: new Map(), seen: new Map(), compiled: undefined }
     const draft = this.draft(asked)
     const whole = { ...asked, values: Buffer.alloc(0) }
     for (const facts of draft.facts) {
@@ -198,21 +201,28 @@ export class Calls {
     }
     // Every row that is written is a call of its own.
     const rows = facts.sets.length === 0 ? [undefined] : facts.sets
+    const key = keyOf(facts)
+    const base = request(asked, facts.action, draft.sql)
+    let sent = base
     return rows.map((set) => {
       const input = inputOf(operation, facts, set)
-      const base = request(asked, facts.action, draft.sql)
       return {
         ...{ system, operation, input },
         upstream: () => base,
         rewrite: (decided) => {
+          // Every row of an INSERT comes here; only where it is seen otherwise is the statement another one.
+          const seen = JSON.stringify(decided.outcome.projection)
+          if (state.seen.get(key) === seen) return sent
+          state.seen.set(key, seen)
           const [kind, node] = asked.statement
-          state.views.set(keyOf(facts), this.#view(asked, facts, decided))
+          state.views.set(key, this.#view(asked, facts, decided))
           state.compiled = compile(kind, node, {
             ...this.#tables(asked),
             // A table that is not decided yet is written as in the draft: only what the last decision completes is sent.
             view: (table, action) => state.views.get(`${table.name}.${action}`),
           })
-          return request(asked, facts.action, state.compiled.sql)
+          sent = request(asked, facts.action, state.compiled.sql)
+          return sent
         },
       }
     })
@@ -274,6 +284,28 @@ function inputOf(
 function request({ system, values }: Asked, action: TableAction, sql: string): UpstreamRequest {
   const body = Buffer.concat([Buffer.from(`${sql}\0`), values])
   return { method: action.toUpperCase(), path: `/${system.name}`, body }
+}
+
+/**
+ * INVARIANT: policies judged the draft, in which every column can be seen. Where one cannot, its name must not have found another
+ * column instead, which nobody judged.
+ */
+function demandJudged(draft: Compiled, { facts }: Compiled): void {
+  const judged = new Map(draft.facts.map((one) => [keyOf(one), one]))
+  for (const sent of facts) {
+    const asked = judged.get(keyOf(sent))
+    const same =
+      asked !== undefined &&
+      [...sent.columns].every((column) => asked.columns.has(column)) &&
+      [...sent.filters].every((column) => asked.filters.has(column)) &&
+      Object.keys(asked.where).every((column) => sent.filters.has(column))
+    if (same) continue
+    throw new SqlRefusal(
+      'SP_SQL_COLUMN',
+      'a name means a column that cannot be seen here, and another one without it',
+      '42501',
+    )
+  }
 }
 
 /** Tags of every column that the statement reads in any form. */

@@ -75,7 +75,20 @@ export class Scope {
   lookUp(name: string): Column | undefined {
     const [found, ...more] = this.visible.filter((column) => column.name === name)
     if (more.length > 0) throw ambiguous(name)
-    return found ?? this.parent?.lookUp(name)
+    return found ?? this.#fromOutside(name)
+  }
+
+  /**
+   * A column of a query around this one. What is sent names it with its table; where a table here has that name, the server would
+   * take the column from it.
+   */
+  #fromOutside(name: string): Column | undefined {
+    const found = this.parent?.lookUp(name)
+    const owner = found && ownerOf(found, this.parent)
+    if (owner && this.relations.some(({ alias }) => alias === owner.alias)) {
+      throw unsupported('a column of another table whose name a table here has too')
+    }
+    return found
   }
 
   findIn(alias: string, name: string): Column {
@@ -90,6 +103,13 @@ export class Scope {
   relation(alias: string): Relation | undefined {
     return this.relations.find((one) => one.alias === alias) ?? this.parent?.relation(alias)
   }
+}
+
+function ownerOf(column: Column, scope: Scope | undefined): Relation | undefined {
+  return (
+    scope?.relations.find(({ columns }) => columns.includes(column)) ??
+    (scope && ownerOf(column, scope.parent))
+  )
 }
 
 const ambiguous = (name: string): SqlRefusal =>

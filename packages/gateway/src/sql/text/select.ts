@@ -98,16 +98,10 @@ export class Selects implements Queries {
         const column = this.expressions.column(val, scope, 'output')
         return [asOutput(column, textOf(node['name']) || column.name)]
       }
-      const noted: Column[] = []
-      const sql = this.expressions.sql(node['val'], watched(scope, noted), 'output')
-      return [
-        {
-          ...{ name: textOf(node['name']) || nameOf(node['val']), sql },
-          note: (place) => {
-            for (const column of noted) column.note(place)
-          },
-        },
-      ]
+      const { result: sql, note } = this.tables.watch(() =>
+        this.expressions.sql(node['val'], scope, 'output'),
+      )
+      return [{ name: textOf(node['name']) || nameOf(node['val']), sql, note }]
     })
   }
 
@@ -182,7 +176,10 @@ export class Selects implements Queries {
     })
     const order = this.expressions.orderBy(node['sortClause'], (value) => position(value, columns))
     const how = oneOf(node['op'], SETS)
-    const sql = `${withText}(${left.sql}) ${how}${flagOf(node['all']) ? ' ALL' : ''} (${right.sql})${order === '' ? '' : ` ${order}`}${this.#limits(node, top)}`
+    const all = flagOf(node['all'])
+    // Everything but UNION ALL chooses rows by all that is in them.
+    if (how !== 'UNION' || !all) for (const column of columns) column.note('filter')
+    const sql = `${withText}(${left.sql}) ${how}${all ? ' ALL' : ''} (${right.sql})${order === '' ? '' : ` ${order}`}${this.#limits(node, top)}`
     return { sql, columns }
   }
 
@@ -194,15 +191,14 @@ export class Selects implements Queries {
     top: boolean,
   ): Query {
     const scope = new Scope(parent, ctes)
-    const rows = listOf(node['valuesLists']).map((value) => {
-      const [kind, list] = unwrap(value)
-      if (kind !== 'List') throw unsupported('this VALUES')
-      return listOf(list['items']).map((item) => this.expressions.sql(item, scope, 'output'))
-    })
-    const columns = (rows[0] ?? []).map((_, i): OutputColumn => ({
-      name: `column${i + 1}`,
-      note: () => undefined,
-    }))
+    const { result: rows, note } = this.tables.watch(() =>
+      listOf(node['valuesLists']).map((value) => {
+        const [kind, list] = unwrap(value)
+        if (kind !== 'List') throw unsupported('this VALUES')
+        return listOf(list['items']).map((item) => this.expressions.sql(item, scope, 'output'))
+      }),
+    )
+    const columns = (rows[0] ?? []).map((_, i): OutputColumn => ({ name: `column${i + 1}`, note }))
     const order = this.expressions.orderBy(node['sortClause'], (value) => position(value, columns))
     const sql = `${withText}VALUES ${rows.map((row) => `(${row.join(', ')})`).join(', ')}${order === '' ? '' : ` ${order}`}${this.#limits(node, top)}`
     return { sql, columns }
@@ -313,23 +309,6 @@ function bareName(node: Node): string | undefined {
   const fields = listOf(node['fields'])
   const [kind, name] = unwrap(fields[0])
   return fields.length === 1 && kind === 'String' ? textOf(name['sval']) : undefined
-}
-
-/** A scope that notes which columns are found through it. */
-function watched(scope: Scope, found: Column[]): Scope {
-  const watch = new Scope(scope.parent, scope.ctes)
-  const tell = (column: Column): Column => ({
-    ...column,
-    note: (place) => {
-      found.push(column)
-      column.note(place)
-    },
-  })
-  watch.relations.push(
-    ...scope.relations.map(({ alias, columns }) => ({ alias, columns: columns.map(tell) })),
-  )
-  watch.visible.push(...scope.visible.map(tell))
-  return watch
 }
 
 /** A place in the list: `ORDER BY 2`. */

@@ -11,6 +11,9 @@ import type { Column, Place } from './scope.ts'
 import { isJudged, judgedValue, typedSql } from './values.ts'
 import type { Parameters } from './values.ts'
 
+/** Takes down that a column was referred to. */
+type Note = (place: Place) => void
+
 export interface TablesParts {
   readonly system: PostgresSystem
   readonly parameters: Parameters
@@ -26,8 +29,32 @@ export class Tables {
   /** Types of parameters that meet a declared column. */
   readonly parameterTypes: Map<number, ColumnType> = new Map()
 
+  /** What is referred to while something is being compiled, for whoever asks. */
+  readonly #watching = new Set<Set<Note>>()
+
   constructor(parts: TablesParts) {
     this.parts = parts
+  }
+
+  /** Compiles something. @returns also what takes down again all that was referred to in it, in queries inside it too */
+  watch<T>(compile: () => T): { readonly result: T; readonly note: Note } {
+    const seen = new Set<Note>()
+    this.#watching.add(seen)
+    try {
+      const result = compile()
+      return {
+        result,
+        note: (place) => {
+          for (const note of seen) note(place)
+        },
+      }
+    } finally {
+      this.#watching.delete(seen)
+    }
+  }
+
+  noted(note: Note): void {
+    for (const seen of this.#watching) seen.add(note)
   }
 
   get facts(): readonly TableFacts[] {
@@ -92,6 +119,7 @@ export class Use {
       const note = (place: Place): void => {
         this.facts.columns.add(name)
         if (place === 'filter') this.facts.filters.add(name)
+        this.tables.noted(note)
       }
       if (treatment === 'mask') {
         const sql = masked ? raw : maskSql(raw, type, this.view?.maskOf(name) ?? 'full')
@@ -156,11 +184,12 @@ export class Use {
    */
   subquery(alias: string): string {
     const row = declaredName(ROW)
+    const filter = this.view?.filter
     const columns = Object.entries(this.table.columns).flatMap(([name, type]) => {
       const raw = `${row}.${declaredName(name)}`
       switch (this.treatmentOf(name)) {
         case 'whole':
-          return [raw]
+          return [filter === undefined ? raw : withoutStatistics(raw, name, type)]
         case 'mask':
           return [
             `${maskSql(raw, type, this.view?.maskOf(name) ?? 'full')} AS ${declaredName(name)}`,
@@ -171,7 +200,6 @@ export class Use {
           return []
       }
     })
-    const filter = this.view?.filter
     const where = filter === undefined ? '' : ` WHERE ${[filter, ...this.implied()].join(' AND ')}`
     const fence = filter === undefined ? '' : ' OFFSET 0'
     // A relation without columns is one of PostgreSQL's own; so nothing has to be made up where none may be seen.
@@ -189,4 +217,14 @@ export class Use {
   cast(column: string, sql: string): string {
     return `CAST(${sql} AS ${columnType(this.typeOf(column))})`
   }
+}
+
+/**
+ * A column of a table of which its caller does not have every row. To plan `LIKE`, the server tries a pattern on values that it keeps of
+ * all rows, and an error there would tell of them. It keeps none of an expression.
+ */
+function withoutStatistics(raw: string, name: string, type: ColumnType): string {
+  if (type !== 'text' && type !== 'varchar' && type !== 'bytea') return raw
+  const nothing = `''::pg_catalog.${type === 'bytea' ? 'bytea' : 'text'}`
+  return `(${raw} OPERATOR(pg_catalog.||) ${nothing})::${columnType(type)} AS ${declaredName(name)}`
 }
