@@ -31,7 +31,9 @@ export function toldError(body: Buffer): { readonly message: Buffer; readonly sq
   }
   const { C = '' } = fields
   const sqlstate = /^[0-9A-Z]{5}$/.test(C) ? C : 'XX000'
-  const spoken = OF_THE_STATEMENT.has(sqlstate.slice(0, 2)) ? fields['M'] : undefined
+  // With a context it comes from inside a function or a trigger, which may say whatever it likes under any state.
+  const own = fields['W'] === undefined && OF_THE_STATEMENT.has(sqlstate.slice(0, 2))
+  const spoken = own ? fields['M'] : undefined
   const fatal = fields['V'] === 'FATAL' || fields['V'] === 'PANIC'
   const severity = fatal ? 'FATAL' : 'ERROR'
   return {

@@ -31,7 +31,12 @@ export function maskSql(column: string, type: ColumnType, style: MaskStyle): str
     return `(CASE WHEN pg_catalog.length(${trimmed}) OPERATOR(pg_catalog.>=) 2 THEN pg_catalog.left(${trimmed}, 1) OPERATOR(pg_catalog.||) '***' ELSE ${HIDDEN} END)`
   }
   if (style === 'year' && DATED.has(type)) {
-    return `(CASE WHEN pg_catalog.isfinite(${column}) THEN pg_catalog.to_char(${column}::pg_catalog.timestamp, 'YYYY') ELSE ${HIDDEN} END)`
+    // In a zone of its own: by shifting the session's one could feel one's way to the moment.
+    const local =
+      type === 'timestamptz'
+        ? `pg_catalog.timezone('UTC', ${column})`
+        : `${column}::pg_catalog.timestamp`
+    return `(CASE WHEN pg_catalog.isfinite(${column}) THEN pg_catalog.to_char(${local}, 'YYYY') ELSE ${HIDDEN} END)`
   }
   return HIDDEN
 }

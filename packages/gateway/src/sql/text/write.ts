@@ -132,6 +132,10 @@ export class Writes {
       throw notPlain('a parameter that meets columns of two types')
     }
     const judged = judgedValue(value, type, use.tables.parts.parameters)
+    // A column of a limited length drops them: what is kept would not be what was judged.
+    if (type === 'varchar' && typeof judged === 'string' && judged.endsWith(' ')) {
+      throw notPlain('a text with spaces at its end')
+    }
     if (judged !== undefined) set.push([column, judged])
     return typedSql(value, type)
   }
