@@ -15,6 +15,7 @@ import { SqlRefusal } from './refuse.ts'
 import { Session } from './session.ts'
 import type { SessionParts } from './session.ts'
 import { checkSetting } from './text/control.ts'
+import { quoteName, quoteText } from './text/names.ts'
 import { toldRefusal } from './told.ts'
 import type { Link } from './upstream/link.ts'
 import type { Databases } from './upstream/pool.ts'
@@ -96,8 +97,9 @@ export class SqlServer {
     return this.#asked.sockets.cut(subject) + this.#direct.sockets.cut(subject)
   }
 
-  /** Cuts the sessions that were opened with these certificates, or under these roots. @returns how many */
+  /** Cuts the sessions that were opened with these certificates, or under these roots, on either side. @returns how many callers */
   cutPeers(serials: readonly string[], roots: readonly string[]): number {
+    this.#parts.databases.cutPeers(serials, roots)
     const cut = [...this.#svids].filter(
       ([, { serial, root }]) => serials.includes(serial) || roots.includes(root),
     )
@@ -347,8 +349,7 @@ function wantedSettings(
 
 async function adjust(link: Link, wanted: ReadonlyMap<string, string>): Promise<boolean> {
   for (const [name, value] of wanted) {
-    // Checked: a name of the list, and a value without quotes or backslashes.
-    link.send(wire.query(`SET "${name}" = '${value.replaceAll("'", "''")}'`))
+    link.send(wire.query(`SET ${quoteName(name)} = ${quoteText(value)}`))
     for (let type = ''; type !== 'Z';) ({ type } = await link.next())
   }
   return true

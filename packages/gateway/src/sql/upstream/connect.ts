@@ -28,18 +28,22 @@ const SSL_REQUEST: Buffer = Buffer.concat([int32(8), int32(80_877_103)])
  *
  * @throws SqlRefusal `SP_SQL_UPSTREAM`, SallyportError `SP_CONNECT_*`, `SP_SVID_*`, `SP_PEER_*`
  */
-export async function connectDatabase(options: ConnectOptions): Promise<TLSSocket> {
+export async function connectDatabase(
+  options: ConnectOptions,
+): Promise<{ readonly socket: TLSSocket; readonly peer: VerifiedSvid | undefined }> {
   const { system, override, timeoutMs, holder } = options
   const { upstream } = system
   if (upstream.kind === 'service') {
     const { trustDomain } = holder.current()
-    return mtlsConnect({
+    let verified: VerifiedSvid | undefined
+    const socket = await mtlsConnect({
       identity: holder,
       target: override ?? { host: upstream.service, port: upstream.port },
       timeoutMs,
       alpn: ['postgresql'],
       expect: (peer) => {
         const kind = kindOf(peer.id)
+        verified = peer
         return (
           peer.id.trustDomain === trustDomain &&
           kind?.kind === 'service' &&
@@ -48,13 +52,15 @@ export async function connectDatabase(options: ConnectOptions): Promise<TLSSocke
         )
       },
     })
+    return { socket, peer: verified }
   }
   const url = new URL(upstream.url)
   const at = override ?? {
     host: url.hostname.replaceAll(/^\[|\]$/g, ''),
     port: Number(url.port || 5432),
   }
-  return external(at, upstream.serverName, upstream.caFile, timeoutMs)
+  const socket = await external(at, upstream.serverName, upstream.caFile, timeoutMs)
+  return { socket, peer: undefined }
 }
 
 function external(

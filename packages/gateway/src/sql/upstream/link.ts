@@ -102,13 +102,16 @@ export class Link {
       const { type, body: content } = await this.next()
       if (type === 'E') throw unreachable(saidOf(content))
       if (type === 'K') this.key = Buffer.from(content)
-      if (type === 'Z') return
+      if (type === 'Z') {
+        if (!verified) throw unproven()
+        return
+      }
       if (type !== 'R') continue
       const reader = new BodyReader(content)
       switch (reader.int32()) {
         case 0:
           // A server that lets anybody in, or that does not know the password, is not the one that was meant.
-          if (!verified) throw unreachable('the database did not prove that it knows the password')
+          if (!verified) throw unproven()
           break
         case 10: {
           exchange = scram(password)
@@ -178,6 +181,9 @@ export class Link {
     wake?.()
   }
 }
+
+const unproven = (): SqlRefusal =>
+  unreachable('the database did not prove that it knows the password')
 
 function saidOf(body: Buffer): string {
   const { C = '', M = '' } = errorFields(body)

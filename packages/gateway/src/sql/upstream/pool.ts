@@ -33,6 +33,8 @@ interface Session {
   readonly link: Link
   readonly key: string
   readonly instance: string
+  /** The database, where it is a service of the network. */
+  readonly peer: VerifiedSvid | undefined
   idleSince: number
 }
 
@@ -78,12 +80,17 @@ export class Databases {
     }
     this.#opening.set(instance, opening + 1)
     try {
-      const link = await this.#open(borrower, system, postgres)
-      this.#sessions.set(link, { link, key, instance, idleSince: 0 })
+      const { link, peer } = await this.#open(borrower, system, postgres)
+      this.#sessions.set(link, { link, key, instance, peer, idleSince: 0 })
       link.socket.once('close', () => {
         this.#forget(link)
       })
       if (!link.alive) throw unreachable('the database closed the connection')
+      // It may have been cut off while it was signed in to.
+      if (peer && this.#options.refuses(peer)) {
+        link.destroy()
+        throw unreachable('the database is not to be used')
+      }
       return link
     } finally {
       const left = (this.#opening.get(instance) ?? 1) - 1
@@ -123,7 +130,7 @@ export class Databases {
     const body = Buffer.concat([Buffer.from('04d2162e', 'hex'), link.key])
     const head = Buffer.alloc(4)
     head.writeInt32BE(body.length + 4)
-    const socket = await this.#connect(system)
+    const { socket } = await this.#connect(system)
     const timer = setTimeout(
       () => socket.destroy(),
       this.#options.settings.upstreamConnectTimeoutMs,
@@ -137,10 +144,19 @@ export class Databases {
     clearTimeout(timer)
   }
 
-  /** Breaks off the sessions of an instance, or of every instance below a subject. */
+  /** Breaks off the sessions of an instance, or with a database, of this name or of one below it. */
   cut(subject: string): void {
-    for (const { link, instance } of this.#sessions.values()) {
-      if (instance === subject || instance.startsWith(`${subject}/`)) link.destroy()
+    const isBelow = (name: string | undefined): boolean =>
+      name === subject || name?.startsWith(`${subject}/`) === true
+    for (const { link, instance, peer } of this.#sessions.values()) {
+      if (isBelow(instance) || isBelow(peer?.id.uri)) link.destroy()
+    }
+  }
+
+  /** Breaks off the sessions with databases that showed these certificates, or some under these roots. */
+  cutPeers(serials: readonly string[], roots: readonly string[]): void {
+    for (const { link, peer } of this.#sessions.values()) {
+      if (peer && (serials.includes(peer.serial) || roots.includes(peer.root))) link.destroy()
     }
   }
 
@@ -154,9 +170,10 @@ export class Databases {
     { instance, agent }: Borrower,
     system: System,
     postgres: PostgresSystem,
-  ): Promise<Link> {
+  ): Promise<{ readonly link: Link; readonly peer: VerifiedSvid | undefined }> {
     const password = await this.#options.credentials.get(postgres.secret)
-    const link = new Link(await this.#connect(system))
+    const { socket, peer } = await this.#connect(system)
+    const link = new Link(socket)
     const timer = setTimeout(() => link.destroy(), this.#options.settings.upstreamConnectTimeoutMs)
     try {
       await link.start(
@@ -181,7 +198,7 @@ export class Databases {
         password,
       )
       await demandDeclared(link, postgres)
-      return link
+      return { link, peer }
     } catch (error) {
       link.destroy()
       // It may have been replaced: the next session asks for it anew.
