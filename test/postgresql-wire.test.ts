@@ -141,6 +141,58 @@ test('a pipeline is one transaction up to its Sync, and stops at its first error
   clerk.socket.destroy()
 })
 
+test('a refusal fails what the database has begun, whatever came before it in the pipeline', async () => {
+  const clerk = await Raw.open('clerk')
+  const step = (sql: string): Buffer => Buffer.concat([parse(sql), bind(), execute()])
+  const pay = (id: number): Buffer =>
+    step(`INSERT INTO payments (id, account, amount) VALUES (${id}, 1, 5)`)
+  clerk.send(step('BEGIN'), step('SELECT * FROM vault'), SYNC)
+  assert.deepEqual((await clerk.until('Z')).at(-1), 'ZE')
+  // The transaction that had failed has ended; what comes after it is another one.
+  clerk.send(step('ROLLBACK'), pay(5101), step('SELECT * FROM vault'), SYNC)
+  assert.deepEqual((await clerk.until('Z')).slice(-2), ['E42P01', 'ZI'])
+  clerk.send(step('BEGIN'), step('SAVEPOINT sp_refused'), pay(5102), SYNC)
+  assert.deepEqual((await clerk.until('Z')).slice(-2), ['C', 'ZT'])
+  clerk.send(step('SELECT * FROM vault'), SYNC)
+  assert.deepEqual(await clerk.until('Z'), ['E42P01', 'ZE'])
+  clerk.send(step('COMMIT'), pay(5103), SYNC)
+  assert.deepEqual((await clerk.until('Z')).slice(-2), ['C', 'ZI'])
+  const { rows } = await world.owner.query('SELECT id FROM payments WHERE id > 5100 AND id < 5200')
+  assert.deepEqual(rows, [{ id: '5103' }])
+  clerk.socket.destroy()
+})
+
+test('what the gateway does itself is done once, when it is executed', async () => {
+  const raw = await Raw.open('analyst')
+  raw.send(
+    parse('SELECT 1', 'one'),
+    parse('DEALLOCATE one'),
+    bind(),
+    describe('P'),
+    execute(),
+    SYNC,
+  )
+  assert.deepEqual(await raw.until('Z'), ['1', '1', '2', 'n', 'C', 'ZI'])
+  raw.socket.destroy()
+})
+
+test('what a session keeps is bounded', async () => {
+  const raw = await Raw.open('analyst')
+  const long = `SELECT '${'x'.repeat(60_000)}'`
+  const texts = Array.from({ length: 36 }, (_, i) => parse(long, `s${i}`))
+  raw.send(...texts.slice(0, 34), SYNC)
+  assert.deepEqual(await raw.until('Z'), [...texts.slice(0, 34).map(() => '1'), 'ZI'])
+  raw.send(...texts.slice(34), SYNC)
+  assert.deepEqual(await raw.until('Z'), ['E53400', 'ZI'])
+  raw.send(message('C', 'S', text('s0')), parse(long, 's34'), SYNC)
+  assert.deepEqual(await raw.until('Z'), ['3', '1', 'ZI'])
+  const wide = Buffer.alloc(1_000_000, 'x')
+  const portals = Array.from({ length: 17 }, (_, i) => bind([wide], [], `p${i}`))
+  raw.send(parse('SELECT $1'), ...portals, SYNC)
+  assert.deepEqual(await raw.until('Z'), ['1', ...portals.slice(1).map(() => '2'), 'E53400', 'ZI'])
+  raw.socket.destroy()
+})
+
 test('portals are suspended and gone on with, and end with their transaction', async () => {
   const raw = await Raw.open('analyst')
   raw.send(message('Q', text('BEGIN')))

@@ -105,6 +105,11 @@ export class Run {
     return type === 'T' && body ? wire.columnTypes(body) : []
   }
 
+  /** Whether the database was asked to run it. */
+  get started(): boolean {
+    return this.#sent
+  }
+
   get returnsRows(): boolean {
     return this.#description?.type === 'T'
   }
@@ -144,19 +149,25 @@ export class Run {
       for (let done = false; !done;) {
         const frames = await link.batch()
         const out: Buffer[] = []
-        for (const [i, frame] of frames.entries()) {
-          if (frame.type === 'D') {
-            out.push(this.#row(frame))
-            continue
+        let read = 0
+        try {
+          for (const frame of frames) {
+            read++
+            if (frame.type === 'D') {
+              out.push(this.#row(frame))
+              continue
+            }
+            client.write(...out.splice(0))
+            if (frame.type === 'E') throw this.#parts.toldError(frame.body)
+            if (frame.type === 'C' || frame.type === 's' || frame.type === 'I') {
+              out.push(Buffer.from(frame.raw))
+              done = true
+              break
+            }
           }
-          client.write(...out.splice(0))
-          if (frame.type === 'E') throw this.#parts.toldError(frame.body)
-          if (frame.type === 'C' || frame.type === 's' || frame.type === 'I') {
-            out.push(Buffer.from(frame.raw))
-            link.putBack(frames.slice(i + 1))
-            done = true
-            break
-          }
+        } finally {
+          // Whatever stopped this: an error among them is what whoever fails the transaction waits for.
+          link.putBack(frames.slice(read))
         }
         client.write(...out)
         await client.drained()

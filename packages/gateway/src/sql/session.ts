@@ -54,6 +54,9 @@ export class Session {
   /** After an error nothing counts until the client has said where it goes on (PostgreSQL, section 54.2.3). */
   #skipping = false
   #run: Run | undefined
+  readonly #connection: string
+  /** The declaration of the system that was last found to be of this connection. */
+  #known: System
   #portalNumber = 0
 
   constructor(parts: SessionParts, caller: Caller, system: System, client: ClientWire, link: Link) {
@@ -62,6 +65,8 @@ export class Session {
     this.system = system
     this.#client = client
     this.#link = link
+    this.#known = system
+    this.#connection = connectionOf(system)
   }
 
   /** Whether the session with the database could be another client's of the same instance. */
@@ -158,12 +163,11 @@ export class Session {
 
   /** What the database has done of this transaction must not stand: it is brought to the state the client was told of. */
   async #abort(): Promise<void> {
-    if (this.#status === 'E' || (this.#status === 'I' && !this.#dirty)) return
-    const failing = { name: '', sql: 'RELEASE SAVEPOINT "sp_refused"', oids: [] }
-    await this.#exchange(
-      [wire.parse(failing), wire.bind(NO_VALUES), wire.execute('', 0), wire.FLUSH],
-      (frame) => frame.type === 'E',
-    )
+    // What the status was says nothing once something was sent: a transaction may have ended, and another begun.
+    if (!this.#dirty && this.#status !== 'T') return
+    // An error whatever the client has done, such as given a savepoint any name.
+    const failing = { name: '', sql: 'refused', oids: [] }
+    await this.#exchange([wire.parse(failing), wire.FLUSH], (frame) => frame.type === 'E')
   }
 
   async #sync(): Promise<void> {
@@ -209,10 +213,11 @@ export class Session {
   }
 
   async #parse({ name, sql, oids }: wire.ParseMessage): Promise<void> {
-    this.#statements.demandRoom(name)
+    const size = Buffer.byteLength(sql) + 4 * oids.length
+    this.#statements.demandRoom(name, size)
     checkOids(oids)
     const prepared = await this.#prepare(sql, oids)
-    this.#statements.keep(name, prepared)
+    this.#statements.keep(name, { ...prepared, size })
     this.#client.write(wire.PARSE_COMPLETE)
   }
 
@@ -220,7 +225,7 @@ export class Session {
     this.#admit()
     const { enforced, postgres } = this.#now()
     const parsed = await parseStatement(sql)
-    if (!parsed) return { parsed, control: undefined, oids, columns: undefined }
+    if (!parsed) return { parsed, control: undefined, oids, size: 0, columns: undefined }
     const control = controlOf(...parsed, postgres.statementTimeoutMs)
     if (!control) {
       this.#parts.calls.draft({
@@ -232,13 +237,14 @@ export class Session {
         parameters: UNKNOWN,
       })
     }
-    return { parsed, control, oids, columns: undefined }
+    return { parsed, control, oids, size: 0, columns: undefined }
   }
 
   async #describe({ kind, name }: wire.Named): Promise<void> {
     if (kind === 'P') {
       const portal = this.#statements.portal(name)
-      const run = await this.#opened(portal)
+      // What the gateway does itself is done when it is executed.
+      const run = isOwn(portal.prepared.control) ? undefined : await this.#opened(portal)
       this.#client.write(...(run?.description() ?? [wire.NO_DATA]))
       return
     }
@@ -252,6 +258,7 @@ export class Session {
       this.#client.write(wire.NO_PARAMETERS, wire.NO_DATA)
       return
     }
+    this.#admit()
     const { enforced, postgres } = this.#now()
     const draft = this.#parts.calls.sketch({
       ...{ caller: this.caller, enforced, system: this.system, postgres },
@@ -270,7 +277,8 @@ export class Session {
       this.#client.write(wire.EMPTY_QUERY)
       return
     }
-    this.#admit()
+    // To go on with it is a call of its own.
+    if (portal.run?.started === true) this.#admit()
     const run = await this.#opened(portal)
     if (run) await this.#runOn(run, most)
   }
@@ -284,7 +292,10 @@ export class Session {
 
   async #opened(portal: Portal): Promise<Run | undefined> {
     if (!portal.prepared.parsed) return undefined
-    portal.run ??= await this.#open(portal, `sp${++this.#portalNumber}`)
+    if (portal.run === undefined) {
+      this.#admit()
+      portal.run = await this.#open(portal, `sp${++this.#portalNumber}`)
+    }
     return portal.run
   }
 
@@ -295,7 +306,7 @@ export class Session {
     const { stats, calls } = this.#parts
     stats.requests++
     const { enforced, postgres } = this.#now()
-    if (control && control.kind !== 'send') {
+    if (isOwn(control)) {
       this.#own(control)
       return undefined
     }
@@ -339,7 +350,7 @@ export class Session {
     throw new Refusal('SP_OVERLOADED', 'calls come too fast', { status: 429, retryAfterSeconds: 1 })
   }
 
-  #own(control: Exclude<Control, { kind: 'send' }>): void {
+  #own(control: OwnControl): void {
     if (control.kind === 'deallocate') {
       this.#statements.deallocate(control.name)
       this.#client.write(
@@ -369,16 +380,34 @@ export class Session {
     // Another upstream, or other tables: what this session is connected to may not be what is declared any more.
     if (
       !system?.postgres ||
-      JSON.stringify(system.upstream) !== JSON.stringify(this.system.upstream)
+      (system !== this.#known && connectionOf(system) !== this.#connection)
     ) {
       throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
         status: 503,
         close: true,
       })
     }
+    this.#known = system
     return { enforced, postgres: system.postgres }
   }
 }
+
+/** What a session with a database was opened by, and its tables were compared with. */
+function connectionOf({ upstream, postgres }: System): string {
+  const { database, user, secret, tables = [] }: Partial<PostgresSystem> = postgres ?? {}
+  const shapes = tables.map(({ name, schema, table, columns }) => ({
+    name,
+    schema,
+    table,
+    columns,
+  }))
+  return JSON.stringify([upstream, database, user, secret, shapes])
+}
+
+/** What the database is not told of. */
+type OwnControl = Exclude<Control, { kind: 'send' }>
+const isOwn = (control: Control | undefined): control is OwnControl =>
+  control !== undefined && control.kind !== 'send'
 
 /** What the database said of a statement, as the client may hear it. */
 class DatabaseError extends Error {

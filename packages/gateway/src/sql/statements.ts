@@ -10,6 +10,8 @@ export interface Prepared {
   readonly parsed: readonly [kind: string, node: Node] | undefined
   readonly control: Control | undefined
   readonly oids: readonly number[]
+  /** Bytes that the client sent for it, where it is kept. */
+  readonly size: number
   /** Types of its columns, once the client was told them. */
   columns: readonly number[] | undefined
 }
@@ -27,6 +29,9 @@ export const NO_VALUES: BindMessage = {
 
 const MAX_STATEMENTS = 1000
 const MAX_PORTALS = 100
+/** Of the texts of statements, whose trees take many times that. */
+const MAX_STATEMENT_BYTES = 2 * 1024 * 1024
+const MAX_VALUE_BYTES = 16 * 1024 * 1024
 
 /** What a client has prepared and bound: its names are the gateway's to keep, and the database has others. */
 export class Statements {
@@ -34,12 +39,15 @@ export class Statements {
   readonly #portals = new Map<string, Portal>()
 
   /** @throws SqlRefusal where there is no room for another, or one of this name */
-  demandRoom(name: string): void {
+  demandRoom(name: string, size: number): void {
     if (name !== '' && this.#statements.has(name)) {
       const shown = name.slice(0, 63)
       throw new SqlRefusal('SP_SQL_NAME', `the statement \`${shown}\` exists already`, '42P05')
     }
     if (this.#statements.size >= MAX_STATEMENTS) throw tooMany(`${MAX_STATEMENTS} statements`)
+    let held = size
+    for (const [other, prepared] of this.#statements) if (other !== name) held += prepared.size
+    if (held > MAX_STATEMENT_BYTES) throw tooMany(`${MAX_STATEMENT_BYTES} bytes of statements`)
   }
 
   keep(name: string, prepared: Prepared): void {
@@ -70,6 +78,11 @@ export class Statements {
       throw new SqlRefusal('SP_SQL_NAME', 'the portal exists already', '42P03')
     }
     if (this.#portals.size >= MAX_PORTALS) throw tooMany(`${MAX_PORTALS} portals`)
+    let held = sizeOf(bound)
+    for (const [other, portal] of this.#portals) {
+      if (other !== bound.portal) held += sizeOf(portal.bound)
+    }
+    if (held > MAX_VALUE_BYTES) throw tooMany(`${MAX_VALUE_BYTES} bytes of values`)
     this.dropPortal(bound.portal)
     this.#portals.set(bound.portal, { prepared, bound, run: undefined })
   }
@@ -93,6 +106,9 @@ export class Statements {
     this.#portals.clear()
   }
 }
+
+const sizeOf = ({ values }: BindMessage): number =>
+  values.reduce((sum, value) => sum + 8 + (value?.length ?? 0), 0)
 
 const tooMany = (what: string): SqlRefusal =>
   new SqlRefusal('SP_SQL_UNSUPPORTED', `more than ${what} are not supported here`, '53400')
