@@ -54,6 +54,7 @@ import type { Stats } from './stats.ts'
 import { Credentials } from './upstream/credentials.ts'
 import { Exchange } from './upstream/exchange.ts'
 import { McpUpstream } from './upstream/mcp.ts'
+import { Programs } from './upstream/mcp-program.ts'
 import { UpstreamPools } from './upstream/pools.ts'
 
 export interface GatewayOptions {
@@ -214,7 +215,11 @@ class RunningGateway implements Gateway {
       gateway: this.spiffeId,
       credentials,
     })
-    const mcpUpstream = new McpUpstream(exchange, this.#settings)
+    const programs = new Programs({
+      ...{ audit, clock, dataDir, settings: this.#settings },
+      log: (line) => process.stderr.write(`mcp ${line}\n`),
+    })
+    const mcpUpstream = new McpUpstream(exchange, this.#settings, programs)
     this.#undo.push(() => {
       mcpUpstream.close()
     })

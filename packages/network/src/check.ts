@@ -162,8 +162,19 @@ class Checker {
       }
     }
     const ports = new Map<string, string>()
-    for (const { name, upstream } of this.#network.systems) {
+    for (const { name, upstream, protocol } of this.#network.systems) {
       const pointer = `/systems/${name}/upstream`
+      if (upstream.kind === 'program') {
+        if (protocol === 'mcp') continue
+        this.#report(
+          'SP_NETWORK_RULE',
+          this.#located.at(pointer),
+          'only systems that speak MCP are run as programs',
+          'no other protocol is spoken over standard input and output',
+          'name a service, or an address outside',
+        )
+        continue
+      }
       if (upstream.kind === 'external') {
         const url = URL.canParse(upstream.url) ? new URL(upstream.url) : undefined
         if (!url || url.username !== '' || url.pathname.includes('%')) {

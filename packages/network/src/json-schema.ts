@@ -199,6 +199,31 @@ const upstream: Schema = {
         },
       }),
     }),
+    object(
+      'A program that the gateway runs (protocol mcp, over standard input and output).',
+      ['command'],
+      {
+        command: {
+          type: 'string',
+          pattern: '^/[^\\s]*$',
+          maxLength: 512,
+          description: 'Absolute path; no shell reads it.',
+        },
+        args: {
+          type: 'array',
+          description: 'Its arguments, each as it is.',
+          maxItems: 64,
+          items: { type: 'string', maxLength: 4096 },
+        },
+        env: {
+          type: 'object',
+          description: 'All of its environment. No secrets: the declaration is read by many.',
+          propertyNames: { pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' },
+          maxProperties: 64,
+          additionalProperties: { type: 'string', maxLength: 4096 },
+        },
+      },
+    ),
   ],
 }
 

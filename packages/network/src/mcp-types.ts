@@ -47,3 +47,16 @@ export interface McpServiceBinding {
 
 /** What unstructured answers of MCP are projected by: the records that content blocks are read as. */
 export const MCP_CONTENT = '$content[]'
+
+/**
+ * An MCP server that the gateway runs itself and speaks to over its standard input and output. It reaches nothing: where the
+ * machine permits, it has no network at all.
+ */
+export interface McpProgram {
+  readonly kind: 'program'
+  /** Absolute path of an executable; no shell reads it. */
+  readonly command: string
+  readonly args: readonly string[]
+  /** All of its environment. */
+  readonly env: Readonly<Record<string, string>>
+}

@@ -168,6 +168,11 @@ export interface RawSystem {
           readonly scheme?: string
         }
       }
+    | {
+        readonly command: string
+        readonly args?: readonly string[]
+        readonly env?: Readonly<Record<string, string>>
+      }
   readonly operations: Named<RawOperation>
   readonly attributes?: Attributes
   readonly onBehalfOf?: 'person'

@@ -1,4 +1,5 @@
-import type { Network, System } from './types.ts'
+import type { McpProgram } from './mcp-types.ts'
+import type { Network, Upstream } from './types.ts'
 
 /** TCP ports of the planes, as gateways and the control plane listen inside the network. */
 export const GATEWAY_PORT = 7443
@@ -51,7 +52,9 @@ export function reachability(network: Network): Matrix {
   }
   const used = new Set(network.flows.map((flow) => flow.to))
   for (const system of network.systems) {
-    if (used.has(system.name)) allowed.add(upstreamReach(system))
+    // A program of the gateway's own is reached over no network.
+    if (!used.has(system.name) || system.upstream.kind === 'program') continue
+    allowed.add(upstreamReach(system.upstream))
   }
   return {
     nodes: [...agents, ...services, 'gateway', 'control', 'dns', 'world'].toSorted(),
@@ -59,7 +62,7 @@ export function reachability(network: Network): Matrix {
   }
 }
 
-function upstreamReach({ upstream }: System): string {
+function upstreamReach(upstream: Exclude<Upstream, McpProgram>): string {
   if (upstream.kind === 'service') {
     return reach('gateway', `service/${upstream.service}`, upstream.port)
   }

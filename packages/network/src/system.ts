@@ -179,6 +179,10 @@ function upstreamOf(
   report: Report,
 ): Upstream {
   if ('service' in raw) return { kind: 'service', ...raw }
+  if ('command' in raw) {
+    const { command, args = [], env = {} } = raw
+    return { kind: 'program', command, args, env }
+  }
   const { caFile, ...rest } = raw
   if (caFile === undefined) return { kind: 'external', ...rest }
   const pem = readPem(caFile, located.at(`${pointer}/caFile`), options, report)

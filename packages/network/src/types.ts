@@ -2,7 +2,7 @@ import type { A2aBinding, A2aSystem } from './a2a-types.ts'
 import type { Attestation, Attestors } from './attestation-types.ts'
 import type { Federation } from './federation.ts'
 import type { LlmBinding, LlmSystem } from './llm-types.ts'
-import type { McpFeatureBinding } from './mcp-types.ts'
+import type { McpFeatureBinding, McpProgram } from './mcp-types.ts'
 import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
 import type { Database, SecretRule, TransitKey } from './secrets-types.ts'
 
@@ -131,7 +131,7 @@ export type System = {
 
 /**
  * Inside the network an upstream is mTLS to a declared service plus a 30-second signed token; outside it is
- * server-authenticated TLS with a pinned name and a credential that only the gateway holds.
+ * server-authenticated TLS with a pinned name and a credential that only the gateway holds. A program is the gateway's own child.
  */
 export type Upstream =
   | { readonly kind: 'service'; readonly service: string; readonly port: number }
@@ -150,6 +150,7 @@ export type Upstream =
         readonly scheme?: string
       }
     }
+  | McpProgram
 
 export interface Operation {
   /** Unique in its system; `SYSTEM.OPERATION` is its Cedar action id. */

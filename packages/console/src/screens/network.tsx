@@ -108,7 +108,9 @@ function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
                 {PROTOCOLS[system.protocol]} · {system.segment} · owner {system.owner} ·{' '}
                 {system.upstream.kind === 'service'
                   ? `service ${system.upstream.service}`
-                  : `external ${system.upstream.serverName}`}
+                  : system.upstream.kind === 'program'
+                    ? `program ${system.upstream.command}`
+                    : `external ${system.upstream.serverName}`}
               </span>
               <Criticality level={system.criticality} />
             </>

@@ -5,7 +5,11 @@ import type { Stats } from '../stats.ts'
 import type { UpstreamAnswer } from '../upstream/exchange.ts'
 
 /** What stops a granted call before it goes out. */
-const UNSENT: ReadonlySet<string> = new Set(['SP_CREDENTIAL_MISSING', 'SP_MCP_CHANGED'])
+const UNSENT: ReadonlySet<string> = new Set([
+  'SP_CREDENTIAL_MISSING',
+  'SP_MCP_CHANGED',
+  'SP_MCP_PROGRAM',
+])
 
 /**
  * Records a granted call that went wrong.

@@ -130,6 +130,7 @@ export class Exchange {
     if (upstream.kind === 'service') {
       return { 'sallyport-call-token': await this.#callToken(exchange, upstream.service, identity) }
     }
+    if (upstream.kind === 'program') return {}
     const { credential } = upstream
     if (!credential) return {}
     const secret = await this.#options.credentials.get(credential.secret)

@@ -7,6 +7,8 @@ import type { GatewaySettings } from '../settings.ts'
 import { unusable } from './exchange.ts'
 import type { Exchange, ExchangeRequest } from './exchange.ts'
 import { McpHttp, mcpPath } from './mcp-http.ts'
+import { McpProgramLink } from './mcp-program.ts'
+import type { Programs } from './mcp-program.ts'
 
 /** The revision of MCP that this gateway speaks to servers. */
 const VERSION = '2025-11-25'
@@ -76,9 +78,13 @@ export class McpUpstream {
   readonly #settings: GatewaySettings
   readonly #sessions = new Map<string, Open>()
 
-  constructor(exchange: Exchange, settings: GatewaySettings) {
+  readonly #programs: Programs
+
+  /** @param programs where servers run that are programs of the gateway's own */
+  constructor(exchange: Exchange, settings: GatewaySettings, programs: Programs) {
     this.#exchange = exchange
     this.#settings = settings
+    this.#programs = programs
   }
 
   /**
@@ -167,6 +173,7 @@ export class McpUpstream {
 
   close(): void {
     for (const [key, open] of this.#sessions) this.#end(key, open, false)
+    this.#programs.close()
   }
 
   #end(key: string, open: Open, tell: boolean): void {
@@ -181,7 +188,10 @@ export class McpUpstream {
     if (!open || anew) {
       const oldest = this.#sessions.entries().next().value
       if (oldest && this.#sessions.size >= MAX_SESSIONS) this.#end(oldest[0], oldest[1], true)
-      const link = new McpHttp(this.#exchange, this.#settings)
+      const link =
+        call.system.upstream.kind === 'program'
+          ? new McpProgramLink(this.#programs)
+          : new McpHttp(this.#exchange, this.#settings)
       const opened: Open = {
         caller: call.caller,
         link,

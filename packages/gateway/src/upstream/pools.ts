@@ -110,6 +110,7 @@ export class UpstreamPools {
     const override = Object.hasOwn(overrides, system.name) ? overrides[system.name] : undefined
     const { upstream } = system
     if (upstream.kind === 'external') return externalConnector(upstream, override, settings)
+    if (upstream.kind === 'program') throw new Error('no connection leads to a program')
     const { trustDomain } = material
     return mtlsConnector({
       identity: new IdentityHolder(material),
@@ -153,9 +154,8 @@ const keys = new WeakMap<System, string>()
 
 /** For `Host`; where a connection goes is the connector's to say. */
 function originOf({ upstream }: System): string {
-  return upstream.kind === 'external'
-    ? new URL(upstream.url).origin
-    : `https://${upstream.service}.invalid`
+  if (upstream.kind === 'external') return new URL(upstream.url).origin
+  return `https://${upstream.kind === 'service' ? upstream.service : 'program'}.invalid`
 }
 
 /** Server-authenticated TLS to the outside: the name and, where declared, the only CA are pinned. */

@@ -211,6 +211,8 @@ function reaches(analyst: Analyst, network: Network): LayerReport {
   let compared = 0
   for (const { name, upstream } of network.systems) {
     const flows = network.flows.filter(({ to }) => to === name)
+    // No connection leads to a program of the gateway's own.
+    if (upstream.kind === 'program') continue
     if (flows.length === 0 || foreign.some(({ to }) => to === name)) continue
     compared++
     const used = flows.some(({ from, operations }) => {

@@ -54,6 +54,8 @@ export async function connectDatabase(
     })
     return { socket, peer: verified }
   }
+  // The declaration lets only MCP be spoken to programs.
+  if (upstream.kind === 'program') throw new Error('a database is no program')
   const url = new URL(upstream.url)
   const at = override ?? {
     host: url.hostname.replaceAll(/^\[|\]$/g, ''),
