@@ -102,6 +102,7 @@ async function stryker(name: Mutated, sources: readonly string[]): Promise<Repor
       NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/mutation'),
       // Few random policy sets for each mutant; the tables are whole.
       CEDAR_TRIALS: '4',
+      STREAM_TRIALS: '60',
       SALLYPORT_DATA: join(ROOT, 'no-corpus'),
     },
     // The rows are what belongs on stdout.
