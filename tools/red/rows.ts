@@ -1,4 +1,5 @@
 import { CERTIFICATES } from './certificates.ts'
+import { DOORS } from './doors.ts'
 import { JWTS } from './jwt.ts'
 import { PEOPLE } from './people.ts'
 import { SECRETS_ROWS } from './secrets.ts'
@@ -12,4 +13,5 @@ export const ROWS: readonly RedRow[] = [
   ...JWTS,
   ...TOKENS_ROWS,
   ...PEOPLE,
+  ...DOORS,
 ]

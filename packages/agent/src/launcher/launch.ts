@@ -10,6 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { SallyportError } from '@sallyport/base'
 import type { Target } from '@sallyport/transport'
 
+import { databaseVariables, startDatabaseRelay } from './database.ts'
+import type { DatabaseDoor } from './database.ts'
 import { withoutStrays } from './descriptors.ts'
 import { enclosed } from './enclose.ts'
 import type { Way } from './enclose.ts'
@@ -24,7 +26,7 @@ import type { LazyWorkload } from '../workload/lazy.ts'
 import type { Sidecar } from '../sidecar.ts'
 
 export interface LaunchOptions {
-  /** The agent's name; for messages only. */
+  /** The agent's name: for messages, and whom databases know it by. */
   readonly name: string
   readonly command: string
   readonly args: readonly string[]
@@ -41,6 +43,8 @@ export interface LaunchOptions {
    * loopback in there. The launcher ends it.
    */
   readonly sidecar?: Sidecar
+  /** Databases behind the gateway, for any client of PostgreSQL; under the identity of `workload`, which it needs. */
+  readonly databases?: DatabaseDoor
   /** Variables that name a path of the gateway (`/models/v1`), given as addresses of the sidecar on loopback. */
   readonly addresses?: Readonly<Record<string, string>>
   /** Told of each connection to it that got nothing. */
@@ -121,6 +125,8 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
         ...(onWorkloadRefused ? { onRefused: onWorkloadRefused } : {}),
       })
     }
+    const { databases, workload: own } = options
+    if (databases && own) relays.push(await startDatabaseRelay(dir.path, databases, own))
     const { way } = found
     const { sidecar, addresses = {} } = options
     const sidecarPath = join(dir.path, 'sidecar.sock')
@@ -143,6 +149,7 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
         SALLYPORT_GATEWAY: `unix:${gatewayPath}`,
         SALLYPORT_PLANE: `unix:${planePath}`,
         ...(api ? { SPIFFE_ENDPOINT_SOCKET: api.endpoint } : {}),
+        ...(databases && own ? databaseVariables(dir.path, options.name, databases) : {}),
         ...(sidecar ? { SALLYPORT_SIDECAR_SOCKET: sidecarPath } : {}),
         ...(inside ? addressesOf(addresses) : {}),
       },

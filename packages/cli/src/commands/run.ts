@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
+import type { LaunchOptions } from '@sallyport/agent'
 import { renderError, SallyportError } from '@sallyport/base'
+import type { JsonValue } from '@sallyport/base'
 import { adminClient } from '../admin.ts'
 import type { AdminClient } from '../admin.ts'
 import { followEvents } from '../events.ts'
@@ -29,6 +31,10 @@ export function addRun(program: Command): void {
       'variables that it finds addresses of the gateway in, such as OPENAI_BASE_URL=/models/v1',
       [],
     )
+    .option(
+      '--postgres <address>',
+      'where the gateway speaks PostgreSQL: the command finds its databases by PGHOST and PGUSER, without a password',
+    )
     .argument('<command...>', 'command and arguments, after `--`')
     .addOption(dataOption())
     .action(
@@ -41,6 +47,7 @@ export function addRun(program: Command): void {
           isolate: 'auto' | 'require' | 'off'
           expose: string[]
           address: string[]
+          postgres?: string
         },
       ) => {
         const out = createOutput(false)
@@ -90,6 +97,7 @@ export function addRun(program: Command): void {
             gateway: target(options.gateway),
           }),
           addresses,
+          ...databasesOf(options, network, (text) => out.note(`${options.as}: ${text}`)),
           onWorkloadRefused: (error) =>
             out.note(`${options.as}: workload API: ${renderError(error)}`),
           stdio: 'inherit',
@@ -128,6 +136,38 @@ function addressesFrom(given: readonly string[]): Record<string, string> {
     })
   })
   return Object.fromEntries(entries)
+}
+
+/** The databases that flows lead the agent to; where it is one, it is the one that clients ask for. */
+function databasesOf(
+  { as: agent, postgres }: { readonly as: string; readonly postgres?: string },
+  network: JsonValue | undefined,
+  note: (text: string) => void,
+): Partial<Pick<LaunchOptions, 'databases'>> {
+  if (postgres === undefined) return {}
+  const { systems, flows } = members(network)
+  const leads = list(flows)
+    .map(members)
+    .filter((flow) => flow.from === agent)
+    .map((flow) => flow.to)
+  const names = list(systems)
+    .map(members)
+    .filter((system) => system.postgres !== undefined && leads.includes(system.name))
+    .map((system) => textOf(system.name))
+  if (names.length === 0) {
+    throw new SallyportError('SP_USAGE_DATABASE', `no flow leads \`${agent}\` to a database`, {
+      fix: 'declare a flow to a system of protocol `postgres`, or leave `--postgres` out',
+    })
+  }
+  const [only, ...others] = names
+  note(`databases: ${names.join(', ')}`)
+  return {
+    databases: {
+      target: target(postgres),
+      ...(only !== undefined && others.length === 0 ? { database: only } : {}),
+      onRefused: (error) => note(`database: ${renderError(error)}`),
+    },
+  }
 }
 
 /** Instances of an agent that the control plane knows. */

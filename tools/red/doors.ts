@@ -1,0 +1,85 @@
+import type { RedRow } from './types.ts'
+
+const DATABASE = 'packages/agent/src/launcher/database.ts'
+const LAUNCHED = 'test/launched-postgres.test.ts'
+const POP = 'packages/control/src/attest/x509pop.ts'
+const ATTESTED = {
+  file: POP,
+  test: 'packages/control/test/attestation.test.ts',
+  name: 'refused: critical extensions that are not understood, …',
+}
+
+/** Threats that the list has no number for: how programs come in, and what enrols them. */
+export const DOORS: readonly RedRow[] = [
+  {
+    id: 'launch.impostor',
+    threat: 'a peer that is no gateway is handed what a launched program says to its database',
+    file: DATABASE,
+    from: `id.trustDomain === trustDomain && kindOf(id)?.kind === 'gateway'`,
+    to: `id.trustDomain === trustDomain && kindOf(id) !== undefined`,
+    test: LAUNCHED,
+    name: 'what is no gateway of the trust domain is told nothing, and the program is told why',
+  },
+  {
+    id: 'launch.cut',
+    threat: 'a launched program that is cut off keeps its session with a database',
+    file: DATABASE,
+    from: `for (const socket of open) cutSocket(socket)`,
+    to: `for (const socket of open) void socket`,
+    and: [
+      {
+        file: 'packages/agent/src/launcher/launch.ts',
+        from: `    for (const relay of relays) relay.cut()
+`,
+        to: `    for (const relay of relays.slice(0, 2)) relay.cut()
+`,
+      },
+    ],
+    test: LAUNCHED,
+    name: 'a program inside reads a declared database by PGHOST and PGUSER, until it is cut',
+  },
+  {
+    id: 'launch.mode',
+    threat: 'a socket for databases that others on the machine may open',
+    file: DATABASE,
+    from: `  chmodSync(path, 0o600)`,
+    to: `  chmodSync(path, 0o666)`,
+    test: LAUNCHED,
+    name: 'a program inside reads a declared database by PGHOST and PGUSER, until it is cut',
+  },
+  {
+    ...ATTESTED,
+    id: 'pop.critical',
+    threat: 'x509pop: a critical extension that is not understood, of the machine or its CA',
+    from: `    if (unknown.size > 0) {`,
+    to: `    if (unknown.size > 99) {`,
+    says: 'of the machine',
+  },
+  {
+    ...ATTESTED,
+    id: 'pop.critical-ca',
+    threat: 'x509pop: the same, of its CA alone',
+    from: `for (const critical of [leaf?.critical, ca?.critical]) {`,
+    to: `for (const critical of [leaf?.critical]) {`,
+    says: 'of a CA',
+  },
+  {
+    ...ATTESTED,
+    id: 'pop.constraints',
+    threat: 'x509pop: a CA with name constraints, which nobody judges',
+    from: `if (ca?.present.has(NAME_CONSTRAINTS)) {`,
+    to: `if (ca?.present.has('')) {`,
+    and: [
+      { file: POP, from: `'2.5.29.35', '2.5.29.37'`, to: `'2.5.29.35', '2.5.29.37', '2.5.29.30'` },
+    ],
+    says: 'name constraints',
+  },
+  {
+    ...ATTESTED,
+    id: 'pop.key-usage',
+    threat: 'x509pop: a key that is not for signatures',
+    from: `if (leaf?.keyUsage && !leaf.keyUsage.has(DIGITAL_SIGNATURE)) {`,
+    to: `if (leaf?.keyUsage?.has(-1)) {`,
+    says: 'not for signatures',
+  },
+]
