@@ -278,7 +278,7 @@ describe('projection of a stream', () => {
       ),
       { numRuns: TRIALS },
     )
-    assert.ok(kept > 200, `${kept} of them had something to keep`)
+    assert.ok(kept > TRIALS / 8, `${kept} of them had something to keep`)
   })
 
   it('refuses what the whole refuses, and nothing else', () => {
@@ -325,7 +325,7 @@ describe('projection of a stream', () => {
       ),
       { numRuns: 2 * TRIALS },
     )
-    assert.ok(refused > 500 && accepted > 500, `${refused} refused, ${accepted} accepted`)
+    assert.ok(Math.min(refused, accepted) > TRIALS / 3, `${refused} refused, ${accepted} accepted`)
   })
 
   it('comes to the same at every single cut, and byte by byte', () => {
