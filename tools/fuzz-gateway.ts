@@ -1,7 +1,8 @@
 /**
  * `node tools/fuzz-gateway.ts [--messages N] [--seed S]`: sends messages that are nearly HTTP/1.1 through a gateway to a
  * recording upstream, and looks for one that the upstream reads otherwise than it was decided, or that carries anything of the
- * caller's but its typed input. Ten million (`--messages 10000000`) take a night or two of one core. Exit code 1, with the message, where one is found.
+ * caller's but its typed input. Ten million (`--messages 10000000`) take a night or two of one core. Exit code 1, with the message, where one is found. `unheard` counts plain messages that a busy machine did
+ * not answer in time.
  */
 import { parseArgs } from 'node:util'
 import { fuzzGateway } from '../packages/gateway/test/support/near-http.ts'
@@ -18,7 +19,7 @@ async function main(): Promise<void> {
   })
   const messages = Number(values.messages)
   const seed = Number(values.seed)
-  const total = { messages: 0, plain: 0, answered: 0, accepted: 0, forwarded: 0 }
+  const total = { messages: 0, plain: 0, unheard: 0, answered: 0, accepted: 0, forwarded: 0 }
   while (total.messages < messages) {
     // A world of its own for each round: what one has logged is not kept for hours.
     const world = await startWorld({ settings: { maxCallsPerSecond: 1e6, maxCallBurst: 1e6 } })
@@ -27,6 +28,7 @@ async function main(): Promise<void> {
       const result = await fuzzGateway(world, world.agent('teller'), rest, seed + total.messages)
       total.messages += result.messages
       total.plain += result.plain
+      total.unheard += result.unheard
       total.answered += result.answered
       total.accepted += result.accepted
       total.forwarded += result.forwarded

@@ -102,4 +102,4 @@ export function toRefusal(error: unknown): Refusal {
 }
 
 /** Codes of what a caller sent; their public messages name nothing but the caller's own input. */
-const CALLERS_FAULT = /^SP_(?:INPUT|JSON|TOKEN)_/
+const CALLERS_FAULT = /^SP_(?:INPUT|JSON|REDACT|TOKEN)_/

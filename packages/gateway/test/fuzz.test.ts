@@ -12,6 +12,7 @@ it(
       const result = await fuzzGateway(world, world.agent('teller'), 500, 20_261_126)
       // It reached what it is to try: messages that are served, and many that are not.
       assert.ok(result.plain > 20 && result.forwarded > 40, JSON.stringify(result))
+      assert.equal(result.unheard, 0)
       assert.ok(result.accepted < result.messages * 0.8, JSON.stringify(result))
     } finally {
       await world.close()

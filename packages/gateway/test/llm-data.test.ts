@@ -213,6 +213,22 @@ describe('what a model gets to read, and says', () => {
     )
   })
 
+  it('a secret without end goes neither way', async () => {
+    const endless = `-----BEGIN PRIVATE KEY----- ${'QUFB\n'.repeat(10_000)}`
+    const once = clientOf(models.teller, 'models', { maxRetries: 0 })
+    const before = first.asked.length
+    const asked = await say(endless, once, 'lone').catch((error: unknown) => error)
+    assert.ok(asked instanceof OpenAI.BadRequestError)
+    assert.equal(asked.code, 'SP_REDACT_ENDLESS')
+    assert.equal(first.asked.length, before)
+    first.answer = (_asked, res) => {
+      json(res, completion(endless))
+    }
+    const answered = await say('hello', once, 'lone').catch((error: unknown) => error)
+    assert.ok(answered instanceof OpenAI.InternalServerError)
+    assert.equal(answered.code, 'SP_UPSTREAM_RESPONSE')
+  })
+
   it('after a restart an instance that had read may not tell what is not known any more', async () => {
     await models.world.restart()
     const failed = await say('hello', clientOf(models.world.agent('teller'))).catch(

@@ -1,14 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import type { JsonValue } from '@sallyport/base'
-import type { LlmSystem, Network } from '@sallyport/network'
+import type { LlmSystem } from '@sallyport/network'
 import { createVault, KnownValues } from '@sallyport/redact'
-import { usageOf } from '../src/llm/budget.ts'
+import { beyond, charactersOf, demandLimit, usageOf } from '../src/llm/budget.ts'
 import { redactPrompt } from '../src/llm/prompt.ts'
-import { ReadValues } from '../src/llm/read-values.ts'
 import { readModelRequest, surfaceAt } from '../src/llm/surfaces.ts'
 import type { JsonObject, ModelRequest } from '../src/llm/surfaces.ts'
 
@@ -122,6 +118,23 @@ describe('a request to a model', () => {
     assert.equal(request('chat', none).maxOutput(10), 7)
   })
 
+  it('tells a server the limit by the name that it knows', () => {
+    const small = { name: 'small', maxOutputTokens: 10 }
+    for (const [asked, most] of [
+      [{}, 10],
+      [{ max_tokens: 7 }, 7],
+      [{ max_completion_tokens: 7, store: false }, 7],
+    ] as const) {
+      const { body } = request('chat', { messages: [], ...asked })
+      const old = { model: 'small', messages: [], max_tokens: most }
+      assert.deepEqual(body(small, 'max_tokens'), old)
+      const { max_tokens: older, max_completion_tokens: newer } = body(small)
+      assert.equal(newer ?? older, most)
+      assert.ok(newer === undefined || older === undefined)
+    }
+    assert.equal(request('messages', {}).body(small, 'max_tokens')['max_tokens'], 10)
+  })
+
   it('has tools of one name each: the vendor must not read another than policies do', () => {
     const safe = { name: 'safe' }
     const tool = { type: 'function', function: safe }
@@ -142,8 +155,11 @@ describe('a request to a model', () => {
   })
 
   it('leaves nothing with the vendor and refers to nothing there', () => {
-    const { body } = request('responses', { input: 'x', store: false })
-    assert.equal(body('small', 10)['store'], false)
+    const small = { name: 'small', maxOutputTokens: 10 }
+    assert.equal(request('responses', { input: 'x' }).body(small)['store'], false)
+    assert.equal(request('chat', { messages: [] }).body(small)['store'], false)
+    assert.equal(request('chat', { messages: [], store: null }).body(small)['store'], false)
+    assert.ok(!('store' in request('messages', { messages: [] }).body(small)))
     assert.equal(request('chat', { messages: [], store: null }).stream, false)
     for (const store of [true, 'true', 1, {}]) {
       assert.throws(() => request('chat', { messages: [], store }), refused)
@@ -174,30 +190,31 @@ describe('what a vendor says that a call took', () => {
   })
 })
 
-describe('what an instance read and nobody took down', () => {
-  it('keeps it from the vendors that may not read that', async () => {
-    const dataDir = await mkdtemp(join(tmpdir(), 'sallyport-read-'))
-    try {
-      const values = await ReadValues.open({ dataDir, now: () => 0 })
-      const network = (mayRead: LlmSystem['mayRead']): Network =>
-        // Nothing else of a network is looked at.
-        ({ systems: [{ llm: llmOf(mayRead) }] }) as unknown as Network
-      const may = (instance: string): string[] =>
-        (['public', 'internal', 'confidential', 'restricted'] as const).filter(
-          (mayRead) => !values.isIncomplete(instance, mayRead),
-        )
-      values.unseen('nothing', network('public'), 'public')
-      assert.equal(may('nothing').length, 4)
-      values.unseen('some', network('internal'), 'internal')
-      assert.equal(may('some').length, 4)
-      values.unseen('some', network('public'), 'internal')
-      assert.deepEqual(may('some'), ['internal', 'confidential', 'restricted'])
-      values.unseen('some', network('internal'), 'confidential')
-      assert.deepEqual(may('some'), ['restricted'])
-      values.unseen('some', network('public'), 'internal')
-      assert.deepEqual(may('some'), ['restricted'])
-    } finally {
-      await rm(dataDir, { recursive: true })
-    }
+describe('what a call took of which its vendor says nothing', () => {
+  const most = { input: 5, output: 100 }
+
+  it('is what was reserved, or more where the answer is longer', () => {
+    assert.equal(beyond(most, 400), undefined)
+    assert.deepEqual(beyond(most, 401), { input: 5, output: 101 })
+    // An embedding is no text.
+    assert.equal(beyond({ input: 5, output: 0 }, 401), undefined)
+  })
+
+  it('an answer without end is broken off', () => {
+    demandLimit(most, 100 * 32 + 4096)
+    assert.throws(
+      () => {
+        demandLimit(most, 100 * 32 + 4097)
+      },
+      { code: 'SP_UPSTREAM_RESPONSE' },
+    )
+  })
+
+  it('is counted in the texts of the answer', () => {
+    const { chat, messages } = SURFACES
+    assert.ok(chat && messages)
+    const choices = [{ message: { content: 'four', tool_calls: [{ arguments: 'five.' }] } }]
+    assert.equal(charactersOf(chat, { id: 'chatcmpl-1', choices }), 9)
+    assert.equal(charactersOf(messages, { content: [{ text: 'four', n: 1 }], model: 'x' }), 4)
   })
 })

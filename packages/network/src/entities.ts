@@ -1,7 +1,7 @@
 import type { EntityJson, EntityUid } from '@sallyport/cedar'
 import { SallyportError } from '@sallyport/base'
 import { kindOf, parseSpiffeId } from '@sallyport/spiffe'
-import { DATA_CLASSES } from './types.ts'
+import { classRank } from './types.ts'
 import { attributedKinds } from './attributes.ts'
 import { foreignAgentsOf, isOfForeignAgent } from './federation.ts'
 import type { Attributes, Network } from './types.ts'
@@ -52,7 +52,7 @@ export function deriveEntities(network: Network): EntityJson[] {
         uid: uid('Field', `${dataset.name}.${field.name}`),
         attrs: {
           name: field.name,
-          class: DATA_CLASSES.indexOf(field.class),
+          class: classRank(field.class),
           className: field.class,
           tags: field.tags,
         },

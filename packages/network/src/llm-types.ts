@@ -53,5 +53,7 @@ export interface LlmSystem {
   readonly find: readonly ('identifiers' | 'dates' | 'names')[]
   /** Labels that a session has once it was answered, e.g. `untrusted`. */
   readonly answerTags: readonly string[]
+  /** How the server of a chat calls the most tokens of an answer, where it does not know `max_completion_tokens`. */
+  readonly outputLimit?: 'max_tokens'
   readonly models: readonly LlmModel[]
 }

@@ -6,7 +6,7 @@ import { escapePointer } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
 import { integer, list, NAME, named, object, oneOf, text } from './schema-parts.ts'
 import type { Schema } from './schema-parts.ts'
-import { DATA_CLASSES } from './types.ts'
+import { classRank, DATA_CLASSES } from './types.ts'
 import type { DataClass, InputSchema, Network } from './types.ts'
 
 /** As vendors name them: `gpt-5-mini`, `meta-llama/Llama-4`, `qwen3:8b`. */
@@ -53,6 +53,10 @@ export const llmSchema: Schema = object(
       type: 'string',
       pattern: NAME,
     }),
+    outputLimit: oneOf(
+      'How a server of your own calls the most tokens of an answer, where it does not know `max_completion_tokens`.',
+      ['max_tokens'],
+    ),
     models: named(
       'Models that callers may name; there are no others.',
       object('A model.', ['maxOutputTokens'], {
@@ -79,6 +83,7 @@ export interface RawLlm {
   readonly above?: LlmSystem['above']
   readonly find?: LlmSystem['find']
   readonly answerTags?: readonly string[]
+  readonly outputLimit?: 'max_tokens'
   readonly models: Readonly<Record<string, Omit<LlmModel, 'name'>>>
 }
 
@@ -90,6 +95,7 @@ export function resolveLlm(raw: RawLlm): LlmSystem {
     above: raw.above ?? 'redact',
     find: raw.find ?? ['identifiers'],
     answerTags: raw.answerTags ?? [],
+    ...(raw.outputLimit && { outputLimit: raw.outputLimit }),
     models: Object.entries(raw.models).map(([name, model]) => ({ name, ...model })),
   }
 }
@@ -187,8 +193,7 @@ function fallbackProblem(
   if (system === name && other === model.name) return 'it is the same'
   if (found.dialect !== llm.dialect) return 'it speaks another dialect'
   if (system !== name && standIn?.onBehalfOf !== undefined) return 'it demands a token of its own'
-  const rank = ({ mayRead }: LlmSystem): number => DATA_CLASSES.indexOf(mayRead)
-  return rank(found) < rank(llm) ? 'its vendor may read less' : undefined
+  return classRank(found.mayRead) < classRank(llm.mayRead) ? 'its vendor may read less' : undefined
 }
 
 const isDay = (text: string): boolean => {

@@ -15,6 +15,9 @@ export const DATA_CLASSES: readonly DataClass[] = [
   'restricted',
 ]
 
+/** 0 for the least. */
+export const classRank = (name: DataClass): number => DATA_CLASSES.indexOf(name)
+
 export type Criticality = 'low' | 'medium' | 'high' | 'critical'
 
 /** A zone of agents and systems. */

@@ -107,9 +107,9 @@ export class KnownValues<T = true> implements KnownSource {
     return true
   }
 
-  /** Forgets something about a value, and the value where `about` leaves nothing. */
-  forget(value: string, about: (before: T) => T | undefined): void {
-    for (const words of writingsOf(value)?.words ?? []) this.#shared.trie.remove(words, about)
+  /** Changes what is known of every value, and forgets those of which `about` leaves nothing; a stretch with each step. */
+  forget(about: (before: T) => T | undefined): Generator<void> {
+    return this.#shared.trie.change(about)
   }
 
   scanner(): KnownScanner {

@@ -3,11 +3,20 @@ import { SallyportError } from '@sallyport/base'
 import type { Kind } from './recognise/recogniser.ts'
 import { KINDS } from './recognise/recogniser.ts'
 import type { RedactingStream } from './redactor.ts'
+import { own } from './words.ts'
 
 /** What stands in for values within one session, and the way back. */
 export interface Vault {
-  /** The stand-in of a value: the same for the same value and key, and nothing that the value could be told from. */
+  /**
+   * The stand-in of a value: the same for the same value and key, and nothing that the value could be told from.
+   *
+   * @throws SallyportError `SP_REDACT_FULL` where there is no room for what is held
+   */
   token(kind: Kind, value: string): string
+  /** From here on what is used is not forgotten. @returns ends that */
+  hold(): () => void
+  /** How much memory it takes, about. */
+  readonly bytes: number
   /** The text with every stand-in that this vault made replaced by its value. */
   restore(text: string): string
   /**
@@ -28,38 +37,89 @@ const MAX_TOKEN = Math.max(...KINDS.map((kind) => kind.length)) + 1 + LENGTH
 /** What could still become a stand-in. */
 const TAIL = new RegExp(`[A-Z0-9_]{1,${MAX_TOKEN - 1}}$`)
 
+export interface VaultOptions {
+  /** Values that can be restored, and bytes of memory that they may take; the oldest go first. */
+  readonly maxEntries: number
+  readonly maxBytes: number
+}
+
+/** A value that can be restored. */
+interface Entry {
+  readonly token: string
+  readonly value: string
+  /** When it was used last, in calls of `hold`. */
+  used: number
+}
+
+/** What an entry takes beside its texts, about. */
+const ENTRY_BYTES = 256
+const bytesOf = ({ token, value }: Entry): number => ENTRY_BYTES + 2 * (token.length + value.length)
+
 /**
  * Stand-ins like `EMAIL_7K2M9Q4X0B3D`: words that a language model copies faithfully. They are keyed, so that nobody can
  * compute the one of a guessed value, and bound to the vault: another session's stand-in is only a word here.
  *
  * @param key 32 secret bytes of this session alone
- * @param maxEntries values that can be restored; the oldest go first
  * @throws SallyportError `SP_TOKEN_KEY`
  */
-export function createVault(key: Uint8Array, maxEntries = 100_000): Vault {
+export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}): Vault {
   if (key.byteLength !== 32) throw new SallyportError('SP_TOKEN_KEY', 'a vault key has 32 bytes')
-  const values = new Map<string, string>()
-  const tokens = new Map<string, string>()
+  const { maxEntries = 100_000, maxBytes = 16 << 20 } = options
+  // Used last, last.
+  const byToken = new Map<string, Entry>()
+  const byValue = new Map<string, Entry>()
+  const holds = new Set<number>()
+  let clock = 0
+  let bytes = 0
+  /** Makes room for one more by what nobody holds. */
+  const makeRoom = (more: number): void => {
+    const [first = clock + 1] = holds
+    while (byToken.size >= maxEntries || bytes + more > maxBytes) {
+      const oldest = byToken.values().next().value
+      if (!oldest || oldest.used >= first) {
+        throw new SallyportError('SP_REDACT_FULL', 'there are too many values to stand in for', {
+          detail: `they take more than ${maxEntries} entries or ${maxBytes} bytes`,
+        })
+      }
+      byToken.delete(oldest.token)
+      byValue.delete(oldest.value)
+      bytes -= bytesOf(oldest)
+    }
+  }
   const restore = (text: string, write: (value: string) => string): string =>
     text.replaceAll(TOKEN, (token) => {
-      const value = values.get(token)
-      return value === undefined ? token : write(value)
+      const entry = byToken.get(token)
+      return entry === undefined ? token : write(entry.value)
     })
   const plain = (value: string): string => value
   return {
     token(kind, value) {
-      const known = tokens.get(value)
+      const known = byValue.get(value)
       // The same value may be found as different things; it keeps its first name.
-      if (known !== undefined) return known
-      const token = `${kind}_${stamp(key, value)}`
-      const oldest = values.entries().next().value
-      if (values.size >= maxEntries && oldest) {
-        values.delete(oldest[0])
-        tokens.delete(oldest[1])
+      if (known !== undefined) {
+        if (known.used < clock) {
+          known.used = clock
+          byToken.delete(known.token)
+          byToken.set(known.token, known)
+        }
+        return known.token
       }
-      values.set(token, value)
-      tokens.set(value, token)
-      return token
+      const entry = { token: `${kind}_${stamp(key, value)}`, value: own(value), used: clock }
+      makeRoom(bytesOf(entry))
+      byToken.set(entry.token, entry)
+      byValue.set(entry.value, entry)
+      bytes += bytesOf(entry)
+      return entry.token
+    },
+    hold() {
+      const from = ++clock
+      holds.add(from)
+      return () => {
+        holds.delete(from)
+      }
+    },
+    get bytes() {
+      return bytes
     },
     restore: (text) => restore(text, plain),
     restoring(write = plain) {
@@ -78,7 +138,7 @@ export function createVault(key: Uint8Array, maxEntries = 100_000): Vault {
         },
       }
     },
-    has: (token) => values.has(token),
+    has: (token) => byToken.has(token),
   }
 }
 

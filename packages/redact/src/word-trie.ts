@@ -1,5 +1,11 @@
+import { own } from './words.ts'
+
+/** Nodes that are changed in one go. */
+const STRETCH = 2048
+
 /** A word that some value has. */
 interface Word {
+  readonly text: string
   /** Version in which a node with this word last came, went, or became or ceased to be the end of a value. */
   changed: number
   nodes: number
@@ -57,8 +63,11 @@ export class WordTrie<T> {
     let node = this.root
     for (const text of words) {
       let word = this.#words.get(text)
-      if (!word) this.#words.set(text, (word = { changed: 0, nodes: 0 }))
-      node = child(node, word) ?? this.#grow(node, word, text)
+      if (!word) {
+        word = { text: own(text), changed: 0, nodes: 0 }
+        this.#words.set(word.text, word)
+      }
+      node = child(node, word) ?? this.#grow(node, word)
     }
     if (node === this.root) return
     if (node.about === undefined) {
@@ -68,25 +77,39 @@ export class WordTrie<T> {
     node.about = about(node.about)
   }
 
-  /** Takes a value out where `about` leaves nothing of what is known of it. */
-  remove(words: readonly string[], about: (before: T) => T | undefined): void {
-    this.#version++
-    const found = this.#find(words)
-    if (found?.about === undefined) return
-    let node: Node<T> = found
-    node.about = about(found.about)
-    if (node.about !== undefined) return
+  /**
+   * Changes what is known of every value, and takes out those of which `about` leaves nothing; a stretch at a time, for other work
+   * may go on between.
+   */
+  *change(about: (before: T) => T | undefined): Generator<void> {
+    const waiting: Node<T>[] = [this.root]
+    let seen = 0
+    for (let node = waiting.pop(); node; node = waiting.pop()) {
+      if (node.more) waiting.push(...node.more.values())
+      else if (node.only) waiting.push(node.only)
+      if (node.about !== undefined) {
+        this.#version++
+        node.about = about(node.about)
+        if (node.about === undefined) this.#remove(node)
+      }
+      if (++seen % STRETCH === 0) yield
+    }
+  }
+
+  /** A node is the end of no value any more: it goes, and whatever led to it alone. */
+  #remove(end: Node<T>): void {
     this.values--
-    node.word.changed = this.#version
-    for (let i = words.length - 1; i >= 0; i--) {
-      const { parent } = node
-      if (!parent || node.about !== undefined || node.only !== undefined) return
+    end.word.changed = this.#version
+    for (
+      let node = end;
+      node.parent && node.about === undefined && !node.only;
+      node = node.parent
+    ) {
+      const { parent, word } = node
       drop(parent, node)
-      node.word.changed = this.#version
-      const text = words[i] ?? ''
-      this.characters -= text.length
-      if (--node.word.nodes === 0) this.#words.delete(text)
-      node = parent
+      word.changed = this.#version
+      this.characters -= word.text.length
+      if (--word.nodes === 0) this.#words.delete(word.text)
     }
   }
 
@@ -152,7 +175,7 @@ export class WordTrie<T> {
     return undefined
   }
 
-  #grow(parent: Node<T>, word: Word, text: string): Node<T> {
+  #grow(parent: Node<T>, word: Word): Node<T> {
     const { root } = this
     const node: Node<T> = {
       parent,
@@ -167,7 +190,7 @@ export class WordTrie<T> {
     }
     word.nodes++
     word.changed = this.#version
-    this.characters += text.length
+    this.characters += word.text.length
     if (parent.only === undefined) parent.only = node
     else {
       parent.more ??= new Map([[parent.only.word, parent.only]])
@@ -189,7 +212,7 @@ const isFresh = <T>(node: Node<T>): boolean => node.linked >= node.word.changed
 function rootNode<T>(): Node<T> {
   class Root implements Node<T> {
     readonly parent = undefined
-    readonly word: Word = { changed: 0, nodes: 1 }
+    readonly word: Word = { text: '', changed: 0, nodes: 1 }
     readonly depth = 0
     only: Node<T> | undefined
     more: Map<Word, Node<T>> | undefined

@@ -58,6 +58,13 @@ export function wordsOf(value: string, escapes: boolean): { words: string[]; gap
   return { words, gap }
 }
 
+/** Longer texts that were cut from others keep these in memory (V8's sliced strings). */
+const MAX_COPIED = 12
+
+/** The same text in memory of its own, whatever it was cut from. */
+export const own = (text: string): string =>
+  text.length <= MAX_COPIED ? text : Buffer.from(text, 'utf16le').toString('utf16le')
+
 /** As programs write it that keep JSON to ASCII. */
 export const escape = (value: string): string =>
   // oxlint-disable-next-line no-control-regex -- everything beyond ASCII

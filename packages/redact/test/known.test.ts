@@ -68,16 +68,16 @@ describe('known values are found as a plain search finds them', () => {
     const act = fc.record({ what: fc.constantFrom('note', 'forget', 'mark'), value, whole: text })
     fc.assert(
       fc.property(fc.array(act, { maxLength: 20 }), (acts) => {
-        const known = new KnownValues<{ wanted: boolean }>()
+        const known = new KnownValues<{ name: string; wanted: boolean }>()
         const wanted = known.where((about) => about.wanted)
         const model = new Map<string, boolean>()
         for (const { what, value: one, whole } of acts) {
           const name = one.toLowerCase()
           if (what === 'forget') {
-            known.forget(one, () => undefined)
+            for (const _step of known.forget((about) => (about.name === name ? undefined : about)));
             model.delete(name)
           } else {
-            known.note(one, () => ({ wanted: what === 'note' }))
+            known.note(one, () => ({ name, wanted: what === 'note' }))
             model.set(name, what === 'note')
           }
           const found = (source: KnownSource): Place[] =>
@@ -111,13 +111,13 @@ it('what holds of a value is asked of every value that stands in a text, shorter
 })
 
 it('a value that is forgotten makes room', () => {
-  const known = new KnownValues({ maxValues: 2 })
-  for (const one of ['first', 'second']) assert.ok(known.note(one, () => true))
-  known.forget('first', () => undefined)
-  assert.ok(known.note('third one', () => true))
+  const known = new KnownValues<string>({ maxValues: 2 })
+  for (const one of ['first', 'second']) assert.ok(known.note(one, () => one))
+  for (const _step of known.forget((about) => (about === 'first' ? undefined : about)));
+  assert.ok(known.note('third one', () => ''))
   assert.equal(redactorOf(known).redact('first second third one'), 'first <RECORD> <RECORD>')
   assert.equal(
-    known.note('fourth', () => true),
+    known.note('fourth', () => ''),
     false,
   )
 })

@@ -45,9 +45,30 @@ describe('a vault', () => {
   })
 
   it('forgets the oldest where it has no room', () => {
-    const vault = createVault(key, 2)
+    const vault = createVault(key, { maxEntries: 2 })
     const [a, b, c] = ['one', 'two', 'three'].map((value) => vault.token('ID', value))
     assert.equal(vault.restore(`${a} ${b} ${c}`), `${a} two three`)
     assert.deepEqual([vault.has(a ?? ''), vault.has(c ?? '')], [false, true])
+    // Used again, it is no longer the oldest.
+    vault.hold()()
+    vault.token('ID', 'two')
+    vault.token('ID', 'four')
+    assert.equal(vault.restore(`${b} ${c}`), `two ${c}`)
+  })
+
+  it('takes no more memory than it may, and forgets nothing that a call needs', () => {
+    const vault = createVault(key, { maxBytes: 10_000 })
+    const long = (i: number): string => `${i}`.repeat(500)
+    const before = vault.token('ID', long(1))
+    const release = vault.hold()
+    const held = Array.from({ length: 7 }, (_, i) => vault.token('ID', long(i + 2)))
+    assert.equal(vault.restore(before), before, 'nobody held it')
+    assert.throws(() => vault.token('ID', long(9)), { code: 'SP_REDACT_FULL' })
+    held.forEach((token, i) => assert.equal(vault.restore(token), long(i + 2)))
+    assert.ok(vault.bytes <= 10_000 && vault.bytes > 7000, String(vault.bytes))
+    release()
+    const after = vault.token('ID', long(9))
+    assert.equal(vault.restore(after), long(9))
+    assert.ok(vault.bytes <= 10_000)
   })
 })

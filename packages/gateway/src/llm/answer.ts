@@ -25,6 +25,8 @@ export class AnswerFilter {
   readonly #monitor: ReturnType<typeof createRedactor>
   /** Places where something was withheld. */
   withheld = 0
+  /** Of the texts that came in pieces. */
+  characters = 0
 
   constructor({ vault, others }: AnswerOptions) {
     this.#vault = vault
@@ -40,11 +42,13 @@ export class AnswerFilter {
 
   /** A text that comes in pieces. @param json whether it is the text of a JSON value */
   stream(json: boolean): RedactingStream {
-    const monitored = this.#monitor.stream()
-    const restored = this.#vault.restoring(json ? escaped : undefined)
+    const stream = this.#stream(json)
     return {
-      push: (piece) => restored.push(monitored.push(piece)),
-      end: () => restored.push(monitored.end()) + restored.end(),
+      push: (piece) => {
+        this.characters += piece.length
+        return stream.push(piece)
+      },
+      end: () => stream.end(),
     }
   }
 
@@ -54,8 +58,17 @@ export class AnswerFilter {
     return this.#walk(value, '', 0, false) as T
   }
 
+  #stream(json: boolean): RedactingStream {
+    const monitored = this.#monitor.stream()
+    const restored = this.#vault.restoring(json ? escaped : undefined)
+    return {
+      push: (piece) => restored.push(monitored.push(piece)),
+      end: () => restored.push(monitored.end()) + restored.end(),
+    }
+  }
+
   #text(text: string, json: boolean): string {
-    const one = this.stream(json)
+    const one = this.#stream(json)
     return one.push(text) + one.end()
   }
 

@@ -1,4 +1,7 @@
+import type { JsonValue } from '@sallyport/base'
 import type { LlmModel } from '@sallyport/network'
+import { unusable } from '../upstream/exchange.ts'
+import type { JsonObject, Surface } from './surfaces.ts'
 
 /** What a vendor says that a call took. */
 export interface Usage {
@@ -50,4 +53,36 @@ export function usageOf(value: unknown, part: boolean): Usage | undefined {
   const cached =
     (count('cache_creation_input_tokens') ?? 0) + (count('cache_read_input_tokens') ?? 0)
   return sound ? { input: (input ?? 0) + cached, output: output ?? 0 } : undefined
+}
+
+/** Characters of text for a token, about. */
+const CHARACTERS_PER_TOKEN = 4
+/** No model's tokens have more on average, even where they are runs of one sign. */
+const MOST_PER_TOKEN = 32
+const SLACK = 4096
+
+/**
+ * What a call took that says nothing of it: no less than was reserved, which is undefined here, and more where its text is longer
+ * than that, for some servers do not know a limit by the name that they were told it by.
+ */
+export function beyond(most: Usage, characters: number): Usage | undefined {
+  const output = Math.ceil(characters / CHARACTERS_PER_TOKEN)
+  return most.output > 0 && output > most.output ? { input: most.input, output } : undefined
+}
+
+/** @throws Refusal `SP_UPSTREAM_RESPONSE` for an answer that keeps to no limit */
+export function demandLimit({ output }: Usage, characters: number): void {
+  if (characters > output * MOST_PER_TOKEN + SLACK) {
+    throw unusable('it is longer than was asked for')
+  }
+}
+
+/** How long the texts of a whole answer are. */
+export function charactersOf({ name }: Surface, body: JsonObject): number {
+  const inside = (value: JsonValue | undefined): number => {
+    if (typeof value === 'string') return value.length
+    if (typeof value !== 'object' || value === null) return 0
+    return Object.values(value).reduce<number>((sum, one: JsonValue) => sum + inside(one), 0)
+  }
+  return inside(body[name === 'chat' ? 'choices' : name === 'responses' ? 'output' : 'content'])
 }

@@ -1,8 +1,7 @@
-import { hkdfSync } from 'node:crypto'
+import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
-import { DATA_CLASSES } from '@sallyport/network'
+import { classRank } from '@sallyport/network'
 import type { LlmModel, LlmSystem, Operation, System } from '@sallyport/network'
-import { createVault } from '@sallyport/redact'
 import type { Tokeniser, Vault } from '@sallyport/redact'
 import type { Clock } from '@sallyport/base'
 import type { Audit } from '../audit/audit.ts'
@@ -22,13 +21,14 @@ import { basePath, unusable, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import { isObject } from '../adapters/jsonrpc.ts'
 import { AnswerFilter } from './answer.ts'
-import { estimatedTokens, spending, usageOf } from './budget.ts'
+import { beyond, charactersOf, demandLimit, estimatedTokens, spending, usageOf } from './budget.ts'
 import type { Usage } from './budget.ts'
 import { notAllowed, redactPrompt } from './prompt.ts'
 import type { About, ReadValues } from './read-values.ts'
 import { eventRewriter } from './streams.ts'
 import { readModelRequest, surfaceAt } from './surfaces.ts'
 import type { ModelRequest, Surface } from './surfaces.ts'
+import { Vaults } from './vaults.ts'
 
 export interface LlmParts {
   readonly pipeline: Pipeline
@@ -51,17 +51,27 @@ interface Candidate {
   readonly model: LlmModel
 }
 
+/** One model that is asked one thing for one caller. */
+interface Asking {
+  readonly vault: Vault
+  readonly context: RequestContext
+  readonly candidate: Candidate
+  readonly surface: Surface
+  readonly asked: ModelRequest
+  readonly presented: Presented
+}
+
 const EVENTS = 'text/event-stream'
-const MAX_VAULTS = 4096
 const ANTHROPIC_VERSION = '2023-06-01'
 
 /** Calls to models, in the wire format of their vendors: `/SYSTEM/v1/…`. */
 export class LlmCalls {
   readonly #parts: LlmParts
-  readonly #vaults = new Map<string, Vault>()
+  readonly #vaults: Vaults
 
   constructor(parts: LlmParts) {
     this.#parts = parts
+    this.#vaults = new Vaults(parts.key)
   }
 
   /** @throws Refusal for whatever stops the call before an answer began */
@@ -119,23 +129,37 @@ export class LlmCalls {
     asked: ModelRequest,
     presented: Presented,
   ): Promise<void> {
+    void this.#parts.readValues.forget()
+    const { vault, close } = this.#vaults.open(context.caller.session)
+    try {
+      await this.#askWith(vault, context, candidate, surface, asked, presented)
+    } finally {
+      close()
+    }
+  }
+
+  async #askWith(
+    vault: Vault,
+    context: RequestContext,
+    candidate: Candidate,
+    surface: Surface,
+    asked: ModelRequest,
+    presented: Presented,
+  ): Promise<void> {
     const { pipeline, exchange, settings, readValues } = this.#parts
     const { caller } = context
     const { system, llm } = candidate
     const tags = new Set(llm.answerTags)
     const told = new Set<About>()
-    const grant = await this.#authorise(
-      context,
-      candidate,
-      surface,
-      asked,
-      presented,
+    const { grant, most } = await this.#authorise(
+      { vault, context, candidate, surface, asked, presented },
       (about, above) => {
         told.add(about)
         if (above) for (const tag of about.tags) tags.add(tag)
       },
     )
     let usage: Usage | undefined
+    let said = (): number => 0
     const counted: Grant = {
       ...grant,
       outcome: {
@@ -144,12 +168,13 @@ export class LlmCalls {
       },
       reserved: {
         settle: (commit) => {
-          grant.reserved.settle(commit, usage && { ...spending(candidate.model, usage) })
+          const took = usage ?? beyond(most, said())
+          grant.reserved.settle(commit, took && { ...spending(candidate.model, took) })
         },
       },
     }
     const filter = new AnswerFilter({
-      vault: this.#vault(caller.session),
+      vault,
       others: readValues.ofOthers(caller.session, told),
     })
     let answer: UpstreamAnswer | undefined
@@ -180,10 +205,12 @@ export class LlmCalls {
           answer.body.destroy()
           throw unusable('it is no event stream')
         }
+        said = () => filter.characters
         const rewriter = eventRewriter(surface.name, { filter, wantsUsage: asked.wantsUsage })
         await this.#parts.streams.serve(context, counted, answer, {
           event: (data) => {
             const events = rewriter.event(data)
+            if (surface.limits.length > 0) demandLimit(most, filter.characters)
             usage = rewriter.usage
             return events
           },
@@ -193,11 +220,12 @@ export class LlmCalls {
         const body = await exchange.json(answer)
         if (!isObject(body)) throw unusable('it is not an object')
         usage = usageOf(body['usage'], surface.limits.length === 0)
+        said = () => charactersOf(surface, body)
         await pipeline.answers.commitReleased(counted, { hasReleased: true })
         this.#finish(context, counted, answer.status, filter.whole(body))
       }
     } catch (error) {
-      throw callFailed(this.#parts, counted, error, context.signal, answer)
+      throw callFailed(this.#parts, counted, asUnusable(error), context.signal, answer)
     } finally {
       if (filter.withheld > 0) {
         this.#parts.audit.boundedEvent('model-output-withheld', {
@@ -210,13 +238,9 @@ export class LlmCalls {
   }
 
   async #authorise(
-    context: RequestContext,
-    { system, llm, model }: Candidate,
-    surface: Surface,
-    asked: ModelRequest,
-    presented: Presented,
+    { vault, context, candidate: { system, llm, model }, surface, asked, presented }: Asking,
     found: (about: About, above: boolean) => void,
-  ): Promise<Grant> {
+  ): Promise<{ readonly grant: Grant; readonly most: Usage }> {
     const { pipeline, tokeniser, readValues } = this.#parts
     const { enforced, caller } = context
     const operation = operationFor(system, surface)
@@ -225,7 +249,8 @@ export class LlmCalls {
     if (!declared) {
       const upstream = () => ({ method: 'POST', path: '/', body: undefined })
       const typed = { system, operation, input: {}, upstream }
-      return pipeline.authorise(enforced, caller, typed, presented)
+      const grant = await pipeline.authorise(enforced, caller, typed, presented)
+      return { grant, most: { input: 0, output: 0 } }
     }
     this.#demandReview(llm)
     if (readValues.isIncomplete(caller.session, llm.mayRead)) {
@@ -235,17 +260,20 @@ export class LlmCalls {
         { status: 403, outcome: 'forbidden' },
       )
     }
-    const { body, count } = redactPrompt(asked.body(model.name, model.maxOutputTokens), {
+    const { body, count } = redactPrompt(asked.body(model, llm.outputLimit), {
       llm,
       known: readValues.above(caller.session, llm.mayRead, found),
-      vault: this.#vault(caller.session),
+      vault,
     })
     if (count > 0 && llm.above === 'deny') throw notAllowed()
     const bytes = Buffer.from(JSON.stringify(body))
-    const output = asked.maxOutput(model.maxOutputTokens)
+    const most = {
+      input: estimatedTokens(bytes.length),
+      output: asked.maxOutput(model.maxOutputTokens),
+    }
     const raw = {
       model: model.name,
-      ...spending(model, { input: estimatedTokens(bytes.length), output }),
+      ...spending(model, most),
       stream: asked.stream,
       tools: [...new Set(asked.tools)],
       redacted: count,
@@ -253,7 +281,8 @@ export class LlmCalls {
     const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () => raw)
     const path = `${basePath(system, '/v1')}/${surface.path.slice(1).join('/')}`
     const upstream = () => ({ method: 'POST', path, body: bytes })
-    return pipeline.authorise(enforced, caller, { system, operation, input, upstream }, presented)
+    const typed = { system, operation, input, upstream }
+    return { grant: await pipeline.authorise(enforced, caller, typed, presented), most }
   }
 
   #demandReview({ vendor }: LlmSystem): void {
@@ -279,24 +308,15 @@ export class LlmCalls {
     })
     if (!gone) sendJson(res, { status, body: text, decision: grant.id })
   }
-
-  #vault(instance: string): Vault {
-    let vault = this.#vaults.get(instance)
-    if (vault) this.#vaults.delete(instance)
-    else {
-      const key = hkdfSync('sha256', this.#parts.key, '', `sallyport/llm/1/${instance}`, 32)
-      vault = createVault(new Uint8Array(key))
-    }
-    // The one used last comes last.
-    this.#vaults.set(instance, vault)
-    const [oldest] = this.#vaults.keys()
-    if (this.#vaults.size > MAX_VAULTS && oldest !== undefined) this.#vaults.delete(oldest)
-    return vault
-  }
 }
 
+/** What cannot be looked through to its end is the fault of whoever said it: here the vendor. */
+const asUnusable = (error: unknown): unknown =>
+  error instanceof SallyportError && error.code === 'SP_REDACT_ENDLESS'
+    ? unusable('it holds a secret that does not end')
+    : error
+
 const NOTHING: Presented = { approval: undefined, mandate: undefined }
-const rank = ({ mayRead }: LlmSystem): number => DATA_CLASSES.indexOf(mayRead)
 
 /** The model that was asked for, and those that may stand in for it; none whose vendor may read less. */
 function candidates(
@@ -315,7 +335,8 @@ function candidates(
     // A token is for the system that was called; one that demands a token has got none.
     const tokened = caller.token !== undefined || other.onBehalfOf !== undefined
     if (other.name !== system.name && tokened) return []
-    return rank(other.llm) < rank(llm) ? [] : [{ system: other, llm: other.llm, model: found }]
+    const less = classRank(other.llm.mayRead) < classRank(llm.mayRead)
+    return less ? [] : [{ system: other, llm: other.llm, model: found }]
   })
   return [{ system, llm, model }, ...others]
 }

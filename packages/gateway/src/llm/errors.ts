@@ -10,6 +10,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   SP_LLM_UNTRACKED: 'start a new instance of the agent',
   SP_LLM_OPAQUE: 'send text, or ask a model whose vendor may read everything',
   SP_LLM_REQUEST: 'leave out or correct what the message names',
+  SP_REDACT_FULL: 'send less at once',
   SP_LIMIT_REACHED: 'wait until the window has moved on, or have the limit raised',
   SP_NO_OPERATION: 'ask a model and an endpoint that the declaration lists',
   SP_NO_FLOW: 'have the flow declared',

@@ -1,6 +1,6 @@
 import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DATA_CLASSES } from '@sallyport/network'
+import { classRank as rank } from '@sallyport/network'
 import type { Field, LlmSystem, Network } from '@sallyport/network'
 import { KnownValues } from '@sallyport/redact'
 import type { KnownSource } from '@sallyport/redact'
@@ -22,7 +22,11 @@ const DAY = 86_400_000
 /** How long an instance is remembered that read something: longer than any lives. */
 const REMEMBERED_DAYS = 90
 const MAX_VALUES_PER_INSTANCE = 50_000
-const rank = (name: Field['class']): number => DATA_CLASSES.indexOf(name)
+const MAX_VALUES = 400_000
+/** For how long what an instance read is kept while it neither reads nor asks; and where three quarters are taken. */
+const IDLE_MS = 7 * DAY
+const IDLE_WHEN_FULL_MS = DAY
+const FORGET_EVERY_MS = 3_600_000
 const CONFIDENTIAL = rank('confidential')
 
 /**
@@ -31,15 +35,58 @@ const CONFIDENTIAL = rank('confidential')
  */
 export class ReadValues {
   readonly #options: ReadValuesOptions
-  readonly #values = new KnownValues<About>({ maxValues: 400_000, maxCharacters: 32_000_000 })
+  readonly #values = new KnownValues<About>({ maxValues: MAX_VALUES, maxCharacters: 32_000_000 })
   readonly #counts = new Map<string, number>()
   /** Instances that read something that is not here → the rank from which a vendor is told all the same. */
   readonly #incomplete = new Map<string, number>()
   /** Instance → the last day that stands in the file. */
   readonly #noted = new Map<string, number>()
+  /** Instance that values are kept of → when it last read or asked. */
+  readonly #seen = new Map<string, number>()
+  #forgotten: number
 
   private constructor(options: ReadValuesOptions) {
     this.#options = options
+    this.#forgotten = options.now()
+  }
+
+  /** How many values are kept. */
+  get size(): number {
+    return this.#values.size
+  }
+
+  /**
+   * Forgets what instances read that have not been heard of for long, and on which day others did; at most once an hour. Whoever comes
+   * back all the same is one of whom too little is known.
+   */
+  async forget(): Promise<void> {
+    const now = this.#options.now()
+    if (now - this.#forgotten < FORGET_EVERY_MS) return
+    this.#forgotten = now
+    const today = this.#today()
+    for (const [instance, day] of this.#noted) {
+      if (day + REMEMBERED_DAYS >= today) continue
+      this.#noted.delete(instance)
+      this.#incomplete.delete(instance)
+    }
+    const idle = this.size > (MAX_VALUES * 3) / 4 ? IDLE_WHEN_FULL_MS : IDLE_MS
+    const gone = [...this.#seen].filter(([, at]) => now - at >= idle).map(([instance]) => instance)
+    if (gone.length === 0) return
+    for (const instance of gone) {
+      this.#miss(instance)
+      this.#seen.delete(instance)
+      this.#counts.delete(instance)
+    }
+    const steps = this.#values.forget((about) => {
+      for (const instance of gone) about.owners.delete(instance)
+      return about.owners.size > 0 ? about : undefined
+    })
+    // A stretch at a time: other calls go on between.
+    for (const _step of steps) {
+      await new Promise((resolve) => {
+        setImmediate(resolve)
+      })
+    }
   }
 
   /** Reads back who read something before. */
@@ -106,6 +153,7 @@ export class ReadValues {
     found: (about: About, above: boolean) => void,
   ): KnownSource {
     const highest = rank(mayRead)
+    if (this.#seen.has(instance)) this.#seen.set(instance, this.#options.now())
     return this.#values.where((about) => {
       const above = (about.owners.get(instance) ?? -1) > highest
       found(about, above)
@@ -124,6 +172,7 @@ export class ReadValues {
   }
 
   #take(instance: string, value: string, level: number, tags: readonly string[]): void {
+    this.#seen.set(instance, this.#options.now())
     const count = this.#counts.get(instance) ?? 0
     if (count >= MAX_VALUES_PER_INSTANCE) {
       this.#miss(instance)

@@ -1,5 +1,5 @@
 import type { JsonValue } from '@sallyport/base'
-import type { LlmDialect, LlmSurface } from '@sallyport/network'
+import type { LlmDialect, LlmModel, LlmSurface, LlmSystem } from '@sallyport/network'
 import { isObject } from '../adapters/jsonrpc.ts'
 import { Refusal } from '../refusal.ts'
 
@@ -69,8 +69,8 @@ export interface ModelRequest {
   /** Tokens that the answer may have, all choices together. */
   readonly maxOutput: (most: number) => number
   readonly tools: readonly string[]
-  /** What would be forwarded to a model of this name that may answer with so many tokens; not yet redacted. */
-  readonly body: (model: string, most: number) => JsonObject
+  /** What would be forwarded to a model, not yet redacted. @param limit how its server calls the limit of an answer's tokens */
+  readonly body: (model: LlmModel, limit?: LlmSystem['outputLimit']) => JsonObject
 }
 
 const badRequest = (message: string): Refusal =>
@@ -132,15 +132,20 @@ export function readModelRequest(surface: Surface, body: JsonValue | undefined):
       }
       return (typeof asked === 'number' ? asked : most) * choices
     },
-    body: (name, most) => {
-      const [limit] = surface.limits
+    body: ({ name, maxOutputTokens }, spelled) => {
+      const old = surface.name === 'chat' && spelled === 'max_tokens'
+      const [limit] = old ? ['max_tokens'] : surface.limits
+      // A server that does not know the newer name does not know `store` either, and may refuse what it does not know.
+      const { max_completion_tokens: _newer, store: _store, ...plain } = body
       return {
-        ...body,
+        ...(old ? plain : body),
         model: name,
-        ...(asked === undefined && limit !== undefined ? { [limit]: most } : {}),
+        ...(limit !== undefined && (asked === undefined || old)
+          ? { [limit]: asked ?? maxOutputTokens }
+          : {}),
         ...(surface.name === 'chat' && stream ? { stream_options: { include_usage: true } } : {}),
-        // Kept by default otherwise.
-        ...(surface.name === 'responses' ? { store: false } : {}),
+        // Kept otherwise, by default or by a setting of the account.
+        ...(surface.members.has('store') && !old ? { store: false } : {}),
       }
     },
   }
