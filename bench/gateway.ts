@@ -1,5 +1,6 @@
 /** Figures of the gateway. Arguments name parts to run; all of them otherwise. */
 import { benchHttp } from './gateway/http.ts'
+import { mixed } from './gateway/mixed.ts'
 import { benchProjection } from './gateway/projection.ts'
 import { redact } from './gateway/redact.ts'
 import { sql } from './gateway/sql.ts'
@@ -12,6 +13,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   redact,
   sql,
   http: benchHttp,
+  mixed,
 }
 
 export const run = (args: readonly string[]): Promise<Row[]> => runParts(PARTS, args)

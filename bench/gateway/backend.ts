@@ -39,6 +39,17 @@ const ANSWER = Buffer.from(
   JSON.stringify({ account: { ...account, ...more }, trace: { node: 'n1' } }),
 )
 
+/** Ids of accounts whose answers are longer: about 100 KB and about 10 MB, nearly all of it a text that may leave. */
+export const MEDIUM = 'ACC-MEDIUM'
+export const LONG = 'ACC-LONG'
+
+const withMemo = (length: number): Buffer =>
+  Buffer.from(JSON.stringify({ account: { ...account, memo: 'rent '.repeat(length / 5) } }))
+const LONGER = [
+  { id: MEDIUM, answer: withMemo(100_000) },
+  { id: LONG, answer: withMemo(10_000_000) },
+]
+
 async function main(): Promise<void> {
   const plane = new TestPlane(await declaration())
   plane.gatewayTtl = 3600
@@ -58,8 +69,9 @@ async function main(): Promise<void> {
     },
     (req, res) => {
       req.resume()
-      res.writeHead(200, { 'content-type': 'application/json', 'content-length': ANSWER.length })
-      res.end(ANSWER)
+      const answer = LONGER.find(({ id }) => req.url?.endsWith(id) === true)?.answer ?? ANSWER
+      res.writeHead(200, { 'content-type': 'application/json', 'content-length': answer.length })
+      res.end(answer)
     },
   )
   await new Promise<void>((resolve) => {

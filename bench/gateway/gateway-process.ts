@@ -8,17 +8,25 @@ export interface GatewayState {
   readonly cpu: number
   readonly rss: number
   readonly openConnections: number
+  readonly inFlight: number
+  readonly upstreamPools: number
+  /** Open in this process, whoever's. */
+  readonly sockets: number
 }
 
 const options = JSON.parse(process.env['BENCH_GATEWAY'] ?? '{}') as GatewayOptions
 const gateway = await startGateway(options)
 const state = (): GatewayState => {
   const { user, system } = process.cpuUsage()
+  const { openConnections, inFlight, upstreamPools } = gateway.stats()
   return {
     port: gateway.address.port,
     cpu: user + system,
     rss: process.memoryUsage.rss(),
-    openConnections: gateway.stats().openConnections,
+    openConnections,
+    inFlight,
+    upstreamPools,
+    sockets: process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length,
   }
 }
 process.on('message', () => process.send?.(state()))

@@ -1,24 +1,25 @@
-import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { GatewayOptions } from '@sallyport/gateway'
 import { IdentityHolder, mtlsConnect } from '@sallyport/transport'
 import { Callers } from '../../packages/gateway/test/support/callers.ts'
 import type { Load } from '../../packages/gateway/test/support/callers.ts'
 import { bounded, median, percentile, stated } from '../row.ts'
 import type { Row } from '../row.ts'
 import type { Backend } from './backend.ts'
+import { ask, at, child, cpuOf, startBackend, startGatewayChild } from './children.ts'
+import type { GatewayChild, Undo } from './children.ts'
 import type { DecisionsReady } from './decision-service.ts'
-import type { GatewayState } from './gateway-process.ts'
 import { hasNginx, startRivals } from './nginx.ts'
 import type { Rivals } from './nginx.ts'
 
 const ROUNDS = 5
 const ROUND_MS = 2000
+/** Until the compilers of both sides have seen enough. */
+const WARM_MS = 6000
 const ALONE_MS = 1500
 /** Idle connections: ten thousand, scaled to what callers may have here. */
 const IDLE_EACH = 15
@@ -29,43 +30,30 @@ type Name = 'gateway' | 'direct' | 'bare' | 'buffered' | 'synced'
 /** The full path over HTTP/1.1 beside what one would put together today, in turns. */
 export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
   const dir = mkdtempSync(join(tmpdir(), 'sp-bench-gateway-'))
-  const undo: (() => Promise<void> | void)[] = [
+  const undo: Undo = [
     () => {
       rmSync(dir, { recursive: true, force: true })
     },
   ]
   try {
-    // Each process says first what its file says it does.
-    const backend = (await child('backend.ts', {}, undo)).message as Backend
-    const options: Partial<GatewayOptions> = {
-      id: 'gw1',
-      dataDir: join(dir, 'gateway'),
-      control: at(backend.planePort),
-      listen: at(0),
-      trustPins: backend.pins,
-      joinToken: 'join',
-      secrets: {},
-      upstreams: { bank: at(backend.upstreamPort), desk: at(backend.upstreamPort) },
-      settings: { maxCallsPerSecond: 1e6, maxCallBurst: 1e6, keepAliveTimeoutMs: 600_000 },
-    }
-    const { process: running, message } = await child(
-      'gateway-process.ts',
-      { BENCH_GATEWAY: JSON.stringify(options) },
-      undo,
-    )
-    // As above.
-    const gateway = { process: running, message: message as GatewayState }
+    const backend = await startBackend(undo)
+    const gateway = await startGatewayChild(backend, join(dir, 'gateway'), undo)
+    const pids = new Map<Name, readonly number[]>([['gateway', pidsOf(gateway.process)]])
     let rivals: Rivals | undefined
     if (hasNginx) {
       const socket = join(dir, 'decisions.sock')
       const env = { BENCH_SOCKET: socket, BENCH_LOG: join(dir, 'decisions.log') }
       const ready: DecisionsReady = 'ready'
-      const { message: said } = await child('decision-service.ts', env, undo)
+      const { message: said, process: decisions } = await child('decision-service.ts', env, undo)
       if (said !== ready) throw new Error('the decision service is not ready')
       const { rival, upstreamPort } = backend
       const started = await startRivals(join(dir, 'nginx'), rival, upstreamPort, socket)
       undo.push(() => started.stop())
       rivals = started
+      pids.set('bare', [started.pid])
+      const both = [started.pid, ...pidsOf(decisions)]
+      pids.set('buffered', both)
+      pids.set('synced', both)
     } else note('no nginx on this machine: its rows are left out')
     const { agents, upstreamPort } = backend
     const callers = new Map<Name, Callers>()
@@ -80,21 +68,14 @@ export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
       for (const one of callers.values()) await one.close()
     })
     note('connections are made, and everything is warm')
-    for (const one of callers.values()) await one.run(ROUND_MS, agents.length)
-    const many = await inTurns(callers, ROUNDS, ROUND_MS, agents.length, note)
-    const before = await ask(gateway.process)
-    const counted = (await callers.get('gateway')?.run(ROUND_MS, agents.length))?.calls ?? 0
-    const after = await ask(gateway.process)
-    const alone = await inTurns(callers, 3, ALONE_MS, 1, note)
+    for (const one of callers.values()) await one.run(WARM_MS, agents.length)
+    const many = await inTurns(callers, pids, ROUNDS, ROUND_MS, agents.length, note)
+    const alone = await inTurns(callers, pids, 3, ALONE_MS, 1, note)
     const sync = await syncTime(join(dir, 'sync'))
     const idle = await idleConnections(gateway, agents, note)
     return [
       ...throughput(many),
-      stated(
-        'gateway: processor time a call',
-        (after.cpu - before.cpu) / Math.max(1, counted),
-        'µs',
-      ),
+      ...processorTime(many),
       stated('fdatasync of a kilobyte, median', sync, 'ms'),
       bounded(
         'added latency, 1 in flight, synced, beyond one fdatasync',
@@ -110,20 +91,31 @@ export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
   }
 }
 
-type Loads = ReadonlyMap<Name, readonly Load[]>
+/** With the processor time that each call took of those who served it, in microseconds. */
+interface Measured extends Load {
+  readonly cpu: number
+}
+
+type Loads = ReadonlyMap<Name, readonly Measured[]>
+
+const pidsOf = ({ pid }: ChildProcess): number[] => (pid === undefined ? [] : [pid])
 
 async function inTurns(
   callers: ReadonlyMap<Name, Callers>,
+  pids: ReadonlyMap<Name, readonly number[]>,
   rounds: number,
   ms: number,
   inFlight: number,
   note: (text: string) => void,
 ): Promise<Loads> {
-  const loads = new Map<Name, Load[]>([...callers.keys()].map((name) => [name, []]))
+  const loads = new Map<Name, Measured[]>([...callers.keys()].map((name) => [name, []]))
   for (let round = 0; round < rounds; round++) {
     for (const [name, one] of callers) {
+      const serving = pids.get(name) ?? []
+      const before = cpuOf(serving)
       const load = await one.run(ms, inFlight)
-      loads.get(name)?.push(load)
+      const cpu = (cpuOf(serving) - before) / Math.max(1, load.calls)
+      loads.get(name)?.push({ ...load, cpu })
       note(
         `${name}, ${inFlight} in flight: ${load.rate.toFixed(0)}/s, p50 ${load.p50.toFixed(2)} ms`,
       )
@@ -187,8 +179,20 @@ function throughput(loads: Loads): Row[] {
   ]
 }
 
+function processorTime(loads: Loads): Row[] {
+  const of = (name: Name): number => median((loads.get(name) ?? []).map(({ cpu }) => cpu))
+  const own = stated('gateway: processor time a call', of('gateway'), 'µs')
+  if (!loads.has('synced')) return [own]
+  return [
+    own,
+    stated('nginx + decision service, synced: processor time a call', of('synced'), 'µs'),
+    stated('nginx + decision service, buffered: processor time a call', of('buffered'), 'µs'),
+    stated('bare nginx: processor time a call', of('bare'), 'µs'),
+  ]
+}
+
 async function idleConnections(
-  gateway: { readonly process: ChildProcess; readonly message: GatewayState },
+  gateway: GatewayChild,
   agents: Backend['agents'],
   note: (text: string) => void,
 ): Promise<Row[]> {
@@ -242,43 +246,4 @@ async function syncTime(path: string): Promise<number> {
   }
   await file.close()
   return percentile(times, 0.5)
-}
-
-const at = (port: number): { readonly host: string; readonly port: number } => ({
-  host: '127.0.0.1',
-  port,
-})
-
-/** Starts a process of the bench; resolves with the first thing it says. */
-async function child(
-  file: string,
-  env: Readonly<Record<string, string>>,
-  undo: (() => Promise<void> | void)[],
-): Promise<{ readonly process: ChildProcess; readonly message: unknown }> {
-  const process_ = fork(join(import.meta.dirname, file), { env: { ...process.env, ...env } })
-  undo.push(async () => {
-    if (process_.exitCode !== null) return
-    const ended = new Promise((resolve) => {
-      process_.once('exit', resolve)
-    })
-    process_.disconnect()
-    await ended
-  })
-  const message = await new Promise<unknown>((resolve, reject) => {
-    process_.once('message', resolve)
-    process_.once('exit', (code) => {
-      reject(new Error(`${file} ended with ${String(code)}`))
-    })
-  })
-  return { process: process_, message }
-}
-
-function ask(gateway: ChildProcess): Promise<GatewayState> {
-  return new Promise((resolve) => {
-    gateway.once('message', (given) => {
-      // The gateway's process answers every message with its state.
-      resolve(given as GatewayState)
-    })
-    gateway.send('state')
-  })
 }

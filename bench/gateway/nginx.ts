@@ -15,10 +15,12 @@ export const hasNginx: boolean = NGINX !== undefined
 export interface Rivals {
   /** By what they do: nothing, or ask; the log buffered, or synced. */
   readonly ports: { readonly bare: number; readonly buffered: number; readonly synced: number }
+  /** Of nginx; its workers are its children. */
+  readonly pid: number
   stop(): Promise<void>
 }
 
-/** nginx as one would set it up: mutual TLS on both sides, connections kept, a decision asked for where there is one. */
+/** nginx as one would set it up: mutual TLS on both sides, connections kept, a decision asked for and an outcome logged where there is one. */
 export async function startRivals(
   dir: string,
   identity: IdentityMaterial,
@@ -36,6 +38,7 @@ export async function startRivals(
   server {
     listen 127.0.0.1:${port} ssl;
     ${ask === undefined ? '' : `location = /ask { internal; proxy_pass http://decisions/${ask}; proxy_pass_request_body off; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Content-Length ""; proxy_set_header X-Uri $request_uri; proxy_set_header X-Cert $ssl_client_escaped_cert; }`}
+    ${ask === undefined ? '' : `access_log ${at('outcomes.log')} outcome buffer=64k flush=1s;`}
     location /bank/ {
       ${ask === undefined ? '' : 'auth_request /ask;'}
       proxy_pass https://service/;
@@ -47,6 +50,7 @@ export async function startRivals(
 events { worker_connections 4096; }
 http {
   access_log off;
+  log_format outcome escape=json '{"id":"$request_id","at":"$msec","uri":"$request_uri","status":$status,"bytesOut":$body_bytes_sent,"seconds":$request_time}';
   client_body_temp_path ${at('a')}; proxy_temp_path ${at('b')}; fastcgi_temp_path ${at('c')}; uwsgi_temp_path ${at('d')}; scgi_temp_path ${at('e')};
   keepalive_requests 1000000; keepalive_timeout 120s;
   ssl_protocols TLSv1.3; ssl_session_tickets off;
@@ -72,8 +76,10 @@ http {
   })
   await sleep(500)
   if (child.exitCode !== null) throw new Error(`nginx ended: ${said}`)
+  if (child.pid === undefined) throw new Error('nginx did not start')
   return {
     ports,
+    pid: child.pid,
     stop: async () => {
       const ended = new Promise((resolve) => {
         child.once('exit', resolve)

@@ -1,0 +1,132 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
+import type { IdentityMaterial } from '@sallyport/transport'
+import { Client } from 'undici'
+import { bounded, median, stated } from '../row.ts'
+import type { Row } from '../row.ts'
+import { LONG, MEDIUM } from './backend.ts'
+import { ask, startBackend, startGatewayChild } from './children.ts'
+import type { GatewayChild, Undo } from './children.ts'
+import type { GatewayState } from './gateway-process.ts'
+
+/** A day, scaled; `BENCH_MINUTES` says otherwise. */
+const MINUTES = Number(process.env['BENCH_MINUTES'] ?? 20)
+const CALLERS = 16
+const UPSTREAM_IDLE_MS = 2000
+
+/** Short, long and very long answers, refusals of every door, callers that go away: memory and sockets must be as before. */
+export async function mixed(note: (text: string) => void): Promise<Row[]> {
+  const dir = mkdtempSync(join(tmpdir(), 'sp-bench-mixed-'))
+  const undo: Undo = [
+    () => {
+      rmSync(dir, { recursive: true, force: true })
+    },
+  ]
+  try {
+    const backend = await startBackend(undo)
+    const settings = { upstreamIdleMs: UPSTREAM_IDLE_MS }
+    const gateway = await startGatewayChild(backend, join(dir, 'gateway'), undo, settings)
+    await sleep(1000)
+    const before = await ask(gateway.process)
+    const counts = new Map<string, number>()
+    const until = performance.now() + MINUTES * 60_000
+    const states: GatewayState[] = []
+    const watching = watch(gateway, until, states, note)
+    await Promise.all(
+      backend.agents
+        .slice(0, CALLERS)
+        .map((agent, i) => call(agent, gateway.message.port, i, until, counts)),
+    )
+    await watching
+    note('nobody calls any more')
+    await sleep(2 * UPSTREAM_IDLE_MS + 6000)
+    const after = await ask(gateway.process)
+    const quarter = Math.floor(states.length / 4)
+    const early = median(states.slice(quarter, 2 * quarter).map(({ rss }) => rss))
+    const late = median(states.slice(-quarter).map(({ rss }) => rss))
+    const rows = [...counts].map(([what, count]) => stated(`mixed load: ${what}`, count, ''))
+    return [
+      stated('mixed load, 16 callers', MINUTES, 'minutes'),
+      ...rows,
+      stated('memory in the second quarter, median', early / 1_048_576, 'MiB'),
+      bounded(
+        'growth of memory from the second quarter to the last',
+        (late - early) / 1_048_576,
+        'MiB',
+        '<=',
+        16,
+      ),
+      bounded('connections of callers left', after.openConnections, '', '=', 0),
+      bounded('calls left in flight', after.inFlight, '', '=', 0),
+      bounded('connections to upstreams left', after.upstreamPools, 'pools', '=', 0),
+      bounded('sockets beyond those at the start', after.sockets - before.sockets, '', '<=', 0),
+    ]
+  } finally {
+    for (const one of undo.toReversed()) await one()
+  }
+}
+
+async function watch(
+  gateway: GatewayChild,
+  until: number,
+  states: GatewayState[],
+  note: (text: string) => void,
+): Promise<void> {
+  const every = Math.max(500, (MINUTES * 60_000) / 120)
+  while (performance.now() < until) {
+    await sleep(every)
+    const state = await ask(gateway.process)
+    states.push(state)
+    if (states.length % 10 === 0) note(`${(state.rss / 1_048_576).toFixed(0)} MiB`)
+  }
+}
+
+/** What callers do: how often of a hundred, where, and how it has to end. */
+const KINDS = [
+  { what: 'answers of 1 KB', weight: 70, path: '/bank/v1/accounts/ACC-1', status: 200 },
+  { what: 'answers of 100 KB', weight: 8, path: `/bank/v1/accounts/${MEDIUM}`, status: 200 },
+  { what: 'answers of 10 MB', weight: 1, path: `/bank/v1/accounts/${LONG}`, status: 200 },
+  { what: 'no flow', weight: 8, path: '/bank/v1/accounts', status: 403 },
+  { what: 'no such operation', weight: 5, path: '/bank/v1/nothing', status: 403 },
+  { what: 'no canonical target', weight: 4, path: '/bank/v1/accounts/..%2f', status: 400 },
+  { what: 'callers that went away', weight: 4, path: `/bank/v1/accounts/${LONG}`, status: 0 },
+] as const
+
+async function call(
+  agent: IdentityMaterial,
+  port: number,
+  seed: number,
+  until: number,
+  counts: Map<string, number>,
+): Promise<void> {
+  const connect = mtlsConnector({
+    identity: new IdentityHolder(agent),
+    target: { host: '127.0.0.1', port },
+    expect: () => true,
+    timeoutMs: 60_000,
+  })
+  const client = new Client('https://gateway.invalid', { connect, keepAliveTimeout: 600_000 })
+  const total = KINDS.reduce((sum, { weight }) => sum + weight, 0)
+  for (let turn = seed; performance.now() < until; turn++) {
+    // Every kind in its share, spread evenly and the same each time.
+    let at = (turn * 37) % total
+    const kind = KINDS.find(({ weight }) => (at -= weight) < 0) ?? KINDS[0]
+    const gone = new AbortController()
+    const { signal } = gone
+    try {
+      const answer = await client.request({ method: 'GET', path: kind.path, signal })
+      if (kind.status === 0) gone.abort()
+      for await (const _piece of answer.body);
+      if (kind.status !== 0 && answer.statusCode !== kind.status) {
+        throw new Error(`${kind.path}: ${answer.statusCode}`)
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error
+    }
+    counts.set(kind.what, (counts.get(kind.what) ?? 0) + 1)
+  }
+  await client.destroy()
+}
