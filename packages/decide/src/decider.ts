@@ -131,6 +131,8 @@ class NetworkDecider implements Decider {
   readonly #readsMandates: boolean
   readonly #stores = new Map<string, { readonly agent: string; readonly store: EntityStore }>()
   readonly #names = new WeakMap<Operation, OperationNames>()
+  /** The last state of each instance, by the very list of labels, and its digest. */
+  readonly #digests = new Map<string, SessionState & { agent: string; digest: string }>()
 
   constructor(parts: DeciderParts) {
     this.digest = parts.digest
@@ -197,21 +199,28 @@ class NetworkDecider implements Decider {
   }
 
   stateDigest(call: Call, session: SessionState): string {
-    const { instance, agent } = call
-    const labels = [...new Set(session.labels)].sort()
-    const { onBehalfOf, payment, mandate } = call
-    const state = {
-      entities: this.#entitiesDigest,
-      instance,
-      agent,
-      labels,
-      risk: session.risk,
+    const { instance, agent, onBehalfOf, payment, mandate } = call
+    const more = {
       // Left out where absent, so that records from before they existed keep their digest.
       ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
       ...(payment === undefined ? {} : { payment }),
       ...(mandate === undefined ? {} : { mandate }),
     }
-    return sha256Hex(canonicalJson(state))
+    const { labels, risk } = session
+    // Most calls have no more than this, and a list that cannot change says what it said before.
+    const isPlain = Object.keys(more).length === 0 && Object.isFrozen(labels)
+    const known = isPlain ? this.#digests.get(instance) : undefined
+    if (known?.agent === agent && known.labels === labels && known.risk === risk) {
+      return known.digest
+    }
+    const sorted = [...new Set(labels)].sort()
+    const state = { entities: this.#entitiesDigest, instance, agent, labels: sorted, risk, ...more }
+    const digest = sha256Hex(canonicalJson(state))
+    if (isPlain) {
+      if (this.#digests.size >= MAX_STORES) this.#digests.clear()
+      this.#digests.set(instance, { agent, labels, risk, digest })
+    }
+    return digest
   }
 
   #decide(call: Call, session: SessionState): Outcome {

@@ -171,6 +171,20 @@ describe('decisions', () => {
     const labelled = (...labels: string[]) => bank.stateDigest(call(), { labels, risk: 0 })
     assert.equal(labelled('pii', 'a', 'pii'), labelled('a', 'pii'))
     assert.equal(bank.stateDigest(call({ input: {}, time: 0 }), quiet), digest)
+    // What is remembered of lists that cannot change is never another state's.
+    const pii = Object.freeze(['pii'])
+    const seen = [
+      { labels: pii, risk: 0 },
+      { labels: pii, risk: 1 },
+      { labels: Object.freeze(['untrusted']), risk: 1 },
+      { labels: Object.freeze([]), risk: 0 },
+    ]
+    for (const at of [...seen, ...seen.toReversed()]) {
+      for (const over of [{}, { agent: 'flagger' }, { onBehalfOf: { subject: 'p', actors: [] } }]) {
+        const copy = { ...at, labels: [...at.labels] }
+        assert.equal(bank.stateDigest(call(over), at), bank.stateDigest(call(over), copy))
+      }
+    }
     const others = [
       bank.stateDigest(call(), { labels: [], risk: 1 }),
       bank.stateDigest(call({ instance: 'spiffe://bank.test/agent/analyst/i2' }), quiet),

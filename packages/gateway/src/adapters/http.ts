@@ -180,22 +180,20 @@ export function forwardHttp(
   }
   let path = base
   for (const segment of segments) path += `/${encodeComponent(segment)}`
-  const query = Object.keys(input)
-    .filter((name) => binding.parameters[name] === 'query')
+  const at = (place: string): string[] =>
+    Object.keys(input).filter((name) => binding.parameters[name] === place)
+  const query = at('query')
     .toSorted()
     .map((name) => `${encodeComponent(name)}=${encodeComponent(scalarText(input[name]))}`)
   if (query.length > 0) path += `?${query.join('&')}`
-  const body = Object.fromEntries(
-    Object.entries(input).filter(([name]) => binding.parameters[name] === 'body'),
-  )
-  const headers = Object.keys(input)
-    .filter((name) => binding.parameters[name] === 'header')
-    .map((name) => [name.toLowerCase(), headerValue(name, input)] as const)
+  const headers = at('header').map((name) => [name.toLowerCase(), headerValue(name, input)])
+  const body = (): Buffer =>
+    Buffer.from(canonicalJson(Object.fromEntries(at('body').map((name) => [name, input[name]]))))
   return {
     method: binding.method,
     path: path === '' ? '/' : path,
     ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
-    body: takesBody(binding) ? Buffer.from(canonicalJson(body)) : undefined,
+    body: takesBody(binding) ? body() : undefined,
   }
 }
 

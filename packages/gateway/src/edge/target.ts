@@ -112,8 +112,11 @@ function decode(text: string): string {
   }
 }
 
+const UNRESERVED = /^[A-Za-z0-9\-._~]*$/
+
 /** Percent-encodes everything but RFC 3986 unreserved characters: the one spelling that is forwarded. */
 export function encodeComponent(text: string): string {
+  if (UNRESERVED.test(text)) return text
   return encodeURIComponent(text).replaceAll(
     /[!'()*]/g,
     (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`,

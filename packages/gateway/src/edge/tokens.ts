@@ -23,8 +23,8 @@ import type { CanonicalRequest } from './canonical.ts'
 export interface TokenRequest {
   readonly request: CanonicalRequest
   readonly caller: Caller
-  /** DER of the certificate that the connection verified. */
-  readonly certificate: Buffer | undefined
+  /** DER of the certificate that the connection verified: asked for where there is a token to bind to it, which is seldom. */
+  readonly certificate: () => Buffer | undefined
   /** The system that is called; undefined for calls to the gateway itself, which take no token. */
   readonly system: System | undefined
 }
@@ -153,9 +153,10 @@ export class Tokens {
               now,
             ),
           }
+    const der = certificate()
     checkHolder(claims, {
       spiffeId: caller.instance,
-      ...(certificate ? { certificate: certificateThumbprint(certificate) } : {}),
+      ...(der ? { certificate: certificateThumbprint(der) } : {}),
       ...proof,
     })
     return claims

@@ -161,7 +161,12 @@ export class PointChecks {
       })
     }
     const system = systemOf(point, question, enforced)
-    const caller = await tokens.accept({ request, caller: bare, certificate, system })
+    const caller = await tokens.accept({
+      request,
+      caller: bare,
+      certificate: () => certificate,
+      system,
+    })
     const typed = this.#type(enforced, point, question, request, caller, system)
     const grant = await pipeline.authorise(enforced, caller, typed, request.headers)
     await pipeline.handOver(grant)

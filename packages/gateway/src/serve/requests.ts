@@ -142,17 +142,9 @@ export class Requests {
     const { instance, agent } = this.#parts.standing.check(svid)
     // Another trust domain names its instances as it likes: a new name must not make a new session.
     const session = agent.includes('@') ? agent : instance
-    // Every socket with a verified peer is one of TLS.
-    const { group } = tlsFacts(socket as TLSSocket)
-    const source = realAddress(socket.remoteAddress)
-    return {
-      instance,
-      agent,
-      session,
-      svid,
-      ...(group === undefined ? {} : { group }),
-      ...(source === undefined ? {} : { source }),
-    }
+    let facts = connections.get(socket)
+    if (!facts) connections.set(socket, (facts = factsOf(socket)))
+    return { instance, agent, session, svid, ...facts }
   }
 
   /** Before anything is answered: a token that is bad refuses whatever it came with. */
@@ -161,11 +153,8 @@ export class Requests {
       request,
       caller,
       system,
-      // Read where there is a token to bind to it, which is seldom: each reading parses the certificate anew.
-      get certificate() {
-        // Every socket with a verified peer is one of TLS.
-        return (req.socket as TLSSocket).getPeerX509Certificate()?.raw
-      },
+      // Every socket with a verified peer is one of TLS; each reading parses the certificate anew.
+      certificate: () => (req.socket as TLSSocket).getPeerX509Certificate()?.raw,
     })
   }
 
@@ -228,6 +217,18 @@ export class Requests {
     if (dialect === undefined) sendProblem(res, refusal, decision)
     else sendVendorError(res, dialect, refusal, decision)
   }
+}
+
+type ConnectionFacts = Pick<Caller, 'group' | 'source'>
+
+/** What a connection keeps as long as it lasts. Whether its certificate still counts is no such thing. */
+const connections = new WeakMap<EdgeRequest['socket'], ConnectionFacts>()
+
+function factsOf(socket: EdgeRequest['socket']): ConnectionFacts {
+  // Every socket with a verified peer is one of TLS.
+  const { group } = tlsFacts(socket as TLSSocket)
+  const source = realAddress(socket.remoteAddress)
+  return { ...(group === undefined ? {} : { group }), ...(source === undefined ? {} : { source }) }
 }
 
 /** A loopback address says only that something on this machine relays: not where a caller is. */

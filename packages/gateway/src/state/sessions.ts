@@ -20,7 +20,7 @@ export interface SessionScope {
 
 /** When a label was touched last: for sure, and as far as the log says. */
 interface Touched {
-  readonly at: number
+  at: number
   readonly recorded: number
 }
 
@@ -32,6 +32,8 @@ interface Touched {
  */
 export class Sessions {
   readonly #labels = new Map<string, Map<string, Touched>>()
+  /** All labels of an instance, sorted, until one is added. */
+  readonly #sorted = new Map<string, readonly string[]>()
   readonly #approvals = new Map<string, string>()
   /** Approvals that were used up here. */
   readonly used: Set<string> = new Set()
@@ -65,6 +67,7 @@ export class Sessions {
   /** Sorted; every label there is where they are not known for sure. */
   labelsOf(instance: string, network: Network, scope: SessionScope = {}): readonly string[] {
     if (this.#incomplete) return allLabels(network)
+    if (scope.since === undefined && scope.also === undefined) return this.#all(instance)
     const { since = Number.NEGATIVE_INFINITY, also = [] } = scope
     const own = [...(this.#labels.get(instance) ?? [])].filter(([, { at }]) => at >= since)
     const others = also.flatMap((one) => [...(this.#labels.get(one)?.keys() ?? [])])
@@ -82,7 +85,7 @@ export class Sessions {
       const known = own?.get(label)
       // Within that time the record before stands for this touch too, also after a restart.
       if (!known || now < known.recorded || now >= known.recorded + RECORD_EVERY_MS) return true
-      own?.set(label, { ...known, at: Math.max(known.at, now) })
+      known.at = Math.max(known.at, now)
       return false
     })
   }
@@ -104,7 +107,19 @@ export class Sessions {
     }
   }
 
+  #all(instance: string): readonly string[] {
+    let sorted = this.#sorted.get(instance)
+    if (!sorted) {
+      sorted = Object.freeze([...(this.#labels.get(instance)?.keys() ?? [])].toSorted())
+      // Of one that has none, nothing is kept: strangers may be many.
+      if (sorted.length > 0) this.#sorted.set(instance, sorted)
+    }
+    return sorted
+  }
+
+  /** To add to. */
   #of(instance: string): Map<string, Touched> {
+    this.#sorted.delete(instance)
     let own = this.#labels.get(instance)
     if (!own) this.#labels.set(instance, (own = new Map()))
     return own

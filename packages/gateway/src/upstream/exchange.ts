@@ -247,8 +247,18 @@ function readHead(headers: Headers): Omit<UpstreamAnswer, 'status' | 'body'> {
 }
 
 /** An external server's URL has its base; a service of the network serves at `ofService`. */
-export const basePath = ({ upstream }: System, ofService: string): string =>
-  upstream.kind === 'external' ? new URL(upstream.url).pathname.replace(/\/$/, '') : ofService
+export function basePath({ upstream }: System, ofService: string): string {
+  if (upstream.kind !== 'external') return ofService
+  let base = bases.get(upstream)
+  if (base === undefined) {
+    base = new URL(upstream.url).pathname.replace(/\/$/, '')
+    bases.set(upstream, base)
+  }
+  return base
+}
+
+/** Of upstreams as declarations have them, which nobody changes. */
+const bases = new WeakMap<System['upstream'], string>()
 
 export const isJsonType = (type: string): boolean =>
   type === 'application/json' || /^application\/[a-z0-9.-]+\+json$/.test(type)
