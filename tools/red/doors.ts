@@ -2,6 +2,7 @@ import type { RedRow } from './types.ts'
 
 const DATABASE = 'packages/agent/src/launcher/database.ts'
 const LAUNCHED = 'test/launched-postgres.test.ts'
+const GLASS = 'packages/control/test/break-glass.test.ts'
 const POP = 'packages/control/src/attest/x509pop.ts'
 const ATTESTED = {
   file: POP,
@@ -81,5 +82,23 @@ export const DOORS: readonly RedRow[] = [
     from: `if (leaf?.keyUsage && !leaf.keyUsage.has(DIGITAL_SIGNATURE)) {`,
     to: `if (leaf?.keyUsage?.has(-1)) {`,
     says: 'not for signatures',
+  },
+  {
+    id: 'glass.review-acts',
+    threat: 'a review of a break-glass that does not cover what was done',
+    file: 'packages/control/src/domain/emergencies.ts',
+    from: `acts: sha256Hex(canonicalJson(done.map(({ at, method, path }) => [at, method, path]))),`,
+    to: `acts: sha256Hex(canonicalJson(done.length)),`,
+    test: GLASS,
+    name: 'a review is the reviewer’s signature over all that was done, …',
+  },
+  {
+    id: 'glass.review-unverified',
+    threat: 'a review of a break-glass without user verification, or with another’s passkey',
+    file: 'packages/control/src/domain/signers.ts',
+    from: `  verifyPasskey(expected, signature, set, { requireUv: true })`,
+    to: `  if (set.version < 0) verifyPasskey(expected, signature, set, { requireUv: true })`,
+    test: GLASS,
+    name: 'a review is the reviewer’s signature over all that was done, …',
   },
 ]

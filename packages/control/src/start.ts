@@ -242,7 +242,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const alarms = createAlarms({ store, clock, events })
   const network = () => publisher.index().network
   const breakGlass = createBreakGlass({
-    ...{ store, clock, trustDomain, network, alarms, incidents, acts, onError },
+    ...{ store, clock, trustDomain, network, alarms, incidents, acts, operatorSet, onError },
   })
   const sessions = createSessions({
     secrets: createVouching(trust),

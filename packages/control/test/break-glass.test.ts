@@ -4,6 +4,9 @@ import pg from 'pg'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { canonicalJson, sha256Hex } from '@sallyport/base'
+import { verifyPasskey } from '@sallyport/wire'
+import type { ReviewStatement, Signed } from '@sallyport/wire'
 import { startEmbeddedPostgres } from '../src/index.ts'
 import type { EmbeddedPostgres } from '../src/index.ts'
 import type { RequestOptions } from './support/authenticator.ts'
@@ -48,7 +51,7 @@ interface Glass {
   readonly overdue: boolean
   readonly incidentId: string
   readonly review?: { readonly by: string }
-  readonly acts: readonly { readonly method: string; readonly path: string }[]
+  readonly acts: readonly { readonly at: number; readonly method: string; readonly path: string }[]
 }
 
 async function ceremony(
@@ -67,8 +70,29 @@ async function ceremony(
 
 const breakGlass = (who: SignedIn, reason = 'payments stand still', bend = {}): Promise<Answer> =>
   ceremony(who, '/api/break-glass/options', { reason }, '/api/break-glass/open', bend)
-const review = (who: SignedIn, id: string, text = 'it was needed'): Promise<Answer> =>
-  ceremony(who, `/api/break-glass/${id}/review/options`, { text })
+type Review = Record<string, unknown> & { readonly text: string }
+/** Signs the review that is asked for, with whatever is bent on the way. */
+async function review(
+  who: SignedIn,
+  id: string,
+  text = 'it was needed',
+  bend: { readonly statement?: (given: Review) => Review; readonly flags?: number } = {},
+  signer = who,
+): Promise<Answer> {
+  const path = `/api/break-glass/${id}/review`
+  const offered = await who.browser.post(`${path}/options`, { text })
+  if (offered.status !== 200) return offered
+  // What the route answers; a wrong shape fails the signature.
+  const { statement, options } = offered.body as unknown as {
+    statement: Review
+    options: RequestOptions
+  }
+  const response = signer.passkey.get(
+    options,
+    bend.flags === undefined ? {} : { flags: bend.flags },
+  )
+  return who.browser.post(path, { statement: bend.statement?.(statement) ?? statement, response })
+}
 const one = async (browser: Browser, id: string): Promise<Glass> =>
   (await browser.get(`/api/break-glass/${id}`)).body as unknown as Glass
 
@@ -117,6 +141,64 @@ test('declared roles for minutes, in this session alone: told to everybody, list
   assert.equal((await one(bob.browser, id)).review?.by, 'bob')
   assert.equal((await bob.browser.get(`/api/incidents/${incidentId}`)).body['status'], 'closed')
   assert.equal((await review(alice, id)).body['code'], 'SP_BREAK_GLASS_UNKNOWN')
+})
+
+test('a review is the reviewer’s signature over all that was done, and the audit log alone proves it', async () => {
+  const tab = bank.tab()
+  assert.equal((await bank.login(vic.passkey, tab)).status, 200)
+  const { id } = (await breakGlass({ ...vic, browser: tab }, 'for the record'))
+    .body as unknown as Glass
+  assert.equal((await tab.post('/api/operators/links', { operator: 'olga' })).status, 200)
+  assert.equal((await tab.post(`/api/break-glass/${id}/end`)).status, 200)
+  const other = (await breakGlass({ ...vic, browser: tab }, 'another one')).body as unknown as Glass
+  assert.equal((await tab.post(`/api/break-glass/${other.id}/end`)).status, 200)
+  for (const [why, bent] of [
+    ['other words', { statement: (s: Review) => ({ ...s, text: 'nothing to see' }) }],
+    ['fewer acts', { statement: (s: Review) => ({ ...s, acts: '0'.repeat(64) }) }],
+    ['another one', { statement: (s: Review) => ({ ...s, id: other.id }) }],
+    ['another reviewer', { statement: (s: Review) => ({ ...s, reviewer: 'alice' }) }],
+  ] as const) {
+    const { body } = await review(bob, id, 'it was needed', bent)
+    assert.match(String(body['code']), /^SP_(?:BREAK_GLASS_STATEMENT|SIGNATURE_CHALLENGE)$/, why)
+  }
+  const unverified = await review(bob, id, 'it was needed', { flags: 0x01 })
+  assert.equal(unverified.body['code'], 'SP_SIGNATURE_VERIFICATION')
+  const lent = await review(bob, id, 'it was needed', {}, alice)
+  assert.match(String(lent.body['code']), /^SP_SIGNATURE_/, 'another’s passkey')
+  assert.equal((await one(bob.browser, id)).review, undefined)
+  assert.equal((await review(bob, id)).status, 200)
+  assert.equal((await review(alice, other.id)).status, 200)
+
+  const client = new pg.Client({ connectionString: database.url })
+  await client.connect()
+  const { rows } = await client.query<{ record: string }>(
+    `SELECT record FROM feed WHERE kind = 'event' AND record LIKE '%"break-glass-reviewed"%' AND record LIKE $1`,
+    [`%${id}%`],
+  )
+  await client.end()
+  assert.equal(rows.length, 1, 'what was refused is no review')
+  const { facts } = JSON.parse(rows[0]?.record ?? '') as { facts: Record<string, string> }
+  const { statement, signatures } = JSON.parse(facts['statement'] ?? '') as Signed<ReviewStatement>
+  const set = bank.control.context.operators.set()
+  const [signature] = signatures
+  assert.ok(set && signature)
+  verifyPasskey(statement, signature, set, { requireUv: true })
+  assert.equal(signature.operator, 'bob')
+  const { openedAt, endedAt, acts: digest, ...named } = statement
+  assert.deepEqual(named, {
+    ...{ kind: 'break-glass-review', id, operator: 'vic', reviewer: 'bob', text: 'it was needed' },
+  })
+  assert.ok(openedAt < endedAt)
+  const { acts } = await one(bob.browser, id)
+  assert.ok(acts.some(({ path }) => path === '/api/operators/links'))
+  const done = acts.map(({ at, method, path }) => [at, method, path])
+  assert.equal(digest, sha256Hex(canonicalJson(done)))
+  for (const change of [{ text: 'x' }, { acts: '0'.repeat(64) }, { operator: 'rex' }]) {
+    const altered = { ...statement, ...change }
+    assert.throws(() => verifyPasskey(altered, signature, set, { requireUv: true }), {
+      code: 'SP_SIGNATURE_CHALLENGE',
+    })
+  }
 })
 
 test('it gives nobody a signature: gateways go by the pinned keys, and the quorum stays two', async () => {

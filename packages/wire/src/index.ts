@@ -21,6 +21,7 @@ export type {
   PasskeySignature,
   Quarantine,
   Revision,
+  ReviewStatement,
   RevokedMandate,
   RiskEntry,
   RootList,

@@ -60,6 +60,24 @@ export type Statement =
   | BackchannelStatement
   | MandateStatement
   | RootStatement
+  | ReviewStatement
+
+/** What somebody did by break-glass was looked at by somebody else, who found this. */
+export interface ReviewStatement {
+  readonly kind: 'break-glass-review'
+  /** The break-glass: it is reviewed once. */
+  readonly id: string
+  /** Who broke the glass. */
+  readonly operator: string
+  readonly reviewer: string
+  /** What the reviewer found. */
+  readonly text: string
+  /** Milliseconds since the epoch. */
+  readonly openedAt: number
+  readonly endedAt: number
+  /** SHA-256 hex over the canonical JSON of everything that was done under it, as `[at, method, path]`, in order. */
+  readonly acts: string
+}
 
 /** A declaration may come into force. */
 export interface DeclarationStatement {

@@ -239,6 +239,18 @@ export interface ReleaseStatement {
   readonly nonce: string
 }
 
+export interface ReviewStatement {
+  readonly kind: 'break-glass-review'
+  readonly id: string
+  readonly operator: string
+  readonly reviewer: string
+  readonly text: string
+  readonly openedAt: number
+  readonly endedAt: number
+  /** SHA-256 hex over the canonical JSON of all acts, as `[at, method, path]`. */
+  readonly acts: string
+}
+
 export interface StatementOptions<S> {
   readonly statement: S
   readonly options: PublicKeyCredentialRequestOptionsJSON

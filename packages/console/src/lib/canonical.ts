@@ -49,6 +49,13 @@ export async function fingerprintOf(encoded: string): Promise<string | undefined
     atob(encoded.replaceAll('-', '+').replaceAll('_', '/')),
     (c) => c.codePointAt(0) ?? 0,
   )
-  const digest = await crypto.subtle.digest('SHA-256', bytes)
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+  return hex(await crypto.subtle.digest('SHA-256', bytes))
 }
+
+/** SHA-256, hex, of the canonical JSON of a value. */
+export async function digestOf(value: unknown): Promise<string> {
+  return hex(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(canonicalJson(value))))
+}
+
+const hex = (digest: ArrayBuffer): string =>
+  [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')

@@ -4,13 +4,15 @@ import type { MandateDraft, MandateStatement } from '../api/mandate-types.ts'
 import type {
   Approval,
   ApprovalStatement,
+  BreakGlass,
   DeclarationStatement,
   Proposal,
   OperatorsStatement,
   ReleaseStatement,
+  ReviewStatement,
   StatementOptions,
 } from '../api/types.ts'
-import { canonicalJson, fingerprintOf, statementChallenge } from './canonical.ts'
+import { canonicalJson, digestOf, fingerprintOf, statementChallenge } from './canonical.ts'
 
 /** A mandate begins when it is drawn up; clocks of people's machines are this far out. */
 const MANDATE_SKEW_MS = 10 * 60_000
@@ -98,6 +100,26 @@ export async function checkRelease(
   ) {
     throw new CeremonyError(
       'the server asked for a signature over a different release than the one on this page; nothing was signed',
+    )
+  }
+  await checkChallenge(offered)
+}
+
+/** The same for the review of a break-glass: whose it was, what was found, and every act on the page. @throws CeremonyError */
+export async function checkReview(
+  shown: BreakGlass,
+  reviewer: string,
+  text: string,
+  offered: StatementOptions<ReviewStatement>,
+): Promise<void> {
+  const { id, operator, openedAt, endsAt: endedAt, acts = [] } = shown
+  const expected: ReviewStatement = {
+    ...{ kind: 'break-glass-review', id, operator, reviewer, text, openedAt, endedAt },
+    acts: await digestOf(acts.map(({ at, method, path }) => [at, method, path])),
+  }
+  if (canonicalJson(expected) !== canonicalJson(offered.statement)) {
+    throw new CeremonyError(
+      'the server asked for a signature over something else than this page shows; load it again. Nothing was signed',
     )
   }
   await checkChallenge(offered)

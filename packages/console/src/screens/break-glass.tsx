@@ -4,14 +4,16 @@ import { Input } from 'react-aria-components/Input'
 import { Label } from 'react-aria-components/Label'
 import { TextField } from 'react-aria-components/TextField'
 import { Link } from 'wouter'
-import { post } from '../api/client.ts'
+import { get, post } from '../api/client.ts'
 import { invalidate, useResource } from '../api/resource.ts'
 import { loadSession, useSession } from '../api/session.ts'
-import type { BreakGlass, NetworkInfo } from '../api/types.ts'
+import type { BreakGlass, NetworkInfo, ReviewStatement } from '../api/types.ts'
+import { CeremonyError, checkReview } from '../lib/ceremony.ts'
 import { plural } from '../lib/format.ts'
 import { whyNotReview } from '../lib/may.ts'
 import { passkeyFailure } from '../lib/passkey.ts'
 import { withPasskey } from '../lib/presence.ts'
+import { signStatement } from '../lib/sign.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
 import { Ago, Countdown, Empty, Failure, Panel } from '../ui/parts.tsx'
@@ -105,8 +107,19 @@ function Broken({ glass }: { glass: BreakGlass }): ReactNode {
           label="What you found"
           button="Sign the review with passkey"
           act={async (text) => {
-            const path = `/break-glass/${glass.id}/review`
-            await withPasskey({ options: `${path}/options`, submit: path }, { text })
+            const path = `/break-glass/${glass.id}`
+            const review = `${path}/review`
+            // As it is now, ended: what is signed is compared with it.
+            const shown = await get<BreakGlass>(path)
+            if (shown.acts?.length !== data?.acts?.length) {
+              invalidate(path, 0)
+              throw new CeremonyError('more was done since; look at it first. Nothing was signed')
+            }
+            await signStatement<ReviewStatement, object>(
+              { options: `${review}/options`, submit: review },
+              { text },
+              (offered) => checkReview(shown, session.operator?.name ?? '', text, offered),
+            )
           }}
         />
       )}

@@ -1,4 +1,12 @@
-import type { Alarm, BreakGlass, Recovery, SessionListing } from '../../src/api/types.ts'
+import { createHash } from 'node:crypto'
+import { canonicalJson } from '../../src/lib/canonical.ts'
+import type {
+  Alarm,
+  BreakGlass,
+  Recovery,
+  ReviewStatement,
+  SessionListing,
+} from '../../src/api/types.ts'
 import type { Ask, Result, Signing } from './world.ts'
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:152.0) Gecko/20100101 Firefox/152.0'
@@ -35,7 +43,12 @@ export class PeopleWorld {
     const options = { status: 200, body: signing.options(undefined) }
     const refused = { status: 401, body: { code: 'SP_API_LOGIN', detail: 'not accepted' } }
     const now = Date.now()
-    if (step === 'options') return options
+    if (step === 'options') {
+      const found = this.glass.find((one) => one.id === id)
+      if (kind !== 'break-glass' || !found) return options
+      const statement = reviewOf(found, ask.operator, String(read(ask.body, 'text')))
+      return { status: 200, body: { statement, options: signing.options(statement) } }
+    }
     switch (`${kind}/${act === undefined ? (id ?? '') : act}`) {
       case 'sessions/':
         return { status: 200, body: this.sessions }
@@ -63,22 +76,21 @@ export class PeopleWorld {
         return { status: 200, body: this.glass.at(-1) }
       case 'break-glass/end': {
         const found = this.glass.find((one) => one.id === id)
-        if (found) found.open = false
+        if (found) Object.assign(found, { open: false, endsAt: now })
         return { status: 200, body: {} }
       }
       case 'break-glass/review': {
-        if (!own()) return refused
         const found = this.glass.find((one) => one.id === id)
-        if (found) {
-          found.review = { by: ask.operator, at: now, text: String(read(ask.body, 'text')) }
-        }
+        const text = String(read(read(ask.body, 'statement'), 'text'))
+        const expected = found && reviewOf(found, ask.operator, text)
+        if (signing.signer(read(ask.body, 'response'), expected) !== ask.operator) return refused
+        if (found) found.review = { by: ask.operator, at: now, text }
         return { status: 200, body: {} }
       }
       default: {
         const found = this.glass.find((one) => kind === 'break-glass' && one.id === id)
         if (!found) return undefined
-        const acts = [{ at: now, method: 'POST', path: '/api/quarantine' }]
-        return { status: 200, body: { ...found, acts } }
+        return { status: 200, body: { ...found, acts: actsOf(found) } }
       }
     }
   }
@@ -102,4 +114,18 @@ export class PeopleWorld {
 
 function read(body: unknown, name: string): unknown {
   return typeof body === 'object' && body !== null ? Reflect.get(body, name) : undefined
+}
+
+/** One act under each. */
+const actsOf = ({ openedAt: at }: BreakGlass): NonNullable<BreakGlass['acts']> => [
+  { at, method: 'POST', path: '/api/quarantine' },
+]
+
+const reviewOf = (glass: BreakGlass, reviewer: string, text: string): ReviewStatement => {
+  const { id, operator, openedAt, endsAt: endedAt } = glass
+  const acts = actsOf(glass).map(({ at, method, path }) => [at, method, path])
+  return {
+    ...{ kind: 'break-glass-review', id, operator, reviewer, text, openedAt, endedAt },
+    acts: createHash('sha256').update(canonicalJson(acts)).digest('hex'),
+  }
 }

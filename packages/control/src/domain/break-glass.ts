@@ -1,4 +1,5 @@
 import type { OperatorRole } from '@sallyport/network'
+import type { PasskeySignature, ReviewStatement } from '@sallyport/wire'
 import type { SessionView } from './sessions.ts'
 
 export interface BreakGlassView {
@@ -43,11 +44,27 @@ export interface BreakGlass {
   /** @throws SallyportError `SP_BREAK_GLASS_UNKNOWN` where none of this id is open */
   end(id: string, by: string): Promise<void>
   /**
-   * @param input.by has just shown a passkey, with user verification
+   * What the reviewer signs: whose it was, everything that was done, and what was found.
+   *
    * @throws SallyportError `SP_BREAK_GLASS_UNKNOWN`, `SP_BREAK_GLASS_SELF`, `SP_BREAK_GLASS_ROLE`, `SP_BREAK_GLASS_OPEN`,
-   *   `SP_BREAK_GLASS_REASON`, `SP_AUDIT_UNAVAILABLE`
+   *   `SP_BREAK_GLASS_REASON`
    */
-  review(input: { readonly id: string; readonly by: string; readonly text: string }): Promise<void>
+  reviewStatement(input: {
+    readonly id: string
+    readonly by: string
+    readonly text: string
+  }): Promise<ReviewStatement>
+  /**
+   * Takes a signed review; the audit log keeps it with its signature.
+   *
+   * @throws SallyportError as `reviewStatement`, `SP_BREAK_GLASS_STATEMENT`, `SP_SIGNATURE_*`, `SP_AUDIT_UNAVAILABLE`
+   */
+  review(input: {
+    readonly id: string
+    readonly by: string
+    readonly statement: ReviewStatement
+    readonly signature: PasskeySignature
+  }): Promise<void>
   /**
    * Lists an act before it is done.
    *

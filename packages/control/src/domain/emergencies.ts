@@ -1,11 +1,13 @@
-import { newId, SallyportError } from '@sallyport/base'
+import { canonicalJson, newId, SallyportError, sha256Hex } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Network, OperatorRole } from '@sallyport/network'
+import type { OperatorSet, ReviewStatement } from '@sallyport/wire'
 import type { Store } from '../store/store.ts'
 import type { Acts } from './acts.ts'
 import type { AlarmBell } from './alarms.ts'
 import type { BreakGlass, BreakGlassView } from './break-glass.ts'
 import type { IncidentLog } from './incident-log.ts'
+import { checkSignature } from './signers.ts'
 import { checkReason, storable } from './text.ts'
 
 const MINUTES = 30
@@ -56,6 +58,7 @@ export function createBreakGlass(deps: {
   readonly alarms: AlarmBell
   readonly incidents: IncidentLog
   readonly acts: Acts
+  readonly operatorSet: () => OperatorSet | undefined
   readonly onError: (error: unknown) => void
 }): Emergencies {
   const { store, clock, network, alarms, incidents, acts } = deps
@@ -87,6 +90,41 @@ export function createBreakGlass(deps: {
     )
     if (row) return row
     throw new SallyportError('SP_BREAK_GLASS_UNKNOWN', 'there is no such break-glass')
+  }
+
+  const statementOf = async (row: Row, by: string, text: unknown): Promise<ReviewStatement> => {
+    if (row.operator === by) {
+      throw new SallyportError('SP_BREAK_GLASS_SELF', 'nobody reviews their own break-glass', {
+        fix: 'another operator has to',
+      })
+    }
+    // By what is declared: what somebody has by break-glass reviews nothing.
+    if (!declared(by)?.roles.some((role) => REVIEWERS.includes(role))) {
+      throw new SallyportError('SP_BREAK_GLASS_ROLE', `\`${by}\` may not review this`)
+    }
+    if (isOpen(row)) {
+      throw new SallyportError('SP_BREAK_GLASS_OPEN', 'it is still open', {
+        fix: 'end it first: what is done after a review would be reviewed by nobody',
+      })
+    }
+    if (row.reviewed_at !== null) {
+      throw new SallyportError('SP_BREAK_GLASS_UNKNOWN', 'it has been reviewed already')
+    }
+    const done = await store.run((db) =>
+      db
+        .selectFrom('break_glass_acts')
+        .select(['at', 'method', 'path'])
+        .where('break_glass_id', '=', row.id)
+        .orderBy('seq')
+        .execute(),
+    )
+    return {
+      kind: 'break-glass-review',
+      ...{ id: row.id, operator: row.operator, reviewer: by },
+      text: checkReason(typeof text === 'string' ? text : '', 'SP_BREAK_GLASS_REASON'),
+      ...{ openedAt: row.opened_at, endedAt: endOf(row) },
+      acts: sha256Hex(canonicalJson(done.map(({ at, method, path }) => [at, method, path]))),
+    }
   }
 
   return {
@@ -199,24 +237,22 @@ export function createBreakGlass(deps: {
         text: `\`${by}\` ended the break-glass of \`${row.operator}\``,
       })
     },
-    async review({ id, by, text }) {
+    reviewStatement: async ({ id, by, text }) => statementOf(await find(id), by, text),
+    async review({ id, by, statement: given, signature }) {
       const row = await find(id)
-      if (row.operator === by) {
-        throw new SallyportError('SP_BREAK_GLASS_SELF', 'nobody reviews their own break-glass', {
-          fix: 'another operator has to',
-        })
-      }
-      // By what is declared: what somebody has by break-glass reviews nothing.
-      if (!declared(by)?.roles.some((role) => REVIEWERS.includes(role))) {
-        throw new SallyportError('SP_BREAK_GLASS_ROLE', `\`${by}\` may not review this`)
-      }
-      if (isOpen(row)) {
-        throw new SallyportError('SP_BREAK_GLASS_OPEN', 'it is still open', {
-          fix: 'end it first: what is done after a review would be reviewed by nobody',
-        })
-      }
-      const said = checkReason(text, 'SP_BREAK_GLASS_REASON')
-      await acts.record('break-glass-reviewed', { id, operator: row.operator, by, review: said })
+      const statement = await statementOf(row, by, given.text)
+      checkSignature({
+        set: deps.operatorSet(),
+        operator: by,
+        ...{ expected: statement, given, signature },
+        roles: REVIEWERS,
+        codes: { statement: 'SP_BREAK_GLASS_STATEMENT', role: 'SP_BREAK_GLASS_ROLE' },
+      })
+      const { text: said } = statement
+      // With the signature, so that whoever has the log and the operators' keys needs to believe nobody that it was reviewed.
+      const signed = canonicalJson({ statement, signatures: [signature] })
+      const facts = { id, operator: row.operator, by, review: said, statement: signed }
+      await acts.record('break-glass-reviewed', facts)
       const now = clock.now()
       await store.transaction(async (tx) => {
         const done = await tx

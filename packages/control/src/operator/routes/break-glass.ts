@@ -1,6 +1,13 @@
 import { sha256Hex } from '@sallyport/base'
+import type { ReviewStatement } from '@sallyport/wire'
 import type { ControlContext } from '../../domain/context.ts'
-import { assertionSchema, presenceOptions, verifyPresence } from '../ceremony.ts'
+import {
+  assertionSchema,
+  passkeySignature,
+  presenceOptions,
+  signingOptions,
+  verifyPresence,
+} from '../ceremony.ts'
 import { actorOf, found, operatorOf, textOf } from '../route.ts'
 import type { Route } from '../route.ts'
 import { any, listOf, object, openObject, text, time } from '../schema.ts'
@@ -90,30 +97,31 @@ export function breakGlassRoutes({ operators, breakGlass }: ControlContext): Rou
     {
       method: 'POST',
       path: '/api/break-glass/{id}/review/options',
-      summary: 'The ceremony of reviewing it in these words',
+      summary: 'The review to sign, in these words, and the ceremony for it',
       access: { role: 'approver', act: 'widen' },
       body: object({ text: sentence }),
-      answer: options,
-      handle: (call) => {
-        const { operator } = operatorOf(call)
-        const purpose = reviewing(call.params['id'] ?? '', textOf(call.body, 'text'))
-        return presenceOptions(operators, operator, purpose)
+      answer: openObject({ statement: any('ReviewStatement'), options }),
+      handle: async (call) => {
+        const { operator: by } = operatorOf(call)
+        const input = { id: call.params['id'] ?? '', by, text: textOf(call.body, 'text') }
+        return signingOptions(operators, by, await breakGlass.reviewStatement(input))
       },
     },
     {
       method: 'POST',
       path: '/api/break-glass/{id}/review',
-      summary: 'Keeps what another operator found, and closes the incident',
+      summary: 'Keeps what another operator found, signed, and closes the incident',
       access: { role: 'approver', act: 'widen' },
-      body: object({ text: sentence, response: assertionSchema }),
+      body: object({ statement: openObject({ text: sentence }), response: assertionSchema }),
       answer: object({}),
       handle: async (call) => {
         const { operator: by } = operatorOf(call)
-        const id = call.params['id'] ?? ''
-        const said = textOf(call.body, 'text')
-        const { response = null } = call.body
-        await verifyPresence(operators, by, reviewing(id, said), response)
-        await breakGlass.review({ id, by, text: said })
+        await breakGlass.review({
+          ...{ id: call.params['id'] ?? '', by },
+          // Compared, member by member, with the statement that was asked for.
+          statement: call.body['statement'] as unknown as ReviewStatement,
+          signature: passkeySignature(by, call.body['response']),
+        })
         return {}
       },
     },
@@ -121,4 +129,3 @@ export function breakGlassRoutes({ operators, breakGlass }: ControlContext): Rou
 }
 
 const opening = (reason: string): string => `break-glass:${sha256Hex(reason)}`
-const reviewing = (id: string, text: string): string => `review:${id}:${sha256Hex(text)}`
