@@ -288,7 +288,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const searches = new Searches({ access, publisher, store, clock })
   const oauth = createOauth({
     ...{ store, clock, trust, publisher, quarantine, operatorSet, onError },
-    ...{ events, acts, alarms, sessions },
+    ...{ events, acts, alarms, sessions, barrier },
   })
   const jwtSvids = createJwtSvids({ store, clock, trust, audit: audit.get })
   const ownBundle = createOwnBundle({ trust, clock, jwt: () => jwtSvids.bundle() })

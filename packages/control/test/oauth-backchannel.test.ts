@@ -168,7 +168,7 @@ test('an agent asks a person who is elsewhere, as an independent client does, an
     [oauth.allowInsecureRequests]: true,
   })
   const server = await oauth.processDiscoveryResponse(new URL(issuer), found)
-  assert.deepEqual(server['backchannel_token_delivery_modes_supported'], ['poll'])
+  assert.deepEqual(server['backchannel_token_delivery_modes_supported'], ['poll', 'ping'])
   const config = new openid.Configuration(
     { ...server },
     flagger.spiffeId,

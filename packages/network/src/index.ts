@@ -7,6 +7,8 @@ export {
   isOfForeignAgent,
 } from './federation.ts'
 export type { Federation, ForeignAgent } from './federation.ts'
+export { isBackchannelPing } from './notification.ts'
+export type { BackchannelPing } from './notification.ts'
 export * from './llm-types.ts'
 export { mcpPin } from './mcp.ts'
 export * from './mcp-types.ts'

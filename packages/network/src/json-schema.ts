@@ -1,5 +1,6 @@
 import { attestorsSchema, attestSchema } from './attestation.ts'
 import { federationSchema } from './federation.ts'
+import { backchannelPingSchema } from './notification.ts'
 import { a2aSchema } from './a2a.ts'
 import { llmSchema } from './llm.ts'
 import { postgresSchema } from './postgres.ts'
@@ -359,6 +360,7 @@ export const networkJsonSchema: Schema = {
             'Access tokens of it are bound to the certificate that they were asked with (RFC 8705), and end with its renewal.',
             ['certificate'],
           ),
+          backchannelPing: backchannelPingSchema,
         }),
       ),
       attestors: attestorsSchema,

@@ -8,6 +8,7 @@ import type { Located } from './read-yaml.ts'
 import type { RawNetwork } from './raw.ts'
 import { checkStructure } from './structure.ts'
 import { resolveSecrets } from './secrets.ts'
+import { resolvePing } from './notification.ts'
 import { readPem, resolveSystem, readText } from './system.ts'
 import { withTokenKinds } from './token-kinds.ts'
 import type { DataSet, Flow, Limit, Network, Settings, System } from './types.ts'
@@ -107,6 +108,11 @@ function resolve(
       ...(agent.attributes && { attributes: agent.attributes }),
       ...(agent.attest && { attest: agent.attest }),
       ...(agent.tokenBinding && { tokenBinding: agent.tokenBinding }),
+      ...resolvePing(
+        agent.backchannelPing,
+        `/agents/${escapePointer(name)}/backchannelPing`,
+        (file, pointer) => readPem(file, located.at(pointer), options, report),
+      ),
     })),
     operators: Object.entries(raw.operators).map(([name, operator]) => ({ name, ...operator })),
     ...(raw.identityProviders && {

@@ -29,6 +29,7 @@ export interface RawNetwork {
     readonly attributes?: Attributes
     readonly attest?: Attestation
     readonly tokenBinding?: 'certificate'
+    readonly backchannelPing?: { readonly url: string; readonly caFile?: string }
   }>
   readonly federation?: Named<{
     readonly url: string

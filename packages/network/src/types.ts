@@ -1,6 +1,7 @@
 import type { A2aBinding, A2aSystem } from './a2a-types.ts'
 import type { Attestation, Attestors } from './attestation-types.ts'
 import type { Federation } from './federation.ts'
+import type { BackchannelPing } from './notification.ts'
 import type { LlmBinding, LlmSystem } from './llm-types.ts'
 import type { McpFeatureBinding, McpProgram } from './mcp-types.ts'
 import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
@@ -44,6 +45,8 @@ export interface Agent {
   readonly attest?: Attestation
   /** Its access tokens are for the very certificate they were asked with; absent means for the instance, whatever it renews. */
   readonly tokenBinding?: 'certificate'
+  /** Where it is told that a person decided what it asked out of band; absent means that it asks. */
+  readonly backchannelPing?: BackchannelPing
 }
 
 /** A person. Keys are enrolled with the control plane, not declared. */

@@ -16,6 +16,8 @@ import { operationsFor } from './scopes.ts'
 export const BACKCHANNEL_KIND = 'BackchannelAuthenticationRequest'
 /** Seconds between two polls of one request: CIBA Core's own, where a server names no other (section 7.3). */
 export const POLL_INTERVAL = 5
+/** Kept apart from the request, under the barrier. */
+export const NOTIFICATION_TOKEN = 'client_notification_token'
 /** Seconds that a question stands at most, and where the client asks for no other time. */
 const MAX_WAIT = 600
 const WAIT = 300
@@ -43,10 +45,16 @@ export interface BackchannelQuestion {
   readonly expiresAt: number
 }
 
+/** What a client is told with that its question is decided; whoever knows it can pretend that one is. */
+export interface BackchannelTold {
+  readonly authReqId: string
+  readonly token: string
+}
+
 /** Where questions wait for people. */
 export interface BackchannelQuestions {
   /** @throws SallyportError `SP_BACKCHANNEL_FLOOD`, `SP_BACKCHANNEL_REFUSED` */
-  ask(question: BackchannelQuestion): Promise<void>
+  ask(question: BackchannelQuestion, told: BackchannelTold | undefined): Promise<void>
   /** Counts a poll. @returns `gone` where the question stands no longer, `early` where the last poll was too short ago */
   poll(id: string): Promise<'gone' | 'early' | 'fine'>
 }
@@ -61,7 +69,7 @@ interface BackchannelDeps {
   readonly grants: Grants
 }
 
-/** Client-initiated backchannel authentication (CIBA), poll mode: a person is asked where they are, not where the agent is. */
+/** Client-initiated backchannel authentication (CIBA), poll and ping mode: a person is asked where they are, not where the agent is. */
 export function backchannel(deps: BackchannelDeps): {
   readonly feature: Readonly<Record<string, unknown>>
   /** Seconds that a request stands. */
@@ -77,7 +85,7 @@ export function backchannel(deps: BackchannelDeps): {
     },
     feature: {
       enabled: true,
-      deliveryModes: ['poll'],
+      deliveryModes: ['poll', 'ping'],
       processLoginHint: (_ctx: Context, hint: string) => {
         const subject = hint.startsWith('operator:') ? hint : `operator:${hint}`
         return deps.standing(subject) ? subject : undefined
@@ -94,7 +102,7 @@ export function backchannel(deps: BackchannelDeps): {
       },
       triggerAuthenticationDevice: async (_ctx: Context, request: BackchannelModel) => {
         try {
-          await deps.questions.ask(questionOf(request, deps))
+          await deps.questions.ask(questionOf(request, deps), toldOf(request))
         } catch (error) {
           // Nobody was asked, so nobody may poll.
           await request.destroy()
@@ -106,6 +114,15 @@ export function backchannel(deps: BackchannelDeps): {
       },
     },
   }
+}
+
+/** Of a client that is told: oidc-provider drops what every other one sends. */
+function toldOf({ jti, params }: BackchannelModel): BackchannelTold | undefined {
+  const token = params[NOTIFICATION_TOKEN]
+  if (token === undefined) return undefined
+  // Its shape was checked before; 128 bits in base64url (CIBA Core, section 7.1).
+  if (typeof token === 'string' && token.length >= 22) return { authReqId: jti, token }
+  throw new errors.InvalidRequest('client_notification_token is too short to be a secret')
 }
 
 function questionOf(

@@ -55,7 +55,7 @@ export async function findClient(
       CIBA,
       TOKEN_EXCHANGE,
     ],
-    backchannel_token_delivery_mode: 'poll',
+    ...deliveryOf(network(), agent.name),
     response_types: ['code'],
     redirect_uris: REDIRECTS,
     application_type: 'native',
@@ -81,6 +81,16 @@ export async function findClient(
         use: 'sig',
       })),
     },
+  }
+}
+
+/** How a client hears of a person's decision: where it is told is the declaration's to say, never its own. */
+function deliveryOf(network: NetworkIndex, agent: string): Readonly<Record<string, string>> {
+  const ping = network.findAgent(agent)?.backchannelPing
+  if (!ping) return { backchannel_token_delivery_mode: 'poll' }
+  return {
+    backchannel_token_delivery_mode: 'ping',
+    backchannel_client_notification_endpoint: ping.url,
   }
 }
 

@@ -1,5 +1,5 @@
 export type { Artefacts, KeptArtefact } from './artefacts.ts'
-export type { BackchannelQuestion, BackchannelQuestions } from './backchannel.ts'
+export type { BackchannelQuestion, BackchannelQuestions, BackchannelTold } from './backchannel.ts'
 export { POLL_INTERVAL } from './backchannel.ts'
 export type { Peer } from './call.ts'
 export { MAX_LIFETIME } from './claims.ts'

@@ -1,7 +1,7 @@
 import { errors } from 'oidc-provider'
 import type { Adapter } from 'oidc-provider'
 import { ArtefactAdapter, artefactHash, grantHash } from './artefacts.ts'
-import { BACKCHANNEL_KIND, checkPoll } from './backchannel.ts'
+import { BACKCHANNEL_KIND, checkPoll, NOTIFICATION_TOKEN } from './backchannel.ts'
 import type { Peer } from './call.ts'
 import type { AuthorisationServerDeps } from './deps.ts'
 
@@ -39,7 +39,7 @@ export function keptArtefacts(kind: string, deps: Deps): Adapter {
   }
   if (kind === BACKCHANNEL_KIND) {
     const upsert = adapter.upsert.bind(adapter)
-    adapter.upsert = (id, payload, seconds = 0) => upsert(id, payload, seconds + TOLD)
+    adapter.upsert = (id, payload, seconds = 0) => upsert(id, withoutToken(payload), seconds + TOLD)
     adapter.find = async (id) => {
       const kept = await find(id)
       if (kept) await checkPoll(artefactHash(kind, id), kept, questions, clock.now())
@@ -47,6 +47,14 @@ export function keptArtefacts(kind: string, deps: Deps): Adapter {
     }
   }
   return adapter
+}
+
+/** What a client is told with is a secret of its own: nothing that is kept here reads it. */
+function withoutToken(payload: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  // Of a request, written by oidc-provider.
+  const params = (payload['params'] ?? {}) as Readonly<Record<string, unknown>>
+  const { [NOTIFICATION_TOKEN]: _secret, ...rest } = params
+  return { ...payload, params: rest }
 }
 
 /** Ends the grant of a refresh token for the client that has it (RFC 7009, section 2.1); of every other text nothing comes. */

@@ -1,7 +1,7 @@
 import { canonicalJson, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { createDecider, createTableRows } from '@sallyport/decide'
-import { deriveEntities, deriveSchema, indexNetwork } from '@sallyport/network'
+import { deriveEntities, deriveSchema, indexNetwork, isBackchannelPing } from '@sallyport/network'
 import type { Declaration } from '@sallyport/network'
 import { declarationDigest } from '@sallyport/wire'
 import type { DeclarationStatement, OperatorSet, PasskeySignature } from '@sallyport/wire'
@@ -150,10 +150,13 @@ function checkPoints({ network }: Declaration): void {
       point === undefined || (texts(point.systems) && texts(point.can)),
   )
   const { shadowMinutes = 0 } = network.settings
-  if (fits && Number.isSafeInteger(shadowMinutes) && shadowMinutes >= 0) return
+  const reached = network.agents.every(
+    ({ backchannelPing: ping }) => ping === undefined || isBackchannelPing(ping),
+  )
+  if (fits && reached && Number.isSafeInteger(shadowMinutes) && shadowMinutes >= 0) return
   throw new SallyportError(
     'SP_DECLARATION_INVALID',
-    'an enforcement point or `shadowMinutes` is not of its shape',
+    'an enforcement point, a `backchannelPing` or `shadowMinutes` is not of its shape',
   )
 }
 

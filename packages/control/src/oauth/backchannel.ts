@@ -5,8 +5,10 @@ import type {
   AuthorisationServer,
   BackchannelQuestion,
   BackchannelQuestions,
+  BackchannelTold,
   Evidence,
 } from '@sallyport/oauth'
+import type { Barrier } from '@sallyport/seal'
 import { parseSpiffeId } from '@sallyport/spiffe'
 import type { BackchannelStatement, OperatorSet } from '@sallyport/wire'
 import { sql } from 'kysely'
@@ -19,6 +21,7 @@ import { checkSignature } from '../domain/signers.ts'
 import type { Store, Tx } from '../store/store.ts'
 import { CONSENT_ROLES } from './consents.ts'
 import { cutSince, nameOf } from './grants.ts'
+import { createPings } from './ping.ts'
 
 /** Questions of one agent, whichever instance, that one person has before them at once. */
 const MAX_EACH = 8
@@ -34,6 +37,8 @@ interface Row {
   readonly statement: string
   readonly requested_at: number
   readonly expires_at: number
+  /** Under the barrier. */
+  readonly ping: string | null
 }
 
 export interface BackchannelDeps {
@@ -44,12 +49,15 @@ export interface BackchannelDeps {
   readonly acts: Acts
   readonly operatorSet: () => OperatorSet | undefined
   readonly standing: (subject: string) => boolean
+  readonly barrier: Pick<Barrier, 'encrypt' | 'decrypt'>
+  readonly onError: (error: unknown) => void
   readonly server: () => Promise<AuthorisationServer>
 }
 
 /** @see Backchannel */
 export function createBackchannel(deps: BackchannelDeps): Backchannel & BackchannelQuestions {
   const { store, clock, acts, events } = deps
+  const tell = createPings(deps)
   const changed = (question: { readonly id: string; readonly agent: string }, status: string) =>
     events.publish('approval', { id: question.id, status, agent: question.agent })
 
@@ -108,7 +116,8 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel & Backchan
     const won = await store.run((db) =>
       db
         .updateTable('backchannel_requests')
-        .set({ status })
+        // Whoever is told comes at once, however short ago it asked.
+        .set({ status, ...(row.ping === null ? {} : { polled_at: 0 }) })
         .where('id', '=', row.id)
         .where('status', '=', 'pending')
         .where('expires_at', '>', clock.now())
@@ -125,11 +134,27 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel & Backchan
     )
     await (await deps.server()).decide(questionIn(row, statement), evidence)
     changed(row, status)
+    // It is decided, whether its agent can be told or not.
+    if (row.ping !== null) void ping(row.ping, row).catch(deps.onError)
+  }
+
+  async function ping(sealed: string, { id, client, agent, expires_at: end }: Row): Promise<void> {
+    const opened = await deps.barrier.decrypt(pathOf(id), 0, Buffer.from(sealed, 'base64url'))
+    // Sealed by `ask` below, for this very request.
+    const secret = JSON.parse(opened.toString()) as BackchannelTold
+    // As long as there is something to fetch.
+    const until = Math.max(end, clock.now() + 2 * POLL_INTERVAL * 1000)
+    await tell(secret, until, () =>
+      deps.standing(client) ? deps.publisher.index().findAgent(agent)?.backchannelPing : undefined,
+    )
   }
 
   return {
-    async ask(question) {
-      const row = rowOf(question, clock.now())
+    async ask(question, told) {
+      const sealed =
+        told &&
+        (await deps.barrier.encrypt(pathOf(question.id), 0, Buffer.from(JSON.stringify(told))))
+      const row = rowOf(question, clock.now(), sealed?.toString('base64url') ?? null)
       await store.transaction((tx) => ask(tx, clock.now(), row))
       changed(row, 'pending')
     },
@@ -225,7 +250,14 @@ async function ask(tx: Tx, now: number, row: Row & { readonly asked: string }): 
     .execute()
 }
 
-function rowOf(question: BackchannelQuestion, now: number): Row & { readonly asked: string } {
+/** What is sealed for one request opens for no other. */
+const pathOf = (id: string): string => `backchannel/${id}`
+
+function rowOf(
+  question: BackchannelQuestion,
+  now: number,
+  ping: string | null,
+): Row & { readonly asked: string } {
   const { id, expiresAt, ...asked } = question
   const { subject, client, resource, scope, details, message, refreshSeconds } = question
   const statement: BackchannelStatement = {
@@ -243,6 +275,7 @@ function rowOf(question: BackchannelQuestion, now: number): Row & { readonly ask
     statement: canonicalJson(statement),
     requested_at: now,
     expires_at: expiresAt,
+    ping,
   }
 }
 

@@ -6,6 +6,7 @@ import { SallyportError } from '@sallyport/base'
 import { createAuthorisationServer, isOauthPath, MAX_LIFETIME } from '@sallyport/oauth'
 import type { AuthorisationServer, Peer } from '@sallyport/oauth'
 import { certificatesFromPem, kindOf, parseSpiffeId } from '@sallyport/spiffe'
+import type { Barrier } from '@sallyport/seal'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import type { OperatorSet } from '@sallyport/wire'
 import type { Acts } from '../domain/acts.ts'
@@ -45,6 +46,8 @@ export interface OauthDeps {
   readonly acts: Acts
   readonly alarms: Pick<AlarmBell, 'raise'>
   readonly sessions: Pick<Sessions, 'onEnded'>
+  /** Seals what agents are told with. */
+  readonly barrier: Pick<Barrier, 'encrypt' | 'decrypt'>
   readonly operatorSet: () => OperatorSet | undefined
   readonly onError: (error: unknown) => void
 }

@@ -248,6 +248,7 @@ export interface Database {
     requested_at: Int
     expires_at: Int
     polled_at: Int
+    ping: string | null
   }
   token_keys: { kid: string; key: string; not_after: Int; signature: string }
   jwt_svid_keys: { kid: string; key: string; not_after: Int; signature: string }
