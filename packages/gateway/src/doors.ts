@@ -6,6 +6,8 @@ import { Listener } from './edge/listener.ts'
 import type { Address } from './edge/listener.ts'
 import type { Drift } from './inventory/drift.ts'
 import { plain } from './inventory/plain.ts'
+import { OpaqueServers } from './opaque/server.ts'
+import type { OpaqueParts } from './opaque/server.ts'
 import { PointChecks } from './points/checks.ts'
 import type { PointParts } from './points/checks.ts'
 import { PointListener } from './points/listener.ts'
@@ -24,6 +26,7 @@ export interface DoorsParts extends Omit<PointParts, 'enter'> {
   readonly drift: Drift
   readonly foreign: ForeignTrust
   readonly liveness: Liveness
+  readonly readValues: OpaqueParts['readValues']
   readonly requests: Requests
   readonly stats: Stats
   readonly tokeniser: ConstructorParameters<typeof SqlCalls>[0]['tokeniser']
@@ -33,6 +36,8 @@ export interface DoorsParts extends Omit<PointParts, 'enter'> {
 export interface DoorsAt {
   readonly listen: Address
   readonly listenPostgres?: Address
+  /** System name → where agents reach it, of systems whose protocol is not read. */
+  readonly listenOpaque?: Readonly<Record<string, Address>>
   readonly points?: Target
   /** System name → where it is, if not as declared. */
   readonly upstreams?: Readonly<Record<string, Address>>
@@ -44,6 +49,7 @@ export class Doors {
   #databases: Databases | undefined
   #postgres: SqlServer | undefined
   #points: PointListener | undefined
+  #opaque: OpaqueServers | undefined
 
   /** Of agents, by HTTP. */
   get connections(): number {
@@ -52,7 +58,7 @@ export class Doors {
 
   /** Cuts every connection of an instance, or of every instance below a subject. @returns how many */
   cut(subject: string): number {
-    const doors = [this.#agents, this.#postgres, this.#points]
+    const doors = [this.#agents, this.#postgres, this.#points, this.#opaque]
     return doors.reduce((sum, door) => sum + (door?.cut(subject) ?? 0), 0)
   }
 
@@ -60,7 +66,13 @@ export class Doors {
   cutPeers(serials: readonly string[], roots: readonly string[]): number {
     const agents = this.#agents
     const sockets = agents ? agents.cutSerials(serials) + agents.cutRoots(roots) : 0
-    return sockets + (this.#postgres?.cutPeers(serials, roots) ?? 0)
+    const doors = [this.#postgres, this.#opaque]
+    return doors.reduce((sum, door) => sum + (door?.cutPeers(serials, roots) ?? 0), sockets)
+  }
+
+  /** Decides anew what stays open once it is let in, and cuts what no longer holds. */
+  recheck(): void {
+    this.#opaque?.recheck()
   }
 
   /**
@@ -76,6 +88,7 @@ export class Doors {
     readonly address: Address
     readonly postgresAddress: Address | undefined
     readonly pointsAddress: Target | undefined
+    readonly opaqueAddresses: Readonly<Record<string, Address>>
   }> {
     const watched = { ...parts, ...watch(parts) }
     this.#agents = agentsDoor(watched)
@@ -96,10 +109,17 @@ export class Doors {
       this.#points = new PointListener({ ...watched, checks })
       pointsAddress = await this.#points.listen(at.points)
     }
-    return { address, postgresAddress, pointsAddress }
+    let opaqueAddresses: Readonly<Record<string, Address>> = {}
+    if (at.listenOpaque) {
+      const enter = (session: string): (() => void) => parts.requests.enter(session)
+      this.#opaque = new OpaqueServers({ ...watched, overrides: at.upstreams ?? {}, enter })
+      opaqueAddresses = await this.#opaque.listen(at.listenOpaque)
+    }
+    return { address, postgresAddress, pointsAddress, opaqueAddresses }
   }
 
   async close(): Promise<void> {
+    await this.#opaque?.close()
     await this.#points?.close()
     await this.#postgres?.close()
     this.#databases?.close()

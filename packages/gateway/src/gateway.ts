@@ -66,6 +66,8 @@ export interface GatewayOptions {
   readonly listen: Address
   /** Where agents that speak PostgreSQL come in; absent means nowhere. */
   readonly listenPostgres?: Address
+  /** System name → where agents reach it, of systems whose protocol is not read; absent means nowhere. */
+  readonly listenOpaque?: Readonly<Record<string, Address>>
   /** Where enforcement points of somebody else's make ask for decisions; nowhere by default. */
   readonly points?: Target
   /** On the first start, one of both; kept in `dataDir` from then on. */
@@ -98,6 +100,7 @@ export interface Gateway {
   readonly address: Address
   readonly postgresAddress: Address | undefined
   readonly pointsAddress: Target | undefined
+  readonly opaqueAddresses: Readonly<Record<string, Address>>
   readonly spiffeId: string
   stats(): GatewayStats
   close(): Promise<void>
@@ -124,6 +127,7 @@ class RunningGateway implements Gateway {
   address: Address
   postgresAddress: Address | undefined
   pointsAddress: Target | undefined
+  opaqueAddresses: Readonly<Record<string, Address>> = {}
   spiffeId = ''
   readonly #options: GatewayOptions
   readonly #settings: GatewaySettings
@@ -235,6 +239,10 @@ class RunningGateway implements Gateway {
     // They are opened after the bundles that cut them; the streams come after those, too.
     const doors = new Doors()
     let streams: EventStreams | undefined
+    const recheck = (): void => {
+      streams?.recheck()
+      doors.recheck()
+    }
     const narrow = ({
       quarantined,
       released,
@@ -257,7 +265,7 @@ class RunningGateway implements Gateway {
       this.#stats.socketsCut += doors.cutPeers(revoked, retired)
       pools.cutPeers(({ serial, root }) => revoked.includes(serial) || retired.includes(root))
       for (const root of retired) audit.event('root-retired', { facts: { root } })
-      streams?.recheck()
+      recheck()
     }
     const foreign = new ForeignTrust({
       dataDir,
@@ -269,7 +277,7 @@ class RunningGateway implements Gateway {
         this.#stats.socketsCut += sockets
         const facts = { roots, gone: gone.length, sockets }
         audit.event('foreign-bundle-changed', { subject, facts })
-        if (gone.length > 0) streams?.recheck()
+        if (gone.length > 0) recheck()
       },
       onFailure: (domain, code) => {
         audit.boundedEvent('foreign-bundle-refused', { code, subject: `spiffe://${domain}` })
@@ -318,7 +326,7 @@ class RunningGateway implements Gateway {
       },
       onRevision: ({ decider }) => {
         foreign.declare(decider.index.network)
-        streams?.recheck()
+        recheck()
       },
       onShadow: (wanted) => {
         shadow.want(wanted)
@@ -436,6 +444,7 @@ class RunningGateway implements Gateway {
     this.address = at.address
     this.postgresAddress = at.postgresAddress
     this.pointsAddress = at.pointsAddress
+    this.opaqueAddresses = at.opaqueAddresses
     this.#report = () => ({
       openConnections: doors.connections,
       openStreams: open.size,

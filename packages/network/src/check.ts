@@ -5,6 +5,7 @@ import { checkFederation, foreignAgentsOf } from './federation.ts'
 import { checkAttributes } from './attributes.ts'
 import { checkPeople } from './people.ts'
 import { checkLlm } from './llm.ts'
+import { checkOpaque } from './opaque.ts'
 import { checkPostgres } from './postgres.ts'
 import { MCP_CONTENT } from './mcp-types.ts'
 import { localClock } from './local-clock.ts'
@@ -42,6 +43,7 @@ export function checkReferences(
   checkPostgres(network, located, report)
   checkLlm(network, located, report)
   checkA2a(network, located, report)
+  checkOpaque(network, located, report)
   checker.names()
   checker.placement()
   checker.datasets()

@@ -3,6 +3,7 @@ import { federationSchema } from './federation.ts'
 import { backchannelPingSchema } from './notification.ts'
 import { a2aSchema } from './a2a.ts'
 import { llmSchema } from './llm.ts'
+import { opaqueSchema } from './opaque.ts'
 import { postgresSchema } from './postgres.ts'
 import {
   DESCRIPTION,
@@ -173,9 +174,9 @@ const upstream: Schema = {
     object('A system outside the network.', ['url', 'serverName'], {
       url: {
         type: 'string',
-        pattern: '^(https|postgres)://[^\\s/?#@]+(/[^\\s?#]*)?$',
+        pattern: '^(https|postgres|tls)://[^\\s/?#@]+(/[^\\s?#]*)?$',
         maxLength: 512,
-        description: '`https://host[:port][/base]`, or `postgres://host[:port]`',
+        description: '`https://host[:port][/base]`, `postgres://host[:port]`, or `tls://host:port`',
       },
       serverName: {
         type: 'string',
@@ -265,6 +266,7 @@ const DESCRIBED_BY = {
   a2a: 'a2a',
   postgres: 'postgres',
   llm: 'llm',
+  opaque: 'opaque',
 } as const
 
 const systemParts = {
@@ -276,6 +278,7 @@ const systemParts = {
   postgres: postgresSchema,
   llm: llmSchema,
   a2a: a2aSchema,
+  opaque: opaqueSchema,
   openapi: text('OpenAPI 3 document beside network.yaml (protocol http).', 256),
   tools: text('`tools/list` result beside network.yaml (protocol mcp).', 256),
   pins: text(

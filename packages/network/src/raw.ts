@@ -1,6 +1,7 @@
 import type { Attestation } from './attestation-types.ts'
 import type { RawA2a } from './a2a.ts'
 import type { RawLlm } from './llm.ts'
+import type { RawOpaque } from './opaque.ts'
 import type { RawPostgres } from './postgres.ts'
 import type { RotationRule, TableAction, TransitKey } from './secrets-types.ts'
 import type {
@@ -150,10 +151,11 @@ export interface RawSystem {
   readonly owner: string
   readonly segment: string
   readonly criticality?: Criticality
-  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm'
+  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
   readonly postgres?: RawPostgres
   readonly llm?: RawLlm
   readonly a2a?: RawA2a
+  readonly opaque?: RawOpaque
   readonly openapi?: string
   readonly tools?: string
   readonly pins?: string

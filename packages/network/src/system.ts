@@ -9,6 +9,7 @@ import { resolveA2a } from './a2a.ts'
 import type { A2aPeer } from './a2a.ts'
 import { modelOperations, resolveLlm } from './llm.ts'
 import type { LlmSystem } from './llm-types.ts'
+import { OPAQUE_OPERATION, resolveOpaque } from './opaque.ts'
 import { resolvePostgres, tableOperations } from './postgres.ts'
 import type { PostgresSystem } from './postgres-types.ts'
 import { didYouMean, Halt } from './problem.ts'
@@ -56,9 +57,11 @@ export function resolveSystem(
     ? tableImporter(postgres)
     : llm
       ? modelImporter(llm)
-      : raw.a2a
-        ? peer && skillImporter(peer)
-        : importerOf(raw, located, pointer, options, report)
+      : raw.opaque
+        ? OPAQUE
+        : raw.a2a
+          ? peer && skillImporter(peer)
+          : importerOf(raw, located, pointer, options, report)
   const operations: Operation[] = []
   for (const [operationName, given] of Object.entries(raw.operations)) {
     if (!importer) break
@@ -111,6 +114,7 @@ export function resolveSystem(
     ...(postgres && { postgres }),
     ...(llm && { llm }),
     ...(peer && { a2a: peer.system }),
+    ...(raw.opaque && { opaque: resolveOpaque(raw.opaque) }),
     ...(raw.attributes && { attributes: raw.attributes }),
     ...(raw.onBehalfOf && { onBehalfOf: raw.onBehalfOf }),
   }
@@ -163,6 +167,12 @@ function peerOf(
   const read = (file: string, member: string): string | undefined =>
     readText(file, located.at(`${pointer}/${member}`), options, report)
   return attempt(() => resolveA2a(raw, read), located.at(pointer), report)
+}
+
+const OPAQUE: Importer = {
+  names: [OPAQUE_OPERATION.name],
+  import: () => ({ description: '', ...OPAQUE_OPERATION }),
+  place: () => undefined,
 }
 
 const skillImporter = (peer: A2aPeer): Importer => ({

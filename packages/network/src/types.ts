@@ -4,6 +4,7 @@ import type { Federation } from './federation.ts'
 import type { BackchannelPing } from './notification.ts'
 import type { LlmBinding, LlmSystem } from './llm-types.ts'
 import type { McpFeatureBinding, McpProgram } from './mcp-types.ts'
+import type { OpaqueBinding, OpaqueSystem } from './opaque-types.ts'
 import type { PostgresBinding, PostgresSystem } from './postgres-types.ts'
 import type { Database, SecretRule, TransitKey } from './secrets-types.ts'
 
@@ -121,7 +122,7 @@ export type System = {
   readonly owner: string
   readonly segment: string
   readonly criticality: Criticality
-  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm'
+  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
   readonly upstream: Upstream
   /** Of the protocol `postgres`, and of no other. */
   readonly postgres?: PostgresSystem
@@ -129,6 +130,8 @@ export type System = {
   readonly llm?: LlmSystem
   /** Of the protocol `a2a`, and of no other. */
   readonly a2a?: A2aSystem
+  /** Of the protocol `opaque`, and of no other. */
+  readonly opaque?: OpaqueSystem
   readonly operations: readonly Operation[]
   readonly attributes?: Attributes
   /** Calls must carry a token that a person gave the caller; absent means that its certificate is enough. */
@@ -143,7 +146,7 @@ export type Upstream =
   | { readonly kind: 'service'; readonly service: string; readonly port: number }
   | {
       readonly kind: 'external'
-      /** `https://host[:port][/base]`, or `postgres://host[:port]` */
+      /** `https://host[:port][/base]`, `postgres://host[:port]`, or `tls://host:port` */
       readonly url: string
       /** The DNS name the server certificate must carry. */
       readonly serverName: string
@@ -164,7 +167,13 @@ export interface Operation {
   readonly description: string
   readonly kind: 'read' | 'write'
   readonly binding:
-    HttpBinding | McpBinding | McpFeatureBinding | A2aBinding | PostgresBinding | LlmBinding
+    | HttpBinding
+    | McpBinding
+    | McpFeatureBinding
+    | A2aBinding
+    | PostgresBinding
+    | LlmBinding
+    | OpaqueBinding
   readonly input: InputSchema
   /** The input member that names the person or account concerned; its log inputs are sealed under that subject's key. */
   readonly subject?: string

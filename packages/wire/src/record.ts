@@ -110,7 +110,7 @@ const outcome = members<OutcomeRecord>(
       ),
     ),
   },
-  {},
+  { bytesIn: integer() },
 )
 
 const labels = members<LabelRecord>(

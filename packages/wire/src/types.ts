@@ -430,6 +430,8 @@ export interface OutcomeRecord extends RecordBase {
   readonly result: 'completed' | 'upstream-error' | 'aborted' | 'cut'
   readonly durationMs: number
   readonly bytesOut: number
+  /** Of a connection whose bytes are counted and not read: those from the caller. */
+  readonly bytesIn?: number
   /** Records released, by data set, with the highest class that left whole. */
   readonly released: Readonly<
     Record<string, { readonly records: number; readonly maxWholeClass: string }>

@@ -20,6 +20,15 @@ const ready = (line: Readonly<Record<string, unknown>>): void => {
 
 const collect = (value: string, previous: string[]): string[] => [...previous, value]
 
+/** `SYSTEM=ADDRESS`, each. */
+const bySystem = (texts: readonly string[]): Record<string, ReturnType<typeof target>> =>
+  Object.fromEntries(
+    texts.map((text) => {
+      const [system = '', address = ''] = text.split('=')
+      return [system, target(address)]
+    }),
+  )
+
 /** `control`, `gateway` and `up`. Each says on stdout, as one JSON line, when and where it is ready. */
 export function addPlanes(program: Command): void {
   consoleFlags(program.command('control'))
@@ -68,6 +77,12 @@ export function addPlanes(program: Command): void {
     .option('--listen <address>', 'where agents reach it', '127.0.0.1:7402')
     .option('--listen-postgres <address>', 'where agents reach databases; absent means nowhere')
     .option(
+      '--listen-opaque <system=address>',
+      'where agents reach a system whose protocol is not read',
+      collect,
+      [],
+    )
+    .option(
       '--points <address>',
       'where Envoy, Istio and nginx ask it for decisions (or unix:PATH)',
     )
@@ -82,6 +97,7 @@ export function addPlanes(program: Command): void {
           control: string
           listen: string
           listenPostgres?: string
+          listenOpaque: string[]
           points?: string
           tokenFile?: string
           secrets?: string
@@ -100,12 +116,10 @@ export function addPlanes(program: Command): void {
           pinsFile: join(data, 'trust', 'pins.json'),
           ...joinToken(options.tokenFile),
           secrets: readSecrets(options.secrets),
-          upstreams: Object.fromEntries(
-            options.upstream.map((text) => {
-              const [system = '', address = ''] = text.split('=')
-              return [system, target(address)]
-            }),
-          ),
+          ...(options.listenOpaque.length === 0
+            ? {}
+            : { listenOpaque: bySystem(options.listenOpaque) }),
+          upstreams: bySystem(options.upstream),
         })
         const stopping = stopSignal()
         const points = gateway.pointsAddress
@@ -116,6 +130,16 @@ export function addPlanes(program: Command): void {
           ...(gateway.postgresAddress
             ? { postgres: `${gateway.postgresAddress.host}:${gateway.postgresAddress.port}` }
             : {}),
+          ...(options.listenOpaque.length === 0
+            ? {}
+            : {
+                opaque: Object.fromEntries(
+                  Object.entries(gateway.opaqueAddresses).map(([system, { host, port }]) => [
+                    system,
+                    `${host}:${port}`,
+                  ]),
+                ),
+              }),
           ...(points === undefined
             ? {}
             : {

@@ -42,6 +42,7 @@ interface Operation {
     | { readonly kind: 'http'; readonly method: string; readonly path: string }
     | { readonly kind: 'mcp'; readonly tool: string }
     | { readonly kind: 'a2a'; readonly skill: string }
+    | { readonly kind: 'opaque' }
     | { readonly kind: 'postgres'; readonly action: string; readonly table: string }
     | { readonly kind: 'llm'; readonly surface: string }
   readonly returns: Readonly<Record<string, string>>
@@ -53,7 +54,7 @@ interface System {
   readonly owner: string
   readonly segment: string
   readonly criticality: Criticality
-  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm'
+  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
   readonly upstream:
     | { readonly kind: 'service'; readonly service: string; readonly port: number }
     | { readonly kind: 'external'; readonly url: string; readonly serverName: string }

@@ -93,6 +93,7 @@ const PROTOCOLS = {
   a2a: 'A2A',
   postgres: 'PostgreSQL',
   llm: 'LLM API',
+  opaque: 'opaque',
 } as const
 
 function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
@@ -139,9 +140,11 @@ function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
                           ? `tool ${operation.binding.tool}`
                           : operation.binding.kind === 'a2a'
                             ? `skill ${operation.binding.skill}`
-                            : operation.binding.kind === 'llm'
-                              ? `endpoint ${operation.binding.surface}`
-                              : `${operation.binding.action} ${operation.binding.table}`}
+                            : operation.binding.kind === 'opaque'
+                              ? 'connection'
+                              : operation.binding.kind === 'llm'
+                                ? `endpoint ${operation.binding.surface}`
+                                : `${operation.binding.action} ${operation.binding.table}`}
                     </td>
                     <td>
                       <Tags tags={[...new Set(Object.values(operation.returns))]} none="nothing" />

@@ -58,6 +58,8 @@ export interface Finish {
   readonly status: number
   readonly result: OutcomeRecord['result']
   readonly bytesOut: number
+  /** Where bytes are counted and not read: those from the caller. */
+  readonly bytesIn?: number
   readonly released: OutcomeRecord['released']
   /** Whether the request reached the upstream, as far as anyone knows. */
   readonly forwarded: boolean

@@ -9,6 +9,7 @@ import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
 import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
+import { realAddress } from '../edge/source.ts'
 import type { Tokens } from '../edge/tokens.ts'
 import { plain } from '../inventory/plain.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
@@ -229,10 +230,4 @@ function factsOf(socket: EdgeRequest['socket']): ConnectionFacts {
   const { group } = tlsFacts(socket as TLSSocket)
   const source = realAddress(socket.remoteAddress)
   return { ...(group === undefined ? {} : { group }), ...(source === undefined ? {} : { source }) }
-}
-
-/** A loopback address says only that something on this machine relays: not where a caller is. */
-function realAddress(address: string | undefined): string | undefined {
-  if (address === undefined || address === '') return undefined
-  return /^(?:::ffff:)?127\.|^::1$/i.test(address) ? undefined : address
 }

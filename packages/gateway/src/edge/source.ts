@@ -1,0 +1,5 @@
+/** A loopback address says only that something on this machine relays: not where a caller is. */
+export function realAddress(address: string | undefined): string | undefined {
+  if (address === undefined || address === '') return undefined
+  return /^(?:::ffff:)?127\.|^::1$/i.test(address) ? undefined : address
+}

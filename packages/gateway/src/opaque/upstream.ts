@@ -1,0 +1,90 @@
+import { connect } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
+import type { System } from '@sallyport/network'
+import { kindOf } from '@sallyport/spiffe'
+import type { VerifiedSvid } from '@sallyport/spiffe'
+import { mtlsConnect } from '@sallyport/transport'
+import type { IdentityHolder } from '@sallyport/transport'
+import type { Address } from '../edge/listener.ts'
+import { Refusal } from '../refusal.ts'
+
+/** What a service that takes such connections is asked for, and clients may name. */
+export const ALPN = 'sallyport-opaque'
+
+export interface OpaqueUpstreamOptions {
+  readonly holder: IdentityHolder
+  readonly system: System
+  /** Where it is, if not as declared. */
+  readonly override: Address | undefined
+  readonly timeoutMs: number
+  readonly refuses: (service: VerifiedSvid) => boolean
+  /** Of a service of the network. */
+  readonly onPeer: (socket: TLSSocket, peer: VerifiedSvid) => void
+}
+
+/**
+ * A connection to an opaque system: to a service of the network with both SVIDs verified, to anything else by its pinned name.
+ *
+ * @throws Refusal `SP_UPSTREAM_FAILED`
+ */
+export async function connectOpaque(options: OpaqueUpstreamOptions): Promise<TLSSocket> {
+  const { system, override, timeoutMs, holder, onPeer } = options
+  const { upstream } = system
+  try {
+    if (upstream.kind === 'external') return await external(upstream, override, timeoutMs)
+    if (upstream.kind !== 'service') throw new TypeError('nothing can be connected to')
+    const { trustDomain } = holder.current()
+    return await mtlsConnect({
+      identity: holder,
+      target: override ?? { host: upstream.service, port: upstream.port },
+      timeoutMs,
+      alpn: [ALPN],
+      expect: (peer) => {
+        const kind = kindOf(peer.id)
+        return (
+          peer.id.trustDomain === trustDomain &&
+          kind?.kind === 'service' &&
+          kind.name === upstream.service &&
+          !options.refuses(peer)
+        )
+      },
+      onConnected: onPeer,
+    })
+  } catch (cause) {
+    throw new Refusal('SP_UPSTREAM_FAILED', 'the system could not be reached', {
+      status: 502,
+      detail: cause instanceof Error ? cause.message : String(cause),
+      cause,
+    })
+  }
+}
+
+function external(
+  upstream: Extract<System['upstream'], { kind: 'external' }>,
+  override: Address | undefined,
+  timeoutMs: number,
+): Promise<TLSSocket> {
+  const url = new URL(upstream.url)
+  const { host, port } = override ?? {
+    host: url.hostname.replaceAll(/^\[|\]$/g, ''),
+    port: Number(url.port),
+  }
+  const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>()
+  const socket = connect({
+    ...{ host, port, servername: upstream.serverName, minVersion: 'TLSv1.2' },
+    ...(upstream.caFile === undefined ? {} : { ca: upstream.caFile }),
+    rejectUnauthorized: true,
+  })
+  const timer = setTimeout(() => {
+    socket.destroy(new Error('the connection took too long'))
+  }, timeoutMs)
+  socket.on('error', (error) => {
+    clearTimeout(timer)
+    reject(error)
+  })
+  socket.once('secureConnect', () => {
+    clearTimeout(timer)
+    resolve(socket)
+  })
+  return promise
+}
