@@ -5,6 +5,7 @@ import { runModule } from './runner.ts'
 const MODULES: ReadonlyMap<string, string> = new Map([
   ['cedar', 'cedar-corpus'],
   ['differential', 'differential'],
+  ['mcp', 'mcp'],
 ])
 
 const [name = '', ...rest] = process.argv.slice(2)

@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseJson } from '@sallyport/base'
@@ -15,7 +16,7 @@ import type { World } from '../packages/gateway/test/support/world.ts'
 import { connectSdk, declareTools, EVERYTHING } from './support/mcp.ts'
 import type { Connected } from './support/mcp.ts'
 
-const PROGRAM = join(import.meta.dirname, 'support/stdio-mcp.ts')
+const PROGRAM = fileURLToPath(import.meta.resolve('./support/stdio-mcp.ts'))
 const ECHO = {
   name: 'echo',
   description: 'Echoes.',

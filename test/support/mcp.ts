@@ -6,9 +6,10 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { createServer } from 'node:tls'
+import { fileURLToPath } from 'node:url'
 import type { Server } from 'node:tls'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
@@ -21,9 +22,10 @@ import { fetch as undiciFetch } from 'undici'
 import type { TestAgent } from '../../packages/gateway/test/support/world.ts'
 
 const HERE = import.meta.dirname
-export const EVERYTHING: string = join(
-  HERE,
-  '../../node_modules/@modelcontextprotocol/server-everything/dist/transports',
+export const EVERYTHING: string = dirname(
+  fileURLToPath(
+    import.meta.resolve('@modelcontextprotocol/server-everything/dist/transports/stdio.js'),
+  ),
 )
 const FIXTURE = join(HERE, '../../packages/gateway/test/fixtures/net')
 
@@ -78,7 +80,7 @@ export class McpProcess {
   constructor(program: string, args: readonly string[] = []) {
     this.#child = spawn(
       process.execPath,
-      ['--import', join(HERE, 'print-port.ts'), program, ...args],
+      ['--import', fileURLToPath(import.meta.resolve('./print-port.ts')), program, ...args],
       { env: { PORT: '0', PATH: process.env['PATH'] }, stdio: ['ignore', 'ignore', 'pipe'] },
     )
   }
@@ -207,7 +209,7 @@ export async function connectSdk(
   return { client, transport, close: () => client.close() }
 }
 
-export const fetchOf =
+const fetchOf =
   (agent: TestAgent): FetchLike =>
   async (url, init) => {
     // The types of two copies of one standard.

@@ -52,7 +52,7 @@ export interface InvocationParts {
   readonly messages: ServerMessages
   readonly pins: McpPins
   /** There is a session with the server. */
-  onOpen(context: RequestContext, session: McpSession): void
+  onOpen(context: RequestContext, session: McpSession): Promise<void>
 }
 
 /** Takes a client's request through the doors, to the server and back. */
@@ -166,6 +166,10 @@ export class McpInvocations {
       },
       reply: (message) => upstream.send(call, message),
     }
+    await upstream.open(call)
+    session.last = grant
+    // What the server has to say in the meantime may come on a stream of its own.
+    await this.#parts.onOpen(context, session)
     await pins.demand(call, session, grant.typed.operation)
     // In the order in which they came, and before the answer.
     let told = Promise.resolve()
@@ -179,8 +183,6 @@ export class McpInvocations {
         })
       },
     })
-    session.last = grant
-    this.#parts.onOpen(context, session)
     await told
     const release = new ContentRelease(pipeline, stream.begun ? this.#again(grant) : grant)
     const result = await invocation.result(release, given, grant)

@@ -10,7 +10,7 @@ import type {
 } from '@sallyport/network'
 
 /** An operation that is bound in one way. */
-export type Bound<B> = Operation & { readonly binding: B }
+type Bound<B> = Operation & { readonly binding: B }
 
 /** What a system of MCP declares, by how it is asked for. */
 export interface McpOffer {

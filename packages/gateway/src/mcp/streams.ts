@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '@sallyport/base'
 import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
 import type { RequestContext } from '../serve/context.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles } from '../state/bundles.ts'
 import type { Liveness } from '../state/liveness.ts'
-import type { McpUpstream } from '../upstream/mcp.ts'
+import type { Aside, McpUpstream } from '../upstream/mcp.ts'
 import { askOf } from './invoke.ts'
 import type { Questions } from './questions.ts'
 import type { ServerMessages } from './server-messages.ts'
@@ -20,6 +21,9 @@ export interface McpStreamsParts {
   readonly settings: GatewaySettings
   readonly clock: Clock
 }
+
+/** How long a server may take to let itself be heard before a call goes on without. */
+const HEARD_MS = 1000
 
 interface Open {
   readonly session: McpSession
@@ -64,7 +68,7 @@ export class McpStreams {
     const deadline = setTimeout(() => {
       open.stream.end()
     }, this.#parts.settings.maxStreamMs).unref()
-    this.listenUpstream(context, session)
+    void this.listenUpstream(context, session)
     await new Promise<void>((resolve) => {
       res.once('close', resolve)
     })
@@ -74,8 +78,11 @@ export class McpStreams {
     if (this.#open.get(session) === open) this.#open.delete(session)
   }
 
-  /** Hears the server of a session out, where its client listens and a call has opened the way. */
-  listenUpstream({ caller }: RequestContext, session: McpSession): void {
+  /**
+   * Hears the server of a session out, where its client listens and a call has opened the way. Resolves once it can be heard, or
+   * after a while.
+   */
+  async listenUpstream({ caller }: RequestContext, session: McpSession): Promise<void> {
     const { upstream, questions, messages, bundles } = this.#parts
     const open = this.#open.get(session)
     const { last } = session
@@ -87,29 +94,39 @@ export class McpStreams {
     const signal = AbortSignal.any([open.gone.signal, session.ended.signal])
     const ask = askOf(questions, { enforced, caller }, session, last, signal)
     let told = Promise.resolve()
-    upstream
-      .listen(ask, (message) => {
-        told = told.then(async () => {
-          // As it is declared by now.
-          const now = bundles.enforced
-          const declared = now?.decider.index.findSystem(session.system)
-          if (!now || !declared || open.stream.gone) return
-          const channel = {
-            enforced: now,
-            caller: open.context.caller,
-            system: declared,
-            session,
-            emit: (text: string) => open.stream.send(text),
-            reply: (reply: Parameters<McpUpstream['send']>[1]) => upstream.send(ask, reply),
-          }
-          await messages.handle(channel, message)
-        })
+    const { promise: heard, resolve } = Promise.withResolvers<void>()
+    const aside: Aside = (message) => {
+      told = told.then(async () => {
+        // As it is declared by now.
+        const now = bundles.enforced
+        const declared = now?.decider.index.findSystem(session.system)
+        if (!now || !declared || open.stream.gone) return
+        const channel = {
+          enforced: now,
+          caller: open.context.caller,
+          system: declared,
+          session,
+          emit: (text: string) => open.stream.send(text),
+          reply: (reply: Parameters<McpUpstream['send']>[1]) => upstream.send(ask, reply),
+        }
+        await messages.handle(channel, message)
       })
+    }
+    let wasHeard = false
+    const hears = (): void => {
+      wasHeard = true
+      resolve()
+    }
+    upstream
+      .listen(ask, aside, hears)
       // What a server has to say beside its answers is missed by nobody who did not ask.
       .catch(() => undefined)
       .finally(() => {
-        this.#listening.delete(open)
+        // Whoever says nothing so is not asked with every call.
+        if (wasHeard) this.#listening.delete(open)
+        resolve()
       })
+    await Promise.race([heard, sleep(HEARD_MS, undefined, { ref: false })])
   }
 
   /** Ends the streams of whoever is not there any more. */

@@ -61,9 +61,7 @@ export class McpCalls {
       questions,
       messages,
       pins,
-      onOpen: (context, session) => {
-        this.#streams.listenUpstream(context, session)
-      },
+      onOpen: (context, session) => this.#streams.listenUpstream(context, session),
     })
     this.#methods = new McpMethods({ ...parts, invocations })
   }

@@ -82,7 +82,7 @@ export class McpHttp implements McpLink {
     if (answer.status > 299) throw upstreamRefusal(answer)
   }
 
-  async listen(ask: McpAsk, aside: Aside): Promise<void> {
+  async listen(ask: McpAsk, aside: Aside, heard: () => void): Promise<void> {
     let lastId: string | undefined
     for (let resumed = 0; resumed <= MAX_RESUMED && !ask.signal.aborted; resumed++) {
       const answer = await this.#get(ask, lastId)
@@ -90,6 +90,7 @@ export class McpHttp implements McpLink {
         answer.body.destroy()
         return
       }
+      heard()
       const read = await this.#events(answer, { ...ask, aside, isWaiting: () => true })
       lastId = read.lastId ?? lastId
       await sleep(Math.min(read.retryMs ?? RETRY_MS, MAX_RETRY_MS), undefined, {

@@ -164,8 +164,9 @@ export class McpProgramLink implements McpLink {
     return Promise.resolve()
   }
 
-  async listen(ask: McpAsk, aside: Aside): Promise<void> {
+  async listen(ask: McpAsk, aside: Aside, heard: () => void): Promise<void> {
     this.#listener = aside
+    heard()
     if (!ask.signal.aborted) {
       await new Promise<void>((resolve) => {
         ask.signal.addEventListener('abort', () => {

@@ -55,8 +55,12 @@ export interface McpLink {
   request(call: McpCall, id: string): Promise<Message | undefined>
   /** Sends what nobody answers. @throws Refusal `SP_UPSTREAM_*` */
   send(ask: McpAsk, message: Message): Promise<void>
-  /** Hears what belongs to no request, until the signal. Resolves where the server has no more to say, or says nothing so. */
-  listen(ask: McpAsk, aside: Aside): Promise<void>
+  /**
+   * Hears what belongs to no request, until the signal. Resolves where the server has no more to say, or says nothing so.
+   *
+   * @param heard is called once the server can be heard
+   */
+  listen(ask: McpAsk, aside: Aside, heard: () => void): Promise<void>
   /** Takes what `initialize` agreed on. */
   agree(version: string): void
   end(ask: McpAsk | undefined): void
@@ -93,6 +97,11 @@ export class McpUpstream {
    */
   call(call: McpCall): Promise<Message> {
     return this.#request(call, call.decision)
+  }
+
+  /** Opens the session of a call where there is none. @throws Refusal `SP_UPSTREAM_*` */
+  async open(call: Omit<McpCall, 'aside'>): Promise<void> {
+    await this.#session({ ...call, aside: () => undefined })
   }
 
   async #request(call: McpCall, id: string): Promise<Message> {
@@ -145,11 +154,11 @@ export class McpUpstream {
   }
 
   /** Hears what belongs to no request, where there is a session. */
-  async listen(ask: McpAsk, aside: Aside): Promise<void> {
+  async listen(ask: McpAsk, aside: Aside, heard: () => void): Promise<void> {
     const open = this.#sessions.get(keyOf(ask))
     if (!open) return
     await open.ready
-    await open.link.listen(ask, aside)
+    await open.link.listen(ask, aside, heard)
   }
 
   isOpen(ask: Pick<McpAsk, 'session' | 'system'>): boolean {
