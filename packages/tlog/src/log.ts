@@ -3,6 +3,7 @@ import { SallyportError } from '@sallyport/base'
 import { checkpointSigner, signCheckpoint } from './checkpoint.ts'
 import type { CheckpointSigner } from './checkpoint.ts'
 import { decodeFrameHeader, decodeRecords, encodeFrame, encodeSegmentHeader } from './frame.ts'
+import { closed, failed } from './failed.ts'
 import { FRAME_HEADER, MAX_RECORD, SEGMENT_HEADER } from './frame.ts'
 import { lockWriter } from './lock.ts'
 import { CompactTree, inclusionProof, leafHash } from './merkle.ts'
@@ -56,6 +57,13 @@ export interface Log {
    * @throws SallyportError `SP_LOG_RECORD_SIZE`, `SP_LOG_FAILED`, `SP_LOG_CLOSED`
    */
   append(record: Uint8Array): Promise<{ index: number }>
+  /**
+   * The same of what nobody waits for: it takes its place at once, and is written with the next record that somebody waits for, or
+   * `SOON_MS` later.
+   *
+   * @throws SallyportError as `append`
+   */
+  appendSoon(record: Uint8Array): Promise<{ index: number }>
   /** Signs the tree over all durable records, keeps the checkpoint in the log's directory and returns it. */
   checkpoint(): Promise<string>
   /** Durable records `[from, from + count)`, in order. */
@@ -67,12 +75,16 @@ export interface Log {
 
 interface Pending {
   readonly record: Uint8Array
+  /** Nobody waits for it. */
+  readonly soon: boolean
   readonly resolve: (value: { index: number }) => void
   readonly reject: (error: Error) => void
 }
 
 const BATCH_RECORDS = 4096
 const BATCH_BYTES = 4 * 1024 * 1024
+/** How long a record that nobody waits for may wait for one that somebody does. */
+const SOON_MS = 5
 
 /**
  * Opens a shard for appending, after rehashing all of it and comparing it with its signed checkpoints.
@@ -113,6 +125,9 @@ class Shard implements Log {
   #signedSize = 0
   #queue: Pending[] = []
   #flushing: Promise<void> | undefined
+  #soon: NodeJS.Timeout | undefined
+  /** Whatever is in the queue is to be written, waited for or not. */
+  #isDue = false
   #spare: Promise<void> | undefined
   #spareNumber = 0
   #timer: NodeJS.Timeout | undefined
@@ -152,6 +167,14 @@ class Shard implements Log {
   }
 
   append(record: Uint8Array): Promise<{ index: number }> {
+    return this.#append(record, false)
+  }
+
+  appendSoon(record: Uint8Array): Promise<{ index: number }> {
+    return this.#append(record, true)
+  }
+
+  #append(record: Uint8Array, soon: boolean): Promise<{ index: number }> {
     if (this.#closed) return Promise.reject(closed())
     if (this.failed) return Promise.reject(failed())
     if (record.byteLength < 1 || record.byteLength > MAX_RECORD) {
@@ -163,9 +186,24 @@ class Shard implements Log {
       )
     }
     const { promise, resolve, reject } = Promise.withResolvers<{ index: number }>()
-    this.#queue.push({ record, resolve, reject })
-    this.#flushing ??= this.#flush()
+    this.#queue.push({ record, soon, resolve, reject })
+    if (!soon) this.#flushing ??= this.#flush()
+    else if (!this.#flushing) this.#flushSoon()
     return promise
+  }
+
+  #flushSoon(): void {
+    this.#soon ??= setTimeout(() => {
+      this.#flushAll()
+    }, SOON_MS)
+  }
+
+  #flushAll(): void {
+    clearTimeout(this.#soon)
+    this.#soon = undefined
+    if (this.#queue.length === 0) return
+    this.#isDue = true
+    this.#flushing ??= this.#flush()
   }
 
   async #flush(): Promise<void> {
@@ -173,18 +211,22 @@ class Shard implements Log {
     await new Promise<void>((resolve) => {
       setImmediate(resolve)
     })
-    while (this.#queue.length > 0 && !this.failed) {
+    while (this.#isDue || this.#queue.some(({ soon }) => !soon)) {
+      if (this.failed || this.#queue.length === 0) break
       const batch = this.#takeBatch()
+      if (this.#queue.length === 0) this.#isDue = false
       try {
         await this.#write(batch)
       } catch (cause) {
         // Never retry a failed sync: the kernel may have dropped the pages and report success next time.
         this.failed = true
-        for (const { reject } of [...batch, ...this.#queue]) reject(failed(cause))
-        this.#queue = []
+        for (const { reject } of batch) reject(failed(cause))
       }
     }
+    this.#isDue = false
     this.#flushing = undefined
+    if (this.failed) for (const { reject } of this.#queue.splice(0)) reject(failed())
+    if (this.#queue.length > 0) this.#flushSoon()
   }
 
   #takeBatch(): Pending[] {
@@ -347,6 +389,7 @@ class Shard implements Log {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#flushAll()
     await this.#flushing
     clearTimeout(this.#timer)
     if (!this.failed) await this.checkpoint()
@@ -356,12 +399,3 @@ class Shard implements Log {
     await this.#unlock()
   }
 }
-
-const failed = (cause?: unknown): SallyportError =>
-  new SallyportError('SP_LOG_FAILED', 'the audit log cannot be made durable', {
-    detail: cause instanceof Error ? cause.message : 'an earlier write or sync failed',
-    fix: 'free space or mend the disk, then restart the process; it verifies the log as it opens it',
-    cause,
-  })
-
-const closed = (): SallyportError => new SallyportError('SP_LOG_CLOSED', 'the audit log is closed')

@@ -10,6 +10,8 @@ import { SallyportError } from '@sallyport/base'
 import { CHECKPOINT_FILE } from '../src/scan.ts'
 import { leafHash, openLog, parseCheckpoint, verifyInclusion, verifyLog } from '../src/index.ts'
 import type { Log } from '../src/index.ts'
+import { fileStorage } from '../src/storage.ts'
+import type { Storage } from '../src/storage.ts'
 import { ORIGIN, seeded, testLog } from './support/logs.ts'
 
 const record = (i: number): Buffer => Buffer.from(JSON.stringify({ i, text: `record ${i}` }))
@@ -22,6 +24,62 @@ const code =
   (expected: string) =>
   (error: unknown): boolean =>
     error instanceof SallyportError && error.code === expected
+
+test('what nobody waits for is written with what somebody waits for, soon by itself, and at the end', async (t) => {
+  const { dir, signer, publicKey, remove } = await testLog()
+  t.after(remove)
+  const disk = await fileStorage(dir)
+  let syncs = 0
+  const storage: Storage = {
+    ...disk,
+    async open(name) {
+      const file = await disk.open(name)
+      if (!name.endsWith('.seg')) return file
+      return { ...file, sync: () => ((syncs += 1), file.sync()) }
+    },
+  }
+  const log = await openLog({ dir, origin: ORIGIN, signer, storage, checkpointEveryMs: 60_000 })
+  const indexes = async (...appended: Promise<{ index: number }>[]): Promise<number[]> =>
+    (await Promise.all(appended)).map(({ index }) => index)
+  const made = syncs
+  const [first, second] = [log.appendSoon(record(0)), log.append(record(1))]
+  assert.deepEqual(await indexes(first, second, log.append(record(2))), [0, 1, 2])
+  // Record 2 came while the first two were not yet being written, or while they were.
+  assert.ok(syncs - made <= 2)
+  // By itself, with nobody after it.
+  assert.deepEqual(await indexes(log.appendSoon(record(3))), [3])
+  assert.equal(log.size, 4)
+  const last = log.appendSoon(record(4))
+  await log.close()
+  assert.deepEqual(await indexes(last), [4])
+  await assert.rejects(log.appendSoon(record(5)), code('SP_LOG_CLOSED'))
+  const { problems, records } = await verifyLog({ dir, origin: ORIGIN, publicKey })
+  assert.deepEqual(problems, [])
+  assert.equal(records, 5)
+})
+
+test('a disk that fails refuses what nobody waits for, too', async (t) => {
+  const { dir, signer, remove } = await testLog()
+  t.after(remove)
+  const disk = await fileStorage(dir)
+  let broken = false
+  const storage: Storage = {
+    ...disk,
+    async open(name) {
+      const file = await disk.open(name)
+      const sync = (): Promise<void> => (broken ? Promise.reject(new Error('EIO')) : file.sync())
+      return { ...file, sync }
+    },
+  }
+  const log = await openLog({ dir, origin: ORIGIN, signer, storage, checkpointEveryMs: 60_000 })
+  await log.append(record(0))
+  broken = true
+  const refused = [log.appendSoon(record(1)), log.append(record(2)), log.appendSoon(record(3))]
+  for (const one of refused) await assert.rejects(one, code('SP_LOG_FAILED'))
+  await assert.rejects(log.appendSoon(record(4)), code('SP_LOG_FAILED'))
+  assert.equal(log.size, 1)
+  await log.close()
+})
 
 test('appends, reads back, proves and verifies over several segments and openings', async (t) => {
   const { dir, signer, publicKey, remove } = await testLog()

@@ -103,10 +103,19 @@ export class Audit {
    * @param explanation goes to the feed beside the record, not into the log
    * @throws Refusal `SP_AUDIT_UNAVAILABLE`
    */
-  async append(entry: AuditRecord, explanation?: unknown): Promise<number> {
+  append(entry: AuditRecord, explanation?: unknown): Promise<number> {
+    return this.#append(entry, explanation, false)
+  }
+
+  /** The same of what nobody waits for: it is durable with the next record that somebody does wait for, or a few milliseconds later. */
+  appendSoon(entry: AuditRecord): Promise<number> {
+    return this.#append(entry, undefined, true)
+  }
+
+  async #append(entry: AuditRecord, explanation: unknown, soon: boolean): Promise<number> {
     try {
       const record = encodeRecord(entry)
-      const { index } = await this.log.append(record)
+      const { index } = await (soon ? this.log.appendSoon(record) : this.log.append(record))
       this.#listener?.({ index, record, ...(explanation === undefined ? {} : { explanation }) })
       return index
     } catch (cause) {

@@ -205,7 +205,7 @@ export class Pipeline {
     grant.reserved.settle(forwarded)
     const durationMs = Math.max(0, clock.monotonic() - grant.startedAt)
     audit
-      .append({
+      .appendSoon({
         ...audit.base(),
         kind: 'outcome',
         decisionId: grant.id,
