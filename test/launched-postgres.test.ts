@@ -110,7 +110,9 @@ async function launch(
   return { launched, lines, runDir }
 }
 
-const soon = (holds: () => boolean): Promise<void> => until(holds, 60_000)
+/** What never comes to hold is the failure of the test. */
+const soon = (holds: () => boolean): Promise<void> =>
+  until(holds, 60_000).catch((error: unknown) => assert.fail(`it never came: ${String(error)}`))
 
 async function works(isolate: LaunchOptions['isolate']): Promise<void> {
   const { launched, lines, runDir } = await launch('works', isolate)

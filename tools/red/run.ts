@@ -110,6 +110,9 @@ export async function runNamed(scratch: string, row: RedRow): Promise<Ended> {
     testNamePatterns: [pattern(row.name)],
     timeout: LONGEST_MS,
     concurrency: false,
+    // What a broken check leaves open must not keep the process alive.
+    execArgv: ['--test-force-exit'],
+    signal: AbortSignal.timeout(2 * LONGEST_MS),
   })
   for await (const { type, data } of events) {
     if (type === 'test:pass' && data?.details?.type !== 'suite' && data?.skip === undefined) ran++

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '@sallyport/base'
-import { target } from './address.ts'
+import { listenTarget } from './address.ts'
 
 export interface HandshakeFlags {
   readonly connect?: string
@@ -22,7 +22,7 @@ export async function handshake(
   flags: HandshakeFlags,
 ): Promise<{ check: string; state: 'ok' | 'bad'; text: string }> {
   const { diagnose } = await import('@sallyport/agent')
-  const to = target(address)
+  const to = listenTarget(address)
   const rootsPem = read(flags.roots ?? join(data, 'trust', 'ca.pem'))
   const trustDomain = trustDomainOf(rootsPem)
   if ((flags.cert === undefined) !== (flags.key === undefined)) {
@@ -47,6 +47,13 @@ function read(file: string): string {
   try {
     return readFileSync(file, 'utf8')
   } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+    if (code === 'EACCES' || code === 'EPERM') {
+      throw new SallyportError('SP_USAGE_OPTION', `this user may not read \`${file}\``, {
+        fix: 'run as the user that owns it; keys are for their owner alone',
+        cause,
+      })
+    }
     throw new SallyportError('SP_USAGE_OPTION', `\`${file}\` cannot be read`, {
       fix: 'name the right file, or the right data directory',
       cause,

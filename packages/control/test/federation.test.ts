@@ -356,8 +356,8 @@ test('a provider that is disabled, a group or an account that loses its place: s
   assert.equal((await own.get('/api/agents')).status, 401)
   assert.equal((await browser.get('/api/agents')).status, 200)
   await apply(providers((one) => ({ ...one, disabled: true })))
-  await ended
   assert.equal((await browser.get('/api/agents')).status, 401)
+  await ended
   assert.deepEqual((await bank.tab().get('/api/auth/oidc')).body, [])
   const begun = await bank.tab().post('/api/auth/oidc/begin', { provider: 'corp' })
   assert.equal(begun.body['code'], 'SP_IDP_UNKNOWN')

@@ -237,8 +237,8 @@ test('a passkey that leaves the operator set takes its sessions and streams alon
   const path = '/api/operators/sign'
   const removed = await signed(alice.browser, alice.passkey, `${path}/options`, {}, path)
   assert.equal(removed.body['active'], true, removed.text)
-  await ended
   assert.equal((await browser.get('/api/agents')).status, 401)
+  await ended
   assert.equal(kept.response.closed, false)
   kept.response.destroy()
   assert.ok((await listed(alice.browser)).every(({ operator }) => operator !== 'rex'))

@@ -1,4 +1,5 @@
-import { X509Certificate } from 'node:crypto'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { request } from 'node:http'
 import { connect as connectTcp } from 'node:net'
 import type { Socket } from 'node:net'
@@ -79,6 +80,8 @@ function ownFault(
   now: number,
 ): Diagnosis | 'foreign' | undefined {
   if (!('chainPem' in identity)) return undefined
+  const unfit = keyFault(identity)
+  if (unfit) return unfit
   try {
     verifySvid(certificatesFromPem(identity.chainPem), bundlesOf(identity), { now })
     return undefined
@@ -97,6 +100,28 @@ function ownFault(
   }
 }
 
+/** Whether the key is the one that the certificate is for. */
+function keyFault({ chainPem, keyPem }: IdentityMaterial): Diagnosis | undefined {
+  let certificate: X509Certificate
+  let key: KeyObject
+  try {
+    certificate = new X509Certificate(chainPem)
+  } catch {
+    return bad('SP_SVID_MALFORMED', 'our own certificate is none in PEM form: name the right file')
+  }
+  try {
+    key = createPrivateKey(keyPem)
+  } catch {
+    return bad('SP_IDENTITY_MISMATCH', 'our own key is none in PEM form: name the right file')
+  }
+  return certificate.checkPrivateKey(key)
+    ? undefined
+    : bad(
+        'SP_IDENTITY_MISMATCH',
+        'our own key is not the one of our certificate: take both from the same enrolment, or enrol anew',
+      )
+}
+
 async function reach(options: DiagnoseOptions): Promise<{ socket: TLSSocket } | Diagnosis> {
   const { target, identity } = options
   const ms = options.timeoutMs ?? TIMEOUT_MS
@@ -105,12 +130,18 @@ async function reach(options: DiagnoseOptions): Promise<{ socket: TLSSocket } | 
     tcp = await once(connectTcp({ ...target }), 'connect', ms)
   } catch (error) {
     const reason = codeOf(error)
+    if ('path' in target) return socketFault(target.path, reason, error)
     if (reason === 'ECONNREFUSED')
       return bad('SP_CONNECT_FAILED', 'nothing listens there: is it started, is the port right?')
     if (reason === 'ENOTFOUND')
       return bad('SP_CONNECT_FAILED', 'there is no such host: correct the name')
     if (reason === 'timeout')
       return bad('SP_CONNECT_TIMEOUT', 'no answer: a firewall or a segment may be in between')
+    if (reason === 'ENETUNREACH' || reason === 'EHOSTUNREACH')
+      return bad(
+        'SP_CONNECT_FAILED',
+        'no way leads there from this machine: an agent inside `sallyport run` has its sockets only',
+      )
     return bad('SP_CONNECT_FAILED', `it cannot be reached: ${messageOf(error)}`)
   }
   try {
@@ -129,6 +160,21 @@ async function reach(options: DiagnoseOptions): Promise<{ socket: TLSSocket } | 
     tcp.destroy()
     return handshakeFault(error)
   }
+}
+
+/** Why a Unix socket cannot be connected to. */
+function socketFault(path: string, reason: string, error: unknown): Diagnosis {
+  const says: Readonly<Record<string, string>> = {
+    ENOENT: `there is no socket \`${path}\`: is what listens there started, is the path right?`,
+    ENOTDIR: `there is no socket \`${path}\`: a part of the path is a file`,
+    EACCES: `this user may not open \`${path}\`: run as the user that owns it, who alone may`,
+    EPERM: `this user may not open \`${path}\`: run as the user that owns it, who alone may`,
+    ECONNREFUSED: `nobody listens at \`${path}\`: what did has ended, start it again`,
+    ENOTSOCK: `\`${path}\` is no socket: correct the path`,
+    timeout: `nobody takes the connection at \`${path}\`: what listens there hangs`,
+  }
+  const code = reason === 'timeout' ? 'SP_CONNECT_TIMEOUT' : 'SP_CONNECT_FAILED'
+  return bad(code, says[reason] ?? `\`${path}\` cannot be reached: ${messageOf(error)}`)
 }
 
 /** Node's and OpenSSL's reasons for a handshake that did not come about. */
@@ -190,14 +236,20 @@ function explain(error: unknown, whose: string, trustDomain: string): Diagnosis 
     case 'SP_SVID_NOT_YET_VALID':
       return bad(code, `${whose} is not yet valid (${detail}): this machine's clock is behind`)
     case 'SP_SVID_FOREIGN':
-      return bad(code, `${whose} is of another trust domain than \`${trustDomain}\` (${detail})`)
+      return bad(
+        code,
+        `${whose} is of another trust domain than \`${trustDomain}\` (${detail}): take roots and certificates of one network`,
+      )
     case 'SP_SVID_UNTRUSTED':
       return bad(
         code,
         `${whose} is signed by no root that is known here (${detail}): compare \`trust/ca.pem\` of both`,
       )
     default:
-      return bad(code, `${whose} is no SVID of this network: ${detail}`)
+      return bad(
+        code,
+        `${whose} is no SVID of this network: ${detail}; the control plane makes them (\`sallyport agent enroll\`)`,
+      )
   }
 }
 

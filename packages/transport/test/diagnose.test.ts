@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttp } from 'node:http'
 import type { RequestListener } from 'node:http'
 import { createServer as createTcp } from 'node:net'
 import type { AddressInfo, Server } from 'node:net'
 import { createServer as createTls } from 'node:tls'
 import type { TlsOptions } from 'node:tls'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, it } from 'node:test'
 
 import { forge, forgeRoot } from '../../spiffe/test/forge.ts'
@@ -15,6 +19,7 @@ import { forgedHolder, holderOf, holderOfForged, identityOf, root } from './bank
 
 const anchors = { rootsPem: root.certificatePem, trustDomain: 'bank.test' }
 const other = forgeRoot()
+const rootForged = forgeRoot()
 
 type Identity = Parameters<typeof diagnose>[0]['identity']
 
@@ -159,6 +164,74 @@ describe('diagnose', () => {
     const foreign = forge({ signer: other, uris: ['spiffe://elsewhere.test/agent/monitor/1'] })
     const identity = { ...anchors, chainPem: foreign.pem, keyPem: foreign.keyPem, notAfter: 0 }
     says(await network(identity), 'SP_SVID_FOREIGN', /our own certificate is of another/)
+  })
+
+  it('tells a key of another certificate, and files that are neither', async () => {
+    const [own, twin] = [identityOf('/agent/monitor/1'), identityOf('/agent/monitor/1')]
+    assert.equal((await network(own)).ok, true)
+    const crossed = { ...own, keyPem: twin.keyPem }
+    says(await network(crossed), 'SP_IDENTITY_MISMATCH', /not the one of our certificate: .*enrol/)
+    const swapped = { ...own, keyPem: own.chainPem, chainPem: own.keyPem }
+    says(await network(swapped), 'SP_SVID_MALFORMED', /name the right file/)
+    says(await network({ ...own, keyPem: 'x' }), 'SP_IDENTITY_MISMATCH', /name the right file/)
+  })
+
+  it('tells a certificate with other names: its own, and the server’s', async () => {
+    const named = (uris: readonly string[]) =>
+      forge({ signer: rootForged, uris, dns: ['monitor.bank.test'] })
+    const known = { rootsPem: rootForged.pem, trustDomain: 'bank.test' }
+    const holder = forgedHolder(rootForged, { uris: ['spiffe://bank.test/control/c1'] })
+    for (const uris of [[], ['https://bank.test/monitor']]) {
+      const { pem: chainPem, keyPem } = named(uris)
+      const own = await network({ ...known, chainPem, keyPem, notAfter: 0 }, { holder })
+      says(own, own.code ?? '', /our own certificate is no SVID of this network: .*enroll/)
+      const server = holderOfForged(named(uris), rootForged.pem)
+      const theirs = await against(tls({}, server), known)
+      says(theirs, theirs.code ?? '', /certificate of the server is no SVID of this network/)
+    }
+    const good = named(['spiffe://bank.test/agent/monitor/1'])
+    const fine = { ...known, chainPem: good.pem, keyPem: good.keyPem, notAfter: 0 }
+    assert.equal((await network(fine, { holder })).ok, true)
+  })
+
+  it('tells a socket that is missing, left over, no socket, or of somebody else', async (context) => {
+    const dir = mkdtempSync(join(tmpdir(), 'sp-diagnose-'))
+    const at = (name: string) =>
+      diagnose({ target: { path: join(dir, name) }, identity: anchors, timeoutMs: 10_000 })
+    const server = createMtlsServer({
+      identity: holderOf('/control/c1'),
+      accept: () => true,
+      allowAnonymous: true,
+      onConnection: (socket) => socket.end(),
+      handshakeTimeoutMs: 10_000,
+    })
+    try {
+      await server.listen({ path: join(dir, 'good') })
+      assert.equal((await at('good')).ok, true)
+      says(await at('absent'), 'SP_CONNECT_FAILED', /no socket .*absent`: is .* started/)
+      writeFileSync(join(dir, 'file'), '')
+      says(await at('file'), 'SP_CONNECT_FAILED', /no socket|nobody listens/)
+      const left = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`
+      spawnSync(process.execPath, ['-e', left, join(dir, 'left')])
+      says(await at('left'), 'SP_CONNECT_FAILED', /nobody listens at .*start it again/)
+      const { seteuid } = process
+      if (process.getuid?.() !== 0 || !seteuid) {
+        context.diagnostic(
+          'only root can become another user: a socket of somebody else is not tried',
+        )
+        return
+      }
+      // The folder is this user's alone, so nobody else gets as far as the socket.
+      seteuid(65_534)
+      try {
+        says(await at('good'), 'SP_CONNECT_FAILED', /may not open .*run as the user that owns it/)
+      } finally {
+        seteuid(0)
+      }
+    } finally {
+      await server.close()
+      rmSync(dir, { recursive: true, force: true })
+    }
   })
 
   it('tells a quarantine, a revocation, and a server that wants somebody else', async () => {
