@@ -39,6 +39,8 @@ export interface DoorsAt {
   /** System name → where agents reach it, of systems whose protocol is not read. */
   readonly listenOpaque?: Readonly<Record<string, Address>>
   readonly points?: Target
+  /** Other gateways of this machine may listen on the same ports. */
+  readonly sharePorts?: boolean
   /** System name → where it is, if not as declared. */
   readonly upstreams?: Readonly<Record<string, Address>>
 }
@@ -90,9 +92,10 @@ export class Doors {
     readonly pointsAddress: Target | undefined
     readonly opaqueAddresses: Readonly<Record<string, Address>>
   }> {
+    const shared = at.sharePorts ?? false
     const watched = { ...parts, ...watch(parts) }
     this.#agents = agentsDoor(watched)
-    const address = await this.#agents.listen(at.listen)
+    const address = await this.#agents.listen(at.listen, shared)
     let postgresAddress: Address | undefined
     if (at.listenPostgres !== undefined) {
       this.#databases = databasesOf(parts, at.upstreams ?? {})
@@ -100,7 +103,7 @@ export class Doors {
         ...{ ...watched, databases: this.#databases },
         calls: new SqlCalls(parts),
       })
-      postgresAddress = await this.#postgres.listen(at.listenPostgres)
+      postgresAddress = await this.#postgres.listen(at.listenPostgres, shared)
     }
     let pointsAddress: Target | undefined
     if (at.points) {
@@ -116,6 +119,11 @@ export class Doors {
       opaqueAddresses = await this.#opaque.listen(at.listenOpaque)
     }
     return { address, postgresAddress, pointsAddress, opaqueAddresses }
+  }
+
+  /** Lets nobody new in, and whoever is in go. */
+  drain(): void {
+    for (const door of [this.#agents, this.#postgres, this.#points]) door?.drain()
   }
 
   async close(): Promise<void> {

@@ -35,6 +35,8 @@ import { loadPins } from './plane/pins.ts'
 import { laterShown } from './plane/later.ts'
 import { startRenewal } from './plane/renewal.ts'
 import { followPlane } from './plane/stream.ts'
+import { HealthDoor } from './health.ts'
+import type { NotReady } from './health.ts'
 import { EventStreams } from './serve/events.ts'
 import { HttpCalls } from './serve/http.ts'
 import { McpCalls } from './serve/mcp.ts'
@@ -70,6 +72,10 @@ export interface GatewayOptions {
   readonly listenOpaque?: Readonly<Record<string, Address>>
   /** Where enforcement points of somebody else's make ask for decisions; nowhere by default. */
   readonly points?: Target
+  /** Where this machine asks how the gateway is (`/live`, `/ready`); nowhere by default. */
+  readonly health?: Address
+  /** Other gateways of this machine may listen on the same ports: for one that takes over from another. */
+  readonly sharePorts?: boolean
   /** On the first start, one of both; kept in `dataDir` from then on. */
   readonly trustPins?: TrustPins
   readonly pinsFile?: string
@@ -101,8 +107,14 @@ export interface Gateway {
   readonly postgresAddress: Address | undefined
   readonly pointsAddress: Target | undefined
   readonly opaqueAddresses: Readonly<Record<string, Address>>
+  readonly healthAddress: Address | undefined
   readonly spiffeId: string
   stats(): GatewayStats
+  /**
+   * Takes no new connections, lets calls in flight end, and closes: when they have, or when their time is over. `/ready` says so
+   * first.
+   */
+  drain(): Promise<void>
   close(): Promise<void>
 }
 
@@ -128,6 +140,7 @@ class RunningGateway implements Gateway {
   postgresAddress: Address | undefined
   pointsAddress: Target | undefined
   opaqueAddresses: Readonly<Record<string, Address>> = {}
+  healthAddress: Address | undefined
   spiffeId = ''
   readonly #options: GatewayOptions
   readonly #settings: GatewaySettings
@@ -137,6 +150,8 @@ class RunningGateway implements Gateway {
   readonly #undo: (() => Promise<void> | void)[] = []
   #report: () => Omit<GatewayStats, keyof Stats> = nothingYet
   #closing: Promise<void> | undefined
+  #isDraining = false
+  #drainDoors: () => void = () => undefined
 
   constructor(options: GatewayOptions) {
     this.#options = options
@@ -147,6 +162,20 @@ class RunningGateway implements Gateway {
 
   stats(): GatewayStats {
     return { ...this.#stats, ...this.#report() }
+  }
+
+  async drain(): Promise<void> {
+    if (!this.#isDraining) {
+      this.#isDraining = true
+      this.#drainDoors()
+    }
+    const until = this.#clock.monotonic() + this.#settings.drainMs
+    while (this.#report().inFlight > 0 && this.#clock.monotonic() < until && !this.#closing) {
+      await new Promise((resolve) => {
+        setTimeout(resolve, 20)
+      })
+    }
+    await this.close()
   }
 
   close(): Promise<void> {
@@ -428,6 +457,11 @@ class RunningGateway implements Gateway {
         },
       }),
     )
+    if (this.#options.health) {
+      const health = new HealthDoor(() => this.#notReady(standing, audit))
+      this.#undo.push(() => health.close())
+      this.healthAddress = await health.listen(this.#options.health)
+    }
     await this.#firstBundle(bundles)
 
     this.#undo.push(() => doors.close())
@@ -441,6 +475,10 @@ class RunningGateway implements Gateway {
       { ...shared, standing, tokens, pipeline, holder, credentials, foreign, requests },
       this.#options,
     )
+    this.#drainDoors = () => {
+      requests.drain()
+      doors.drain()
+    }
     this.address = at.address
     this.postgresAddress = at.postgresAddress
     this.pointsAddress = at.pointsAddress
@@ -455,6 +493,15 @@ class RunningGateway implements Gateway {
       bundleAgeMs: bundles.ageMs,
       revision: bundles.enforced?.revision,
     })
+  }
+
+  #notReady(standing: Standing, audit: Audit): readonly NotReady[] {
+    const why: NotReady[] = []
+    if (standing.lastKnown === undefined) why.push('no-bundle')
+    else if (!standing.isFresh) why.push('stale')
+    if (audit.failed) why.push('audit')
+    if (this.#isDraining || this.#closing) why.push('draining')
+    return why
   }
 
   async #firstBundle(bundles: Bundles): Promise<void> {

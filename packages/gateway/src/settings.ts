@@ -47,6 +47,11 @@ export interface GatewaySettings {
   readonly controlTimeoutMs: number
   /** For the first bundle, at the start. */
   readonly startTimeoutMs: number
+  /** Failures of an upstream in a row after which it is left alone, and for how long before one call tries it again. */
+  readonly breakerFailures: number
+  readonly breakerOpenMs: number
+  /** How long calls in flight may take to end when the gateway is asked to stop. */
+  readonly drainMs: number
   /** How often what nobody declared is reported, counted. */
   readonly driftReportMs: number
   /** False lets reads of what is not restricted go on while the log cannot be written. */
@@ -87,6 +92,9 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxEventBytes: 262_144,
   controlTimeoutMs: 5000,
   startTimeoutMs: 20_000,
+  breakerFailures: 5,
+  breakerOpenMs: 5000,
+  drainMs: 10_000,
   driftReportMs: 5000,
   refuseReadsWithoutAudit: true,
 }

@@ -53,8 +53,14 @@ export interface MtlsServerOptions {
 export interface MtlsServer {
   /** Sockets of identified peers. */
   readonly sockets: SocketIndex
-  /** Starts to listen; a Unix socket is made accessible to its owner only. */
-  listen(target: Target): Promise<AddressInfo | string>
+  /**
+   * Starts to listen; a Unix socket is made accessible to its owner only.
+   *
+   * @param shared lets other processes of this user listen on the same port (Linux: `SO_REUSEPORT`)
+   */
+  listen(target: Target, shared?: boolean): Promise<AddressInfo | string>
+  /** Accepts no more connections; those that are open stay. */
+  stopListening(): void
   /** Takes a connection that somebody else accepted, and whose next byte is the first of a handshake. */
   take(socket: Socket): void
   address(): AddressInfo | string
@@ -148,7 +154,10 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
     take: (socket) => {
       server.emit('connection', socket)
     },
-    listen: (target) =>
+    stopListening: () => {
+      if (server.listening) server.close()
+    },
+    listen: (target, shared = false) =>
       new Promise((resolve, reject) => {
         const failed = (cause: Error): void => {
           reject(
@@ -159,7 +168,8 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
           )
         }
         server.once('error', failed)
-        server.listen('path' in target ? { path: target.path } : target, () => {
+        const at = 'path' in target ? { path: target.path } : { ...target, reusePort: shared }
+        server.listen(at, () => {
           server.removeListener('error', failed)
           if ('path' in target) chmodSync(target.path, 0o600)
           resolve(address())

@@ -6,7 +6,7 @@ import type { JsonValue } from '@sallyport/base'
 import { adminClient } from '../admin.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
-import { dataDir, dataOption, takePin } from '../options.ts'
+import { dataDir, dataOption, parseDuration, takePin } from '../options.ts'
 import { members, textOf } from '../shape.ts'
 import { selfCommand, stopSignal, supervise } from '../supervise.ts'
 import type { Line } from '../supervise.ts'
@@ -86,6 +86,9 @@ export function addPlanes(program: Command): void {
       '--points <address>',
       'where Envoy, Istio and nginx ask it for decisions (or unix:PATH)',
     )
+    .option('--health <address>', 'where this machine asks for /live and /ready (loopback only)')
+    .option('--share-ports', 'let another gateway take over on the same ports')
+    .option('--drain <duration>', 'how long calls in flight may take to end at a stop', '10s')
     .option('--token-file <file>', 'join token, for the first start')
     .option('--secrets <file>', 'JSON file: secret name → value')
     .option('--upstream <system=address>', 'where a system is, if not as declared', collect, [])
@@ -99,6 +102,9 @@ export function addPlanes(program: Command): void {
           listenPostgres?: string
           listenOpaque: string[]
           points?: string
+          health?: string
+          sharePorts?: boolean
+          drain: string
           tokenFile?: string
           secrets?: string
           upstream: string[]
@@ -113,6 +119,9 @@ export function addPlanes(program: Command): void {
           listen: target(options.listen),
           ...(options.listenPostgres ? { listenPostgres: target(options.listenPostgres) } : {}),
           ...(options.points === undefined ? {} : { points: listenTarget(options.points) }),
+          ...(options.health === undefined ? {} : { health: target(options.health) }),
+          ...(options.sharePorts === true ? { sharePorts: true } : {}),
+          settings: { drainMs: duration('--drain', options.drain) },
           pinsFile: join(data, 'trust', 'pins.json'),
           ...joinToken(options.tokenFile),
           secrets: readSecrets(options.secrets),
@@ -140,6 +149,9 @@ export function addPlanes(program: Command): void {
                   ]),
                 ),
               }),
+          ...(gateway.healthAddress
+            ? { health: `${gateway.healthAddress.host}:${gateway.healthAddress.port}` }
+            : {}),
           ...(points === undefined
             ? {}
             : {
@@ -147,7 +159,9 @@ export function addPlanes(program: Command): void {
               }),
         })
         await stopping
-        await gateway.close()
+        // Whoever asks again does not want to wait.
+        void stopSignal().then(() => gateway.close())
+        await gateway.drain()
       },
     )
 
@@ -269,13 +283,25 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
       control,
       gateway,
       async stop() {
-        await gatewayProcess.stop()
+        await gatewayProcess.stop(15_000)
         await controlProcess.stop(10_000)
       },
     }
   } catch (error) {
     await controlProcess.stop(10_000)
     throw error
+  }
+}
+
+/** @throws SallyportError `SP_USAGE_OPTION` */
+function duration(option: string, text: string): number {
+  try {
+    return parseDuration(text)
+  } catch (cause) {
+    throw new SallyportError('SP_USAGE_OPTION', `${option} is not a duration`, {
+      fix: `write it as \`${option} 10s\``,
+      cause,
+    })
   }
 }
 

@@ -131,6 +131,16 @@ export class Standing {
     return this.#bundles.enforced
   }
 
+  /** Whether calls that only read would be decided now. */
+  get isFresh(): boolean {
+    try {
+      this.enforced(false)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /**
    * What calls are decided by, if it is fresh enough.
    *

@@ -73,6 +73,11 @@ export class H2Edge {
     for (const session of this.#sessions.keys()) session.destroy()
   }
 
+  /** Asks every session to go (GOAWAY): streams that are open end in peace. */
+  drain(): void {
+    for (const session of this.#sessions.keys()) session.close()
+  }
+
   /** Takes over a socket that agreed on `h2`. */
   take(socket: TLSSocket): void {
     const { clock, settings } = this.#options

@@ -40,6 +40,7 @@ export class Listener {
   readonly #h2: H2Edge
   readonly #mtls: MtlsServer
   readonly #peers = new Map<TLSSocket, VerifiedSvid>()
+  #isDraining = false
 
   constructor(options: ListenerOptions) {
     this.#options = options
@@ -73,7 +74,8 @@ export class Listener {
         options.onRefused(facts)
       },
       onConnection: (socket, peer) => {
-        if (!peer) {
+        // Whoever was still shaking hands when the gateway began to stop goes elsewhere, with nothing of a call sent.
+        if (!peer || this.#isDraining) {
           socket.destroy()
           return
         }
@@ -90,10 +92,19 @@ export class Listener {
     return this.#peers.size
   }
 
-  async listen(at: Address): Promise<Address> {
-    const address = await this.#mtls.listen(at)
+  /** @param shared with other gateways of this machine, on the same port */
+  async listen(at: Address, shared: boolean): Promise<Address> {
+    const address = await this.#mtls.listen(at, shared)
     if (typeof address === 'string') throw new Error('a TCP listener has a TCP address')
     return { host: address.address, port: address.port }
+  }
+
+  /** Takes no new connections and lets those there are end: idle ones at once, the others with their next answer. */
+  drain(): void {
+    this.#isDraining = true
+    this.#mtls.stopListening()
+    this.#http.closeIdleConnections()
+    this.#h2.drain()
   }
 
   /** Cuts every connection of an instance, or of every instance below a subject. @returns how many */

@@ -344,6 +344,7 @@ function candidates(
 /** Whether another model may be asked instead: the vendor did not answer, and what it was asked was right. */
 const isOutage = ({ code, status }: Refusal): boolean =>
   code === 'SP_UPSTREAM_FAILED' ||
+  code === 'SP_UPSTREAM_OPEN' ||
   code === 'SP_UPSTREAM_TIMEOUT' ||
   (code === 'SP_UPSTREAM_REFUSED' && status === 429)
 

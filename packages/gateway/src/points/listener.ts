@@ -90,6 +90,13 @@ export class PointListener {
       : { host: address.address, port: address.port }
   }
 
+  /** Takes no new connections and lets those there are end. */
+  drain(): void {
+    this.#mtls.stopListening()
+    this.#http.closeIdleConnections()
+    for (const session of this.#sessions) session.close()
+  }
+
   /** Cuts every connection of an instance, or of every instance below a subject. @returns how many */
   cut(subject: string): number {
     return this.#mtls.sockets.cut(subject)

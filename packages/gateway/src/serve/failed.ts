@@ -9,6 +9,7 @@ const UNSENT: ReadonlySet<string> = new Set([
   'SP_CREDENTIAL_MISSING',
   'SP_MCP_CHANGED',
   'SP_MCP_PROGRAM',
+  'SP_UPSTREAM_OPEN',
 ])
 
 /**

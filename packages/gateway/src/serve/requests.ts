@@ -10,6 +10,7 @@ import { canonicalise } from '../edge/canonical.ts'
 import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
 import { realAddress } from '../edge/source.ts'
+import { Share } from '../edge/share.ts'
 import type { Tokens } from '../edge/tokens.ts'
 import { plain } from '../inventory/plain.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
@@ -50,16 +51,25 @@ export class Requests {
   readonly #parts: RequestParts
   readonly #inFlight = new Map<string, number>()
   readonly #pace: Pace
-  #total = 0
+  readonly #share: Share
+  readonly #answers = new Set<EdgeResponse>()
+  #isDraining = false
 
   constructor(parts: RequestParts) {
     this.#parts = parts
     const { maxCallsPerSecond, maxCallBurst } = parts.settings
+    this.#share = new Share(parts.settings.maxInFlight)
     this.#pace = new Pace(maxCallsPerSecond, maxCallBurst, parts.clock)
   }
 
   get inFlight(): number {
-    return this.#total
+    return this.#share.total
+  }
+
+  /** From now on each connection ends with its next answer, or with the one that it waits for. */
+  drain(): void {
+    this.#isDraining = true
+    for (const res of this.#answers) res.shouldKeepAlive = false
   }
 
   /** Serves one request, to its end or its refusal. Never rejects. */
@@ -74,15 +84,19 @@ export class Requests {
     try {
       caller = this.#caller(req)
       const leave = this.enter(caller.session)
+      this.#answers.add(res)
       try {
         // A certificate that has a successor is let go in peace.
-        if (this.#parts.liveness.hasNewer(caller.svid)) res.shouldKeepAlive = false
+        if (this.#isDraining || this.#parts.liveness.hasNewer(caller.svid)) {
+          res.shouldKeepAlive = false
+        }
         const { method = '', url = '', httpVersion, rawHeaders, hasMore } = req
         const request = canonicalise({ method, url, httpVersion, rawHeaders, hasMore })
         system = await this.#serve({ req, res, request, caller, signal: gone.signal }, (name) => {
           system = name
         })
       } finally {
+        this.#answers.delete(res)
         leave()
       }
     } catch (error) {
@@ -167,24 +181,25 @@ export class Requests {
    * @throws Refusal `SP_OVERLOADED`
    */
   enter(session: string): () => void {
-    const { maxInFlight, maxInFlightPerInstance } = this.#parts.settings
+    const { maxInFlightPerInstance } = this.#parts.settings
     const own = this.#inFlight.get(session) ?? 0
-    if (this.#total >= maxInFlight || own >= maxInFlightPerInstance) {
+    const agent = agentOf(session)
+    if (own >= maxInFlightPerInstance || !this.#share.take(agent)) {
       throw new Refusal('SP_OVERLOADED', 'too many calls are in flight', {
         status: 503,
         retryAfterSeconds: 1,
       })
     }
     if (!this.#pace.admits(session)) {
+      this.#share.giveBack(agent)
       throw new Refusal('SP_OVERLOADED', 'calls come too fast', {
         status: 429,
         retryAfterSeconds: 1,
       })
     }
-    this.#total++
     this.#inFlight.set(session, own + 1)
     return () => {
-      this.#total--
+      this.#share.giveBack(agent)
       const left = (this.#inFlight.get(session) ?? 1) - 1
       if (left > 0) this.#inFlight.set(session, left)
       else this.#inFlight.delete(session)
@@ -231,3 +246,7 @@ function factsOf(socket: EdgeRequest['socket']): ConnectionFacts {
   const source = realAddress(socket.remoteAddress)
   return { ...(group === undefined ? {} : { group }), ...(source === undefined ? {} : { source }) }
 }
+
+/** `spiffe://TD/agent/NAME/INSTANCE` without its instance; of another trust domain, what counts is the agent already. */
+const agentOf = (session: string): string =>
+  session.startsWith('spiffe://') ? session.slice(0, session.lastIndexOf('/')) : session

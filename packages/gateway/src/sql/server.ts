@@ -72,7 +72,8 @@ export class SqlServer {
     return this.#sessions.size
   }
 
-  listen(at: Address): Promise<Address> {
+  /** @param shared with other gateways of this machine, on the same port */
+  listen(at: Address, shared: boolean): Promise<Address> {
     return new Promise((resolve, reject) => {
       this.#tcp.once('error', (cause) => {
         reject(
@@ -82,7 +83,7 @@ export class SqlServer {
           }),
         )
       })
-      this.#tcp.listen(at, () => {
+      this.#tcp.listen({ ...at, reusePort: shared }, () => {
         const address = this.#tcp.address()
         if (typeof address === 'string' || !address)
           throw new TypeError('a TCP server has a TCP address')
@@ -105,6 +106,11 @@ export class SqlServer {
     )
     for (const [socket] of cut) socket.destroy()
     return cut.length
+  }
+
+  /** Takes no new connections; sessions that are open go on until `close`. */
+  drain(): void {
+    this.#tcp.close()
   }
 
   async close(): Promise<void> {

@@ -12,6 +12,8 @@ import type { UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import { AnswerBody } from './answer-body.ts'
+import { Breakers } from './breakers.ts'
+import type { Attempt } from './breakers.ts'
 import type { Credentials } from './credentials.ts'
 import type { UpstreamPools } from './pools.ts'
 
@@ -64,18 +66,37 @@ const MAX_ATTEMPTS = 3
 /** Speaks HTTP to upstreams: only what was authorised, with the credential of the gateway, never following anywhere. */
 export class Exchange {
   readonly #options: ExchangeOptions
+  readonly #breakers: Breakers
   #key: { readonly pem: string; readonly key: KeyObject } | undefined
 
   constructor(options: ExchangeOptions) {
     this.#options = options
+    const { clock, settings } = options
+    const { breakerFailures: after, breakerOpenMs: openMs } = settings
+    this.#breakers = new Breakers({ clock, after, openMs })
   }
 
   /**
    * Sends a request and waits for the head of the answer.
    *
-   * @throws Refusal `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`, `SP_CREDENTIAL_MISSING`
+   * @throws Refusal `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`, `SP_UPSTREAM_OPEN`, `SP_CREDENTIAL_MISSING`
    */
   async send(exchange: ExchangeRequest): Promise<UpstreamAnswer> {
+    const left = this.#breakers.enterBoth(exchange.system.name, exchange.caller)
+    let came: [ofSystem: Attempt, ofCaller: Attempt] = ['neither', 'neither']
+    try {
+      const answer = await this.#send(exchange)
+      came = ['answered', 'answered']
+      return answer
+    } catch (error) {
+      if (!exchange.signal.aborted) came = blame(error)
+      throw error
+    } finally {
+      left(...came)
+    }
+  }
+
+  async #send(exchange: ExchangeRequest): Promise<UpstreamAnswer> {
     const { settings, pools } = this.#options
     const { caller, system, request, signal } = exchange
     for (let attempt = 1; ; attempt++) {
@@ -329,6 +350,21 @@ const codeOf = (error: unknown): string =>
 /** The connection ended before an answer: the other side had closed it while the request was on its way. */
 const wasClosed = (error: unknown): boolean =>
   ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes(codeOf(error))
+
+/** Codes of a connection that never was: nothing of the call was sent. */
+const UNCONNECTED =
+  /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(?:HOST|NET)UNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_(?:TLS|SSL)_\w+|CERT_\w+|SP_(?:CONNECT|SVID|PEER)_\w+)$/
+
+/**
+ * Whom a failure speaks against. No caller has a say in whether a connection comes about, so that counts for all; what happens once it
+ * stands may be the caller's own doing, and counts for that caller alone.
+ */
+function blame(error: unknown): [ofSystem: Attempt, ofCaller: Attempt] {
+  if (!(error instanceof Refusal)) return ['neither', 'neither']
+  if (UNCONNECTED.test(codeOf(error.cause))) return ['failed', 'neither']
+  const lost = error.code === 'SP_UPSTREAM_FAILED' || error.code === 'SP_UPSTREAM_TIMEOUT'
+  return ['neither', lost ? 'failed' : 'neither']
+}
 
 function failed(cause: unknown): Refusal {
   const detail = cause instanceof Error ? `${codeOf(cause)} ${cause.message}`.trim() : String(cause)

@@ -36,7 +36,7 @@ export class TestService {
     this.answer = answer
   }
 
-  async listen(): Promise<void> {
+  async listen(port = 0): Promise<void> {
     let connections = 0
     const numbers = new WeakMap<object, number>()
     const http = createServer((req, res) => {
@@ -55,7 +55,7 @@ export class TestService {
         http.emit('connection', socket)
       },
     })
-    const address = await this.#mtls.listen({ host: '127.0.0.1', port: 0 })
+    const address = await this.#mtls.listen({ host: '127.0.0.1', port })
     if (typeof address === 'string') throw new Error('no port')
     this.port = address.port
   }
