@@ -1,6 +1,7 @@
 import type { Clock, JsonValue } from '@sallyport/base'
 import { project } from '@sallyport/decide'
 import type { Projected, ProjectionPlan, ProjectionStream } from '@sallyport/decide'
+import type { DataClass } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import type { Audit } from '../audit/audit.ts'
 import type { Drift } from '../inventory/drift.ts'
@@ -20,6 +21,14 @@ export interface AnswerParts {
   readonly tokeniser: Tokeniser
   readonly drift: Pick<Drift, 'saw' | 'fields'>
   readonly clock: Clock
+}
+
+/** Takes down what an answer shows. */
+export interface Taker {
+  /** Absent where no value has to be: then `unseen` is to be told of all of them. */
+  readonly take: ReturnType<ReadValues['noter']> | undefined
+  /** Values of a class up to this leave, and are not taken down. */
+  unseen(highest: DataClass): void
 }
 
 /** What comes back of granted calls: cut down to what may leave, with the labels it carries. */
@@ -89,6 +98,22 @@ export class Answers {
     const { operation } = typed
     // Once more over what is left: whatever is treated in no way is shown as it is.
     project(parseUpstream(body), operation.returns, outcome.projection, index, tokeniser, shown)
+  }
+
+  /**
+   * For adapters that know which values an answer shows as they are: each is to be taken down before it leaves.
+   *
+   * @param highest class of them all
+   */
+  taker({ caller, enforced }: Pick<Grant, 'caller' | 'enforced'>, highest: DataClass): Taker {
+    const { readValues } = this.#parts
+    const { network } = enforced.decider.index
+    const unseen = (upTo: DataClass): void => {
+      readValues.unseen(caller.session, network, upTo)
+    }
+    return readValues.watches(network, highest)
+      ? { take: readValues.noter(caller.session, network), unseen }
+      : { take: undefined, unseen }
   }
 
   /** The projection of a granted call's answer, made ready. */

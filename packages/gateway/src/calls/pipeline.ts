@@ -116,11 +116,6 @@ export class Pipeline {
       const reserved = await this.#grant(draft, presented)
       stats.allowed++
       const { upstream, outcome, mandate } = draft
-      // What comes back over this protocol does not pass `release`.
-      if (typed.operation.binding.kind === 'postgres') {
-        const { network } = enforced.decider.index
-        this.#parts.readValues.unseen(caller.session, network, outcome.maxClass)
-      }
       return {
         id,
         caller,

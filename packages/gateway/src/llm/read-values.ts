@@ -123,7 +123,10 @@ export class ReadValues {
    *
    * @returns what to call with every value that it shows whole
    */
-  noter(instance: string, network: Network): (value: string | number, field: Field) => void {
+  noter(
+    instance: string,
+    network: Network,
+  ): (value: string | number, field: Pick<Field, 'class' | 'tags'>) => void {
     const { models, least } = modelsOf(network)
     return (value, field) => {
       const level = rank(field.class)

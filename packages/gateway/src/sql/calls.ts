@@ -9,6 +9,8 @@ import type { Caller, Decided, TypedCall, UpstreamRequest } from '../calls/types
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { Enforced } from '../state/bundles.ts'
 import { SqlRefusal } from './refuse.ts'
+import { Shown, shownColumns } from './shown.ts'
+import type { ShownColumn } from './shown.ts'
 import { filterSql } from './rows.ts'
 import { compile } from './text/compile.ts'
 import type { Compiled } from './text/compile.ts'
@@ -41,6 +43,7 @@ export interface Authorised {
   readonly maxRows: number
   /** By data set, the highest class of what leaves whole of it. */
   readonly classes: ReadonlyMap<string, DataClass>
+  readonly shown: readonly ShownColumn[]
 }
 
 /** What of a statement is decided so far. */
@@ -104,7 +107,8 @@ export class Calls {
         await pipeline.answers.commitLabels({ ...grant, outcome: { ...grant.outcome, labels } })
       }
       const limits = compiled.facts.map(({ table }) => table.maxRows)
-      return { compiled, grants, classes, maxRows: Math.min(...limits, MAX_ROWS) }
+      const shown = shownColumns(compiled.outputs, enforced.decider.index)
+      return { compiled, grants, classes, shown, maxRows: Math.min(...limits, MAX_ROWS) }
     } catch (error) {
       const refusal = toRefusal(error)
       for (const grant of grants) {
@@ -139,6 +143,17 @@ export class Calls {
     } catch {
       throw new SqlRefusal('SP_SQL_COLUMN', 'a value cannot leave as a token', '42501')
     }
+  }
+
+  /** What takes down the rows of a statement; undefined where they show nothing. */
+  shown(
+    { shown, grants: [grant] }: Authorised,
+    types: readonly number[],
+    formats: readonly number[],
+  ): Shown | undefined {
+    if (!grant || shown.length === 0) return undefined
+    const { answers } = this.#parts.pipeline
+    return new Shown(shown, types, formats, (highest) => answers.taker(grant, highest))
   }
 
   /** Whether a statement that is still being answered may go on. @throws Refusal */

@@ -84,6 +84,17 @@ function asText(value: Buffer): string {
   }
 }
 
+/** How binary values of a type are read; undefined for types that are not. */
+export function textOfBinary(oid: number): ((value: Buffer) => string) | undefined {
+  const type = TYPES.get(oid)
+  if (type === 'uuid') {
+    return (value) => value.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+  }
+  if (type === 'float8') return (value) => String(value.readDoubleBE())
+  if (type === undefined || (type !== 'bool' && !WHOLE.has(type))) return undefined
+  return (value) => String(asBinary(value, type))
+}
+
 function asBinary(value: Buffer, type: ColumnType): string | boolean {
   switch (type) {
     case 'text':

@@ -6,6 +6,7 @@ import type { Authorised, Calls } from './calls.ts'
 import type { ClientWire } from './client.ts'
 import { OIDS, sentOids } from './parameters.ts'
 import { SqlRefusal } from './refuse.ts'
+import type { Shown } from './shown.ts'
 import type { Compiled } from './text/compile.ts'
 import type { Link } from './upstream/link.ts'
 import type { Frame } from './wire/frames.ts'
@@ -34,6 +35,7 @@ export class Run {
   readonly #authorised: Authorised | undefined
   readonly #changes: ReadonlyMap<number, (value: Buffer) => Buffer>
   #description: Frame | undefined
+  #shown: Shown | undefined
   #checkedAt: number
   #rows = 0
   #bytes = 0
@@ -58,7 +60,7 @@ export class Run {
 
   /** Parses, binds and describes it. @throws what the database said, as it may be told */
   async open(bound: wire.BindMessage, oids: readonly number[]): Promise<void> {
-    const { link } = this.#parts
+    const { link, calls } = this.#parts
     const { sql, parameterTypes } = this.#compiled
     const types = sentOids(oids, bound.values.length, parameterTypes)
     try {
@@ -72,6 +74,10 @@ export class Run {
         const frame = await this.#next()
         if (frame.type !== 'T' && frame.type !== 'n') continue
         this.#described(frame)
+        if (this.#authorised) {
+          const { columns } = this
+          this.#shown = calls.shown(this.#authorised, columns, bound.resultFormats)
+        }
         return
       }
     } catch (error) {
@@ -209,6 +215,7 @@ export class Run {
       this.#rows--
       throw new SqlRefusal('SP_SQL_ROWS', `the statement returns more than ${most} rows`, '54000')
     }
+    this.#shown?.row(body)
     const row = this.#changes.size === 0 ? raw : wire.changedRow(body, this.#changes)
     this.#bytes += row.length
     return row

@@ -4,14 +4,19 @@ import type { TableFacts } from './facts.ts'
 import type { OutputColumn } from './from.ts'
 import { Selects } from './select.ts'
 import { Tables } from './tables.ts'
-import type { TablesParts } from './tables.ts'
+import type { Source, TablesParts } from './tables.ts'
 import type { Node } from './nodes.ts'
 import { Writes } from './write.ts'
+
+/** A column of what comes back. */
+export interface CompiledOutput extends OutputColumn {
+  readonly sources: readonly Source[]
+}
 
 /** A statement as it would be sent, and what it does. */
 export interface Compiled {
   readonly sql: string
-  readonly outputs: readonly OutputColumn[]
+  readonly outputs: readonly CompiledOutput[]
   readonly facts: readonly TableFacts[]
   readonly parameterTypes: ReadonlyMap<number, ColumnType>
 }
@@ -28,7 +33,11 @@ export function compile(kind: string, node: Node, parts: TablesParts): Compiled 
   for (const facts of tables.facts) {
     if (facts.action === 'select' && tables.facts.length === 1) facts.limit = selects.limit
   }
-  return { sql, outputs: columns, facts: tables.facts, parameterTypes: tables.parameterTypes }
+  const outputs = columns.map((column) => ({
+    ...column,
+    sources: tables.sourcesOf(column.note),
+  }))
+  return { sql, outputs, facts: tables.facts, parameterTypes: tables.parameterTypes }
 }
 
 function compileAny(

@@ -17,6 +17,7 @@ export interface Query {
 export interface OutputColumn {
   readonly name: string
   readonly token?: string
+  readonly single?: boolean
   readonly note: (place: Place) => void
 }
 
@@ -145,8 +146,8 @@ function aliasOf(value: unknown): { alias?: string; columns?: readonly string[] 
 
 /** Columns of a query as one may refer to them, before a relation names them. */
 export const outputs = ({ columns }: Pick<Query, 'columns'>): readonly Column[] =>
-  columns.map(({ name, token, note }) => ({
-    ...{ name, sql: '', note },
+  columns.map(({ name, token, single, note }) => ({
+    ...{ name, sql: '', note, single: single === true },
     ...(token === undefined ? {} : { token }),
   }))
 
@@ -166,10 +167,11 @@ function derived(
   return {
     relation: {
       alias,
-      columns: columns.map(({ token, note }, i) => {
+      columns: columns.map(({ token, single, note }, i) => {
         const name = shown[i] ?? ''
         const sql = `${quoteName(alias)}.${quoteName(sent[i] ?? '')}`
-        return { ...{ name, sql, note }, ...(token === undefined ? {} : { token }) }
+        const same = { name, sql, note, single: single === true }
+        return { ...same, ...(token === undefined ? {} : { token }) }
       }),
     },
     list: names === undefined && !twice ? '' : ` (${sent.map(quoteName).join(', ')})`,

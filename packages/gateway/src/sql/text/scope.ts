@@ -12,6 +12,8 @@ export interface Column {
   readonly sql: string
   /** Kind of token that its values leave as: it may be returned, and nothing else done with it. */
   readonly token?: string
+  /** Its values are those of one declared column each, as they stand there. */
+  readonly single?: boolean
   /** Of a declared table's own column that is seen whole or as a token. */
   readonly own?: { readonly use: Use; readonly type: ColumnType; readonly whole: boolean }
   /** Takes down that it was referred to. */

@@ -7,6 +7,7 @@ import { quoteName } from './names.ts'
 import { flagOf, listOf, namesOf, only, plain, textOf, unwrap } from './nodes.ts'
 import type { Node } from './nodes.ts'
 import { nameOf } from './output-name.ts'
+import { isSingle } from './single.ts'
 import { Scope } from './scope.ts'
 import type { Column, Ctes, FromItem, Place } from './scope.ts'
 import type { Tables, Use } from './tables.ts'
@@ -101,7 +102,8 @@ export class Selects implements Queries {
       const { result: sql, note } = this.tables.watch(() =>
         this.expressions.sql(node['val'], scope, 'output'),
       )
-      return [{ name: textOf(node['name']) || nameOf(node['val']), sql, note }]
+      const single = isSingle(node['val'])
+      return [{ name: textOf(node['name']) || nameOf(node['val']), sql, note, single }]
     })
   }
 
@@ -162,12 +164,12 @@ export class Selects implements Queries {
     if (!left || !right || left.columns.length !== right.columns.length) {
       throw new SqlRefusal('SP_SQL_SYNTAX', 'both queries must have as many columns', '42601')
     }
-    const columns = left.columns.map(({ name, token, note }, i): OutputColumn => {
+    const columns = left.columns.map(({ name, token, single, note }, i): OutputColumn => {
       const other = right.columns[i]
       // One column would hold tokens of one kind and values of another.
       if (token !== undefined || other?.token !== undefined) throw tokenInside(name)
       return {
-        name,
+        ...{ name, single: single === true && other?.single === true },
         note: (place) => {
           note(place)
           other?.note(place)
@@ -289,8 +291,8 @@ function referred(node: Node, scope: Scope): Column | undefined {
   return second === undefined ? scope.lookUp(first) : scope.findIn(first, second)
 }
 
-const asOutput = ({ sql, token, note }: Column, name: string): Output => ({
-  ...{ name, sql, note },
+const asOutput = ({ sql, token, single, note }: Column, name: string): Output => ({
+  ...{ name, sql, note, single: single === true },
   ...(token === undefined ? {} : { token }),
 })
 

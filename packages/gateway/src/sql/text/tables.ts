@@ -14,6 +14,14 @@ import type { Parameters } from './values.ts'
 /** Takes down that a column was referred to. */
 type Note = (place: Place) => void
 
+/** A declared column that a value is made of. */
+export interface Source {
+  readonly table: PostgresTable
+  readonly column: string
+  /** Neither masked nor a token. */
+  readonly whole: boolean
+}
+
 export interface TablesParts {
   readonly system: PostgresSystem
   readonly parameters: Parameters
@@ -31,6 +39,7 @@ export class Tables {
 
   /** What is referred to while something is being compiled, for whoever asks. */
   readonly #watching = new Set<Set<Note>>()
+  #tracing: Set<Source> | undefined
 
   constructor(parts: TablesParts) {
     this.parts = parts
@@ -53,8 +62,21 @@ export class Tables {
     }
   }
 
-  noted(note: Note): void {
+  noted(source: Source, note: Note): void {
     for (const seen of this.#watching) seen.add(note)
+    this.#tracing?.add(source)
+  }
+
+  /** Which declared columns an output is made of. @param note of that output */
+  sourcesOf(note: Note): readonly Source[] {
+    const found = new Set<Source>()
+    this.#tracing = found
+    try {
+      note('output')
+    } finally {
+      this.#tracing = undefined
+    }
+    return [...found]
   }
 
   get facts(): readonly TableFacts[] {
@@ -116,19 +138,21 @@ export class Use {
       const treatment = this.treatmentOf(name)
       if (treatment === 'drop') return []
       const raw = `${qualifier}.${declaredName(name)}`
+      const source = { table: this.table, column: name, whole: treatment === 'whole' }
       const note = (place: Place): void => {
         this.facts.columns.add(name)
         if (place === 'filter') this.facts.filters.add(name)
-        this.tables.noted(note)
+        this.tables.noted(source, note)
       }
       if (treatment === 'mask') {
         const sql = masked ? raw : maskSql(raw, type, this.view?.maskOf(name) ?? 'full')
-        return [{ name, sql, note }]
+        return [{ name, sql, note, single: true }]
       }
       const own = { use: this, type, whole: treatment === 'whole' }
-      if (treatment === 'whole') return [{ name, sql: raw, own, note }]
+      if (treatment === 'whole') return [{ name, sql: raw, own, note, single: true }]
       const token = this.tables.parts.tokens.kindOf(this.table, name)
-      return [{ name, sql: masked ? raw : `(${raw}::pg_catalog.text)`, token, own, note }]
+      const sql = masked ? raw : `(${raw}::pg_catalog.text)`
+      return [{ name, sql, token, own, note, single: true }]
     })
   }
 

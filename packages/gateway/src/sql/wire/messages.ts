@@ -167,6 +167,16 @@ export function columnTypes(body: Buffer): number[] {
   })
 }
 
+/** Tells every value of a DataRow that is not null, and its place. */
+export function eachValue(body: Buffer, tell: (value: Buffer, at: number) => void): void {
+  const reader = new BodyReader(body)
+  const count = reader.int16()
+  for (let i = 0; i < count; i++) {
+    const length = reader.int32()
+    if (length !== -1) tell(reader.bytes(length), i)
+  }
+}
+
 /** Replaces some columns of a DataRow. @param change null stays null */
 export function changedRow(
   body: Buffer,
