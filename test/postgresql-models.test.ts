@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { request } from 'node:https'
+import { Agent, request } from 'node:https'
 import { after, before, test } from 'node:test'
 import type { IncomingMessage } from 'node:http'
 import type { PolicySource } from '@sallyport/network'
@@ -94,10 +94,12 @@ class Clerk {
     const { chainPem, keyPem, rootsPem } = this.#material
     const { host, port } = world.gateway.address
     const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content }] })
-    const req = request({
-      ...{ host, port, method: 'POST', path: `/${system}/v1/chat/completions`, agent: false },
+    const agent = new Agent({
       ...{ cert: chainPem, key: keyPem, ca: rootsPem, checkServerIdentity: () => undefined },
       ALPNProtocols: ['http/1.1'],
+    })
+    const req = request({
+      ...{ host, port, agent, method: 'POST', path: `/${system}/v1/chat/completions` },
       headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
     })
     req.end(body)
