@@ -138,7 +138,8 @@ export class Requests {
       return WELL_KNOWN
     }
     if (!system) throw noOperation({ kind: 'destination', name: plain.tool(name) })
-    if (system.protocol === 'postgres') throw noOperation()
+    // These have doors of their own.
+    if (system.protocol === 'postgres' || system.protocol === 'opaque') throw noOperation()
     if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
     else if (system.protocol === 'a2a') await this.#parts.a2a.serve(context, system)
     else if (system.protocol === 'llm') await this.#parts.llm.serve(context, system)
