@@ -101,4 +101,33 @@ export const DOORS: readonly RedRow[] = [
     test: GLASS,
     name: 'a review is the reviewer’s signature over all that was done, …',
   },
+  {
+    id: 'enroll.other',
+    threat: 'an enrolment by proof that leaves another agent’s key than the one that was asked for',
+    file: 'packages/cli/src/attest.ts',
+    from: `exec(spiffeId)?.[1] !== name) {`,
+    to: `exec(spiffeId)?.[1] === '') {`,
+    test: 'test/attested-enrolment.test.ts',
+    name: '`agent enroll --attest` enrols by a machine’s key or the Workload API, …',
+  },
+  {
+    id: 'doctor.key',
+    threat: 'a key of another certificate, told as something else',
+    file: 'packages/transport/src/diagnose.ts',
+    from: `  return certificate.checkPrivateKey(key)
+`,
+    to: `  return certificate.checkPrivateKey(key) || key.type === 'private'
+`,
+    test: 'packages/transport/test/diagnose.test.ts',
+    name: 'tells a key of another certificate, and files that are neither',
+  },
+  {
+    id: 'doctor.socket',
+    threat: 'a socket that this user may not open, told as something else',
+    file: 'packages/transport/src/diagnose.ts',
+    from: '    EACCES: `this user may not open',
+    to: '    EXCUSE: `this user may not open',
+    test: 'packages/transport/test/diagnose.test.ts',
+    name: 'tells a socket that is missing, left over, no socket, or of somebody else',
+  },
 ]

@@ -329,6 +329,13 @@ export const PEOPLE: readonly RedRow[] = [
     file: 'packages/control/src/domain/session-rules.ts',
     from: `Object.hasOwn(map, group) ? (map[group] ?? []) : [],`,
     to: `map[group.trim().toLowerCase()] ?? [],`,
+    and: [
+      {
+        file: 'packages/control/src/operator/oidc.ts',
+        from: `named.filter((group) => Object.hasOwn(map, group))`,
+        to: `named.filter((group) => Object.hasOwn(map, group.trim().toLowerCase()))`,
+      },
+    ],
     test: FEDERATION,
     name: 'names are compared letter by letter: no variant of a privileged one is it',
   },

@@ -43,7 +43,8 @@ export async function handshake(
   }
 }
 
-function read(file: string): string {
+/** @throws SallyportError `SP_USAGE_OPTION` */
+export function read(file: string): string {
   try {
     return readFileSync(file, 'utf8')
   } catch (cause) {
@@ -62,7 +63,7 @@ function read(file: string): string {
 }
 
 /** A root names its trust domain as its one URI. */
-function trustDomainOf(rootsPem: string): string {
+export function trustDomainOf(rootsPem: string): string {
   try {
     const { subjectAltName = '' } = new X509Certificate(rootsPem)
     const [, trustDomain] =

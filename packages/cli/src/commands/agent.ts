@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { target } from '../address.ts'
 import { adminClient } from '../admin.ts'
+import type { AttestFlags } from '../attest.ts'
 import { createOutput, table, utc } from '../output.ts'
 import { list, members, numberOf, textOf } from '../shape.ts'
 import type { CommonOptions } from '../options.ts'
@@ -57,13 +58,30 @@ export function addAgent(program: Command): void {
 
   agent
     .command('enroll')
-    .description('print a one-use join token for an agent, a service or a gateway')
+    .description(
+      'print a one-use join token for an agent, a service or a gateway; with --attest, enrol by what this machine, pod or process proves',
+    )
     .argument('<name>')
     .option('--kind <kind>', 'agent, service or gateway', 'agent')
+    .option('--attest <how>', 'k8s, x509pop or unix: no token is needed, and no data directory')
+    .option('--out <dir>', 'with --attest: where svid.pem, svid_key.pem and bundle.pem are written')
+    .option('--roots <file>', 'with k8s, x509pop: the network’s roots')
+    .option('--control <address>', 'with k8s, x509pop: the control plane', '127.0.0.1:7401')
+    .option('--token-file <file>', 'with k8s: the projected service account token')
+    .option('--cert <file>', 'with x509pop: the certificate of this machine')
+    .option('--key <file>', 'with x509pop: and its private key')
+    .option('--socket <path>', 'with unix: the Workload API (default: SPIFFE_ENDPOINT_SOCKET)')
     .addOption(dataOption())
     .addOption(jsonOption())
-    .action(async (name: string, options: CommonOptions & { kind: string }) => {
+    .action(async (name: string, options: CommonOptions & AttestFlags & { kind: string }) => {
       const out = createOutput(options.json === true)
+      if (options.attest !== undefined) {
+        const { enrolAttested } = await import('../attest.ts')
+        const done = await enrolAttested(name, options)
+        out.note(`valid until ${utc(done.expiresAt)}`)
+        out.data(done, () => done.spiffeId)
+        return
+      }
       const value = await adminClient(dataDir(options)).post('/api/join-tokens', {
         kind: options.kind,
         name,
