@@ -41,6 +41,8 @@ export interface DoorsAt {
   readonly points?: Target
   /** Other gateways of this machine may listen on the same ports. */
   readonly sharePorts?: boolean
+  /** Balancers in front of the port for agents that speak HTTP. */
+  readonly proxyFrom?: readonly string[]
   /** System name → where it is, if not as declared. */
   readonly upstreams?: Readonly<Record<string, Address>>
 }
@@ -94,7 +96,7 @@ export class Doors {
   }> {
     const shared = at.sharePorts ?? false
     const watched = { ...parts, ...watch(parts) }
-    this.#agents = agentsDoor(watched)
+    this.#agents = agentsDoor(watched, at.proxyFrom)
     const address = await this.#agents.listen(at.listen, shared)
     let postgresAddress: Address | undefined
     if (at.listenPostgres !== undefined) {
@@ -123,7 +125,9 @@ export class Doors {
 
   /** Lets nobody new in, and whoever is in go. */
   drain(): void {
-    for (const door of [this.#agents, this.#postgres, this.#points]) door?.drain()
+    for (const door of [this.#agents, this.#postgres, this.#points, this.#opaque]) {
+      door?.drain()
+    }
   }
 
   async close(): Promise<void> {
@@ -166,10 +170,11 @@ function watch({ audit, clock, drift, holder, liveness, stats }: DoorsParts): Wa
   }
 }
 
-function agentsDoor(parts: DoorsParts & Watch): Listener {
+function agentsDoor(parts: DoorsParts & Watch, proxyFrom: DoorsAt['proxyFrom']): Listener {
   const { audit, drift, foreign, requests, standing, stats } = parts
   return new Listener({
     ...parts,
+    ...(proxyFrom === undefined ? {} : { proxyFrom }),
     foreign: () => foreign.bundles(),
     admits: (svid) => standing.admits(svid),
     onRequest: (req, res) => {

@@ -76,6 +76,11 @@ export interface GatewayOptions {
   readonly health?: Address
   /** Other gateways of this machine may listen on the same ports: for one that takes over from another. */
   readonly sharePorts?: boolean
+  /**
+   * Addresses and ranges of balancers in front of `listen`. With it nobody else may connect there, and each connection begins with
+   * a frame of the PROXY protocol, version 2.
+   */
+  readonly proxyFrom?: readonly string[]
   /** On the first start, one of both; kept in `dataDir` from then on. */
   readonly trustPins?: TrustPins
   readonly pinsFile?: string

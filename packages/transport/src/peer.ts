@@ -1,4 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 
 import { SallyportError } from '@sallyport/base'
@@ -74,6 +75,19 @@ export interface TlsFacts {
   readonly group?: string
   /** Of the peer's certificate, lower-case hex. */
   readonly serial?: string
+}
+
+const sources = new WeakMap<Socket, string | null>()
+
+/** @param source where a balancer says that the connection comes from; null where it does not say */
+export function rememberSource(socket: Socket, source: string | null): void {
+  sources.set(socket, source)
+}
+
+/** Where a connection comes from: as a declared balancer says, or, without one, as the socket does. */
+export function sourceOf(socket: Socket): string | undefined {
+  const told = sources.get(socket)
+  return told === undefined ? socket.remoteAddress : (told ?? undefined)
 }
 
 export function rememberGroup(socket: TLSSocket, group: string): void {

@@ -8,7 +8,7 @@ import type { Clock } from '@sallyport/base'
 import type { TrustBundle, VerifiedSvid } from '@sallyport/spiffe'
 
 import type { IdentityHolder } from './identity.ts'
-import { identifyPeer, rememberGroup } from './peer.ts'
+import { identifyPeer, rememberGroup, rememberSource } from './peer.ts'
 import { DEFAULT_ALPN, POST_QUANTUM_GROUP, profile } from './profile.ts'
 import { SocketIndex } from './sockets.ts'
 import type { Target } from './target.ts'
@@ -61,8 +61,12 @@ export interface MtlsServer {
   listen(target: Target, shared?: boolean): Promise<AddressInfo | string>
   /** Accepts no more connections; those that are open stay. */
   stopListening(): void
-  /** Takes a connection that somebody else accepted, and whose next byte is the first of a handshake. */
-  take(socket: Socket): void
+  /**
+   * Takes a connection that somebody else accepted, and whose next byte is the first of a handshake.
+   *
+   * @param source where a balancer says that it comes from; null where it does not say; absent where there is none
+   */
+  take(socket: Socket, source?: string | null): void
   address(): AddressInfo | string
   /** Stops listening and destroys every connection. */
   close(): Promise<void>
@@ -79,6 +83,8 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
   const pq = options.requirePostQuantum ?? false
   const sockets = new SocketIndex()
   const open = new Set<Socket>()
+  /** What balancers said of connections, by their ends: a socket of TLS does not tell what it is made of. */
+  const told = new Map<string, string | null>()
   const secure = () => profile(options.identity.current(), pq)
 
   const server = createServer({
@@ -95,7 +101,8 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
   })
 
   const refuse = (socket: Socket, facts: RefusedFacts): void => {
-    const { remoteAddress } = socket
+    const source = told.get(endsOf(socket))
+    const remoteAddress = source === undefined ? socket.remoteAddress : (source ?? undefined)
     socket.destroy()
     options.onRefused?.({ ...facts, ...(remoteAddress === undefined ? {} : { remoteAddress }) })
   }
@@ -115,6 +122,8 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
     refuse(socket, { code: 'SP_TLS_HANDSHAKE', reason: error.message })
   })
   server.on('secureConnection', (socket) => {
+    const source = told.get(endsOf(socket))
+    if (source !== undefined) rememberSource(socket, source)
     // Whoever takes the socket over has its own handlers; until then an error must not end the process.
     socket.on('error', () => undefined)
     let peer: VerifiedSvid | undefined
@@ -151,7 +160,12 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
   return {
     sockets,
     address,
-    take: (socket) => {
+    take: (socket, source) => {
+      if (source !== undefined) {
+        const key = endsOf(socket)
+        told.set(key, source)
+        socket.once('close', () => told.delete(key))
+      }
       server.emit('connection', socket)
     },
     stopListening: () => {
@@ -185,6 +199,9 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
       }),
   }
 }
+
+const endsOf = ({ remoteAddress, remotePort, localAddress, localPort }: Socket): string =>
+  `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 
 /** @throws SallyportError for every connection that must not be handed on */
 function admit(

@@ -87,6 +87,12 @@ export function addPlanes(program: Command): void {
       'where Envoy, Istio and nginx ask it for decisions (or unix:PATH)',
     )
     .option('--health <address>', 'where this machine asks for /live and /ready (loopback only)')
+    .option(
+      '--proxy-from <cidr>',
+      'a balancer that says by PROXY protocol v2 where connections to --listen come from; nobody else may connect',
+      collect,
+      [],
+    )
     .option('--share-ports', 'let another gateway take over on the same ports')
     .option('--drain <duration>', 'how long calls in flight may take to end at a stop', '10s')
     .option('--token-file <file>', 'join token, for the first start')
@@ -104,6 +110,7 @@ export function addPlanes(program: Command): void {
           points?: string
           health?: string
           sharePorts?: boolean
+          proxyFrom: string[]
           drain: string
           tokenFile?: string
           secrets?: string
@@ -121,6 +128,7 @@ export function addPlanes(program: Command): void {
           ...(options.points === undefined ? {} : { points: listenTarget(options.points) }),
           ...(options.health === undefined ? {} : { health: target(options.health) }),
           ...(options.sharePorts === true ? { sharePorts: true } : {}),
+          ...(options.proxyFrom.length === 0 ? {} : { proxyFrom: options.proxyFrom }),
           settings: { drainMs: duration('--drain', options.drain) },
           pinsFile: join(data, 'trust', 'pins.json'),
           ...joinToken(options.tokenFile),

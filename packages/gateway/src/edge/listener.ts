@@ -7,10 +7,13 @@ import type { TrustBundle, VerifiedSvid } from '@sallyport/spiffe'
 import { createMtlsServer } from '@sallyport/transport'
 import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transport'
 import type { GatewaySettings } from '../settings.ts'
+import { BalancedDoor } from './balanced.ts'
 import { H2Edge } from './h2.ts'
 import type { EdgeRequest, EdgeResponse } from './message.ts'
 
 export interface ListenerOptions {
+  /** Addresses and ranges of balancers that say where connections come from; with it nobody else may connect. */
+  readonly proxyFrom?: readonly string[]
   readonly identity: IdentityHolder
   readonly settings: GatewaySettings
   readonly clock: Clock
@@ -41,6 +44,7 @@ export class Listener {
   readonly #mtls: MtlsServer
   readonly #peers = new Map<TLSSocket, VerifiedSvid>()
   #isDraining = false
+  #balanced: BalancedDoor | undefined
 
   constructor(options: ListenerOptions) {
     this.#options = options
@@ -94,6 +98,16 @@ export class Listener {
 
   /** @param shared with other gateways of this machine, on the same port */
   async listen(at: Address, shared: boolean): Promise<Address> {
+    const { proxyFrom: from, settings } = this.#options
+    if (from !== undefined) {
+      this.#balanced = new BalancedDoor({
+        ...{ from, settings, mtls: this.#mtls },
+        onRefused: (facts) => {
+          this.#options.onRefused(facts)
+        },
+      })
+      return this.#balanced.listen(at, shared)
+    }
     const address = await this.#mtls.listen(at, shared)
     if (typeof address === 'string') throw new Error('a TCP listener has a TCP address')
     return { host: address.address, port: address.port }
@@ -102,6 +116,7 @@ export class Listener {
   /** Takes no new connections and lets those there are end: idle ones at once, the others with their next answer. */
   drain(): void {
     this.#isDraining = true
+    this.#balanced?.stop()
     this.#mtls.stopListening()
     this.#http.closeIdleConnections()
     this.#h2.drain()
@@ -146,6 +161,7 @@ export class Listener {
   }
 
   async close(): Promise<void> {
+    this.#balanced?.stop()
     this.#http.close(() => undefined)
     this.#h2.close()
     await this.#mtls.close()

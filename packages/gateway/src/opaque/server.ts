@@ -119,6 +119,11 @@ export class OpaqueServers {
     }
   }
 
+  /** Takes no new connections; flows that are open go on until `close`. */
+  drain(): void {
+    for (const server of this.#servers.values()) server.stopListening()
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#timer)
     for (const flow of this.#flows) flow.cut('SP_GATEWAY_CLOSING')

@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import type { System } from '@sallyport/network'
-import { peerOf, tlsFacts } from '@sallyport/transport'
+import { peerOf, sourceOf, tlsFacts } from '@sallyport/transport'
 import type { Pipeline } from '../calls/pipeline.ts'
 import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
@@ -244,7 +244,7 @@ const connections = new WeakMap<EdgeRequest['socket'], ConnectionFacts>()
 function factsOf(socket: EdgeRequest['socket']): ConnectionFacts {
   // Every socket with a verified peer is one of TLS.
   const { group } = tlsFacts(socket as TLSSocket)
-  const source = realAddress(socket.remoteAddress)
+  const source = realAddress(sourceOf(socket))
   return { ...(group === undefined ? {} : { group }), ...(source === undefined ? {} : { source }) }
 }
 
