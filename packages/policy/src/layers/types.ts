@@ -1,5 +1,5 @@
 /** Where the same declaration is enforced. */
-export type LayerName = 'policy' | 'database' | 'adapter' | 'segments'
+type LayerName = 'policy' | 'database' | 'adapter' | 'segments'
 
 /** One thing that one layer lets through and another does not. */
 export interface Disagreement {
