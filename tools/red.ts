@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { ROWS } from './red/rows.ts'
-import { breakCheck, copyTree, runNamed } from './red/run.ts'
+import { breakCheck, copyTree, runNamed, staleRows } from './red/run.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -25,6 +25,11 @@ if (wanted.length === 0) {
 }
 
 const top = dirname(import.meta.dirname)
+const stale = staleRows(top, wanted)
+if (stale.length > 0) {
+  process.stderr.write(`${stale.join('\n')}\n`)
+  process.exit(1)
+}
 const scratch = mkdtempSync(join(tmpdir(), 'sallyport-red-'))
 const passes = new Map<string, boolean>()
 let missed = 0

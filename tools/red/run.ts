@@ -51,13 +51,29 @@ export function copyTree(top: string, scratch: string): void {
 }
 
 /** How often a text occurs in a file. */
-export function occurrences(text: string, part: string): number {
+function occurrences(text: string, part: string): number {
   return text.split(part).length - 1
 }
 
 /** The breaks of a row: its own, and those behind it. */
-export function breaksOf(row: RedRow): readonly Break[] {
+function breaksOf(row: RedRow): readonly Break[] {
   return [row, ...(row.and ?? [])]
+}
+
+/** Rows whose texts do not stand exactly once where they say, each in one line. */
+export function staleRows(top: string, rows: readonly RedRow[]): readonly string[] {
+  return rows.flatMap((row) => {
+    const files = new Map<string, string>()
+    return breaksOf(row).flatMap(({ file, from, to }) => {
+      const text = files.get(file) ?? readFileSync(join(top, file), 'utf8')
+      files.set(
+        file,
+        text.replace(from, () => to),
+      )
+      const holds = occurrences(text, from) === 1 && from !== to
+      return holds ? [] : [`${row.id}: ${file}: not exactly once: ${from}`]
+    })
+  })
 }
 
 /**
