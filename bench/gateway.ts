@@ -1,6 +1,7 @@
 /** Figures of the gateway. Arguments name parts to run; all of them otherwise. */
 import { benchHttp } from './gateway/http.ts'
 import { mixed } from './gateway/mixed.ts'
+import { benchLlm } from './gateway/llm.ts'
 import { benchProjection } from './gateway/projection.ts'
 import { redact } from './gateway/redact.ts'
 import { sql } from './gateway/sql.ts'
@@ -14,6 +15,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   sql,
   http: benchHttp,
   mixed,
+  llm: benchLlm,
 }
 
 export const run = (args: readonly string[]): Promise<Row[]> => runParts(PARTS, args)

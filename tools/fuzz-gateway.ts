@@ -1,8 +1,8 @@
 /**
  * `node tools/fuzz-gateway.ts [--messages N] [--seed S]`: sends messages that are nearly HTTP/1.1 through a gateway to a
  * recording upstream, and looks for one that the upstream reads otherwise than it was decided, or that carries anything of the
- * caller's but its typed input. Ten million (`--messages 10000000`) take a night or two of one core. Exit code 1, with the message, where one is found. `unheard` counts plain messages that a busy machine did
- * not answer in time.
+ * caller's but its typed input. Ten million (`--messages 10000000`) take a night or two of one core. Exit code 1, with the
+ * message, where one is found. `unheard` counts plain messages that a busy machine did not answer in time.
  */
 import { parseArgs } from 'node:util'
 import { fuzzGateway } from '../packages/gateway/test/support/near-http.ts'
@@ -24,8 +24,10 @@ async function main(): Promise<void> {
     // A world of its own for each round: what one has logged is not kept for hours.
     const world = await startWorld({ settings: { maxCallsPerSecond: 1e6, maxCallBurst: 1e6 } })
     try {
+      // On a busy machine a round may take long.
+      const agent = world.agent('teller', 'i1', 24 * 3600)
       const rest = Math.min(ROUND, messages - total.messages)
-      const result = await fuzzGateway(world, world.agent('teller'), rest, seed + total.messages)
+      const result = await fuzzGateway(world, agent, rest, seed + total.messages)
       total.messages += result.messages
       total.plain += result.plain
       total.unheard += result.unheard

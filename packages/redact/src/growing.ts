@@ -26,6 +26,14 @@ export class GrowingText {
     this.text += piece
   }
 
+  /** Empty again, and clean: what was in it is nobody's business any more. */
+  clear(): void {
+    this.codes.fill(0)
+    this.text = ''
+    this.length = 0
+    this.ended = false
+  }
+
   shift(by: number): void {
     this.codes.copyWithin(0, by, this.length)
     this.kinds.copyWithin(0, by, this.length)

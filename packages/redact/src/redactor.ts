@@ -50,6 +50,11 @@ export function createRedactor(options: RedactorOptions): Redactor {
   }
 }
 
+/** Buffers that no text needs now. */
+const spare: GrowingText[] = []
+const MAX_SPARE = 8
+const MAX_SPARE_SIZE = 16_384
+
 /** How much of a text is looked at in one go, in UTF-16 code units. */
 const STEP = 4096
 
@@ -74,7 +79,8 @@ class Stream implements RedactingStream {
   readonly #replace: RedactorOptions['replace']
   readonly #found: Span[] | undefined
   /** What was emitted last, as context, and what was not yet. */
-  readonly #growing = new GrowingText()
+  readonly #growing: GrowingText = spare.pop() ?? new GrowingText()
+  #over = false
   /** How many characters went before it. */
   #gone = 0
   #emitted = 0
@@ -99,12 +105,21 @@ class Stream implements RedactingStream {
   }
 
   end(): string {
+    if (this.#over) return ''
     this.#growing.ended = true
-    return this.#advance()
+    const rest = this.#advance()
+    this.#over = true
+    // A request to a model has many short texts: most of the work was to make a buffer for each.
+    if (spare.length < MAX_SPARE && this.#growing.codes.length <= MAX_SPARE_SIZE) {
+      this.#growing.clear()
+      spare.push(this.#growing)
+    }
+    return rest
   }
 
   #push(piece: string): string {
     if (piece === '') return ''
+    if (this.#over) throw new TypeError('the text is over')
     this.#forget()
     this.#growing.push(piece)
     return this.#advance()

@@ -236,6 +236,18 @@ describe('any text', () => {
   }
 })
 
+it('a text that is over takes nothing more, and leaves nothing to the next', () => {
+  const one = redactor.stream()
+  assert.equal(one.push('about bob@example.com ') + one.end(), 'about <EMAIL> ')
+  assert.equal(one.end(), '')
+  assert.throws(() => one.push('more'), TypeError)
+  const [a, b] = [redactor.stream(), redactor.stream()]
+  const first = a.push('mail ann@example.com')
+  const second = b.push('born on 12/31/1985')
+  assert.equal(first + a.end(), 'mail <EMAIL>')
+  assert.equal(second + b.end(), 'born on <DATE>')
+})
+
 it('a stream holds back nothing that cannot grow into a match', () => {
   const stream = redactor.stream()
   assert.equal(stream.push('The quick brown '), 'The quick brown ')

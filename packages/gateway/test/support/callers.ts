@@ -1,6 +1,7 @@
 import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { IdentityMaterial } from '@sallyport/transport'
 import { Client } from 'undici'
+import type { Dispatcher } from 'undici'
 
 export interface Load {
   /** Calls a second. */
@@ -14,10 +15,13 @@ export interface Load {
 /** Callers with a connection each, kept between runs. */
 export class Callers {
   readonly #clients: Client[]
-  readonly #path: string
+  readonly #request: Dispatcher.RequestOptions
 
-  constructor(agents: readonly IdentityMaterial[], port: number, path: string) {
-    this.#path = path
+  /** @param body is posted as JSON */
+  constructor(agents: readonly IdentityMaterial[], port: number, path: string, body?: string) {
+    const headers = { 'content-type': 'application/json' }
+    this.#request =
+      body === undefined ? { method: 'GET', path } : { method: 'POST', path, headers, body }
     this.#clients = agents.map(
       (agent) =>
         new Client('https://gateway.invalid', {
@@ -41,7 +45,7 @@ export class Callers {
       this.#clients.slice(0, inFlight).map(async (client) => {
         while (performance.now() < until) {
           const from = performance.now()
-          const answer = await client.request({ method: 'GET', path: this.#path })
+          const answer = await client.request(this.#request)
           const text = await answer.body.text()
           if (answer.statusCode !== 200) throw new Error(`${answer.statusCode} ${text}`)
           times.push(performance.now() - from)

@@ -174,7 +174,18 @@ export function worldOfModels(
   const prepare = (plane: TestPlane): void => {
     if (over.tokens) plane.tokens = over.tokens
   }
-  return startWorld({ secrets: { 'model-key': 'vendor-key-0' } }, prepare, (declaration) => ({
+  return startWorld({ secrets: { 'model-key': 'vendor-key-0' } }, prepare, (declaration) =>
+    withModels(declaration, systems, over),
+  )
+}
+
+/** A declaration with model servers beside what it has, and flows to them. */
+export function withModels(
+  declaration: Declaration,
+  systems: readonly System[],
+  over: { readonly policies?: string; readonly limits?: Declaration['network']['limits'] } = {},
+): Declaration {
+  return {
     policies: [
       ...declaration.policies,
       ...(over.policies === undefined
@@ -198,7 +209,7 @@ export function worldOfModels(
       ],
       limits: [...declaration.network.limits, ...(over.limits ?? [])],
     },
-  }))
+  }
 }
 
 /** `fetch` over the connections of one agent: all that a client of a vendor is given beside its URL. */

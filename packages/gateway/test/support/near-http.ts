@@ -251,8 +251,11 @@ async function talk(
 ): Promise<string[]> {
   const socket = await agent.raw()
   let heard = ''
+  // With the code of a refusal, which is to be told where a plain message was not served.
   const statuses = (): string[] =>
-    [...heard.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status = '']) => status)
+    [...heard.matchAll(/HTTP\/1\.1 (\d{3}) (?:(?!HTTP\/1\.1 \d{3} )[^])*/g)].map(
+      ([text, status = '']) => `${status}${/ ?SP_[A-Z_]+/.exec(text)?.[0] ?? ''}`,
+    )
   await new Promise<void>((resolve) => {
     const quiet = setTimeout(resolve, patient ? 60_000 : QUIET_MS)
     const done = (): void => {
