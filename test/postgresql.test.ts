@@ -328,20 +328,6 @@ test('bytes sent ahead of the handshake are nobody’s', async () => {
   ahead.destroy()
 })
 
-test('a quarantined agent is cut off in the middle of what it does', async () => {
-  const caught = world.client('clerk', { ssl: tls(world.material('clerk', 'caught')) })
-  await caught.connect()
-  await caught.query('SELECT 1')
-  let gone = false
-  caught.on('end', () => (gone = true))
-  world.plane.quarantine('spiffe://sql.example/agent/clerk/caught')
-  await until(() => gone)
-  await assert.rejects(
-    world.client('clerk', { ssl: tls(world.material('clerk', 'caught')) }).connect(),
-  )
-  await clerk.query('SELECT 1')
-})
-
 test('what runs is cancelled by the instance that runs it, and by no other', async () => {
   const slow = `SELECT count(*) FROM payments a, payments b, payments c, payments d WHERE a.amount + b.amount + c.amount + d.amount < 0`
   const busy = world.client('analyst', { ssl: tls(world.material('analyst', 'slow')) })
