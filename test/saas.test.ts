@@ -88,7 +88,8 @@ test('Airtable’s own client behind the gateway: columns by policy, a change by
   await launched.stop()
   const [listed, changed, won] = lines.map((line) => parseJson(line))
   assert.deepEqual(listed, {
-    ...{ lead: LEAD.id, Company: 'Acme', Stage: 'new', Contact: 'W***', Phone: '***********0199' },
+    ...{ lead: LEAD.id, Company: 'Acme', Stage: 'new', Contact: 'W***', Phone: '***0199' },
+    Note: '***',
   })
   assert.deepEqual(changed, { stage: 'talking' })
   assert.partialDeepStrictEqual(won, { status: 403 })

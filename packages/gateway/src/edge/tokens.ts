@@ -29,11 +29,11 @@ export interface TokenRequest {
   readonly system: System | undefined
 }
 
-/** Clients of model vendors do not run without a key: this one says that they have none. */
+/** Clients of vendors do not run without a key: this one says that they have none. */
 const NO_KEY = 'Bearer sallyport'
 
-const keyless = (authorization: string | undefined, system: System | undefined) =>
-  system?.protocol === 'llm' && authorization === NO_KEY ? undefined : authorization
+const keyless = (authorization: string | undefined): string | undefined =>
+  authorization === NO_KEY ? undefined : authorization
 
 const OPERATOR = 'operator:'
 
@@ -62,7 +62,7 @@ export class Tokens {
   async accept(asked: TokenRequest): Promise<Caller> {
     const { caller, system, request } = asked
     const { dpop } = request.headers
-    const authorization = keyless(request.headers.authorization, system)
+    const authorization = keyless(request.headers.authorization)
     if (caller.agent.includes('@') && (authorization ?? dpop) !== undefined) throw foreignEvidence()
     if (authorization === undefined) {
       if (dpop !== undefined) throw this.#refusal('SP_DPOP_PROOF', system, 'a proof of no token')
