@@ -61,7 +61,9 @@ export function readTarget(url: string): RequestTarget {
   }
   const segments = path.slice(1).split('/').map(readSegment)
   if (segments.length > MAX_SEGMENTS) throw refuse('the path has too many segments')
-  return { segments, query: mark < 0 ? new Map() : readQuery(url.slice(mark + 1)) }
+  // An empty query, as some clients send it, is forwarded as none: that has one reading.
+  const empty = mark < 0 || mark === url.length - 1
+  return { segments, query: empty ? new Map() : readQuery(url.slice(mark + 1)) }
 }
 
 function readSegment(text: string): string {
