@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { indexNetwork, loadDeclaration } from '@sallyport/network'
 import type { AuditRecord, DecisionRecord, FeedItem } from '@sallyport/wire'
+import type { DriftView } from '../src/domain/inventory.ts'
 import { suggestion } from '../src/domain/suggestions.ts'
-import type { DriftKind } from '../src/domain/inventory.ts'
 import { declarationWith } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import type { Peer } from './support/network.ts'
@@ -164,7 +164,7 @@ describe('what would declare it', () => {
     return loadDeclaration({ networkFile })
   }
   const declared = load(text).then(({ network }) => indexNetwork(network))
-  const told = async (kind: DriftKind, system: string, name: string, by = 'monitor') =>
+  const told = async (kind: DriftView['kind'], system: string, name: string, by = 'monitor') =>
     suggestion(await declared, { kind, system, name, by })
 
   it('is a declaration once a person completed it, and none before', async () => {

@@ -8,7 +8,7 @@ import { suggestion } from './suggestions.ts'
 import { storable } from './text.ts'
 
 const KINDS = ['caller', 'operation', 'field', 'destination', 'flow'] as const
-export type DriftKind = (typeof KINDS)[number]
+type DriftKind = (typeof KINDS)[number]
 
 /** Something that was asked for and is declared nowhere. */
 export interface DriftView {

@@ -39,6 +39,7 @@ export interface Proxied {
  *
  * @returns undefined where more bytes are needed
  * @throws SallyportError `SP_PROXY_FRAME` for whatever is not exactly one
+ * @internal
  */
 export function readProxyFrame(bytes: Buffer): Proxied | undefined {
   const there = Math.min(bytes.length, SIGNATURE.length)
