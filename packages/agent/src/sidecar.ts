@@ -1,4 +1,4 @@
-import { chmodSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:net'
@@ -11,6 +11,7 @@ import type { Dispatcher } from 'undici'
 import { createClient } from './client.ts'
 import type { AgentClient } from './client.ts'
 import type { Identity } from './identity.ts'
+import { listenPrivately } from './private-socket.ts'
 
 export interface SidecarOptions {
   /** The agent's identity as it is now; asked for at every call. */
@@ -20,7 +21,7 @@ export interface SidecarOptions {
 
 /** The agent's own way to the gateway for programs that speak plain HTTP: it adds the identity, and nothing else. */
 export interface Sidecar {
-  /** Listens on a Unix socket of its owner only. @throws SallyportError `SP_LISTEN_FAILED` */
+  /** Listens on a Unix socket of its owner only. @throws SallyportError `SP_LAUNCH_FAILED` */
   listen(path: string): Promise<void>
   /** Takes what comes in on a listener that only the agent can reach. */
   accept(listener: Server): void
@@ -95,20 +96,8 @@ export function createSidecar({ identity, gateway }: SidecarOptions): Sidecar {
 
   return {
     async listen(path) {
-      rmSync(path, { force: true })
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', (cause) => {
-          reject(
-            new SallyportError('SP_LISTEN_FAILED', 'the socket of the sidecar cannot be made', {
-              detail: cause.message,
-              cause,
-            }),
-          )
-        })
-        server.listen(path, resolve)
-      })
+      await listenPrivately(server, path, 'the socket of the sidecar')
       paths.push(path)
-      chmodSync(path, 0o600)
     },
     accept(listener) {
       listeners.push(listener)

@@ -1,13 +1,14 @@
-import { chmodSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 
-import { errorCode, SallyportError } from '@sallyport/base'
+import { errorCode } from '@sallyport/base'
 import { kindOf } from '@sallyport/spiffe'
 import { cutSocket, mtlsConnect } from '@sallyport/transport'
 import type { Target } from '@sallyport/transport'
 
+import { listenPrivately } from '../private-socket.ts'
 import type { LazyWorkload } from '../workload/lazy.ts'
 import type { Relay } from './relay.ts'
 
@@ -108,16 +109,7 @@ export async function startDatabaseRelay(
     void serve(near)
   })
   server.maxConnections = MAX_CONNECTIONS
-  rmSync(path, { force: true })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      const { message: detail } = cause
-      const what = 'the socket for databases cannot be made'
-      reject(new SallyportError('SP_LAUNCH_FAILED', what, { detail, cause }))
-    })
-    server.listen(path, resolve)
-  })
-  chmodSync(path, 0o600)
+  await listenPrivately(server, path, 'the socket for databases')
   return {
     path,
     cut() {

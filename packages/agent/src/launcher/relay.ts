@@ -1,10 +1,11 @@
-import { chmodSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { Socket } from 'node:net'
 
-import { SallyportError } from '@sallyport/base'
 import { cutSocket } from '@sallyport/transport'
 import type { Target } from '@sallyport/transport'
+
+import { listenPrivately } from '../private-socket.ts'
 
 export interface Relay {
   readonly path: string
@@ -46,18 +47,7 @@ export async function startRelay(path: string, target: Target): Promise<Relay> {
     far.pipe(near)
   })
   server.maxConnections = MAX_CONNECTIONS
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      reject(
-        new SallyportError('SP_LAUNCH_FAILED', 'a relay socket cannot be made', {
-          detail: cause.message,
-          cause,
-        }),
-      )
-    })
-    server.listen(path, resolve)
-  })
-  chmodSync(path, 0o600)
+  await listenPrivately(server, path, 'a relay socket')
   return {
     path,
     cut() {
