@@ -42,7 +42,7 @@ export const DOORS: readonly RedRow[] = [
   {
     id: 'launch.mode',
     threat: 'a socket for databases that others on the machine may open',
-    file: DATABASE,
+    file: 'packages/agent/src/private-socket.ts',
     from: `  chmodSync(path, 0o600)`,
     to: `  chmodSync(path, 0o666)`,
     test: LAUNCHED,
