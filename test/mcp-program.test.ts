@@ -1,9 +1,19 @@
 /** MCP servers on standard input and output, run by the gateway as its children. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { after, before, describe, it } from 'node:test'
@@ -43,7 +53,7 @@ function isOpenToAll(path: string): boolean {
   return true
 }
 
-const apart = await findApart('/tmp')
+const apart = await findApart(['/tmp'])
 const skip =
   apart === undefined
     ? 'this machine cannot start programs apart'
@@ -56,7 +66,13 @@ type Facts = { readonly [key: string]: JsonValue }
 describe('programs that speak MCP', { skip }, () => {
   let world: World
   let client: Connected
+  /** Of the network and not of this gateway: open to all, as it is to a program that has the gateway's user id. */
+  const data = mkdtempSync(join(tmpdir(), 'sp-mcp-data-'))
   before(async () => {
+    for (const folder of ['trust', 'shown']) mkdirSync(join(data, folder))
+    for (const file of ['trust/root.key', 'shown/notes', 'secrets.json'])
+      writeFileSync(join(data, file), 'a secret')
+    chmodSync(data, 0o755)
     const declaration = await declareTools({
       upstream: `{ command: ${process.execPath}, args: [${PROGRAM}, '$(id)', 'a;b'], env: { ONLY: this } }`,
       offer: { tools: [ACT] },
@@ -65,7 +81,10 @@ describe('programs that speak MCP', { skip }, () => {
       policies: '',
     })
     world = await startWorld(
-      { settings: { upstreamTimeoutMs: 60_000 } },
+      {
+        settings: { upstreamTimeoutMs: 60_000 },
+        hide: [join(data, 'trust'), join(data, 'trust', 'root.key'), join(data, 'secrets.json')],
+      },
       undefined,
       () => declaration,
     )
@@ -74,6 +93,7 @@ describe('programs that speak MCP', { skip }, () => {
   after(async () => {
     await client?.close()
     await world?.close()
+    rmSync(data, { recursive: true, force: true })
   })
 
   const act = async (what: string, path = '', by: Connected = client): Promise<JsonValue> => {
@@ -110,6 +130,20 @@ describe('programs that speak MCP', { skip }, () => {
       JSON.stringify(facts['entries']),
     )
   })
+
+  it(
+    'hides from them the keys of the network, and the file of secrets',
+    { skip: apart?.network ? false : 'another user id does that here' },
+    async () => {
+      const seen = async (path: string): Promise<unknown> =>
+        ((await act('facts', join(data, path))) as Facts)['entries']
+      assert.deepEqual(await seen('shown'), ['notes'])
+      assert.deepEqual(await seen('trust'), [])
+      assert.equal(await act('read', join(data, 'shown/notes')), 'a secret')
+      assert.equal(await act('read', join(data, 'secrets.json')), '')
+      assert.match(JSON.stringify(await act('read', join(data, 'trust/root.key'))), /ENOENT/)
+    },
+  )
 
   it(
     'leaves them no network, where the machine permits',

@@ -1,5 +1,5 @@
 /** A small MCP server on standard input and output that does what its tests ask, and tells how it runs. */
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { createInterface } from 'node:readline'
@@ -28,6 +28,14 @@ function facts(path: string): unknown {
     args: process.argv.slice(2),
     interfaces: Object.keys(networkInterfaces()),
     entries,
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    return String(error)
   }
 }
 
@@ -65,6 +73,9 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   switch (what) {
     case 'facts':
       text(facts(path))
+      break
+    case 'read':
+      text(read(path))
       break
     case 'dial':
       void dial(Number(path)).then(text)

@@ -90,6 +90,8 @@ export interface GatewayOptions {
   readonly secrets: Readonly<Record<string, string>>
   /** System name → where it is, if not as declared. */
   readonly upstreams?: Readonly<Record<string, Address>>
+  /** Folders and files with keys beside `dataDir`: programs that it runs see none of them. */
+  readonly hide?: readonly string[]
   readonly settings?: Partial<GatewaySettings>
   readonly clock?: Clock
 }
@@ -254,7 +256,8 @@ class RunningGateway implements Gateway {
       credentials,
     })
     const programs = new Programs({
-      ...{ audit, clock, dataDir, settings: this.#settings },
+      ...{ audit, clock, settings: this.#settings },
+      hide: [dataDir, ...(this.#options.hide ?? [])],
       log: (line) => process.stderr.write(`mcp ${line}\n`),
     })
     const mcpUpstream = new McpUpstream(exchange, this.#settings, programs)

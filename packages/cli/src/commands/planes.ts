@@ -122,6 +122,8 @@ export function addPlanes(program: Command): void {
         const gateway = await startGateway({
           id: options.id,
           dataDir: join(data, 'gateway', options.id),
+          // The network's keys, and other gateways': what it runs may have its user id.
+          hide: [data, ...(options.secrets ? [resolve(options.secrets)] : [])],
           control: target(options.control),
           listen: target(options.listen),
           ...(options.listenPostgres ? { listenPostgres: target(options.listenPostgres) } : {}),

@@ -1,14 +1,18 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, realpathSync } from 'node:fs'
+import { join, sep } from 'node:path'
 
 /** How programs are started apart from the gateway: its keys are a file away from whoever has its user id. */
 export interface Apart {
   /** No network but a loopback of its own. */
   readonly network: boolean
-  /** The words before the program's own. */
-  words(name: string, hide: string): readonly string[]
+  /**
+   * The words before the program's own.
+   *
+   * @param hide folders and files that it must not see, as `hiding` gives them
+   */
+  words(name: string, hide: readonly string[]): readonly string[]
 }
 
 const PLACES = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
@@ -28,23 +32,33 @@ const POWERLESS = [
 ]
 /** Namespaces of its own: network, processes, mounts. Process 1 ends with its parent, and everything in it with that. */
 const NAMESPACES = ['--net', '--pid', '--mount', '--fork', '--kill-child=KILL']
-/** The one script there is: it hides a folder and shows the right processes, and reads nothing that is declared. */
-const HIDING =
-  'mount -t tmpfs -o ro,size=4k none "$0" && mount -t proc proc /proc && unset PWD OLDPWD && exec "$@"'
+/**
+ * The one script there is: it hides what comes before `--` and shows the right processes, and reads nothing that is declared. Whatever
+ * cannot be hidden ends it before the program begins.
+ */
+const HIDING = [
+  'set -e',
+  'while [ "$1" != -- ]; do',
+  'if [ -d "$1" ]; then mount -t tmpfs -o ro,size=4k none "$1"',
+  'else mount --bind /dev/null "$1"; fi',
+  'shift; done; shift',
+  'mount -t proc proc /proc',
+  'unset PWD OLDPWD; exec "$@"',
+].join('\n')
 
 /**
  * Finds how this machine lets a program be started apart, and proves it by one that really was.
  *
  * @returns undefined where it does not: no program is to be started then
  */
-export function findApart(hide: string): Promise<Apart | undefined> {
+export function findApart(hide: readonly string[]): Promise<Apart | undefined> {
   found ??= search(hide)
   return found
 }
 
 let found: Promise<Apart | undefined> | undefined
 
-async function search(hide: string): Promise<Apart | undefined> {
+async function search(hide: readonly string[]): Promise<Apart | undefined> {
   const [setpriv, unshare, sh] = ['setpriv', 'unshare', 'sh'].map(tool)
   if (setpriv === undefined) return undefined
   const isRoot = process.getuid?.() === 0
@@ -58,7 +72,8 @@ async function search(hide: string): Promise<Apart | undefined> {
     ways.push({
       network: true,
       words: (name, hidden) => [
-        ...[setpriv, ...TIED, unshare, ...users, ...NAMESPACES, '--', sh, '-c', HIDING, hidden],
+        ...[setpriv, ...TIED, unshare, ...users, ...NAMESPACES, '--', sh, '-c', HIDING, sh],
+        ...[...hidden, '--'],
         ...[setpriv, ...(isRoot ? own(name) : []), ...POWERLESS, '--'],
       ],
     })
@@ -73,7 +88,7 @@ async function search(hide: string): Promise<Apart | undefined> {
   return undefined
 }
 
-function works(way: Apart, hide: string): Promise<boolean> {
+function works(way: Apart, hide: readonly string[]): Promise<boolean> {
   const [command = '', ...args] = way.words('probe', hide)
   return new Promise((resolve) => {
     const yes = tool('true') ?? '/bin/true'
@@ -81,6 +96,18 @@ function works(way: Apart, hide: string): Promise<boolean> {
       resolve(error === null)
     })
   })
+}
+
+/**
+ * What is to be hidden, as the machine knows it: nothing twice, and nothing within what is hidden already.
+ *
+ * @returns undefined where one of them does not exist: it could come back while the program runs
+ */
+export function hiding(paths: readonly string[]): readonly string[] | undefined {
+  if (!paths.every((path) => existsSync(path))) return undefined
+  const real = [...new Set(paths.map((path) => realpathSync(path)))]
+  const within = (path: string, other: string): boolean => path.startsWith(join(other, sep))
+  return real.filter((path) => !real.some((other) => other !== path && within(path, other)))
 }
 
 const tool = (name: string): string | undefined =>

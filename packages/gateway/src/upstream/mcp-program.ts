@@ -8,7 +8,7 @@ import type { Audit } from '../audit/audit.ts'
 import { Pace } from '../edge/pace.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
-import { findApart } from './apart.ts'
+import { findApart, hiding } from './apart.ts'
 import { unusable } from './exchange.ts'
 import type { Aside, McpAsk, McpCall, McpLink } from './mcp.ts'
 
@@ -18,8 +18,8 @@ export interface ProgramParts {
   readonly audit: Audit
   readonly clock: Clock
   readonly settings: GatewaySettings
-  /** What no program sees. */
-  readonly dataDir: string
+  /** Folders and files that no program sees: keys lie in them, and a program may have the gateway's own user id. */
+  readonly hide: readonly string[]
   /** Takes what programs write to standard error. */
   readonly log: (line: string) => void
 }
@@ -63,14 +63,16 @@ export class Programs {
 
   /** @throws Refusal `SP_MCP_PROGRAM` where none may be started */
   async start(name: string, declared: Declared): Promise<ChildProcessWithoutNullStreams> {
-    const { clock, audit, dataDir } = this.#parts
+    const { clock, audit } = this.#parts
     const failed = this.#failures.get(name)
     const wait = failed === undefined ? 0 : failed.until - clock.monotonic()
     if (wait > 0) throw notNow('its program keeps ending', wait)
     if (this.#running.size >= MAX_PROGRAMS) throw notNow('too many programs run', FIRST_DELAY_MS)
-    const apart = await findApart(dataDir)
+    const hide = hiding(this.#parts.hide)
+    if (!hide) throw notNow('what it must not see is not where it was')
+    const apart = await findApart(hide)
     if (!apart) throw notNow('this machine cannot start it apart from the keys of the gateway')
-    const [command = '', ...words] = apart.words(name, dataDir)
+    const [command = '', ...words] = apart.words(name, hide)
     const child = spawn(command, [...words, declared.command, ...declared.args], {
       cwd: '/',
       env: { ...declared.env },
