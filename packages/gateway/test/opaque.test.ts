@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { connect as dial, createServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import type { Declaration, OpaqueSystem, System } from '@sallyport/network'
@@ -37,6 +39,7 @@ const SYSTEMS = [
   vault('vault', 7201),
   vault('brief', 7202, { maxSeconds: 1 }),
   vault('silent', 7203, { idleSeconds: 1 }),
+  vault('slow', 7204),
 ]
 
 const withVault = ({ network, policies }: Declaration): Declaration => ({
@@ -68,6 +71,18 @@ describe('opaque flows', () => {
   /** What it has for whoever connects. */
   let greet: (socket: TLSSocket) => void
   const connections: TLSSocket[] = []
+  /** On the way to `slow`: nothing passes until `open`. */
+  const gate = { open: Promise.withResolvers<void>(), met: Promise.withResolvers<Socket>() }
+  let served = 0
+  const relay = createServer((near) => {
+    near.on('error', () => undefined)
+    gate.met.resolve(near)
+    void gate.open.promise.then(() => {
+      const far = dial(served, '127.0.0.1')
+      far.on('error', () => undefined)
+      near.pipe(far).pipe(near)
+    })
+  })
   before(async () => {
     world = await startWorld({}, () => undefined, withVault)
     server = createMtlsServer({
@@ -82,16 +97,25 @@ describe('opaque flows', () => {
     })
     const at = await server.listen({ host: '127.0.0.1', port: 0 })
     assert.ok(typeof at !== 'string')
+    served = at.port
+    relay.listen(0, '127.0.0.1')
+    await once(relay, 'listening')
+    // A TCP listener has an AddressInfo.
+    const { port: slow } = relay.address() as AddressInfo
     const here = { host: '127.0.0.1', port: 0 }
     const over: Partial<GatewayOptions> = {
-      listenOpaque: { vault: here, brief: here, silent: here, bank: here },
+      listenOpaque: { vault: here, brief: here, silent: here, slow: here, bank: here },
       upstreams: Object.fromEntries(
-        SYSTEMS.map(({ name }) => [name, { host: '127.0.0.1', port: at.port }]),
+        SYSTEMS.map(({ name }) => [
+          name,
+          { host: '127.0.0.1', port: name === 'slow' ? slow : at.port },
+        ]),
       ),
     }
     await world.restart(over)
   })
   after(async () => {
+    relay.close()
     await server.close()
     await world.close()
   })
@@ -125,8 +149,15 @@ describe('opaque flows', () => {
     })
     return promise.finally(() => socket.removeListener('data', onData))
   }
-  const gone = (socket: TLSSocket): Promise<unknown> =>
-    socket.destroyed ? Promise.resolve() : once(socket, 'close')
+  // A reset is an end, too.
+  const gone = (socket: Socket): Promise<void> =>
+    socket.destroyed
+      ? Promise.resolve()
+      : new Promise((resolve) => {
+          socket.once('close', () => {
+            resolve()
+          })
+        })
 
   const recordsOf = (instance: string): { decision?: DecisionRecord; outcome?: OutcomeRecord } => {
     const all = world.plane.records()
@@ -262,6 +293,17 @@ describe('opaque flows', () => {
     other.write('y')
     assert.equal(String(await read(other, 1)), 'y')
     other.destroy()
+  })
+
+  it('leaves no connection behind of who was quarantined while it was made', async () => {
+    const socket = await connect('slow', 'teller', 'w1')
+    const near = await gate.met.promise
+    world.plane.quarantine(`spiffe://${world.plane.trustDomain}/agent/teller/w1`)
+    await gone(socket)
+    assert.ok(!near.destroyed)
+    gate.open.resolve()
+    await gone(near)
+    await outcomeOf('w1')
   })
 
   it('cuts what a new declaration no longer allows, and keeps what it does', async () => {

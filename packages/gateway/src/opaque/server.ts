@@ -100,22 +100,24 @@ export class OpaqueServers {
 
   /** Decides what is open again, and cuts what no longer holds. */
   recheck(): void {
+    for (const flow of this.#flows) this.#recheck(flow)
+  }
+
+  #recheck(flow: Flow): void {
     const { pipeline, liveness, bundles, clock } = this.#parts
-    for (const flow of this.#flows) {
-      try {
-        const { instance } = flow.grant.caller
-        const alive = liveness.isLive(instance, clock.now(), (serial) => bundles.isRevoked(serial))
-        if (!alive) throw new Refusal('SP_SVID_EXPIRED', 'the identity has ended', { status: 401 })
-        const { outcome, enforced } = pipeline.redecide(flow.grant)
-        if (outcome.decision !== 'allow') flow.cut(outcome.code)
-        else if (
-          !sameBounds(flow.grant, enforced.decider.index.findSystem(flow.grant.call.system))
-        ) {
-          flow.cut('SP_DECLARATION_CHANGED')
-        }
-      } catch (error) {
-        flow.cut(toRefusal(error).code)
+    const { caller, call } = flow.grant
+    try {
+      const alive = liveness.isLive(caller.instance, clock.now(), (serial) =>
+        bundles.isRevoked(serial),
+      )
+      if (!alive) throw new Refusal('SP_SVID_EXPIRED', 'the identity has ended', { status: 401 })
+      const { outcome, enforced } = pipeline.redecide(flow.grant)
+      if (outcome.decision !== 'allow') flow.cut(outcome.code)
+      else if (!sameBounds(flow.grant, enforced.decider.index.findSystem(call.system))) {
+        flow.cut('SP_DECLARATION_CHANGED')
       }
+    } catch (error) {
+      flow.cut(toRefusal(error).code)
     }
   }
 
@@ -195,7 +197,7 @@ export class OpaqueServers {
     if (!system?.opaque || !operation) throw noOperation()
     const { opaque } = system
     const grant = await this.#authorise(caller, enforced, system, operation)
-    let upstream: TLSSocket
+    let upstream: TLSSocket | undefined
     try {
       upstream = await this.#connect(system)
       if (signal.aborted)
@@ -206,6 +208,7 @@ export class OpaqueServers {
       const labels = [...new Set([...grant.outcome.labels, ...opaque.answerTags])].toSorted()
       await pipeline.answers.commitLabels({ ...grant, outcome: { ...grant.outcome, labels } })
     } catch (error) {
+      upstream?.destroy()
       throw callFailed(this.#parts, grant, error, signal)
     }
     stats.streamsOpened++
@@ -218,7 +221,7 @@ export class OpaqueServers {
     })
     this.#flows.add(flow)
     // It may have changed while the connection was made.
-    this.recheck()
+    this.#recheck(flow)
     await flow.ended
     this.#flows.delete(flow)
     pipeline.finish(grant, flow.finish)
