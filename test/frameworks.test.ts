@@ -114,7 +114,10 @@ test('a tool: done, refused with why, or done once it is approved', async () => 
 
 test('LangChain: tools of an MCP system, and refusals as messages with data', async () => {
   const tools = await mcpTools(client, 'desk')
-  assert.ok(tools.some(({ name }) => name === 'read_note'))
+  const note = tools.find(({ name }) => name === 'read_note') ?? assert.fail('no such tool')
+  await assert.rejects(note.call({ ref: 'x' }, { signal: AbortSignal.abort() }), {
+    name: 'AbortError',
+  })
   const model = fakeModel()
     .respondWithTools([
       { id: 'a', name: 'read_note', args: { ref: 'x' } },

@@ -62,18 +62,22 @@ export class McpClient {
   async callTool(
     name: string,
     input: JsonObject,
-    options: { readonly approval?: string; readonly mandate?: string } = {},
+    options: {
+      readonly approval?: string
+      readonly mandate?: string
+      readonly signal?: AbortSignal
+    } = {},
   ): Promise<McpToolResult> {
-    const { approval, mandate } = options
+    const { approval, mandate, signal } = options
     const meta = {
       ...(approval === undefined ? {} : { 'sallyport/approval': approval }),
       ...(mandate === undefined ? {} : { 'sallyport/mandate': mandate }),
     }
-    const result = await this.#call('tools/call', {
-      name,
-      arguments: input,
+    const params = {
+      ...{ name, arguments: input },
       ...(Object.keys(meta).length === 0 ? {} : { _meta: meta }),
-    })
+    }
+    const result = await this.#call('tools/call', params, signal)
     const { content, structuredContent } = result
     return {
       content: Array.isArray(content) ? content : [],
@@ -82,7 +86,7 @@ export class McpClient {
     }
   }
 
-  async #call(method: string, params: JsonObject): Promise<JsonObject> {
+  async #call(method: string, params: JsonObject, signal?: AbortSignal): Promise<JsonObject> {
     this.#ready ??= this.#initialize()
     try {
       await this.#ready
@@ -90,7 +94,7 @@ export class McpClient {
       this.#ready = undefined
       throw error
     }
-    return (await this.#post(method, params)).result
+    return (await this.#post(method, params, signal)).result
   }
 
   async #initialize(): Promise<void> {
@@ -124,6 +128,7 @@ export class McpClient {
   async #post(
     method: string,
     params: JsonObject,
+    signal?: AbortSignal,
   ): Promise<{ result: JsonObject; answer: CallAnswer }> {
     const id = ++this.#id
     const answer = await this.#send({
@@ -131,6 +136,7 @@ export class McpClient {
       path: this.#path,
       headers: this.#headers(),
       body: { jsonrpc: '2.0', id, method, params },
+      ...(signal ? { signal } : {}),
     })
     const message = replyTo(id, answer)
     const { error, result } = message
