@@ -1,9 +1,9 @@
-import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import type { RefusedFacts, Target } from '@sallyport/transport'
 import type { Audit } from './audit/audit.ts'
 import { Listener } from './edge/listener.ts'
 import type { Address } from './edge/listener.ts'
+import { balancers } from './edge/proxy-protocol.ts'
 import type { Drift } from './inventory/drift.ts'
 import { plain } from './inventory/plain.ts'
 import { OpaqueServers } from './opaque/server.ts'
@@ -95,7 +95,7 @@ export class Doors {
     readonly opaqueAddresses: Readonly<Record<string, Address>>
   }> {
     const shared = at.sharePorts ?? false
-    const watched = { ...parts, ...watch(parts) }
+    const watched = { ...parts, ...watch(parts), isBalancer: balancers(at.proxyFrom ?? []) }
     this.#agents = agentsDoor(watched, at.proxyFrom)
     const address = await this.#agents.listen(at.listen, shared)
     let postgresAddress: Address | undefined
@@ -112,13 +112,13 @@ export class Doors {
       const enter = (session: string): (() => void) => parts.requests.enter(session)
       const checks = new PointChecks({ ...parts, enter })
       this.#points = new PointListener({ ...watched, checks })
-      pointsAddress = await this.#points.listen(at.points)
+      pointsAddress = await this.#points.listen(at.points, shared)
     }
     let opaqueAddresses: Readonly<Record<string, Address>> = {}
     if (at.listenOpaque) {
       const enter = (session: string): (() => void) => parts.requests.enter(session)
       this.#opaque = new OpaqueServers({ ...watched, overrides: at.upstreams ?? {}, enter })
-      opaqueAddresses = await this.#opaque.listen(at.listenOpaque)
+      opaqueAddresses = await this.#opaque.listen(at.listenOpaque, shared)
     }
     return { address, postgresAddress, pointsAddress, opaqueAddresses }
   }
@@ -172,6 +172,13 @@ function watch({ audit, clock, drift, holder, liveness, stats }: DoorsParts): Wa
 
 function agentsDoor(parts: DoorsParts & Watch, proxyFrom: DoorsAt['proxyFrom']): Listener {
   const { audit, drift, foreign, requests, standing, stats } = parts
+  const nameOf = (svid: VerifiedSvid): string => {
+    try {
+      return standing.check(svid).agent
+    } catch {
+      return svid.id.uri
+    }
+  }
   return new Listener({
     ...parts,
     ...(proxyFrom === undefined ? {} : { proxyFrom }),
@@ -180,8 +187,8 @@ function agentsDoor(parts: DoorsParts & Watch, proxyFrom: DoorsAt['proxyFrom']):
     onRequest: (req, res) => {
       void requests.handle(req, res)
     },
-    onElsewhere: ({ id }, authority) => {
-      drift.saw({ kind: 'destination', name: plain.host(authority) }, kindOf(id)?.name ?? id.uri)
+    onElsewhere: (svid, authority) => {
+      drift.saw({ kind: 'destination', name: plain.host(authority) }, nameOf(svid))
     },
     onMalformed: (svid, code) => {
       stats.refused++

@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'node:test'
 import { connect as tlsConnect } from 'node:tls'
 import { errorCode } from '@sallyport/base'
 import fc from 'fast-check'
+import { directSource } from '../src/edge/source.ts'
 import { balancers, readProxyFrame } from '../src/edge/proxy-protocol.ts'
 import { startWorld, until } from './support/world.ts'
 import type { World } from './support/world.ts'
@@ -110,6 +111,16 @@ describe('declared balancers', () => {
     ]) {
       assert.throws(() => balancers([range]), { code: 'SP_PROXY_PEERS' }, range)
     }
+  })
+})
+
+describe('a port without frames', () => {
+  it('takes a balancer’s address for nobody’s', () => {
+    const is = balancers(['10.0.0.0/29'])
+    assert.equal(directSource('::ffff:10.0.0.1', is), undefined)
+    assert.equal(directSource('10.0.0.1', balancers([])), '10.0.0.1')
+    assert.equal(directSource('10.0.0.9', is), '10.0.0.9')
+    assert.equal(directSource('127.0.0.1', is), undefined)
   })
 })
 

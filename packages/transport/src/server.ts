@@ -84,7 +84,7 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
   const sockets = new SocketIndex()
   const open = new Set<Socket>()
   /** What balancers said of connections, by their ends: a socket of TLS does not tell what it is made of. */
-  const told = new Map<string, string | null>()
+  const told = new Map<string, { readonly source: string | null }>()
   const secure = () => profile(options.identity.current(), pq)
 
   const server = createServer({
@@ -101,7 +101,7 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
   })
 
   const refuse = (socket: Socket, facts: RefusedFacts): void => {
-    const source = told.get(endsOf(socket))
+    const source = told.get(endsOf(socket))?.source
     const remoteAddress = source === undefined ? socket.remoteAddress : (source ?? undefined)
     socket.destroy()
     options.onRefused?.({ ...facts, ...(remoteAddress === undefined ? {} : { remoteAddress }) })
@@ -122,7 +122,7 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
     refuse(socket, { code: 'SP_TLS_HANDSHAKE', reason: error.message })
   })
   server.on('secureConnection', (socket) => {
-    const source = told.get(endsOf(socket))
+    const source = told.get(endsOf(socket))?.source
     if (source !== undefined) rememberSource(socket, source)
     // Whoever takes the socket over has its own handlers; until then an error must not end the process.
     socket.on('error', () => undefined)
@@ -163,8 +163,12 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
     take: (socket, source) => {
       if (source !== undefined) {
         const key = endsOf(socket)
-        told.set(key, source)
-        socket.once('close', () => told.delete(key))
+        const entry = { source }
+        told.set(key, entry)
+        // The ends may be another connection's by then.
+        socket.once('close', () => {
+          if (told.get(key) === entry) told.delete(key)
+        })
       }
       server.emit('connection', socket)
     },

@@ -55,6 +55,13 @@ export class BalancedDoor {
       )
     })
     this.#tcp.maxConnections = settings.maxConnections
+    this.#tcp.on('drop', (dropped) => {
+      options.onRefused({
+        code: 'SP_TLS_TOO_MANY',
+        reason: 'too many connections are open',
+        ...(dropped?.remoteAddress === undefined ? {} : { remoteAddress: dropped.remoteAddress }),
+      })
+    })
   }
 
   /** @throws SallyportError `SP_LISTEN_FAILED` */

@@ -75,11 +75,13 @@ export class Drift {
   }
 
   /** A handshake that was refused because nobody declared whoever came. */
-  refused({ code, reason, spiffeId, remoteAddress = '' }: RefusedFacts): void {
+  refused({ code, reason, spiffeId }: RefusedFacts): void {
     if (code === 'SP_PEER_REFUSED' && spiffeId !== undefined && UNDECLARED.has(reason)) {
-      this.saw({ kind: 'caller', system: '', name: withoutInstance(spiffeId) }, remoteAddress)
+      const name = withoutInstance(spiffeId)
+      this.saw({ kind: 'caller', system: '', name }, name)
     } else if (STRANGERS.has(code)) {
-      this.saw({ kind: 'caller', system: '', name: code }, remoteAddress)
+      // By no address: whoever has no identity could come from as many as it takes to fill every row.
+      this.saw({ kind: 'caller', system: '', name: code }, OTHERS)
     }
   }
 

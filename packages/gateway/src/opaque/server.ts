@@ -9,7 +9,7 @@ import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
 import type { Address } from '../edge/listener.ts'
-import { realAddress } from '../edge/source.ts'
+import { directSource } from '../edge/source.ts'
 import type { ReadValues } from '../llm/read-values.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import { callFailed } from '../serve/failed.ts'
@@ -29,6 +29,8 @@ export interface OpaqueParts {
   readonly pipeline: Pipeline
   readonly readValues: Pick<ReadValues, 'unseen'>
   readonly standing: Standing
+  /** Whether an address is one of a declared balancer. */
+  readonly isBalancer: (address: string | undefined) => boolean
   readonly settings: GatewaySettings
   readonly stats: Stats
   readonly clock: Clock
@@ -47,6 +49,7 @@ export class OpaqueServers {
   /** Open connections to services of the network. */
   readonly #services = new Map<TLSSocket, VerifiedSvid>()
   readonly #timer: NodeJS.Timeout
+  #isDraining = false
 
   constructor(parts: OpaqueParts) {
     this.#parts = parts
@@ -59,13 +62,16 @@ export class OpaqueServers {
     return this.#flows.size
   }
 
-  /** @returns where they are @throws SallyportError `SP_LISTEN_FAILED` */
-  async listen(at: Readonly<Record<string, Address>>): Promise<Record<string, Address>> {
+  /** @param shared with other gateways of this machine @returns where they are @throws SallyportError `SP_LISTEN_FAILED` */
+  async listen(
+    at: Readonly<Record<string, Address>>,
+    shared: boolean,
+  ): Promise<Record<string, Address>> {
     const addresses: [string, Address][] = []
     for (const [system, address] of Object.entries(at)) {
       const server = this.#server(system)
       this.#servers.set(system, server)
-      const bound = await server.listen(address)
+      const bound = await server.listen(address, shared)
       if (typeof bound === 'string') throw new TypeError('a TCP listener has a TCP address')
       addresses.push([system, { host: bound.address, port: bound.port }])
     }
@@ -123,6 +129,7 @@ export class OpaqueServers {
 
   /** Takes no new connections; flows that are open go on until `close`. */
   drain(): void {
+    this.#isDraining = true
     for (const server of this.#servers.values()) server.stopListening()
   }
 
@@ -146,7 +153,8 @@ export class OpaqueServers {
         this.#parts.onRefused(facts)
       },
       onConnection: (socket, peer) => {
-        if (peer) void this.#serve(name, socket, peer)
+        // A handshake may end after the drain began.
+        if (peer && !this.#isDraining) void this.#serve(name, socket, peer)
         else socket.destroy()
       },
     })
@@ -260,7 +268,7 @@ export class OpaqueServers {
   #caller(svid: VerifiedSvid, socket: TLSSocket): Caller {
     const { instance, agent } = this.#parts.standing.check(svid)
     const { group } = tlsFacts(socket)
-    const source = realAddress(socket.remoteAddress)
+    const source = directSource(socket.remoteAddress, this.#parts.isBalancer)
     return {
       // Agents of other trust domains do not come in here.
       ...{ instance, agent, svid, session: instance },

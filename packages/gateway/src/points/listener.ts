@@ -83,8 +83,9 @@ export class PointListener {
     })
   }
 
-  async listen(at: Target): Promise<Target> {
-    const address = await this.#mtls.listen(at)
+  /** @param shared with other gateways of this machine, where it is a port */
+  async listen(at: Target, shared: boolean): Promise<Target> {
+    const address = await this.#mtls.listen(at, shared)
     return typeof address === 'string'
       ? { path: address }
       : { host: address.address, port: address.port }

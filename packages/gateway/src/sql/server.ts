@@ -9,6 +9,7 @@ import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transp
 import type { Caller } from '../calls/types.ts'
 import type { Address } from '../edge/listener.ts'
 import { Pace } from '../edge/pace.ts'
+import { directSource } from '../edge/source.ts'
 import { toRefusal } from '../refusal.ts'
 import { ClientWire, protocolError } from './client.ts'
 import { SqlRefusal } from './refuse.ts'
@@ -27,6 +28,8 @@ export interface SqlServerParts extends Omit<SessionParts, 'pace'> {
   readonly databases: Databases
   readonly onConnected: (svid: VerifiedSvid) => void
   readonly onRefused: (facts: RefusedFacts) => void
+  /** Whether an address is one of a declared balancer. */
+  readonly isBalancer: (address: string | undefined) => boolean
 }
 
 const SSL_CODE = 80_877_103
@@ -53,6 +56,7 @@ export class SqlServer {
   readonly #asked: MtlsServer
   readonly #direct: MtlsServer
   readonly #raw = new Set<Socket>()
+  #isDraining = false
   readonly #sessions = new Map<number, Open>()
   readonly #svids = new Map<TLSSocket, VerifiedSvid>()
 
@@ -110,6 +114,7 @@ export class SqlServer {
 
   /** Takes no new connections; sessions that are open go on until `close`. */
   drain(): void {
+    this.#isDraining = true
     this.#tcp.close()
   }
 
@@ -134,7 +139,8 @@ export class SqlServer {
         return standing.admits(peer)
       },
       onConnection: (socket, peer) => {
-        if (peer) void this.#serve(socket, peer)
+        // A handshake may end after the drain began.
+        if (peer && !this.#isDraining) void this.#serve(socket, peer)
         else socket.destroy()
       },
     })
@@ -302,7 +308,7 @@ export class SqlServer {
   #caller(svid: VerifiedSvid, socket: TLSSocket): Caller {
     const { instance, agent } = this.#parts.standing.check(svid)
     const { group } = tlsFacts(socket)
-    const source = realAddress(socket.remoteAddress)
+    const source = directSource(socket.remoteAddress, this.#parts.isBalancer)
     return {
       // Agents of other trust domains do not come in here.
       ...{ instance, agent, svid, session: instance },
@@ -365,10 +371,4 @@ function statuses(link: Link, agent: string): Buffer[] {
   return [...link.parameters].map(([name, value]) =>
     wire.parameterStatus(name, name === 'session_authorization' ? agent : value),
   )
-}
-
-/** A loopback address says only that something on this machine relays: not where a caller is. */
-function realAddress(address: string | undefined): string | undefined {
-  if (address === undefined || address === '') return undefined
-  return /^(?:::ffff:)?127\.|^::1$/i.test(address) ? undefined : address
 }

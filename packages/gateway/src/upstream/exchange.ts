@@ -99,9 +99,13 @@ export class Exchange {
   async #send(exchange: ExchangeRequest): Promise<UpstreamAnswer> {
     const { settings, pools } = this.#options
     const { caller, system, request, signal } = exchange
+    let sent = false
     for (let attempt = 1; ; attempt++) {
       const { pool, tag } = pools.for(caller, system).lease()
-      const credential = await this.#credential(exchange, tag)
+      const credential = await this.#credential(exchange, tag).catch((cause: unknown) => {
+        // Once it went out, nothing may be told that means it never did.
+        throw sent ? failed(cause) : cause
+      })
       // Certificates rotated meanwhile: the credential belongs to connections that take no more requests.
       if ((pool.closed || pool.destroyed) && attempt < MAX_ATTEMPTS) continue
       const headers = {
@@ -112,6 +116,7 @@ export class Exchange {
         ...exchange.headers,
         ...credential,
       }
+      sent = true
       try {
         const answer = await ask(pool, signal, {
           method: request.method,

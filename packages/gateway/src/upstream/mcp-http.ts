@@ -67,7 +67,12 @@ export class McpHttp implements McpLink {
       // It closed the stream to be asked again for the rest (MCP 2025-11-25, SEP-1699).
       if (lastId === undefined || resumed >= MAX_RESUMED) throw unusable('its stream has no answer')
       await sleep(Math.min(retryMs ?? RETRY_MS, MAX_RETRY_MS), undefined, { signal: call.signal })
-      answer = await this.#get(call, lastId)
+      try {
+        answer = await this.#get(call, lastId)
+      } catch (cause) {
+        // The request itself went out: whatever stopped this one must not be told as something that was never sent.
+        throw unusable('its stream could not be taken up again', cause)
+      }
     }
   }
 

@@ -207,13 +207,18 @@ function judged(
 /** Every connection that segments leave open from a gateway to a service: some call there must be allowed. */
 function reaches(analyst: Analyst, network: Network): LayerReport {
   const disagreements: Disagreement[] = []
+  const notCompared: string[] = []
   const foreign = network.flows.filter(({ from }) => !analyst.index.findAgent(from))
   let compared = 0
   for (const { name, upstream } of network.systems) {
     const flows = network.flows.filter(({ to }) => to === name)
     // No connection leads to a program of the gateway's own.
     if (upstream.kind === 'program') continue
-    if (flows.length === 0 || foreign.some(({ to }) => to === name)) continue
+    if (flows.length === 0) continue
+    if (foreign.some(({ to }) => to === name)) {
+      notCompared.push(`segments of \`${name}\`: agents of another trust domain use it`)
+      continue
+    }
     compared++
     const used = flows.some(({ from, operations }) => {
       const agent = analyst.index.findAgent(from)
@@ -232,5 +237,5 @@ function reaches(analyst: Analyst, network: Network): LayerReport {
       says: `gateways may connect to ${at}, but no policy allows any call of \`${name}\``,
     })
   }
-  return { layer: 'segments', compared, disagreements, notCompared: [] }
+  return { layer: 'segments', compared, disagreements, notCompared }
 }
