@@ -71,6 +71,28 @@ describe('what an instance read', () => {
     }).redact(text)
   const DAY = 86_400_000
 
+  it('takes a share of the room, however long its texts, and leaves the rest to others', async () => {
+    await withValues(
+      () => 0,
+      (values) => {
+        const taken = (instance: string): ((value: string) => void) => {
+          const note = values.noter(instance, network('internal'))
+          return (value) => {
+            note(value, field)
+          }
+        }
+        const loud = taken('loud')
+        for (let text = 0; text < 36; text++) {
+          loud(Array.from({ length: 60_000 }, (_, i) => `${text}x${i}`.padEnd(16, 'q')).join(' '))
+        }
+        assert.ok(values.isIncomplete('loud', 'internal'))
+        taken('quiet')('a memo of its own, and long enough')
+        assert.ok(!values.isIncomplete('quiet', 'internal'))
+        assert.equal(finds(values, 'quiet', 'a memo of its own, and long enough!'), '*!')
+      },
+    )
+  })
+
   it('is forgotten with it, and what others read too is not', async () => {
     let now = 0
     await withValues(

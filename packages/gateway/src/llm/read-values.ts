@@ -12,6 +12,12 @@ export interface About {
   readonly tags: Set<string>
 }
 
+/** What is kept of one instance: a long text is several values. */
+interface Count {
+  readonly values: number
+  readonly characters: number
+}
+
 export interface ReadValuesOptions {
   readonly dataDir: string
   /** Milliseconds since the epoch. */
@@ -22,7 +28,10 @@ const DAY = 86_400_000
 /** How long an instance is remembered that read something: longer than any lives. */
 const REMEMBERED_DAYS = 90
 const MAX_VALUES_PER_INSTANCE = 50_000
+const MAX_CHARACTERS_PER_INSTANCE = 4_000_000
 const MAX_VALUES = 400_000
+/** Of instances with a value each: what many read is kept once, and who read it as often as they are. */
+const MAX_READERS = 4_000_000
 /** For how long what an instance read is kept while it neither reads nor asks; and where three quarters are taken. */
 const IDLE_MS = 7 * DAY
 const IDLE_WHEN_FULL_MS = DAY
@@ -36,7 +45,9 @@ const CONFIDENTIAL = rank('confidential')
 export class ReadValues {
   readonly #options: ReadValuesOptions
   readonly #values = new KnownValues<About>({ maxValues: MAX_VALUES, maxCharacters: 32_000_000 })
-  readonly #counts = new Map<string, number>()
+  readonly #counts = new Map<string, Count>()
+  /** The values of all counts. */
+  #readers = 0
   /** Instances that read something that is not here → the rank from which a vendor is told all the same. */
   readonly #incomplete = new Map<string, number>()
   /** Instance → the last day that stands in the file. */
@@ -75,6 +86,7 @@ export class ReadValues {
     for (const instance of gone) {
       this.#miss(instance)
       this.#seen.delete(instance)
+      this.#readers -= this.#counts.get(instance)?.values ?? 0
       this.#counts.delete(instance)
     }
     const steps = this.#values.forget((about) => {
@@ -176,17 +188,24 @@ export class ReadValues {
 
   #take(instance: string, value: string, level: number, tags: readonly string[]): void {
     this.#seen.set(instance, this.#options.now())
-    const count = this.#counts.get(instance) ?? 0
-    if (count >= MAX_VALUES_PER_INSTANCE) {
+    const { values, characters } = this.#counts.get(instance) ?? { values: 0, characters: 0 }
+    const full =
+      values >= MAX_VALUES_PER_INSTANCE ||
+      characters >= MAX_CHARACTERS_PER_INSTANCE ||
+      this.#readers >= MAX_READERS
+    if (full) {
       this.#miss(instance)
       return
     }
-    let added = false
+    const added = { values: 0, characters: 0 }
     const note = (part: string): boolean =>
       this.#values.note(part, (before) => {
         const about = before ?? { owners: new Map<string, number>(), tags: new Set<string>() }
         const known = about.owners.get(instance)
-        added ||= known === undefined
+        if (known === undefined) {
+          added.values++
+          added.characters += part.length
+        }
         about.owners.set(instance, Math.max(known ?? 0, level))
         for (const tag of tags) about.tags.add(tag)
         return about
@@ -194,7 +213,12 @@ export class ReadValues {
     // All parts are found wherever the whole is, and a part by itself too.
     const room = partsOf(value).every(note)
     if (!room) this.#miss(instance)
-    if (added) this.#counts.set(instance, count + 1)
+    if (added.values === 0) return
+    this.#readers += added.values
+    this.#counts.set(instance, {
+      values: values + added.values,
+      characters: characters + added.characters,
+    })
   }
 
   #miss(instance: string, from: number = rank('restricted')): void {
