@@ -20,6 +20,14 @@ export class ScriptedMcp {
   call: (stream: Stream, message: Message) => void = (stream) => {
     stream.result({ content: [{ type: 'text', text: 'done' }] })
   }
+  /** Answers `initialize`. */
+  greet: (answer: () => void) => void = (answer) => {
+    answer()
+  }
+  /** Takes a request by GET. */
+  hear: (stream: Stream) => void = (stream) => {
+    stream.begin()
+  }
   /** The stream that a GET opened, by session. */
   readonly streams: Map<string, Stream> = new Map()
   /** Headers of requests by GET. */
@@ -51,7 +59,7 @@ export class ScriptedMcp {
     if (req.method === 'GET') {
       this.gets.push(req.headers)
       const stream = new Stream(res, null)
-      stream.begin()
+      this.hear(stream)
       if (named !== undefined) this.streams.set(named, stream)
       return
     }
@@ -73,10 +81,12 @@ export class ScriptedMcp {
     }
     if (method === 'initialize') {
       const info = { name: 's', version: '1' }
-      json(
-        { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: info },
-        { 'mcp-session-id': `server-${++this.#sessions}` },
-      )
+      this.greet(() => {
+        json(
+          { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: info },
+          { 'mcp-session-id': `server-${++this.#sessions}` },
+        )
+      })
     } else if (method === 'tools/list') json({ tools: this.tools })
     else if (method === 'tools/call') this.call(new Stream(res, id), message)
     else if (id === null || method === undefined) res.writeHead(202).end()

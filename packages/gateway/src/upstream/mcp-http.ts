@@ -37,6 +37,8 @@ export class McpHttp implements McpLink {
   readonly #settings: GatewaySettings
   #id: string | undefined
   #version: string | undefined
+  /** Once it ended: on whose behalf the server is told, if it is told. */
+  #ended: { readonly by: McpAsk | undefined } | undefined
 
   constructor(exchange: Exchange, settings: GatewaySettings) {
     this.#exchange = exchange
@@ -53,7 +55,15 @@ export class McpHttp implements McpLink {
       answer.body.destroy()
       return undefined
     }
-    if (id === 'init') this.#id = answer.mcpSession
+    if (id === 'init') {
+      this.#id = answer.mcpSession
+      // Only now is there a session of the server's to be ended.
+      if (this.#ended) {
+        answer.body.destroy()
+        this.#tell(this.#ended.by)
+        throw unusable('nobody waits for it')
+      }
+    }
     for (let resumed = 0; ; resumed++) {
       if (answer.status !== 200) {
         answer.body.destroy()
@@ -106,6 +116,11 @@ export class McpHttp implements McpLink {
   }
 
   end(ask: McpAsk | undefined): void {
+    this.#ended ??= { by: ask }
+    this.#tell(ask)
+  }
+
+  #tell(ask: McpAsk | undefined): void {
     if (!ask || this.#id === undefined) return
     const request = { method: 'DELETE', path: mcpPath(ask.system), body: undefined }
     const own = { ...ask, signal: AbortSignal.timeout(this.#settings.upstreamTimeoutMs) }

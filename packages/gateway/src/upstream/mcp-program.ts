@@ -155,6 +155,7 @@ export class McpProgramLink implements McpLink {
   async request(call: McpCall, id: string): Promise<Message | undefined> {
     if (this.#hasEnded) return undefined
     this.#child ??= await this.#start(call)
+    if (call.signal.aborted) throw unusable('nobody waits for it')
     const { body } = call.request
     const answer = this.#wait(call, id)
     this.#write(body ?? Buffer.alloc(0))

@@ -191,6 +191,8 @@ export class McpUpstream {
   }
 
   async #session(call: McpCall, anew = false): Promise<Open> {
+    // Whose session ended meanwhile has nothing opened again: nobody would be there to end it.
+    if (call.signal.aborted) throw unusable('nobody waits for it')
     const key = keyOf(call)
     let open = this.#sessions.get(key)
     if (open && anew) this.#end(key, open, false)
@@ -214,6 +216,7 @@ export class McpUpstream {
       })
     }
     await open.ready
+    if (call.signal.aborted) throw unusable('nobody waits for it')
     return open
   }
 
