@@ -86,7 +86,9 @@ describe('what an instance read', () => {
           loud(Array.from({ length: 60_000 }, (_, i) => `${text}x${i}`.padEnd(16, 'q')).join(' '))
         }
         assert.ok(values.isIncomplete('loud', 'internal'))
-        taken('quiet')('a memo of its own, and long enough')
+        const quiet = taken('quiet')
+        for (let i = 0; i < 100; i++) quiet(`another memo that is read, number ${i}`)
+        quiet('a memo of its own, and long enough')
         assert.ok(!values.isIncomplete('quiet', 'internal'))
         assert.equal(finds(values, 'quiet', 'a memo of its own, and long enough!'), '*!')
       },
