@@ -1,7 +1,8 @@
 import { newId } from '@sallyport/base'
+import type { Call } from '@sallyport/decide'
 import { denied, Refusal } from '../refusal.ts'
 import type { Grant, Pipeline, PipelineParts } from './pipeline.ts'
-import { Recorder } from './recorder.ts'
+import { isSensitive, Recorder } from './recorder.ts'
 import type { Draft, RecorderParts } from './recorder.ts'
 import type { Caller, UpstreamRequest } from './types.ts'
 
@@ -10,7 +11,7 @@ type Parts = RecorderParts &
 
 /**
  * What follows an allowed call and is none of its own, e.g. asking how its task goes on: the call is decided again as it stands,
- * with the evidence that it had, and that is recorded. It reserves nothing once more.
+ * with the evidence that it had, from where and for whom this request comes, and that is recorded. It reserves nothing once more.
  */
 export class FollowUps {
   readonly #parts: Parts
@@ -37,7 +38,10 @@ export class FollowUps {
     const startedAt = clock.monotonic()
     const id = newId('dec', clock.now())
     const { mandate } = before
-    const given = { caller, call: before.call, ...(mandate === undefined ? {} : { mandate }) }
+    const given = {
+      ...{ caller, call: presently(before.call, caller) },
+      ...(mandate === undefined ? {} : { mandate }),
+    }
     const { enforced, call, session, outcome } = pipeline.redecide(given)
     const system = enforced.decider.index.findSystem(call.system)
     const operation = system?.operations.find(({ name }) => name === call.operation)
@@ -57,14 +61,18 @@ export class FollowUps {
       recorded: false,
     }
     try {
+      standing.enforced(isSensitive(draft))
       standing.demandScope(caller, typed)
       if (outcome.decision !== 'allow') throw denied(outcome)
       await this.#recorder.allow(draft)
       // It may have changed while the record was being written; the record of a narrowing then stands after it.
-      pipeline.redecide(given)
+      standing.recheck(caller)
+      const now = pipeline.redecide(given)
+      if (now.outcome.decision !== 'allow') throw denied(now.outcome)
+      standing.demandCurrent(enforced)
       stats.allowed++
       return {
-        ...{ id, caller, typed, call, enforced, outcome, startedAt },
+        ...{ id, caller, typed, call, enforced, startedAt, outcome: now.outcome },
         ...(mandate === undefined ? {} : { mandate }),
         upstream: request,
         reserved: { settle: () => undefined },
@@ -82,5 +90,15 @@ export class FollowUps {
       stats.refused++
       throw error
     }
+  }
+}
+
+/** A call as it is for who asks now: it may come from elsewhere, or through others, than the one that it follows. */
+function presently(before: Call, { source, onBehalfOf }: Caller): Call {
+  const { source: _source, onBehalfOf: _onBehalfOf, ...call } = before
+  return {
+    ...call,
+    ...(source === undefined ? {} : { source }),
+    ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
   }
 }

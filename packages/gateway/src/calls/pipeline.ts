@@ -294,7 +294,7 @@ export class Pipeline {
     const reserved = await this.#reserve(draft)
     try {
       if (draft.approval) await approvals.use(draft.approval.id, id)
-      this.#demandCurrent(enforced)
+      standing.demandCurrent(enforced)
       const { approval, mandate } = draft
       if (approval !== undefined || mandate !== undefined || draft.outcome.limits.length > 0) {
         // Time has passed: labels and risk may have changed.
@@ -306,7 +306,7 @@ export class Pipeline {
       // It may have changed while the record was being written; the record of a narrowing then stands after it.
       standing.recheck(caller)
       if (draft.mandate) mandates.check(draft.mandate)
-      this.#demandCurrent(enforced)
+      standing.demandCurrent(enforced)
       return reserved
     } catch (error) {
       reserved.settle(false)
@@ -334,17 +334,6 @@ export class Pipeline {
       reserved.settle(false)
       throw error
     }
-  }
-
-  /**
-   * The declaration that a call was typed and decided by must still be the one in force: between a request's first byte and
-   * here its caller may have taken all the time it liked.
-   */
-  #demandCurrent({ decider }: Enforced): void {
-    if (this.#parts.bundles.enforced?.decider.digest === decider.digest) return
-    throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
-      status: 503,
-    })
   }
 
   #decideAgain(draft: Draft): void {

@@ -159,4 +159,17 @@ export class Standing {
     }
     return enforced
   }
+
+  /**
+   * The declaration that a call was typed and decided by must still be the one in force: between a request's first byte and
+   * here its caller may have taken all the time it liked.
+   *
+   * @throws Refusal `SP_DECLARATION_CHANGED`
+   */
+  demandCurrent({ decider }: Enforced): void {
+    if (this.#bundles.enforced?.decider.digest === decider.digest) return
+    throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
+      status: 503,
+    })
+  }
 }

@@ -174,6 +174,7 @@ export async function startPeers(
   settings: NonNullable<World['options']['settings']> = {},
   change: (declaration: Declaration) => Declaration = (same) => same,
   legacy = false,
+  options: Pick<World['options'], 'clock' | 'proxyFrom'> = {},
 ): Promise<{
   readonly world: World
   readonly peer: TestPeer
@@ -181,7 +182,7 @@ export async function startPeers(
 }> {
   const declaration = change(await peersDeclared())
   const world = await startWorld(
-    { settings: { a2aCardMs: 0, ...settings } },
+    { ...options, settings: { a2aCardMs: 0, ...settings } },
     () => undefined,
     () => declaration,
   )
