@@ -6,6 +6,8 @@ import { connect } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
 import { connect as tlsConnect } from 'node:tls'
 import { systemClock } from '@sallyport/base'
+import { mandateToken } from '@sallyport/wire'
+import type { MandateStatement } from '@sallyport/wire'
 import { Pool } from 'undici'
 import { startPeers } from './support/a2a.ts'
 import type { TestPeer } from './support/a2a.ts'
@@ -172,6 +174,29 @@ describe('what follows a call over A2A', () => {
     assert.equal(peer.seen.length, length)
     peer.raw = working('t')
     assert.equal((await reader('GetTask', { id: reads })).result?.['id'], reads)
+  })
+
+  it('is decided on the call that its task went on by last', async () => {
+    await start()
+    const ask = from(undefined, 'teller')
+    const id = await made(ask, move)
+    const mandate = async (): Promise<unknown> => {
+      assert.equal((await ask('GetTask', { id })).result?.['id'], id)
+      return peer.seen.at(-1)?.token.mandate
+    }
+    assert.equal(await mandate(), undefined)
+    const statement: MandateStatement = {
+      ...{ kind: 'mandate', nonce: 'nonce-0123456789abcdef', delegator: 'operator:olga' },
+      ...{ delegate: `spiffe://${world.plane.trustDomain}/agent/teller`, task: 'rent', uses: 10 },
+      grants: [{ system: 'clerk', operations: ['move_money'] }],
+      ...{ issuedAt: Date.now(), notBefore: Date.now(), expiresAt: Date.now() + 600_000 },
+    }
+    const token = mandateToken([{ statement, passkey: world.plane.operator.sign(statement) }])
+    const metadata = { ...move.metadata, 'sallyport/mandate': token }
+    assert.equal(await made(ask, { ...move, metadata, taskId: id }), id)
+    const went = peer.seen.at(-1)?.token.mandate
+    assert.ok(went)
+    assert.equal(await mandate(), went)
   })
 
   it('does not go out where it is denied while its record is being written', async () => {

@@ -339,6 +339,20 @@ describe('A2A: what callers and peers must not get away with', () => {
     assert.equal(((await post(rpc('GetTask', { id }))).body['result'] as Json)['id'], id)
   })
 
+  it('takes of a peer no task of one skill for the answer of another', async () => {
+    const agent = world.agent('teller', 'skills', 900)
+    const explaining = () => send({}, undefined, agent)
+    const moving = () =>
+      send({ metadata: { skillId: 'move' } }, [{ data: { account: 'A', amount: 5 } }], agent)
+    peer.raw = saying(() => made('of-explain'))
+    const { id } = ((await explaining()).body['result'] as Json)['task'] as { id: string }
+    assert.equal((await moving()).code, 'SP_UPSTREAM_RESPONSE')
+    // Of its own skill it may speak again, and another skill has tasks of its own.
+    assert.equal((((await explaining()).body['result'] as Json)['task'] as Json)['id'], id)
+    peer.raw = saying(() => made('of-move'))
+    assert.notEqual((((await moving()).body['result'] as Json)['task'] as Json)['id'], id)
+  })
+
   /** What a caller of a stream has, once it is over. */
   const streamed = async (
     answer: NonNullable<TestPeer['raw']>,

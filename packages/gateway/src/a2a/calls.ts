@@ -172,7 +172,7 @@ export class A2aCalls {
 
   #task({ context, system, skill }: Turn, id: string): Task {
     const task = this.#parts.tasks.find(id, system.name, context.caller)
-    if (skill !== undefined && task.grant.typed.operation.name !== skill) throw noTask()
+    if (skill !== undefined && task.before.call.operation !== skill) throw noTask()
     return task
   }
 
@@ -249,7 +249,7 @@ export class A2aCalls {
       ({ name, binding }) =>
         (turn.skill === undefined || name === turn.skill) &&
         (skill === undefined || binding.skill === skill) &&
-        (task === undefined || name === task.grant.typed.operation.name),
+        (task === undefined || name === task.before.call.operation),
     )
     const named = turn.skill !== undefined || skill !== undefined || task !== undefined
     const all = named
@@ -283,7 +283,7 @@ export class A2aCalls {
   }
 
   #again({ context, system, a2a }: Turn, task: Task, ask: Ask): Promise<Grant> {
-    return this.#parts.followUps.authorise(task.grant, context.caller, (decision) =>
+    return this.#parts.followUps.authorise(task.before, context.caller, (decision) =>
       peerRequest(system, a2a.speaks, decision, ask),
     )
   }
@@ -301,8 +301,8 @@ export class A2aCalls {
     const all = this.#parts.tasks
       .own(system.name, context.caller)
       .filter(
-        ({ contextId, state, grant }) =>
-          reachable.has(grant.typed.operation.name) &&
+        ({ contextId, state, before }) =>
+          reachable.has(before.call.operation) &&
           (asked.contextId === undefined || contextId === asked.contextId) &&
           (asked.state === undefined || state === asked.state),
       )

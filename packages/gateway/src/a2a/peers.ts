@@ -2,6 +2,7 @@ import type { A2aSystem, A2aVersion } from '@sallyport/network'
 import type { OutcomeRecord } from '@sallyport/wire'
 import { rpcResult } from '../adapters/jsonrpc.ts'
 import type { RpcRequest } from '../adapters/jsonrpc.ts'
+import { followed } from '../calls/follow.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
 import { beginEvents, sendJson } from '../edge/answer.ts'
@@ -132,7 +133,7 @@ export class Peers {
     const event: PeerEvent = sends ? eventOf(result, a2a.speaks) : taskOf(result, a2a.speaks)
     if (event.kind !== 'task' && event.kind !== 'message') throw unusable('it is part of a stream')
     const shown = await show.event(grant, grant, event, task, contextId)
-    this.#notePush(turn, shown.task)
+    this.#noted(turn, shown.task)
     const body = rpcResult(rpc.id, written(shown.event, version, sends))
     const released = shown.released.reduce(sumReleased, {})
     this.finished(grant, context.res, body, released)
@@ -160,7 +161,7 @@ export class Peers {
         task ??= shown.task
         if (stream.cutBy !== undefined || res.destroyed) return
         if (!begun) {
-          this.#notePush(turn, task)
+          this.#noted(turn, task)
           beginEvents(res, grant.id)
           begun = true
         }
@@ -185,8 +186,10 @@ export class Peers {
     return shown
   }
 
-  #notePush({ push }: PeerTurn, task: Task | undefined): void {
+  #noted({ push, sends, grant, task: asked }: PeerTurn, task: Task | undefined): void {
     if (push && task) task.pushes.set(push.id, { url: push.url })
+    // Its peer took the message: the task goes on by this call.
+    if (sends && asked) asked.before = followed(grant)
   }
 }
 

@@ -1,6 +1,8 @@
 import { newId } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Caller } from '../calls/types.ts'
+import { followed } from '../calls/follow.ts'
+import type { Followed } from '../calls/follow.ts'
 import type { Grant } from '../calls/pipeline.ts'
 import { unusable } from '../upstream/exchange.ts'
 import { noTask } from './errors.ts'
@@ -23,7 +25,7 @@ export interface Task {
   /** As the peer knows it. */
   readonly peerId: string
   /** The call that made it, or went on with it last: it is decided again with each follow-up. */
-  grant: Grant
+  before: Followed
   state: TaskState
   updated: number
   lastUsed: number
@@ -86,7 +88,7 @@ export class Tasks {
    * Takes note of a task that a peer speaks of in its answer to a call.
    *
    * @param contextId what the caller calls the conversation; absent where it left that open
-   * @throws Refusal `SP_UPSTREAM_RESPONSE` where it speaks of somebody else's
+   * @throws Refusal `SP_UPSTREAM_RESPONSE` where it speaks of somebody else's, or of another skill's
    */
   note(grant: Grant, peer: { task: string; context: string }, contextId?: string): Task {
     const { caller, typed } = grant
@@ -96,7 +98,11 @@ export class Tasks {
     if (known && !isOwner(known.owner, caller)) throw unusable('the task is another caller’s')
     const now = this.#options.clock.monotonic()
     if (known) {
-      known.grant = grant
+      // Its answers are decided and cut down as those of the skill that it was made by.
+      if (known.before.call.operation !== grant.call.operation) {
+        throw unusable('the task is of another skill')
+      }
+      known.before = followed(grant)
       known.lastUsed = now
       return known
     }
@@ -107,7 +113,7 @@ export class Tasks {
       system,
       contextId: this.noteContext(grant, peer.context, contextId),
       peerId: peer.task,
-      grant,
+      before: followed(grant),
       state: 'submitted',
       updated: this.#options.clock.now(),
       lastUsed: now,

@@ -9,6 +9,14 @@ import type { Caller, UpstreamRequest } from './types.ts'
 type Parts = RecorderParts &
   Pick<PipelineParts, 'clock' | 'stats'> & { readonly pipeline: Pipeline }
 
+/** What is kept of an allowed call for what follows it: neither what was forwarded nor what would make it again. */
+export type Followed = Pick<Grant, 'call' | 'mandate'>
+
+export const followed = ({ call, mandate }: Grant): Followed => ({
+  call,
+  ...(mandate === undefined ? {} : { mandate }),
+})
+
 /**
  * What follows an allowed call and is none of its own, e.g. asking how its task goes on: the call is decided again as it stands,
  * with the evidence that it had, from where and for whom this request comes, and that is recorded. It reserves nothing once more.
@@ -30,7 +38,7 @@ export class FollowUps {
    * @throws Refusal
    */
   async authorise(
-    before: Grant,
+    before: Followed,
     caller: Caller,
     upstream: (decision: string) => UpstreamRequest,
   ): Promise<Grant> {
@@ -52,7 +60,7 @@ export class FollowUps {
       })
     }
     const request = upstream(id)
-    const typed = { system, operation, input: before.typed.input, upstream: () => request }
+    const typed = { system, operation, input: before.call.input, upstream: () => request }
     const draft: Draft = {
       ...{ id, caller, typed, enforced, call, session, outcome, mandate },
       upstream: request,
