@@ -235,7 +235,8 @@ class RunningGateway implements Gateway {
     const liveness = new Liveness()
     const tasks = new Tasks({
       clock,
-      maxPerInstance: this.#settings.maxA2aTasksPerInstance,
+      maxPerSession: this.#settings.maxA2aTasksPerInstance,
+      maxTotal: this.#settings.maxA2aTasks,
       idleMs: this.#settings.a2aTaskIdleMs,
     })
     const pools = new UpstreamPools({

@@ -24,7 +24,9 @@ export interface GatewaySettings {
   readonly maxCallBurst: number
   readonly maxMcpSessionsPerInstance: number
   readonly mcpSessionIdleMs: number
+  /** Of one instance; of another trust domain, of one agent. */
   readonly maxA2aTasksPerInstance: number
+  readonly maxA2aTasks: number
   readonly a2aTaskIdleMs: number
   /** How long the card that a peer showed counts as read. */
   readonly a2aCardMs: number
@@ -78,6 +80,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxMcpSessionsPerInstance: 16,
   mcpSessionIdleMs: 3_600_000,
   maxA2aTasksPerInstance: 256,
+  maxA2aTasks: 16_384,
   a2aTaskIdleMs: 86_400_000,
   a2aCardMs: 60_000,
   upstreamConnectTimeoutMs: 5000,

@@ -7,13 +7,31 @@ import type { Grant } from '../calls/pipeline.ts'
 import { unusable } from '../upstream/exchange.ts'
 import { noTask } from './errors.ts'
 import type { PushConfig } from './read.ts'
+import { Shares } from './shares.ts'
 import type { TaskState } from './states.ts'
 
 /** Whose a task is. Its id authenticates nobody: it is good on its owner's connections only. */
 interface Owner {
   readonly instance: string
+  /** What it counts against: instances of another trust domain are named by it as it likes, and share one. */
+  readonly session: string
   /** For whom the caller acted when it was made; another's calls do not belong to it. */
   readonly subject: string | undefined
+}
+
+/** Of a caller, what tasks are kept by. */
+type Holder = Pick<Caller, 'instance' | 'session' | 'onBehalfOf'>
+
+/** Of a granted call, what a task is noted by. */
+type Noted = Pick<Grant, 'call' | 'mandate'> & { readonly caller: Holder }
+
+interface Conversation {
+  readonly instance: string
+  readonly system: string
+  readonly subject: string | undefined
+  /** As its caller knows it, and as the peer does. */
+  readonly id: string
+  readonly theirs: string
 }
 
 export interface Task {
@@ -34,7 +52,9 @@ export interface Task {
 
 export interface TasksOptions {
   readonly clock: Clock
-  readonly maxPerInstance: number
+  /** Of one session, and as many conversations. */
+  readonly maxPerSession: number
+  readonly maxTotal: number
   readonly idleMs: number
 }
 
@@ -44,11 +64,15 @@ export class Tasks {
   readonly #tasks = new Map<string, Task>()
   /** System and peer's id → task. */
   readonly #byPeer = new Map<string, Task>()
-  /** Owner, system and id → what the peer calls that conversation. Insertion order is that of use. */
-  readonly #contexts = new Map<string, Map<string, string>>()
+  readonly #shares: Shares<Task>
+  /** Session → whose, with which system, and by which id → what the peer calls that conversation. */
+  readonly #contexts: Shares<Conversation>
 
   constructor(options: TasksOptions) {
     this.#options = options
+    const { maxPerSession: max, maxTotal } = options
+    this.#shares = new Shares({ max, maxTotal })
+    this.#contexts = new Shares({ max, maxTotal })
   }
 
   get size(): number {
@@ -60,7 +84,7 @@ export class Tasks {
    *
    * @throws Refusal `SP_A2A_TASK`
    */
-  find(id: string, system: string, caller: Caller): Task {
+  find(id: string, system: string, caller: Holder): Task {
     const task = this.#tasks.get(id)
     if (task?.system !== system || !isOwner(task.owner, caller)) throw noTask()
     const now = this.#options.clock.monotonic()
@@ -68,20 +92,21 @@ export class Tasks {
       this.#forget(task)
       throw noTask()
     }
-    task.lastUsed = now
+    this.#touch(task, now)
     return task
   }
 
   /** The caller's own tasks with a system, the newest first. */
-  own(system: string, caller: Caller): readonly Task[] {
+  own(system: string, caller: Holder): readonly Task[] {
     return [...this.#tasks.values()]
       .filter((task) => task.system === system && isOwner(task.owner, caller))
       .toSorted((a, b) => b.updated - a.updated || b.id.localeCompare(a.id))
   }
 
   /** What the peer calls a conversation of this caller's; undefined where it does not know it yet. */
-  peerContext(system: string, caller: Caller, id: string | undefined): string | undefined {
-    return id === undefined ? undefined : this.#contexts.get(keyOf(system, caller))?.get(id)
+  peerContext(system: string, caller: Holder, id: string | undefined): string | undefined {
+    if (id === undefined) return undefined
+    return this.#contexts.of(caller.session).get(keyOf(system, caller, id))?.theirs
   }
 
   /**
@@ -90,26 +115,31 @@ export class Tasks {
    * @param contextId what the caller calls the conversation; absent where it left that open
    * @throws Refusal `SP_UPSTREAM_RESPONSE` where it speaks of somebody else's, or of another skill's
    */
-  note(grant: Grant, peer: { task: string; context: string }, contextId?: string): Task {
-    const { caller, typed } = grant
-    const system = typed.system.name
+  note(grant: Noted, peer: { task: string; context: string }, contextId?: string): Task {
+    const { caller, call } = grant
+    const { system } = call
     const key = `${system}\n${peer.task}`
     const known = this.#byPeer.get(key)
     if (known && !isOwner(known.owner, caller)) throw unusable('the task is another caller’s')
     const now = this.#options.clock.monotonic()
     if (known) {
       // Its answers are decided and cut down as those of the skill that it was made by.
-      if (known.before.call.operation !== grant.call.operation) {
+      if (known.before.call.operation !== call.operation) {
         throw unusable('the task is of another skill')
       }
       known.before = followed(grant)
-      known.lastUsed = now
+      this.#touch(known, now)
       return known
     }
-    this.#makeRoom(caller.instance, now)
+    for (const task of this.#tasks.values()) {
+      if (now - task.lastUsed > this.#options.idleMs) this.#forget(task)
+    }
     const task: Task = {
       id: newId('task'),
-      owner: { instance: caller.instance, subject: caller.onBehalfOf?.subject },
+      owner: {
+        ...{ instance: caller.instance, session: caller.session },
+        subject: caller.onBehalfOf?.subject,
+      },
       system,
       contextId: this.noteContext(grant, peer.context, contextId),
       peerId: peer.task,
@@ -121,29 +151,22 @@ export class Tasks {
     }
     this.#tasks.set(task.id, task)
     this.#byPeer.set(key, task)
+    this.#touch(task, now)
     return task
   }
 
   /** @returns what the caller calls the conversation that the peer calls `peer` */
-  noteContext({ caller, typed }: Grant, peer: string, asked?: string): string {
-    const key = keyOf(typed.system.name, caller)
-    const contexts = this.#contexts.get(key) ?? new Map<string, string>()
-    this.#contexts.delete(key)
-    this.#contexts.set(key, contexts)
+  noteContext({ caller, call }: Noted, peer: string, asked?: string): string {
+    const { instance, session, onBehalfOf } = caller
+    const own = { instance, system: call.system, subject: onBehalfOf?.subject }
     let id = asked
     if (id === undefined) {
-      for (const [own, theirs] of contexts) if (theirs === peer) id = own
+      for (const known of this.#contexts.of(session).values()) {
+        if (known.theirs === peer && isSame(known, own)) ({ id } = known)
+      }
       id ??= newId('ctx')
     }
-    contexts.delete(id)
-    contexts.set(id, peer)
-    const { maxPerInstance } = this.#options
-    const oldest = contexts.keys().next().value
-    if (contexts.size > maxPerInstance && oldest !== undefined) contexts.delete(oldest)
-    const stalest = this.#contexts.keys().next().value
-    if (this.#contexts.size > MAX_CONVERSING && stalest !== undefined) {
-      this.#contexts.delete(stalest)
-    }
+    this.#contexts.set(session, keyOf(call.system, caller, id), { ...own, id, theirs: peer })
     return id
   }
 
@@ -152,32 +175,33 @@ export class Tasks {
     const below = (instance: string): boolean =>
       instance === subject || instance.startsWith(`${subject}/`)
     for (const task of this.#tasks.values()) if (below(task.owner.instance)) this.#forget(task)
-    for (const key of this.#contexts.keys()) {
-      if (below(key.slice(0, key.indexOf('\n')))) this.#contexts.delete(key)
+    for (const session of [...this.#contexts.holders]) {
+      for (const [key, { instance }] of [...this.#contexts.of(session)]) {
+        if (below(instance)) this.#contexts.delete(session, key)
+      }
     }
   }
 
-  #makeRoom(instance: string, now: number): void {
-    const own: Task[] = []
-    for (const task of this.#tasks.values()) {
-      if (now - task.lastUsed > this.#options.idleMs) this.#forget(task)
-      else if (task.owner.instance === instance) own.push(task)
-    }
-    if (own.length < this.#options.maxPerInstance) return
-    this.#forget(own.reduce((a, b) => (a.lastUsed <= b.lastUsed ? a : b)))
+  #touch(task: Task, now: number): void {
+    task.lastUsed = now
+    for (const gone of this.#shares.set(task.owner.session, task.id, task)) this.#forget(gone)
   }
 
   #forget(task: Task): void {
+    this.#shares.delete(task.owner.session, task.id)
     this.#tasks.delete(task.id)
     this.#byPeer.delete(`${task.system}\n${task.peerId}`)
   }
 }
 
-/** Callers whose conversations are remembered at once. */
-const MAX_CONVERSING = 4096
-
-const isOwner = (owner: Owner, { instance, onBehalfOf }: Caller): boolean =>
+const isOwner = (owner: Owner, { instance, onBehalfOf }: Holder): boolean =>
   owner.instance === instance && owner.subject === onBehalfOf?.subject
 
-const keyOf = (system: string, { instance, onBehalfOf }: Caller): string =>
-  `${instance}\n${JSON.stringify([system, onBehalfOf?.subject ?? null])}`
+const keyOf = (system: string, { instance, onBehalfOf }: Holder, id: string): string =>
+  JSON.stringify([instance, system, onBehalfOf?.subject ?? null, id])
+
+const isSame = (
+  one: Conversation,
+  other: Pick<Conversation, 'instance' | 'system' | 'subject'>,
+): boolean =>
+  one.instance === other.instance && one.system === other.system && one.subject === other.subject

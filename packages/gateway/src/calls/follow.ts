@@ -12,7 +12,7 @@ type Parts = RecorderParts &
 /** What is kept of an allowed call for what follows it: neither what was forwarded nor what would make it again. */
 export type Followed = Pick<Grant, 'call' | 'mandate'>
 
-export const followed = ({ call, mandate }: Grant): Followed => ({
+export const followed = ({ call, mandate }: Followed): Followed => ({
   call,
   ...(mandate === undefined ? {} : { mandate }),
 })
