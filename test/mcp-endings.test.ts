@@ -1,6 +1,15 @@
 /** Sessions of MCP that end while something of theirs is under way: nothing of them is left behind. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer, get } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { after, afterEach, before, describe, it } from 'node:test'
+import { systemClock } from '@sallyport/base'
+import { McpSessions } from '../packages/gateway/src/adapters/mcp-sessions.ts'
+import { McpStreams } from '../packages/gateway/src/mcp/streams.ts'
+import type { McpStreamsParts } from '../packages/gateway/src/mcp/streams.ts'
+import type { RequestContext } from '../packages/gateway/src/serve/context.ts'
+import { DEFAULT_SETTINGS } from '../packages/gateway/src/settings.ts'
 import { startWorld, until } from '../packages/gateway/test/support/world.ts'
 import type { Reply, TestAgent, World } from '../packages/gateway/test/support/world.ts'
 import { declareTools } from './support/mcp.ts'
@@ -125,4 +134,49 @@ permit (principal in Agent::"reader", action == Action::"tools.work", resource);
     assert.equal(count('initialize'), opened + 1)
     assert.equal(count('tools/call'), calls)
   })
+})
+
+it('lets go of the stream of a client that left before it began', async (t) => {
+  // All that is touched of the parts before a server has anything to say.
+  const streams = new McpStreams({ settings: DEFAULT_SETTINGS } as McpStreamsParts)
+  const sessions = new McpSessions({
+    clock: systemClock,
+    maxPerInstance: 9,
+    idleMs: 60_000,
+    onEnd: () => undefined,
+  })
+  const of = { instance: 'i', system: 's', version: '1', subject: undefined }
+  const client = { sampling: false, form: false, url: false }
+  const served: string[] = []
+  const listener = createServer((req, res) => {
+    const gone = new AbortController()
+    res.once('close', () => {
+      gone.abort()
+    })
+    const serve = async (): Promise<void> => {
+      if (req.url === '/left') await once(res, 'close')
+      // What it looks at.
+      const context = { res, signal: gone.signal } as unknown as RequestContext
+      await streams.serve(context, sessions.open({ ...of, client }))
+      served.push(req.url ?? '')
+    }
+    void serve()
+  }).listen(0, '127.0.0.1')
+  t.after(() => {
+    streams.close()
+    listener.closeAllConnections()
+    listener.close()
+  })
+  await once(listener, 'listening')
+  // Of a TCP listener.
+  const { port } = listener.address() as AddressInfo
+  const stays = get({ port, host: '127.0.0.1', path: '/stays' }).on('error', () => undefined)
+  await once(stays, 'response')
+  const left = get({ port, host: '127.0.0.1', path: '/left' }).on('error', () => undefined)
+  await once(listener, 'request')
+  left.destroy()
+  await until(() => served.includes('/left'))
+  assert.deepEqual(served, ['/left'])
+  stays.destroy()
+  await until(() => served.includes('/stays'))
 })

@@ -55,6 +55,8 @@ export class McpStreams {
   /** Serves the stream of a session, to its end. The one before it gives way: its client has come again. */
   async serve(context: RequestContext, session: McpSession): Promise<void> {
     const { res } = context
+    // Who has left will not leave again: it would hold its place for ever.
+    if (context.signal.aborted || res.destroyed) return
     session.stream?.end()
     const open: Open = {
       session,
