@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { systemClock } from '@sallyport/base'
 import { McpSessions } from '../packages/gateway/src/adapters/mcp-sessions.ts'
+import { ClientStream } from '../packages/gateway/src/mcp/session-stream.ts'
 import { McpStreams } from '../packages/gateway/src/mcp/streams.ts'
 import type { McpStreamsParts } from '../packages/gateway/src/mcp/streams.ts'
 import type { RequestContext } from '../packages/gateway/src/serve/context.ts'
@@ -134,6 +135,51 @@ permit (principal in Agent::"reader", action == Action::"tools.work", resource);
     assert.equal(count('initialize'), opened + 1)
     assert.equal(count('tools/call'), calls)
   })
+
+  it('gives a large result on a stream that began', async () => {
+    const session = await open()
+    const text = 'a long text '.repeat(150_000)
+    server.call = (stream, { params }) => {
+      // As the gateway calls.
+      const { _meta } = params as { readonly _meta: { readonly progressToken: string } }
+      const progress = { progressToken: _meta.progressToken, progress: 1 }
+      stream.say({ jsonrpc: '2.0', method: 'notifications/progress', params: progress })
+      stream.result({ content: [{ type: 'text', text }] })
+    }
+    const params = { name: 'work', _meta: { progressToken: 'p' } }
+    const answer = await agent.pool.request({
+      method: 'POST',
+      path: '/tools/mcp',
+      headers: { accept: BOTH, 'content-type': 'application/json', 'mcp-session-id': session },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 3, method: 'tools/call', params }),
+    })
+    const said = await answer.body.text()
+    assert.match(said, /notifications\/progress/)
+    assert.ok(said.includes(text))
+  })
+})
+
+it('breaks a stream off that nobody reads, and no other', async (t) => {
+  const listener = createServer((_req, res) => {
+    const stream = new ClientStream(res)
+    // More than may wait, at once.
+    assert.equal(stream.send('x'.repeat(2 * 1024 * 1024)), true)
+    assert.equal(res.destroyed, false)
+    for (let i = 0; i < 64; i++) stream.send('x'.repeat(64 * 1024))
+    assert.equal(res.listenerCount('drain'), 1)
+    assert.equal(res.destroyed, true)
+    assert.equal(stream.send('x'), false)
+    listener.emit('judged')
+  }).listen(0, '127.0.0.1')
+  t.after(() => {
+    listener.closeAllConnections()
+    listener.close()
+  })
+  await once(listener, 'listening')
+  // Of a TCP listener.
+  const { port } = listener.address() as AddressInfo
+  get({ port, host: '127.0.0.1' }).on('error', () => undefined)
+  await once(listener, 'judged', { signal: AbortSignal.timeout(20_000) })
 })
 
 it('lets go of the stream of a client that left before it began', async (t) => {

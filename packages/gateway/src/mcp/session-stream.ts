@@ -1,7 +1,7 @@
 import { beginEvents } from '../edge/answer.ts'
 import type { EdgeResponse } from '../edge/message.ts'
 
-/** Bytes that may wait for a client that reads slowly. */
+/** Bytes that may wait for a client that reads slowly, beside the largest message that waits: a result is sent however large. */
 const MAX_WAITING = 1024 * 1024
 
 /** Messages to a client, as an event stream that begins with the first of them. */
@@ -10,6 +10,8 @@ export class ClientStream {
   readonly #decision: string | undefined
   #begun = false
   #waiting = 0
+  #largest = 0
+  #isWaiting = false
   bytes = 0
 
   constructor(res: EdgeResponse, decision?: string) {
@@ -35,16 +37,24 @@ export class ClientStream {
   send(message: string): boolean {
     if (this.gone) return false
     this.begin()
+    if (this.#waiting - this.#largest > MAX_WAITING) {
+      this.cut()
+      return false
+    }
     const text = `event: message\ndata: ${message}\n\n`
     const size = Buffer.byteLength(text)
     this.bytes += size
-    this.#waiting += size
-    if (this.#res.write(text)) this.#waiting = 0
+    if (this.#res.write(text)) this.#drained()
     else {
-      this.#res.once('drain', () => {
-        this.#waiting = 0
-      })
-      if (this.#waiting > MAX_WAITING) this.cut()
+      this.#waiting += size
+      this.#largest = Math.max(this.#largest, size)
+      if (!this.#isWaiting) {
+        this.#isWaiting = true
+        this.#res.once('drain', () => {
+          this.#isWaiting = false
+          this.#drained()
+        })
+      }
     }
     return !this.gone
   }
@@ -55,5 +65,10 @@ export class ClientStream {
 
   cut(): void {
     this.#res.destroy()
+  }
+
+  #drained(): void {
+    this.#waiting = 0
+    this.#largest = 0
   }
 }
