@@ -1,10 +1,13 @@
 /** Figures of the gateway. Arguments name parts to run; all of them otherwise. */
 import { benchHttp } from './gateway/http.ts'
+import { idle } from './gateway/idle.ts'
+import { mcp } from './gateway/mcp.ts'
 import { mixed } from './gateway/mixed.ts'
 import { benchLlm } from './gateway/llm.ts'
 import { benchProjection } from './gateway/projection.ts'
 import { redact } from './gateway/redact.ts'
 import { sql } from './gateway/sql.ts'
+import { workers } from './gateway/workers.ts'
 import { runParts } from './parts.ts'
 import type { Part } from './parts.ts'
 import type { Row } from './row.ts'
@@ -14,6 +17,9 @@ const PARTS: Readonly<Record<string, Part>> = {
   redact,
   sql,
   http: benchHttp,
+  mcp,
+  workers,
+  idle,
   mixed,
   llm: benchLlm,
 }

@@ -8,13 +8,17 @@ import { gatewayId } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
 import type { TrustPins } from '@sallyport/wire'
 import { TestPlane } from '../../packages/gateway/test/support/plane.ts'
-import { declaration } from './declaration.ts'
+import { ScriptedMcp } from '../../test/support/scripted-mcp.ts'
+import { declaration, withTools } from './declaration.ts'
 
 const CALLERS = 64
 
 export interface Backend {
   readonly planePort: number
   readonly upstreamPort: number
+  /** Of an MCP server, behind TLS. */
+  readonly toolsPort: number
+  readonly toolsCa: string
   readonly pins: TrustPins
   readonly agents: readonly IdentityMaterial[]
   /** For nginx: towards callers and towards the service. */
@@ -51,7 +55,11 @@ const LONGER = [
 ]
 
 async function main(): Promise<void> {
-  const plane = new TestPlane(await declaration())
+  const tools = await new ScriptedMcp().listen()
+  tools.call = (stream) => {
+    stream.result({ content: [{ type: 'text', text: 'rent for november, thank you' }] })
+  }
+  const plane = new TestPlane(await declaration(await withTools(tools.front.caPem)))
   plane.gatewayTtl = 3600
   await plane.listen()
   const { chainPem, keyPem, rootsPem } = plane.service('bank')
@@ -82,6 +90,8 @@ async function main(): Promise<void> {
   const backend: Backend = {
     planePort: plane.port,
     upstreamPort: address.port,
+    toolsPort: tools.front.port,
+    toolsCa: tools.front.caPem,
     pins: plane.pins,
     agents: Array.from({ length: CALLERS }, (_, i) => plane.agent('teller', `i${i}`, 7200)),
     rival: plane.issue(gatewayId(plane.trustDomain, 'rival'), 7200),
@@ -91,6 +101,8 @@ async function main(): Promise<void> {
   // What gateways report is of no use here, and would fill the memory.
   const forget = setInterval(() => {
     plane.feed.clear()
+    tools.seen.length = 0
+    tools.methods.length = 0
   }, 1000)
   process.once('disconnect', () => {
     clearInterval(forget)

@@ -18,12 +18,16 @@ export async function startBackend(undo: Undo): Promise<Backend> {
   return (await child('backend.ts', {}, undo)).message as Backend
 }
 
-/** @param dataDir of this gateway alone */
+/**
+ * @param dataDir of this gateway alone
+ * @param over what is not as with the others
+ */
 export async function startGatewayChild(
   backend: Backend,
   dataDir: string,
   undo: Undo,
   settings: GatewayOptions['settings'] = {},
+  over: Partial<GatewayOptions> = {},
 ): Promise<GatewayChild> {
   const options: Partial<GatewayOptions> = {
     id: 'gw1',
@@ -33,7 +37,12 @@ export async function startGatewayChild(
     trustPins: backend.pins,
     joinToken: 'join',
     secrets: {},
-    upstreams: { bank: at(backend.upstreamPort), desk: at(backend.upstreamPort) },
+    upstreams: {
+      bank: at(backend.upstreamPort),
+      desk: at(backend.upstreamPort),
+      tools: at(backend.toolsPort),
+    },
+    ...over,
     settings: {
       maxCallsPerSecond: 1e6,
       maxCallBurst: 1e6,

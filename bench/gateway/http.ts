@@ -1,29 +1,23 @@
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { IdentityHolder, mtlsConnect } from '@sallyport/transport'
 import { Callers } from '../../packages/gateway/test/support/callers.ts'
 import type { Load } from '../../packages/gateway/test/support/callers.ts'
-import { bounded, median, percentile, stated } from '../row.ts'
+import { bounded, median, stated } from '../row.ts'
 import type { Row } from '../row.ts'
-import type { Backend } from './backend.ts'
-import { ask, at, child, cpuOf, startBackend, startGatewayChild } from './children.ts'
-import type { GatewayChild, Undo } from './children.ts'
+import { child, cpuOf, startBackend, startGatewayChild } from './children.ts'
+import type { Undo } from './children.ts'
 import type { DecisionsReady } from './decision-service.ts'
 import { hasNginx, startRivals } from './nginx.ts'
 import type { Rivals } from './nginx.ts'
+import { syncTime } from './sync-time.ts'
 
 const ROUNDS = 5
 const ROUND_MS = 2000
 /** Until the compilers of both sides have seen enough. */
 const WARM_MS = 6000
 const ALONE_MS = 1500
-/** Idle connections: ten thousand, scaled to what callers may have here. */
-const IDLE_EACH = 15
-const IDLE_MS = 5000
 
 type Name = 'gateway' | 'direct' | 'bare' | 'buffered' | 'synced'
 
@@ -72,7 +66,6 @@ export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
     const many = await inTurns(callers, pids, ROUNDS, ROUND_MS, agents.length, note)
     const alone = await inTurns(callers, pids, 3, ALONE_MS, 1, note)
     const sync = await syncTime(join(dir, 'sync'))
-    const idle = await idleConnections(gateway, agents, note)
     return [
       ...throughput(many),
       ...processorTime(many),
@@ -84,7 +77,6 @@ export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
         '<=',
         0.5,
       ),
-      ...idle,
     ]
   } finally {
     for (const one of undo.toReversed()) await one()
@@ -189,61 +181,4 @@ function processorTime(loads: Loads): Row[] {
     stated('nginx + decision service, buffered: processor time a call', of('buffered'), 'µs'),
     stated('bare nginx: processor time a call', of('bare'), 'µs'),
   ]
-}
-
-async function idleConnections(
-  gateway: GatewayChild,
-  agents: Backend['agents'],
-  note: (text: string) => void,
-): Promise<Row[]> {
-  const empty = await ask(gateway.process)
-  const sockets = []
-  for (const agent of agents) {
-    for (let i = 0; i < IDLE_EACH; i++) {
-      const socket = await mtlsConnect({
-        identity: new IdentityHolder(agent),
-        target: at(gateway.message.port),
-        expect: () => true,
-        timeoutMs: 60_000,
-      })
-      socket.on('error', () => undefined)
-      // Once used, a connection is kept.
-      socket.write('GET /.sallyport/whoami HTTP/1.1\r\nHost: g\r\n\r\n')
-      await new Promise((resolve) => {
-        socket.once('data', resolve)
-      })
-      sockets.push(socket)
-    }
-  }
-  const full = await ask(gateway.process)
-  note(`${full.openConnections} connections are open`)
-  await sleep(IDLE_MS)
-  const later = await ask(gateway.process)
-  for (const socket of sockets) socket.destroy()
-  const kilobytes = (later.rss - empty.rss) / 1024 / sockets.length
-  return [
-    stated('idle connections held', sockets.length, 'connections'),
-    stated('memory of each', kilobytes, 'KiB'),
-    bounded(
-      'growth of memory while they are idle',
-      (later.rss - full.rss) / 1_048_576,
-      'MiB',
-      '<=',
-      8,
-    ),
-  ]
-}
-
-async function syncTime(path: string): Promise<number> {
-  const file = await open(path, 'a')
-  const times: number[] = []
-  const bytes = Buffer.alloc(1024, 0x61)
-  for (let i = 0; i < 200; i++) {
-    const from = performance.now()
-    await file.write(bytes)
-    await file.datasync()
-    times.push(performance.now() - from)
-  }
-  await file.close()
-  return percentile(times, 0.5)
 }

@@ -268,7 +268,8 @@ export class TestPlane {
     const path = req.url ?? ''
     if (path === '/v1/enroll' || path === '/v1/renew') {
       const spki = publicKeyFromCsr(text(body['csr']))
-      if (path === '/v1/enroll' && body['token'] !== 'join') {
+      const [token, gateway = 'gw1'] = text(body['token'] ?? '').split(':')
+      if (path === '/v1/enroll' && token !== 'join') {
         send(403, { code: 'SP_JOIN_TOKEN' })
         return
       }
@@ -279,7 +280,7 @@ export class TestPlane {
           return
         }
       }
-      const spiffeId = gatewayId(this.trustDomain, 'gw1')
+      const spiffeId = gatewayId(this.trustDomain, gateway)
       const { chainPem, notAfter } = this.#issuer.issue({
         spiffeId,
         publicKeySpki: spki,
