@@ -39,6 +39,8 @@ export interface GatewaySettings {
   readonly maxResponseBytes: number
   /** Of one that is projected as it passes. */
   readonly maxStreamedBytes: number
+  /** Bytes that each byte of a compressed answer may become, once it is longer than 1 MiB. */
+  readonly maxCompressionRatio: number
   /** Connections per caller and destination. */
   readonly upstreamConnections: number
   readonly upstreamIdleMs: number
@@ -88,6 +90,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   modelTimeoutMs: 600_000,
   maxResponseBytes: 4 * 1024 * 1024,
   maxStreamedBytes: 1024 * 1024 * 1024,
+  maxCompressionRatio: 200,
   upstreamConnections: 32,
   upstreamIdleMs: 60_000,
   streamRecheckMs: 5000,

@@ -310,10 +310,10 @@ describe('HTTP calls through a gateway', () => {
         502,
         'SP_UPSTREAM_RESPONSE',
       ],
-      'an encoded answer': [
+      'an answer that is not encoded as it says': [
         (_s, res) => json(res, {}, 200, { 'content-encoding': 'gzip' }),
         502,
-        'SP_UPSTREAM_RESPONSE',
+        'SP_UPSTREAM_ENCODING',
       ],
       'an answer that breaks off': [
         (_s, res) => {

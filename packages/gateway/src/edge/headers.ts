@@ -58,7 +58,7 @@ const refuse = (what: string): Refusal =>
  * two readings (RFC 9112 sections 6.1 and 6.3) and any that changes how a message is framed or routed is refused.
  *
  * @param rawHeaders names and values in turn, as Node's `rawHeaders`
- * @throws Refusal `SP_REQUEST_HEADER`
+ * @throws Refusal `SP_REQUEST_HEADER`, `SP_REQUEST_ENCODING`
  */
 export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
   const headers = new Map<string, string>()
@@ -78,7 +78,12 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     throw refuse('`connection` names other headers')
   }
   if ((headers.get('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
-    throw refuse('an encoded body')
+    throw new Refusal('SP_REQUEST_ENCODING', 'the request body is encoded', {
+      status: 415,
+      close: true,
+      // RFC 7694, section 3: what would have been taken.
+      headers: { 'accept-encoding': 'identity' },
+    })
   }
   return {
     ...framing(headers),

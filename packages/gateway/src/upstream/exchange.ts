@@ -1,6 +1,5 @@
 import { createPrivateKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
-import type { Dispatcher } from 'undici'
 import { parseJson } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
 import type { Call } from '@sallyport/decide'
@@ -11,7 +10,9 @@ import { issueCallToken, requestHash } from '@sallyport/wire'
 import type { UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
-import { AnswerBody } from './answer-body.ts'
+import type { AnswerBody } from './answer-body.ts'
+import { ask } from './ask.ts'
+import type { UpstreamAnswer } from './ask.ts'
 import { Breakers } from './breakers.ts'
 import type { Attempt } from './breakers.ts'
 import type { Credentials } from './credentials.ts'
@@ -48,16 +49,7 @@ export interface ExchangeRequest {
   readonly signal: AbortSignal
 }
 
-export interface UpstreamAnswer {
-  readonly status: number
-  /** Lower case, without parameters. */
-  readonly contentType: string
-  /** Of an upstream that asks for patience. */
-  readonly retryAfter: number | undefined
-  readonly mcpSession: string | undefined
-  /** Unread: read it or destroy it. */
-  readonly body: AnswerBody
-}
+export type { UpstreamAnswer } from './ask.ts'
 
 /** Largest nesting of an upstream's JSON. */
 const MAX_DEPTH = 64
@@ -118,13 +110,17 @@ export class Exchange {
       }
       sent = true
       try {
-        const answer = await ask(pool, signal, {
+        const options = {
           method: request.method,
           path: request.path,
           headers,
           body: request.body ?? null,
           headersTimeout: exchange.headersMs ?? settings.upstreamTimeoutMs,
           bodyTimeout: exchange.idleMs ?? settings.upstreamTimeoutMs,
+        }
+        const answer = await ask(pool, signal, options, {
+          maxRatio: settings.maxCompressionRatio,
+          maxBytes: settings.maxStreamedBytes,
         })
         if (answer.status === 401) this.#forget(system)
         return answer
@@ -193,82 +189,6 @@ export class Exchange {
       this.#key.key,
       clock.now(),
     )
-  }
-}
-
-/** Sends a request on one of a pool's connections. @throws Refusal `SP_UPSTREAM_RESPONSE`; Error where there is no answer */
-function ask(
-  pool: Dispatcher,
-  signal: AbortSignal,
-  options: Dispatcher.DispatchOptions,
-): Promise<UpstreamAnswer> {
-  return new Promise((resolve, reject) => {
-    let controller: Dispatcher.DispatchController | undefined
-    let body: AnswerBody | undefined
-    let failure: Error | undefined
-    const fail = (error: Error): void => {
-      signal.removeEventListener('abort', aborted)
-      failure ??= error
-      if (body) body.fail(failure)
-      else reject(failure)
-    }
-    const aborted = (): void => {
-      const reason: unknown = signal.reason
-      fail(reason instanceof Error ? reason : new Error('the caller has gone'))
-      if (failure) controller?.abort(failure)
-    }
-    signal.addEventListener('abort', aborted)
-    if (signal.aborted) {
-      aborted()
-      return
-    }
-    pool.dispatch(options, {
-      onRequestStart(started) {
-        controller = started
-        if (failure) started.abort(failure)
-      },
-      onResponseStart(answering, status, headers) {
-        // Of what comes before an answer, nothing is for anyone here.
-        if (status < 200) return
-        body = new AnswerBody(answering)
-        try {
-          resolve({ ...readHead(headers), status, body })
-        } catch (error) {
-          body.destroy()
-          reject(error)
-        }
-      },
-      onResponseData(_answering, chunk) {
-        body?.push(chunk)
-      },
-      onResponseEnd() {
-        signal.removeEventListener('abort', aborted)
-        body?.end()
-      },
-      onResponseError(_answering, error) {
-        fail(error)
-      },
-    })
-  })
-}
-
-type Headers = Readonly<Record<string, string | string[] | undefined>>
-
-function readHead(headers: Headers): Omit<UpstreamAnswer, 'status' | 'body'> {
-  const single = (name: string): string | undefined => {
-    const value = headers[name]
-    return typeof value === 'string' ? value : undefined
-  }
-  if ((single('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
-    throw unusable('it is encoded, which was not asked for')
-  }
-  const retryAfter = single('retry-after')
-  const session = single('mcp-session-id')
-  return {
-    contentType: (single('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '',
-    retryAfter:
-      retryAfter !== undefined && /^\d{1,5}$/.test(retryAfter) ? Number(retryAfter) : undefined,
-    mcpSession: session !== undefined && /^[\x21-\x7e]{1,256}$/.test(session) ? session : undefined,
   }
 }
 
@@ -372,6 +292,7 @@ function blame(error: unknown): [ofSystem: Attempt, ofCaller: Attempt] {
 }
 
 function failed(cause: unknown): Refusal {
+  if (cause instanceof Refusal && cause.code === 'SP_UPSTREAM_ENCODING') return cause
   const detail = cause instanceof Error ? `${codeOf(cause)} ${cause.message}`.trim() : String(cause)
   return /TIMEOUT/.test(codeOf(cause))
     ? new Refusal('SP_UPSTREAM_TIMEOUT', 'the system did not answer in time', {
