@@ -2,7 +2,7 @@ import { checkMemberName, isObject } from './input-type.ts'
 import { MCP_SERVICES } from './mcp-types.ts'
 import type { McpFeatureBinding, McpService } from './mcp-types.ts'
 import { Halt } from './problem.ts'
-import { readUriTemplate } from './uri-template.ts'
+import { isAmbiguous, MAX_URI, readUriTemplate } from './uri-template.ts'
 import type { InputSchema, InputType } from './types.ts'
 
 type Listed = Readonly<Record<string, unknown>>
@@ -14,7 +14,6 @@ interface Feature {
   readonly input: InputSchema
 }
 
-const MAX_URI = 2048
 const MAX_ARGUMENT = 4096
 const MAX_ARGUMENTS = 64
 
@@ -46,6 +45,14 @@ export function mcpResource(listed: Listed, pin: Pin): Feature {
   const { name, title, description, mimeType, uri, uriTemplate } = listed
   const template = typeof uriTemplate === 'string'
   const of = template ? uriTemplate : words(uri)
+  if (template && isAmbiguous(of)) {
+    throw new Halt(
+      'SP_NETWORK_URI_TEMPLATE',
+      `\`${of.slice(0, 120)}\` can be read in two ways`,
+      'the gateway and the server could find different values in one URI, and policies would decide on others than are used',
+      'leave it out, or have the server put a character between its variables that no value contains: `/`, but `?` beside a `{+name}`',
+    )
+  }
   const read = template || !/[{}]/.test(of) ? readUriTemplate(of) : undefined
   if (!read) {
     throw refuse(
