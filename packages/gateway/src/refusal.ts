@@ -28,6 +28,8 @@ export interface RefusalFacts {
   /** Sent with it over HTTP. */
   readonly headers?: Readonly<Record<string, string>>
   readonly strange?: Strange
+  /** It is known that nothing of the call went out. */
+  readonly unsent?: boolean
 }
 
 /** A call that does not go through. `message` is all the caller is told beside code and outcome. */
@@ -39,6 +41,7 @@ export class Refusal extends SallyportError {
   readonly close: boolean
   readonly headers: Readonly<Record<string, string>>
   readonly strange: Strange | undefined
+  readonly unsent: boolean
   /** Set once a record of the refusal stands in the log. */
   decision: string | undefined
 
@@ -54,6 +57,7 @@ export class Refusal extends SallyportError {
     this.close = facts.close ?? false
     this.headers = facts.headers ?? {}
     this.strange = facts.strange
+    this.unsent = facts.unsent ?? false
     this.decision = facts.decision
   }
 }

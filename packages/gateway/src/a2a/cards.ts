@@ -47,30 +47,32 @@ export class Cards {
    */
   async demand(grant: Grant, a2a: A2aSystem, signal: AbortSignal): Promise<void> {
     const { system } = grant.typed
-    const key = sha256Hex(canonicalJson({ name: system.name, upstream: system.upstream, a2a }))
+    const key = keyOf(system, a2a)
     const seen = this.#seen.get(key)
     if (seen && seen.until > this.#clock.monotonic()) {
-      if (seen.refusal) throw fresh(seen.refusal)
+      if (seen.refusal) throw unsent(seen.refusal)
       return
     }
-    let refusal: Refusal | undefined
     try {
       await this.#check(grant, system, a2a, signal)
     } catch (error) {
-      refusal = toRefusal(error)
+      const refusal = toRefusal(error)
+      // That it gave no card may be this caller's doing or its bad luck, and is nobody else's: of the card itself all learn.
+      if (refusal.code.startsWith('SP_A2A_')) {
+        this.#keep(key, Math.min(BAD_MS, this.#cardMs), refusal)
+        const facts = { system: system.name, detail: (refusal.detail ?? '').slice(0, 1000) }
+        this.#audit.boundedEvent('a2a-card-refused', { code: refusal.code, facts })
+      }
+      throw unsent(refusal)
     }
-    // Of a caller that gave up, nothing about the peer is known.
-    if (signal.aborted) throw refusal ?? unusable('the caller is gone')
-    const lasts = refusal ? Math.min(BAD_MS, this.#cardMs) : this.#cardMs
+    this.#keep(key, this.#cardMs, undefined)
+    if (signal.aborted) throw unsent(unusable('the caller is gone'))
+  }
+
+  #keep(key: string, lasts: number, refusal: Refusal | undefined): void {
     this.#seen.set(key, { until: this.#clock.monotonic() + lasts, refusal })
     const oldest = this.#seen.keys().next().value
     if (this.#seen.size > MAX_SEEN && oldest !== undefined) this.#seen.delete(oldest)
-    if (!refusal) return
-    if (refusal.code.startsWith('SP_A2A_')) {
-      const facts = { system: system.name, detail: (refusal.detail ?? '').slice(0, 1000) }
-      this.#audit.boundedEvent('a2a-card-refused', { code: refusal.code, facts })
-    }
-    throw fresh(refusal)
   }
 
   async #check(grant: Grant, system: System, a2a: A2aSystem, signal: AbortSignal): Promise<void> {
@@ -114,9 +116,26 @@ const MAX_SEEN = 1024
 const cardPath = (system: System, { cardPath: path }: A2aSystem): string =>
   system.upstream.kind === 'service' ? `${basePath(system, '')}${path}` : path
 
-/** Each caller is told anew: a refusal bears the id of one decision. */
-const fresh = (refusal: Refusal): Refusal =>
+/** What a card is held against, and where it is shown: of systems as declarations have them, which nobody changes. */
+function keyOf(system: System, a2a: A2aSystem): string {
+  let key = keys.get(system)
+  if (key === undefined) {
+    key = sha256Hex(canonicalJson({ name: system.name, upstream: system.upstream, a2a }))
+    keys.set(system, key)
+  }
+  return key
+}
+
+const keys = new WeakMap<System, string>()
+
+/** Each caller is told anew, for a refusal bears the id of one decision: its call waited for the card, and did not go out. */
+const unsent = (refusal: Refusal): Refusal =>
   new Refusal(refusal.code, refusal.message, {
     status: refusal.status,
+    ...(refusal.retryAfterSeconds === undefined
+      ? {}
+      : { retryAfterSeconds: refusal.retryAfterSeconds }),
     ...(refusal.detail === undefined ? {} : { detail: refusal.detail }),
+    cause: refusal.cause,
+    unsent: true,
   })

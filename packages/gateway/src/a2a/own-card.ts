@@ -2,12 +2,20 @@ import type { A2aBinding, A2aSystem, A2aVersion, Operation, System } from '@sall
 
 export type SkillOperation = Operation & { readonly binding: A2aBinding }
 
-/** The operations of a system that are skills. */
-export const skillsOf = (system: System): SkillOperation[] =>
-  system.operations.flatMap((operation) => {
-    const { binding } = operation
-    return binding.kind === 'a2a' ? [{ ...operation, binding }] : []
-  })
+/** The operations of a system that are skills: read once of each system of a declaration, which nobody changes. */
+export function skillsOf(system: System): readonly SkillOperation[] {
+  let skills = known.get(system)
+  if (!skills) {
+    skills = system.operations.flatMap((operation) => {
+      const { binding } = operation
+      return binding.kind === 'a2a' ? [{ ...operation, binding }] : []
+    })
+    known.set(system, skills)
+  }
+  return skills
+}
+
+const known = new WeakMap<System, readonly SkillOperation[]>()
 
 /**
  * The card that a caller is shown: the peer's as it was reviewed, with the skills that it may reach and this gateway as the

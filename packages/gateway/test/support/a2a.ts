@@ -51,8 +51,9 @@ type Raw = (seen: PeerSeen, res: ServerResponse) => void
 export class TestPeer {
   readonly seen: PeerSeen[] = []
   port = 0
-  /** What it shows. */
+  /** What it shows, and with which status. */
   card: unknown
+  cardStatus: (seen: PeerSeen) => number = () => 200
   /** What it does with a message. */
   execute: AgentExecutor['execute'] = () => Promise.resolve()
   cancelTask: AgentExecutor['cancelTask'] = () => Promise.resolve()
@@ -125,7 +126,7 @@ export class TestPeer {
     const seen = { method, url, headers, body, token }
     this.seen.push(seen)
     if (method === 'GET') {
-      res.writeHead(200, { 'content-type': 'application/json' })
+      res.writeHead(this.cardStatus(seen), { 'content-type': 'application/json' })
       res.end(JSON.stringify(this.card))
       return
     }
