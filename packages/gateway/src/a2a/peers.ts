@@ -2,7 +2,6 @@ import type { A2aSystem, A2aVersion } from '@sallyport/network'
 import type { OutcomeRecord } from '@sallyport/wire'
 import { rpcResult } from '../adapters/jsonrpc.ts'
 import type { RpcRequest } from '../adapters/jsonrpc.ts'
-import { followed } from '../calls/follow.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
 import { beginEvents, sendJson } from '../edge/answer.ts'
@@ -17,9 +16,9 @@ import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import { eventOf, rpcResultOf, taskOf } from './answers.ts'
 import type { PeerEvent } from './answers.ts'
 import type { Cards } from './cards.ts'
-import type { PushConfig } from './read.ts'
+import type { Room } from './pushes.ts'
 import type { Show } from './show.ts'
-import type { Task } from './tasks.ts'
+import type { Task, Tasks } from './tasks.ts'
 import { written } from './tell.ts'
 
 export interface PeersParts {
@@ -28,6 +27,7 @@ export interface PeersParts {
   readonly streams: EventStreams
   readonly cards: Cards
   readonly show: Show
+  readonly tasks: Tasks
   readonly settings: GatewaySettings
 }
 
@@ -40,8 +40,8 @@ export interface PeerTurn {
   readonly task: Task | undefined
   /** What the caller calls the conversation. */
   readonly contextId: string | undefined
-  /** That is asked for with a message. */
-  readonly push: (PushConfig & { readonly id: string }) | undefined
+  /** For the place to push to that a message brings along. */
+  readonly room: Room | undefined
   readonly stream: boolean
   /** Whether it says something, and the answer says which of several things it is. */
   readonly sends: boolean
@@ -127,13 +127,16 @@ export class Peers {
   }
 
   async #whole(turn: PeerTurn, answer: UpstreamAnswer): Promise<void> {
-    const { exchange, show } = this.#parts
+    const { exchange, show, streams } = this.#parts
     const { grant, a2a, version, context, rpc, task, contextId, sends } = turn
     const result = rpcResultOf(await exchange.json(answer), grant.id)
     const event: PeerEvent = sends ? eventOf(result, a2a.speaks) : taskOf(result, a2a.speaks)
     if (event.kind !== 'task' && event.kind !== 'message') throw unusable('it is part of a stream')
-    const shown = await show.event(grant, grant, event, task, contextId)
-    this.#noted(turn, shown.task)
+    const of = show.taskOf(grant, event, task, contextId)
+    this.#noted(turn, of)
+    // A peer may think for minutes: what holds now is what its caller may have of it.
+    const current = labelled(streams.again(grant), a2a)
+    const shown = await show.event(grant, current, event, of, contextId)
     const body = rpcResult(rpc.id, written(shown.event, version, sends))
     const released = shown.released.reduce(sumReleased, {})
     this.finished(grant, context.res, body, released)
@@ -186,10 +189,10 @@ export class Peers {
     return shown
   }
 
-  #noted({ push, sends, grant, task: asked }: PeerTurn, task: Task | undefined): void {
-    if (push && task) task.pushes.set(push.id, { url: push.url })
+  #noted({ room, sends, grant, task: asked }: PeerTurn, task: Task | undefined): void {
+    room?.settle(task)
     // Its peer took the message: the task goes on by this call.
-    if (sends && asked) asked.before = followed(grant)
+    if (sends && asked) this.#parts.tasks.wentOn(asked, grant)
   }
 }
 

@@ -46,7 +46,7 @@ export class Show {
     expected: Task | undefined,
     contextId: string | undefined,
   ): Promise<Shown & { readonly task: Task | undefined }> {
-    const task = this.#taskOf(grant, event, expected, contextId)
+    const task = this.taskOf(grant, event, expected, contextId)
     const released: OutcomeRecord['released'][] = []
     const show = async (parts: readonly PeerPart[]): Promise<PeerPart[]> => {
       const shown: PeerPart[] = []
@@ -104,7 +104,13 @@ export class Show {
     }
   }
 
-  #taskOf(
+  /**
+   * The task that an event is of, taken note of where it is new.
+   *
+   * @param expected the task that it must be of; absent where the peer may make one
+   * @throws Refusal `SP_UPSTREAM_RESPONSE`
+   */
+  taskOf(
     grant: Grant,
     event: PeerEvent,
     expected: Task | undefined,

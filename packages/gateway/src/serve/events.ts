@@ -9,7 +9,7 @@ import { beginEvents } from '../edge/answer.ts'
 import { drained } from '../edge/message.ts'
 import type { EdgeResponse } from '../edge/message.ts'
 import { EventReader } from '../edge/sse.ts'
-import { Refusal, toRefusal } from '../refusal.ts'
+import { denied, Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { Liveness } from '../state/liveness.ts'
@@ -207,14 +207,34 @@ export class EventStreams {
     await write(rewriting.end())
   }
 
-  #recheckOne(stream: AnswerStream): void {
+  /**
+   * Decides a granted call again, for an answer that is whole and may have taken its time.
+   *
+   * @returns the call, by what holds now
+   * @throws Refusal where its caller may not have the answer any more
+   */
+  again(grant: Grant): Grant {
+    const { enforced, outcome } = this.#decideAgain(grant)
+    if (outcome.decision !== 'allow') throw denied(outcome)
+    // It is an answer to an operation as it was declared then.
+    if (enforced.decider.digest !== grant.enforced.decider.digest) {
+      throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
+        status: 503,
+      })
+    }
+    return { ...grant, enforced, outcome }
+  }
+
+  #decideAgain(grant: Grant): { readonly enforced: Enforced; readonly outcome: Outcome } {
     const { pipeline, liveness, bundles, clock } = this.#parts
-    const { caller } = stream.grant
-    const alive = liveness.isLive(caller.instance, clock.now(), (serial) =>
-      bundles.isRevoked(serial),
-    )
+    const { instance } = grant.caller
+    const alive = liveness.isLive(instance, clock.now(), (serial) => bundles.isRevoked(serial))
     if (!alive) throw new Refusal('SP_SVID_EXPIRED', 'the identity has ended', { status: 401 })
-    const { enforced, outcome } = pipeline.redecide(stream.grant)
+    return pipeline.redecide(grant)
+  }
+
+  #recheckOne(stream: AnswerStream): void {
+    const { enforced, outcome } = this.#decideAgain(stream.grant)
     if (outcome.decision !== 'allow') {
       this.#cut(stream, outcome.code)
       return

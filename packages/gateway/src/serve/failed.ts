@@ -4,13 +4,16 @@ import type { Refusal } from '../refusal.ts'
 import type { Stats } from '../stats.ts'
 import type { UpstreamAnswer } from '../upstream/exchange.ts'
 
-/** What stops a granted call before it goes out. */
+/** What stops a granted call before it goes out, wherever it comes from. */
 const UNSENT: ReadonlySet<string> = new Set([
   'SP_CREDENTIAL_MISSING',
   'SP_MCP_CHANGED',
   'SP_MCP_PROGRAM',
   'SP_UPSTREAM_OPEN',
 ])
+
+/** What ends a granted call whose system did nothing wrong: its caller may not have the answer any more. */
+const CUT = /^SP_(?:QUARANTINED|DENIED_|DECLARATION_CHANGED|STALE|SVID_|ACCESS_TOKEN_|FOREIGN_)/
 
 /**
  * Records a granted call that went wrong.
@@ -27,17 +30,17 @@ export function callFailed(
 ): Refusal {
   const refusal = toRefusal(error)
   refusal.decision = grant.id
-  stats.upstreamErrors++
+  const cut = CUT.test(refusal.code)
+  if (!cut) stats.upstreamErrors++
   // Nobody reads on: what is left of it must not keep its connection from other calls.
   answer?.body.destroy()
-  const cut = refusal.code === 'SP_QUARANTINED'
   pipeline.finish(grant, {
     status: refusal.status,
     result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
     bytesOut: 0,
     released: {},
     // Whatever is not known not to have been sent may have been.
-    forwarded: !UNSENT.has(refusal.code),
+    forwarded: !refusal.unsent && !UNSENT.has(refusal.code),
   })
   return refusal
 }
