@@ -65,19 +65,44 @@ export function rpcResultOf(message: JsonValue | undefined, id: string): JsonVal
   return result
 }
 
+/** Parts of one answer, or one event of a stream: each of them is projected on its own. */
+const MAX_PARTS = 256
+/** Bytes that all of them hold. */
+const MAX_CONTENT = 2 * 1024 * 1024
+const MAX_ARTIFACTS = 128
+/** It is not asked for and not shown; some send it all the same. */
+const MAX_HISTORY = 1024
+/** Characters of what is a text in any part. */
+const LENGTHS: Readonly<Record<string, number>> = {
+  ...{ text: MAX_CONTENT, raw: MAX_CONTENT },
+  ...{ url: 2048, filename: 255, mediaType: 127 },
+}
+
+/** How one answer is read, and what it may still hold, wherever in it that stands. */
+interface Reading {
+  readonly version: A2aVersion
+  parts: number
+  bytes: number
+}
+
+const reading = (version: A2aVersion): Reading => ({
+  ...{ version, parts: MAX_PARTS, bytes: MAX_CONTENT },
+})
+
 /** What one answer, or one event of a stream, says. @throws Refusal `SP_UPSTREAM_RESPONSE` */
 export function eventOf(result: JsonValue | undefined, version: A2aVersion): PeerEvent {
   const given = object(result, 'the result')
+  const as = reading(version)
   if (version === '0.3') {
     switch (given['kind']) {
       case 'task':
-        return taskOf(given, version)
+        return wholeTask(given, as)
       case 'message':
-        return messageOf(given, version)
+        return messageOf(given, as)
       case 'status-update':
-        return statusUpdate(given, version)
+        return statusUpdate(given, as)
       case 'artifact-update':
-        return artifactUpdate(given, version)
+        return artifactUpdate(given, as)
       default:
         throw unusable('its kind is not known')
     }
@@ -87,75 +112,73 @@ export function eventOf(result: JsonValue | undefined, version: A2aVersion): Pee
   const payload = object(given[name], name)
   switch (name) {
     case 'task':
-      return taskOf(payload, version)
+      return wholeTask(payload, as)
     case 'message':
-      return messageOf(payload, version)
+      return messageOf(payload, as)
     case 'statusUpdate':
-      return statusUpdate(payload, version)
+      return statusUpdate(payload, as)
     case 'artifactUpdate':
-      return artifactUpdate(payload, version)
+      return artifactUpdate(payload, as)
     default:
       throw unusable('its payload is not known')
   }
 }
 
 /** A task as `tasks/get` and `tasks/cancel` answer. @throws Refusal `SP_UPSTREAM_RESPONSE` */
-export function taskOf(
-  given: JsonValue | undefined,
-  version: A2aVersion,
-): PeerEvent & { readonly kind: 'task' } {
+export const taskOf = (given: JsonValue | undefined, version: A2aVersion): PeerTask =>
+  wholeTask(given, reading(version))
+
+type PeerTask = PeerEvent & { readonly kind: 'task' }
+
+function wholeTask(given: JsonValue | undefined, as: Reading): PeerTask {
   const task = object(given, 'the task')
+  // Nothing of it is read.
+  list(task['history'], MAX_HISTORY)
   return {
     kind: 'task',
     task: id(task['id']),
     context: id(task['contextId']),
-    status: statusOf(task['status'], version),
-    artifacts: list(task['artifacts']).map((one) => artifactOf(one, version)),
+    status: statusOf(task['status'], as),
+    artifacts: list(task['artifacts'], MAX_ARTIFACTS).map((one) => artifactOf(one, as)),
   }
 }
 
 function messageOf(
   given: { readonly [key: string]: JsonValue },
-  version: A2aVersion,
+  as: Reading,
 ): PeerEvent & { readonly kind: 'message' } {
   const { taskId, contextId } = given
   return {
     kind: 'message',
     task: taskId === undefined || taskId === '' ? undefined : id(taskId),
     context: contextId === undefined || contextId === '' ? undefined : id(contextId),
-    parts: partsOf(given['parts'], version),
+    parts: partsOf(given['parts'], as),
   }
 }
 
-const statusUpdate = (
-  given: { readonly [key: string]: JsonValue },
-  version: A2aVersion,
-): PeerEvent => ({
+const statusUpdate = (given: { readonly [key: string]: JsonValue }, as: Reading): PeerEvent => ({
   kind: 'status',
   task: id(given['taskId']),
   context: id(given['contextId']),
-  status: statusOf(given['status'], version),
+  status: statusOf(given['status'], as),
   final: given['final'] === true,
 })
 
-const artifactUpdate = (
-  given: { readonly [key: string]: JsonValue },
-  version: A2aVersion,
-): PeerEvent => ({
+const artifactUpdate = (given: { readonly [key: string]: JsonValue }, as: Reading): PeerEvent => ({
   kind: 'artifact',
   task: id(given['taskId']),
   context: id(given['contextId']),
-  artifact: artifactOf(given['artifact'], version),
+  artifact: artifactOf(given['artifact'], as),
   append: given['append'] === true,
   last: given['lastChunk'] === true,
 })
 
-function statusOf(given: JsonValue | undefined, version: A2aVersion): PeerStatus {
+function statusOf(given: JsonValue | undefined, as: Reading): PeerStatus {
   const status = object(given, 'the status')
   const { state, timestamp, message } = status
-  const read = typeof state === 'string' ? taskStateOf(state, version) : undefined
+  const read = typeof state === 'string' ? taskStateOf(state, as.version) : undefined
   if (!read) throw unusable('the state of the task is not known')
-  const parts = isObject(message) ? partsOf(message['parts'], version) : []
+  const parts = isObject(message) ? partsOf(message['parts'], as) : []
   return { state: read, timestamp: timeOf(timestamp), parts }
 }
 
@@ -165,16 +188,19 @@ function timeOf(given: JsonValue | undefined): string | undefined {
   return Number.isNaN(time) ? undefined : new Date(time).toISOString()
 }
 
-function artifactOf(given: JsonValue | undefined, version: A2aVersion): PeerArtifact {
+function artifactOf(given: JsonValue | undefined, as: Reading): PeerArtifact {
   const artifact = object(given, 'an artifact')
-  return { id: id(artifact['artifactId']), parts: partsOf(artifact['parts'], version) }
+  return { id: id(artifact['artifactId']), parts: partsOf(artifact['parts'], as) }
 }
 
-const partsOf = (given: JsonValue | undefined, version: A2aVersion): PeerPart[] =>
-  list(given).map((one) => partOf(object(one, 'a part'), version))
+function partsOf(given: JsonValue | undefined, as: Reading): PeerPart[] {
+  const parts = list(given, as.parts)
+  as.parts -= parts.length
+  return parts.map((one) => partOf(object(one, 'a part'), as))
+}
 
-function partOf(part: { readonly [key: string]: JsonValue }, version: A2aVersion): PeerPart {
-  const plain = version === '1.0' ? part : legacyPart(part)
+function partOf(part: { readonly [key: string]: JsonValue }, as: Reading): PeerPart {
+  const plain = as.version === '1.0' ? part : legacyPart(part)
   const contents = ['text', 'data', 'raw', 'url'].filter((name) => plain[name] !== undefined)
   const [content, ...more] = contents
   if (content === undefined || more.length > 0) throw unusable('a part is not one thing')
@@ -182,6 +208,14 @@ function partOf(part: { readonly [key: string]: JsonValue }, version: A2aVersion
     const value = plain[name]
     return value === undefined || value === '' ? [] : [[name, value] as const]
   })
+  for (const [name, value] of kept) {
+    as.bytes -= Buffer.byteLength(typeof value === 'string' ? value : JSON.stringify(value))
+    const most = LENGTHS[name]
+    if (most !== undefined && !(typeof value === 'string' && value.length <= most)) {
+      throw unusable(`\`${name}\` of a part is no text, or too long a one`)
+    }
+  }
+  if (as.bytes < 0) throw unusable('its parts hold too much')
   return Object.fromEntries(kept)
 }
 
@@ -204,9 +238,10 @@ function object(value: JsonValue | undefined, what: string): { readonly [key: st
   throw unusable(`${what} is not an object`)
 }
 
-function list(value: JsonValue | undefined): readonly JsonValue[] {
+function list(value: JsonValue | undefined, most: number): readonly JsonValue[] {
   if (value === undefined) return []
   if (!Array.isArray(value)) throw unusable('a list is none')
+  if (value.length > most) throw unusable('a list is too long')
   return value
 }
 
