@@ -11,7 +11,7 @@ import { A2aCalls } from './a2a/calls.ts'
 import { Cards } from './a2a/cards.ts'
 import { Peers } from './a2a/peers.ts'
 import { Show } from './a2a/show.ts'
-import { Tasks } from './a2a/tasks.ts'
+import { tasksOf } from './a2a/tasks.ts'
 import { McpSessions } from './adapters/mcp-sessions.ts'
 import { Audit } from './audit/audit.ts'
 import { Feed } from './audit/feed.ts'
@@ -233,12 +233,7 @@ class RunningGateway implements Gateway {
       feed.offerCheckpoint(note)
     })
     const liveness = new Liveness()
-    const tasks = new Tasks({
-      clock,
-      maxPerSession: this.#settings.maxA2aTasksPerInstance,
-      maxTotal: this.#settings.maxA2aTasks,
-      idleMs: this.#settings.a2aTaskIdleMs,
-    })
+    const tasks = tasksOf(this.#settings, clock)
     const pools = new UpstreamPools({
       holder,
       clock,
@@ -413,7 +408,7 @@ class RunningGateway implements Gateway {
       open.close()
     })
     const peers = new Peers({
-      ...{ ...shared, pipeline, exchange, streams: open },
+      ...{ ...shared, pipeline, exchange, streams: open, tasks },
       cards: new Cards({ exchange, audit, clock }, this.#settings.a2aCardMs),
       show: new Show(pipeline.answers, tasks, () => clock.now()),
     })

@@ -27,6 +27,13 @@ export interface GatewaySettings {
   /** Of one instance; of another trust domain, of one agent. */
   readonly maxA2aTasksPerInstance: number
   readonly maxA2aTasks: number
+  /** Of what the calls say that tasks were made by: of one instance, and of all. */
+  readonly maxA2aTaskBytesPerInstance: number
+  readonly maxA2aTaskBytes: number
+  /** Places that peers were told to push to: of one task, of one instance (of another trust domain, of one agent), and of all. */
+  readonly maxA2aPushesPerTask: number
+  readonly maxA2aPushesPerInstance: number
+  readonly maxA2aPushes: number
   readonly a2aTaskIdleMs: number
   /** How long the card that a peer showed counts as read. */
   readonly a2aCardMs: number
@@ -83,6 +90,11 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   mcpSessionIdleMs: 3_600_000,
   maxA2aTasksPerInstance: 256,
   maxA2aTasks: 16_384,
+  maxA2aTaskBytesPerInstance: 4 * 1024 * 1024,
+  maxA2aTaskBytes: 64 * 1024 * 1024,
+  maxA2aPushesPerTask: 16,
+  maxA2aPushesPerInstance: 64,
+  maxA2aPushes: 4096,
   a2aTaskIdleMs: 86_400_000,
   a2aCardMs: 60_000,
   upstreamConnectTimeoutMs: 5000,

@@ -6,7 +6,7 @@ import { connect } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
 import { connect as tlsConnect } from 'node:tls'
 import { systemClock } from '@sallyport/base'
-import { mandateToken } from '@sallyport/wire'
+import { declarationDigest, mandateToken } from '@sallyport/wire'
 import type { MandateStatement } from '@sallyport/wire'
 import { Pool } from 'undici'
 import { startPeers } from './support/a2a.ts'
@@ -199,6 +199,60 @@ describe('what follows a call over A2A', () => {
     assert.equal(await mandate(), went)
   })
 
+  const risky = async (score: number): Promise<void> => {
+    const reader = `spiffe://${world.plane.trustDomain}/agent/reader/i1`
+    const { revision } = world.gateway.stats()
+    world.plane.risk = { [reader]: { score, at: Date.now() } }
+    world.plane.publish()
+    await until(() => world.gateway.stats().revision?.n !== revision?.n)
+  }
+
+  it('is answered by what holds once its peer has answered', async () => {
+    await start()
+    const ask = from()
+    const id = await made(ask)
+    const during = async (
+      method: string,
+      meanwhile: () => Promise<void>,
+    ): Promise<Awaited<ReturnType<Ask>>> => {
+      const asked = Promise.withResolvers<() => void>()
+      peer.raw = (seen, res) => {
+        asked.resolve(() => {
+          working('t')(seen, res)
+        })
+      }
+      const message = { messageId: 'm', role: 'ROLE_USER', ...explain }
+      const answer = ask(method, method === 'SendMessage' ? { message } : { id })
+      const reply = await asked.promise
+      await meanwhile()
+      reply()
+      return answer
+    }
+    for (const method of ['GetTask', 'SendMessage', 'CancelTask']) {
+      assert.ok((await during(method, () => risky(10))).result)
+      assert.equal((await during(method, () => risky(90))).code, 'SP_DENIED_FORBIDDEN')
+      await risky(0)
+    }
+    const { declaration } = world.plane
+    const { network, policies } = declaration
+    const changed = { network: { ...network, name: 'changed' }, policies }
+    const digest = declarationDigest(changed)
+    const statement = { kind: 'declaration', digest, epoch: 1, serial: 1 } as const
+    const change = async (): Promise<void> => {
+      const { revision } = world.gateway.stats()
+      world.plane.publish({
+        ...{ declaration: changed, declarationDigest: digest, declarationSerial: 1 },
+        declarationSignatures: [world.plane.operator.sign(statement)],
+      })
+      await until(() => world.gateway.stats().revision?.n !== revision?.n)
+    }
+    const late = await during('SendMessage', change)
+    assert.equal(late.code, 'SP_DECLARATION_CHANGED')
+    // What was made meanwhile is there all the same.
+    peer.raw = working('t')
+    assert.equal((await ask('GetTask', { id })).result?.['id'], id)
+  })
+
   it('does not go out where it is denied while its record is being written', async () => {
     await start()
     const ask = from()
@@ -227,13 +281,6 @@ describe('what follows a call over A2A', () => {
         done.resolve(undefined)
         proto.datasync = datasync
       }
-    }
-    const risky = async (score: number): Promise<void> => {
-      const reader = `spiffe://${world.plane.trustDomain}/agent/reader/i1`
-      const { revision } = world.gateway.stats()
-      world.plane.risk = { [reader]: { score, at: Date.now() } }
-      world.plane.publish()
-      await until(() => world.gateway.stats().revision?.n !== revision?.n)
     }
     // What does not change the decision changes nothing.
     assert.equal((await during(() => risky(10))).result?.['id'], id)

@@ -138,17 +138,18 @@ function sent(
 
 function pushed(version: A2aVersion, push: PushConfig & { readonly id: string }): object {
   const { id, url, token, authentication } = push
+  const scheme = authentication?.scheme
+  const secret = authentication?.credentials
+  const credentials = secret === undefined ? {} : { credentials: secret }
   return {
     id,
     url,
     ...(token === undefined ? {} : { token }),
-    ...(authentication === undefined
+    ...(scheme === undefined
       ? {}
       : {
           authentication:
-            version === '1.0'
-              ? authentication
-              : { schemes: [authentication.scheme], credentials: authentication.credentials },
+            version === '1.0' ? { scheme, ...credentials } : { schemes: [scheme], ...credentials },
         }),
   }
 }

@@ -23,6 +23,7 @@ import type { SkillOperation } from './own-card.ts'
 import type { Peers } from './peers.ts'
 import { PATH, placeOf, versionOf } from './place.ts'
 import { demandPush } from './push.ts'
+import type { Push } from './pushes.ts'
 import { readAsked } from './read.ts'
 import type { Asked, PushConfig, SaidMessage } from './read.ts'
 import type { Task, Tasks } from './tasks.ts'
@@ -205,23 +206,28 @@ export class A2aCalls {
       taskId: task?.peerId,
       contextId: tasks.peerContext(system.name, caller, contextId),
     }
-    const grant = await pipeline.authorise(
-      enforced,
-      caller,
-      {
-        ...{ system, operation, input },
-        upstream: (decision) => peerRequest(system, a2a.speaks, decision, ask),
-      },
-      {
-        approval: message.approval ?? request.headers.approval,
-        mandate: message.mandate ?? request.headers.mandate,
-      },
-    )
-    await this.#within(turn, grant, async () => {
-      const { rpc, version } = turn
-      const about = { task, contextId, push }
-      await peers.ask({ context, grant, a2a, ...about, stream, sends: true, rpc, version })
-    })
+    const room = push && tasks.pushes.room(caller.session, task, push)
+    try {
+      const grant = await pipeline.authorise(
+        enforced,
+        caller,
+        {
+          ...{ system, operation, input },
+          upstream: (decision) => peerRequest(system, a2a.speaks, decision, ask),
+        },
+        {
+          approval: message.approval ?? request.headers.approval,
+          mandate: message.mandate ?? request.headers.mandate,
+        },
+      )
+      await this.#within(turn, grant, async () => {
+        const { rpc, version } = turn
+        const about = { task, contextId, room }
+        await peers.ask({ context, grant, a2a, ...about, stream, sends: true, rpc, version })
+      })
+    } finally {
+      room?.settle()
+    }
   }
 
   /** What is said, as the skill takes it: its text in the member declared for it, the members of its object beside. */
@@ -277,7 +283,7 @@ export class A2aCalls {
     const grant = await this.#again(turn, task, { kind, task: task.peerId })
     await this.#within(turn, grant, async () => {
       const { rpc, version } = turn
-      const about = { task, contextId: task.contextId, push: undefined }
+      const about = { task, contextId: task.contextId, room: undefined }
       await peers.ask({ context, grant, a2a, ...about, stream, sends: false, rpc, version })
     })
   }
@@ -326,26 +332,31 @@ export class A2aCalls {
   }
 
   async #push(turn: Turn, task: Task, config: PushConfig): Promise<void> {
-    const { peers } = this.#parts
+    const { peers, tasks } = this.#parts
     const { a2a, context, rpc, version } = turn
     const push = demandPush(a2a, config)
-    const grant = await this.#again(turn, task, { kind: 'push-set', task: task.peerId, push })
-    await this.#within(turn, grant, async () => {
-      await peers.told(grant, a2a, context.signal)
-      task.pushes.set(push.id, { url: push.url })
-      const body = rpcResult(rpc.id, writtenPush(task.id, push.id, push, version))
-      peers.finished(grant, context.res, body)
-    })
+    const room = tasks.pushes.room(context.caller.session, task, push)
+    try {
+      const grant = await this.#again(turn, task, { kind: 'push-set', task: task.peerId, push })
+      await this.#within(turn, grant, async () => {
+        await peers.told(grant, a2a, context.signal)
+        room.settle(task)
+        const body = rpcResult(rpc.id, writtenPush(task.id, push.id, push, version))
+        peers.finished(grant, context.res, body)
+      })
+    } finally {
+      room.settle()
+    }
   }
 
   async #unpush(turn: Turn, task: Task, id: string): Promise<void> {
-    const { peers } = this.#parts
+    const { peers, tasks } = this.#parts
     const { a2a, context, rpc } = turn
     if (!task.pushes.has(id)) throw noTask()
     const grant = await this.#again(turn, task, { kind: 'push-delete', task: task.peerId, id })
     await this.#within(turn, grant, async () => {
       await peers.told(grant, a2a, context.signal)
-      task.pushes.delete(id)
+      tasks.pushes.delete(task, id)
       peers.finished(grant, context.res, rpcResult(rpc.id, null))
     })
   }
@@ -356,8 +367,7 @@ export class A2aCalls {
     task: Task,
     asked: Extract<Asked, { kind: 'push-get' | 'push-list' }>,
   ): void {
-    const tell = (id: string, push: Pick<PushConfig, 'url'>): unknown =>
-      writtenPush(task.id, id, push, version)
+    const tell = (id: string, push: Push): unknown => writtenPush(task.id, id, push, version)
     let result: unknown
     if (asked.kind === 'push-get') {
       const push = task.pushes.get(asked.id)

@@ -25,7 +25,8 @@ export interface PushConfig {
   readonly id: string | undefined
   readonly url: string
   readonly token: string | undefined
-  readonly authentication: { readonly scheme: string; readonly credentials: string } | undefined
+  readonly authentication:
+    { readonly scheme: string; readonly credentials: string | undefined } | undefined
 }
 
 /** What a caller asks for, whichever revision it asks in. */
@@ -103,6 +104,11 @@ const ID = /^[\x21-\x7e]{1,128}$/
 const MAX_TEXT = 65_536
 /** Characters of a chain of mandates, as a token. */
 const MAX_MANDATE = 65_536
+/** A token of HTTP (RFC 9110, section 5.6.2), as the name of a scheme is one. */
+const SCHEME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/
+/** `token68` (RFC 9110, section 11.2), which is the `b64token` of RFC 6750: what can stand in a header and ends nothing there. */
+const TOKEN68 = /^[A-Za-z0-9._~+/-]+=*$/
+const MAX_TOKEN = 4096
 const MAX_PARTS = 16
 const MAX_REFERENCES = 16
 
@@ -238,8 +244,8 @@ function pushConfig(config: Params, version: A2aVersion): PushConfig {
     only(given, [version === '1.0' ? 'scheme' : 'schemes', 'credentials'])
     const schemes = version === '1.0' ? [given['scheme']] : list_(given['schemes'], 'schemes', 1)
     authentication = {
-      scheme: optionalText(schemes[0], 'scheme', 64) ?? '',
-      credentials: optionalText(given['credentials'], 'credentials', 4096) ?? '',
+      scheme: scheme(schemes[0]),
+      credentials: optionalToken(given['credentials'], 'credentials'),
     }
   }
   const url = optionalText(config['url'], 'url', 2048)
@@ -248,7 +254,7 @@ function pushConfig(config: Params, version: A2aVersion): PushConfig {
   return {
     id: optionalId(own, 'id'),
     url,
-    token: optionalText(config['token'], 'token', 4096),
+    token: optionalToken(config['token'], 'token'),
     authentication,
   }
 }
@@ -340,4 +346,17 @@ function optionalText(
   if (typeof value !== 'string') throw badMessage(`\`${what}\` is not a text`)
   if (value.length > most) throw badMessage(`\`${what}\` is longer than ${most} characters`)
   return value
+}
+
+function scheme(value: JsonValue | undefined): string {
+  if (typeof value === 'string' && SCHEME.test(value)) return value
+  throw badMessage('`scheme` is no name of a scheme')
+}
+
+/** A secret of whoever is pushed to: what is wrong with it is told, and never what it is. */
+function optionalToken(value: JsonValue | undefined, what: string): string | undefined {
+  const given = optionalText(value, what, MAX_TOKEN)
+  if (given === undefined || given === '') return undefined
+  if (!TOKEN68.test(given)) throw badMessage(`\`${what}\` is no token`)
+  return given
 }

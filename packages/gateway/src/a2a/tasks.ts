@@ -6,7 +6,9 @@ import type { Followed } from '../calls/follow.ts'
 import type { Grant } from '../calls/pipeline.ts'
 import { unusable } from '../upstream/exchange.ts'
 import { noTask } from './errors.ts'
-import type { PushConfig } from './read.ts'
+import type { GatewaySettings } from '../settings.ts'
+import { Pushes } from './pushes.ts'
+import type { Push } from './pushes.ts'
 import { Shares } from './shares.ts'
 import type { TaskState } from './states.ts'
 
@@ -43,11 +45,11 @@ export interface Task {
   /** As the peer knows it. */
   readonly peerId: string
   /** The call that made it, or went on with it last: it is decided again with each follow-up. */
-  before: Followed
+  readonly before: Followed
   state: TaskState
   updated: number
   lastUsed: number
-  readonly pushes: Map<string, Pick<PushConfig, 'url'>>
+  readonly pushes: Map<string, Push>
 }
 
 export interface TasksOptions {
@@ -55,23 +57,31 @@ export interface TasksOptions {
   /** Of one session, and as many conversations. */
   readonly maxPerSession: number
   readonly maxTotal: number
+  /** Of what the calls said that the tasks of one session were made by, and all tasks. */
+  readonly maxBytesPerSession: number
+  readonly maxBytes: number
   readonly idleMs: number
+  readonly pushes: Pushes
 }
 
 /** The tasks that peers do for callers of this gateway, and the conversations they belong to. */
 export class Tasks {
+  readonly pushes: Pushes
   readonly #options: TasksOptions
-  readonly #tasks = new Map<string, Task>()
+  readonly #tasks = new Map<string, Kept>()
   /** System and peer's id → task. */
-  readonly #byPeer = new Map<string, Task>()
-  readonly #shares: Shares<Task>
+  readonly #byPeer = new Map<string, Kept>()
+  readonly #shares: Shares<Kept>
   /** Session → whose, with which system, and by which id → what the peer calls that conversation. */
   readonly #contexts: Shares<Conversation>
 
   constructor(options: TasksOptions) {
     this.#options = options
-    const { maxPerSession: max, maxTotal } = options
-    this.#shares = new Shares({ max, maxTotal })
+    this.pushes = options.pushes
+    const { maxPerSession: max, maxTotal, maxBytesPerSession, maxBytes } = options
+    this.#shares = new Shares({
+      ...{ max, maxTotal, maxWeight: maxBytesPerSession, maxTotalWeight: maxBytes },
+    })
     this.#contexts = new Shares({ max, maxTotal })
   }
 
@@ -127,14 +137,15 @@ export class Tasks {
       if (known.before.call.operation !== call.operation) {
         throw unusable('the task is of another skill')
       }
-      known.before = followed(grant)
+      this.#follows(known, grant)
       this.#touch(known, now)
       return known
     }
     for (const task of this.#tasks.values()) {
       if (now - task.lastUsed > this.#options.idleMs) this.#forget(task)
     }
-    const task: Task = {
+    const before = followed(grant)
+    const task: Kept = {
       id: newId('task'),
       owner: {
         ...{ instance: caller.instance, session: caller.session },
@@ -143,7 +154,8 @@ export class Tasks {
       system,
       contextId: this.noteContext(grant, peer.context, contextId),
       peerId: peer.task,
-      before: followed(grant),
+      before,
+      bytes: bytesOf(before),
       state: 'submitted',
       updated: this.#options.clock.now(),
       lastUsed: now,
@@ -153,6 +165,19 @@ export class Tasks {
     this.#byPeer.set(key, task)
     this.#touch(task, now)
     return task
+  }
+
+  /** A call that a task went on by: what follows is decided on that one. */
+  wentOn(task: Task, grant: Noted): void {
+    const kept = this.#tasks.get(task.id)
+    if (!kept) return
+    this.#follows(kept, grant)
+    this.#touch(kept, this.#options.clock.monotonic())
+  }
+
+  #follows(task: Kept, grant: Noted): void {
+    task.before = followed(grant)
+    task.bytes = bytesOf(task.before)
   }
 
   /** @returns what the caller calls the conversation that the peer calls `peer` */
@@ -182,17 +207,45 @@ export class Tasks {
     }
   }
 
-  #touch(task: Task, now: number): void {
+  #touch(task: Kept, now: number): void {
     task.lastUsed = now
-    for (const gone of this.#shares.set(task.owner.session, task.id, task)) this.#forget(gone)
+    const { owner, id, bytes } = task
+    for (const gone of this.#shares.set(owner.session, id, task, bytes)) this.#forget(gone)
   }
 
-  #forget(task: Task): void {
+  #forget(task: Kept): void {
+    this.pushes.clear(task)
     this.#shares.delete(task.owner.session, task.id)
     this.#tasks.delete(task.id)
     this.#byPeer.delete(`${task.system}\n${task.peerId}`)
   }
 }
+
+/** As a gateway keeps them. */
+export const tasksOf = (settings: GatewaySettings, clock: Clock): Tasks =>
+  new Tasks({
+    clock,
+    maxPerSession: settings.maxA2aTasksPerInstance,
+    maxTotal: settings.maxA2aTasks,
+    maxBytesPerSession: settings.maxA2aTaskBytesPerInstance,
+    maxBytes: settings.maxA2aTaskBytes,
+    idleMs: settings.a2aTaskIdleMs,
+    pushes: new Pushes({
+      clock,
+      maxPerTask: settings.maxA2aPushesPerTask,
+      maxPerSession: settings.maxA2aPushesPerInstance,
+      maxTotal: settings.maxA2aPushes,
+    }),
+  })
+
+/** A task as it is kept here. */
+interface Kept extends Task {
+  before: Followed
+  /** Of what is kept of the call: the input is as long as its caller made it. */
+  bytes: number
+}
+
+const bytesOf = ({ call }: Followed): number => Buffer.byteLength(JSON.stringify(call))
 
 const isOwner = (owner: Owner, { instance, onBehalfOf }: Holder): boolean =>
   owner.instance === instance && owner.subject === onBehalfOf?.subject
