@@ -272,8 +272,10 @@ class RunningGateway implements Gateway {
     // They are opened after the bundles that cut them; the streams come after those, too.
     const doors = new Doors()
     let streams: EventStreams | undefined
+    let mcpCalls: McpCalls | undefined
     const recheck = (): void => {
       streams?.recheck()
+      mcpCalls?.recheck()
       doors.recheck()
     }
     const narrow = ({
@@ -414,6 +416,7 @@ class RunningGateway implements Gateway {
     })
     const followUps = new FollowUps({ ...shared, pipeline, standing, mandates, shadow })
     const mcp = new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions })
+    mcpCalls = mcp
     this.#undo.push(() => {
       mcp.close()
     })

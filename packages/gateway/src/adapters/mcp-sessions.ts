@@ -1,6 +1,6 @@
 import { newId } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import type { Grant } from '../calls/pipeline.ts'
+import type { Asker, Kept } from '../mcp/kept.ts'
 import type { Question } from '../mcp/questions.ts'
 import type { ClientStream } from '../mcp/session-stream.ts'
 import type { RpcId } from './jsonrpc.ts'
@@ -28,11 +28,11 @@ export interface McpSession {
   /** What the server asked the client, and the client has not answered. */
   readonly questions: Map<RpcId, Question>
   /** URI → what let the client subscribe to it. */
-  readonly subscriptions: Map<string, Grant>
+  readonly subscriptions: Map<string, Kept>
   /** What lets the client read the server's log, from a level on. */
-  logging: { readonly grant: Grant; readonly level: number } | undefined
+  logging: { readonly by: Kept; readonly level: number } | undefined
   /** The last call that went to the server. */
-  last: Grant | undefined
+  last: Asker | undefined
   /** Where the client listens to what belongs to none of its requests. */
   stream: ClientStream | undefined
   /** Aborts when it ends. */

@@ -12,6 +12,7 @@ import type { Sessions } from '../state/sessions.ts'
 import { parseUpstream } from '../upstream/exchange.ts'
 import type { Grant } from './pipeline.ts'
 import { Plans } from './plans.ts'
+import type { TypedCall } from './types.ts'
 
 export interface AnswerParts {
   readonly audit: Audit
@@ -21,6 +22,11 @@ export interface AnswerParts {
   readonly tokeniser: Tokeniser
   readonly drift: Pick<Drift, 'saw' | 'fields'>
   readonly clock: Clock
+}
+
+/** Which operation it is an answer to. */
+interface Named {
+  readonly typed: Pick<TypedCall, 'system' | 'operation'>
 }
 
 /** Takes down what an answer shows. */
@@ -46,7 +52,7 @@ export class Answers {
    * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
    */
   async release(
-    grant: Pick<Grant, 'id' | 'caller' | 'typed' | 'enforced' | 'outcome'>,
+    grant: Pick<Grant, 'id' | 'caller' | 'enforced' | 'outcome'> & Named,
     body: JsonValue | undefined,
   ): Promise<Projected> {
     const { tokeniser } = this.#parts
@@ -65,7 +71,7 @@ export class Answers {
 
   /** Members of an answer that no schema declares, for the inventory. */
   noteStrangers(
-    { caller, typed }: Pick<Grant, 'caller' | 'typed'>,
+    { caller, typed }: Pick<Grant, 'caller'> & Named,
     { strangers }: Pick<Projected, 'strangers'>,
   ): void {
     if (strangers.length === 0) return

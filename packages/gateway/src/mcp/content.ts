@@ -4,7 +4,8 @@ import type { Operation } from '@sallyport/network'
 import type { OutcomeRecord } from '@sallyport/wire'
 import { isObject } from '../adapters/jsonrpc.ts'
 import { sumReleased } from '../calls/released.ts'
-import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import type { Pipeline } from '../calls/pipeline.ts'
+import type { Again } from './again.ts'
 
 /** A content block (MCP 2025-11-25, `ContentBlock`) read as a record of the data set that is declared for content. */
 interface Read {
@@ -15,7 +16,7 @@ interface Read {
 
 export type JsonObject = { readonly [key: string]: JsonValue }
 type Released = OutcomeRecord['released']
-type Granted = Pick<Grant, 'id' | 'caller' | 'typed' | 'enforced' | 'outcome'>
+type Granted = Pick<Again, 'id' | 'caller' | 'typed' | 'enforced' | 'outcome'>
 
 const CONTENT = MCP_CONTENT.replace('[]', '')
 const MIME =

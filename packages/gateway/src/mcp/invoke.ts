@@ -6,9 +6,11 @@ import type { Tokeniser } from '@sallyport/redact'
 import { RPC, rpcError, rpcResult } from '../adapters/jsonrpc.ts'
 import type { RpcId, RpcRequest } from '../adapters/jsonrpc.ts'
 import type { McpSession } from '../adapters/mcp-sessions.ts'
+import type { Audit } from '../audit/audit.ts'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
-import { Refusal, toRefusal } from '../refusal.ts'
+import { toRefusal } from '../refusal.ts'
+import type { Refusal } from '../refusal.ts'
 import type { RequestContext } from '../serve/context.ts'
 import { callFailed } from '../serve/failed.ts'
 import { noOperation } from '../serve/http.ts'
@@ -17,12 +19,16 @@ import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import type { McpAsk, McpCall, McpUpstream } from '../upstream/mcp.ts'
 import { mcpPath } from '../upstream/mcp-http.ts'
+import type { Again, AgainParts } from './again.ts'
 import { ContentRelease } from './content.ts'
 import type { JsonObject } from './content.ts'
+import { asker } from './kept.ts'
+import type { Asker } from './kept.ts'
 import type { McpPins } from './pins.ts'
 import type { Questions } from './questions.ts'
-import type { Channel, ServerMessages } from './server-messages.ts'
+import type { ServerMessages } from './server-messages.ts'
 import { ClientStream } from './session-stream.ts'
+import { Underway } from './underway.ts'
 
 type Input = Readonly<Record<string, CedarJson>>
 
@@ -39,11 +45,12 @@ export interface Invocation {
   readonly presented: Presented
   readonly progressToken?: RpcId | undefined
   /** @returns the result for the client: of what the server gave, what may leave */
-  result(release: ContentRelease, given: JsonObject, grant: Grant): Promise<unknown>
+  result(release: ContentRelease, given: JsonObject, now: Again): Promise<unknown>
 }
 
-export interface InvocationParts {
+export interface InvocationParts extends AgainParts {
   readonly pipeline: Pipeline
+  readonly audit: Audit
   readonly upstream: McpUpstream
   readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
@@ -58,9 +65,23 @@ export interface InvocationParts {
 /** Takes a client's request through the doors, to the server and back. */
 export class McpInvocations {
   readonly #parts: InvocationParts
+  readonly #underway = new Set<Underway>()
+  readonly #timer: NodeJS.Timeout
 
   constructor(parts: InvocationParts) {
     this.#parts = parts
+    this.#timer = setInterval(() => {
+      this.recheck()
+    }, parts.settings.streamRecheckMs).unref()
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+
+  /** Decides every call again that its server is at, and stops those that no longer hold. */
+  recheck(): void {
+    for (const call of this.#underway) call.check()
   }
 
   /**
@@ -76,20 +97,20 @@ export class McpInvocations {
     read: () => Invocation,
   ): Promise<void> {
     const { res, caller, signal } = context
-    let grant: Grant | undefined
-    let stream: ClientStream | undefined
+    let call: Underway | undefined
     try {
       const invocation = read()
-      grant = await this.#authorise(context, system, invocation)
-      stream = new ClientStream(res, grant.id)
-      await this.#forward(context, session, rpc, invocation, grant, stream)
+      const grant = await this.#authorise(context, system, invocation)
+      call = new Underway(this.#parts, grant, new ClientStream(res, grant.id))
+      this.#underway.add(call)
+      await this.#forward(context, session, rpc, invocation, call)
     } catch (error) {
-      const refusal = grant ? callFailed(this.#parts, grant, error, signal) : toRefusal(error)
-      if (grant && signal.aborted) this.#cancel(context, session, grant)
+      const refusal = call ? this.#failed(call, error, signal) : toRefusal(error)
       const decision =
         refusal.decision ?? (await this.#parts.pipeline.refuseUntyped(caller, refusal, system.name))
       if (res.destroyed) return
-      if (stream && signal.aborted) {
+      const stream = call?.stream
+      if (stream && signal.aborted && !call?.stoppedBy) {
         // Nobody waits for the answer to what was given up (MCP 2025-11-25, basic/utilities/cancellation).
         stream.begin()
         stream.end()
@@ -98,7 +119,7 @@ export class McpInvocations {
       const noResource = refusal.code === 'SP_NO_OPERATION' && rpc.method.startsWith('resources/')
       const code = noResource
         ? RPC.noResource
-        : refusal.status === 400 && !grant
+        : refusal.status === 400 && !call
           ? RPC.invalidParams
           : RPC.refused
       const body = rpcError(rpc.id, code, refusal.message, problemOf(refusal, decision))
@@ -106,7 +127,35 @@ export class McpInvocations {
         stream.send(body)
         stream.end()
       } else sendJson(res, { status: 200, body })
+    } finally {
+      if (call) this.#underway.delete(call)
     }
+  }
+
+  /** Records how a granted call ended that came to no result. @returns what its caller is told */
+  #failed(call: Underway, error: unknown, signal: AbortSignal): Refusal {
+    const { grant, stream } = call
+    // What may not go on has its connections broken off, too: whichever is noticed first.
+    if (signal.aborted) call.check()
+    const { stoppedBy, released } = call
+    if (!stoppedBy) {
+      const sent = { bytesOut: stream.bytes, released }
+      return callFailed(this.#parts, grant, error, signal, undefined, sent)
+    }
+    const { pipeline, audit, stats } = this.#parts
+    const { code, status } = stoppedBy
+    stoppedBy.decision = grant.id
+    stats.streamsCut++
+    audit.event('stream-cut', {
+      code,
+      subject: grant.caller.instance,
+      facts: { decision: grant.id },
+    })
+    pipeline.finish(grant, {
+      ...{ status, result: 'cut', bytesOut: stream.bytes, released },
+      forwarded: call.isSent,
+    })
+    return stoppedBy
   }
 
   async #authorise(
@@ -147,52 +196,67 @@ export class McpInvocations {
     session: McpSession,
     rpc: RpcRequest,
     invocation: Invocation,
-    grant: Grant,
-    stream: ClientStream,
+    underway: Underway,
   ): Promise<void> {
     const { pipeline, upstream, messages, pins } = this.#parts
     const { res, request } = context
+    const { grant, stream } = underway
     const takesEvents = /text\/event-stream|text\/\*|\*\/\*/.test(request.headers.accept)
-    const cut = new AbortController()
-    const call = this.#call(context, session, grant, AbortSignal.any([context.signal, cut.signal]))
-    const channel: Channel = {
+    const signal = AbortSignal.any([context.signal, underway.stopped])
+    const call = this.#call(context, session, grant, signal)
+    const channel = {
       ...context,
-      system: grant.typed.system,
       session,
-      call: { grant, progressToken: invocation.progressToken },
-      emit: (message) => {
+      emit: (message: string): boolean => {
         if (!takesEvents) return session.stream?.send(message) ?? false
         return stream.send(message)
       },
-      reply: (message) => upstream.send(call, message),
+      reply: (message: JsonObject) => upstream.send(call, message),
     }
     await upstream.open(call)
-    session.last = grant
+    session.last = asker(grant)
     // What the server has to say in the meantime may come on a stream of its own.
     await this.#parts.onOpen(context, session)
     await pins.demand(call, session, grant.typed.operation)
     // In the order in which they came, and before the answer.
     let told = Promise.resolve()
+    underway.isSent = true
     const given = await upstream.call({
       ...call,
       aside: (message) => {
         told = told.then(async () => {
           // A call that lasts is decided again whenever something of it comes.
-          if (this.#holds(grant)) await messages.handle(channel, message)
-          else cut.abort()
+          const now = underway.check()
+          if (!now) return
+          await messages.handle(
+            {
+              ...channel,
+              enforced: now.enforced,
+              system: now.typed.system,
+              call: {
+                ...{ now, progressToken: invocation.progressToken },
+                showed: (released) => {
+                  underway.showed(released)
+                },
+              },
+            },
+            message,
+          )
         })
       },
     })
     await told
-    const release = new ContentRelease(pipeline, stream.begun ? this.#again(grant) : grant)
-    const result = await invocation.result(release, given, grant)
+    const now = underway.demand()
+    const release = new ContentRelease(pipeline, now)
+    const result = await invocation.result(release, given, now)
     const body = rpcResult(rpc.id, result)
     const gone = res.destroyed
+    if (!gone) underway.showed(release.released)
     pipeline.finish(grant, {
       status: 200,
       result: gone ? 'aborted' : 'completed',
-      bytesOut: gone ? 0 : stream.bytes + Buffer.byteLength(body),
-      released: gone ? {} : release.released,
+      bytesOut: stream.bytes + (gone ? 0 : Buffer.byteLength(body)),
+      released: underway.released,
       forwarded: true,
     })
     if (gone) return
@@ -216,39 +280,6 @@ export class McpInvocations {
       isWaiting: () => session.questions.size > 0,
     }
   }
-
-  #holds(grant: Grant): boolean {
-    try {
-      return this.#parts.pipeline.redecide(grant).outcome.decision === 'allow'
-    } catch {
-      return false
-    }
-  }
-
-  /** @throws Refusal where the call would not be allowed any more */
-  #again(grant: Grant): Grant {
-    const { enforced, outcome } = this.#parts.pipeline.redecide(grant)
-    if (outcome.decision === 'allow') return { ...grant, enforced, outcome }
-    throw new Refusal(outcome.code, 'the call is not permitted any more', {
-      status: 403,
-      outcome: 'forbidden',
-    })
-  }
-
-  /** Tells the server that nobody waits any more. */
-  #cancel(context: RequestContext, session: McpSession, grant: Grant): void {
-    const { upstream, settings, questions } = this.#parts
-    const signal = AbortSignal.timeout(settings.upstreamTimeoutMs)
-    const params = { requestId: grant.id }
-    upstream
-      .send(askOf(questions, context, session, grant, signal), {
-        jsonrpc: '2.0',
-        method: 'notifications/cancelled',
-        params,
-      })
-      // It is over for us in any case.
-      .catch(() => undefined)
-  }
 }
 
 /** A message to the server on behalf of a session, under a call that was granted to it. */
@@ -256,16 +287,17 @@ export function askOf(
   questions: Questions,
   { enforced, caller }: Pick<RequestContext, 'enforced' | 'caller'>,
   session: McpSession,
-  grant: Grant,
+  by: Asker,
   signal: AbortSignal,
 ): McpAsk {
-  const { system, operation } = grant.typed
+  const { id, call, typed } = asker(by)
+  const { system, operation } = typed
   return {
     session: session.id,
     caller: caller.instance,
-    delegation: grant.call,
+    delegation: call,
     system,
-    decision: grant.id,
+    decision: id,
     operation: `${system.name}.${operation.name}`,
     abilities: questions.abilities({ enforced, caller, system }, session),
     signal,

@@ -4,7 +4,7 @@ import type { Operation, System } from '@sallyport/network'
 import { isObject, isRpcId } from '../adapters/jsonrpc.ts'
 import type { RpcId, RpcRequest } from '../adapters/jsonrpc.ts'
 import type { McpSession } from '../adapters/mcp-sessions.ts'
-import type { Grant, Presented } from '../calls/pipeline.ts'
+import type { Presented } from '../calls/pipeline.ts'
 import { plain } from '../inventory/plain.ts'
 import { Refusal } from '../refusal.ts'
 import type { RequestContext } from '../serve/context.ts'
@@ -12,6 +12,7 @@ import { noOperation } from '../serve/http.ts'
 import { hasContent, withoutContent } from './content.ts'
 import type { ContentRelease, JsonObject } from './content.ts'
 import type { Invocation, McpInvocations } from './invoke.ts'
+import { kept } from './kept.ts'
 import { offerOf } from './offer.ts'
 import { LEVELS } from './server-messages.ts'
 
@@ -243,8 +244,8 @@ function subscription(
     ...named,
     method,
     params: () => ({ uri }),
-    result(_release, _given, grant: Grant) {
-      if (method === 'resources/subscribe') subscriptions.set(uri, grant)
+    result(_release, _given, now) {
+      if (method === 'resources/subscribe') subscriptions.set(uri, kept(now))
       else subscriptions.delete(uri)
       return Promise.resolve({})
     },
@@ -299,9 +300,9 @@ function setLevel(operation: Operation, session: McpSession, params: Params): In
     raw: { level },
     method: 'logging/setLevel',
     params: (input) => ({ level: input['level'] ?? '' }),
-    result(_release, _given, grant) {
+    result(_release, _given, now) {
       session.logging = {
-        grant,
+        by: kept(now),
         level: typeof level === 'string' ? LEVELS.indexOf(level) : LEVELS.length,
       }
       return Promise.resolve({})

@@ -1,7 +1,10 @@
 import type { JsonValue } from '@sallyport/base'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { RpcId } from '../adapters/jsonrpc.ts'
-import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import type { Pipeline } from '../calls/pipeline.ts'
+import { toRefusal } from '../refusal.ts'
+import { again } from './again.ts'
+import type { Again, AgainParts } from './again.ts'
 import { ContentRelease } from './content.ts'
 import type { JsonObject } from './content.ts'
 import type { McpPins } from './pins.ts'
@@ -10,10 +13,16 @@ import type { QuestionContext, Questions } from './questions.ts'
 /** Where something of a server's came in. */
 export interface Channel extends QuestionContext {
   /** The call in whose stream it came. */
-  readonly call?: { readonly grant: Grant; readonly progressToken: RpcId | undefined }
+  readonly call?: {
+    /** As it is decided now. */
+    readonly now: Again
+    readonly progressToken: RpcId | undefined
+    /** Takes what the client was shown. */
+    showed(released: ContentRelease['released']): void
+  }
 }
 
-export interface ServerMessagesParts {
+export interface ServerMessagesParts extends AgainParts {
   readonly pipeline: Pipeline
   readonly questions: Questions
   readonly pins: McpPins
@@ -54,52 +63,64 @@ export class ServerMessages {
   }
 
   async #notification(channel: Channel, method: string, params: JsonObject): Promise<void> {
-    const { session } = channel
-    const tell = (shown: JsonObject): void => {
-      channel.emit(JSON.stringify({ jsonrpc: '2.0', method, params: shown }))
+    const { call, session } = channel
+    const tell = (shown: JsonObject, released: ContentRelease['released'] = {}): void => {
+      if (channel.emit(JSON.stringify({ jsonrpc: '2.0', method, params: shown }))) {
+        call?.showed(released)
+      }
     }
     if (method === 'notifications/progress') {
-      const { call } = channel
       const { progressToken, progress, total } = params
-      if (call?.progressToken === undefined || progressToken !== call.grant.id) return
+      if (call?.progressToken === undefined || progressToken !== call.now.id) return
       if (typeof progress !== 'number') return
-      tell({
+      const release = new ContentRelease(this.#parts.pipeline, call.now)
+      const shown = {
         progressToken: call.progressToken,
         progress,
         ...(typeof total === 'number' ? { total } : {}),
-        ...(await this.#words(call.grant, params['message'])),
-      })
+        ...(await words(release, params['message'])),
+      }
+      tell(shown, release.released)
     } else if (method === 'notifications/message') {
-      const shown = await this.#logged(channel, params)
-      if (shown) tell(shown)
+      await this.#logged(channel, params, tell)
     } else if (method === 'notifications/resources/updated') {
       const { uri } = params
-      const grant = typeof uri === 'string' ? session.subscriptions.get(uri) : undefined
-      if (typeof uri !== 'string' || !grant) return
-      if (this.#parts.pipeline.redecide(grant).outcome.decision === 'allow') tell({ uri })
-      else session.subscriptions.delete(uri)
+      const before = typeof uri === 'string' ? session.subscriptions.get(uri) : undefined
+      if (typeof uri !== 'string' || !before) return
+      try {
+        again(this.#parts, before)
+      } catch (error) {
+        if (toRefusal(error).status === 403) session.subscriptions.delete(uri)
+        return
+      }
+      tell({ uri })
     }
   }
 
-  async #words(grant: Grant, message: JsonValue | undefined): Promise<JsonObject> {
-    if (typeof message !== 'string') return {}
-    const [text] = await new ContentRelease(this.#parts.pipeline, grant).texts([message])
-    return text === undefined ? {} : { message: text }
-  }
-
-  async #logged({ session }: Channel, params: JsonObject): Promise<JsonObject | undefined> {
-    const { pipeline } = this.#parts
+  async #logged(
+    { session }: Channel,
+    params: JsonObject,
+    tell: (shown: JsonObject, released: ContentRelease['released']) => void,
+  ): Promise<void> {
     const { level, logger, data } = params
     const { logging } = session
     const severity = typeof level === 'string' ? LEVELS.indexOf(level) : -1
-    if (!logging || severity < logging.level || data === undefined) return undefined
-    const { enforced, outcome } = pipeline.redecide(logging.grant)
-    if (outcome.decision !== 'allow') return undefined
+    if (!logging || severity < logging.level || data === undefined) return
     const text = typeof data === 'string' ? data : JSON.stringify(data)
-    const release = new ContentRelease(pipeline, { ...logging.grant, enforced, outcome })
+    const release = new ContentRelease(this.#parts.pipeline, again(this.#parts, logging.by))
     const [left] = await release.texts([text])
-    if (left === undefined) return undefined
+    if (left === undefined) return
     const named = typeof logger === 'string' && /^[\w./-]{1,64}$/.test(logger) ? { logger } : {}
-    return { level: LEVELS[severity] ?? 'info', ...named, data: left === text ? data : left }
+    const shown = { level: LEVELS[severity] ?? 'info', ...named, data: left === text ? data : left }
+    tell(shown, release.released)
   }
+}
+
+async function words(
+  release: ContentRelease,
+  message: JsonValue | undefined,
+): Promise<{ message?: string }> {
+  if (typeof message !== 'string') return {}
+  const [text] = await release.texts([message])
+  return text === undefined ? {} : { message: text }
 }

@@ -1,4 +1,4 @@
-import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import type { Finish, Grant, Pipeline } from '../calls/pipeline.ts'
 import { toRefusal } from '../refusal.ts'
 import type { Refusal } from '../refusal.ts'
 import type { Stats } from '../stats.ts'
@@ -19,6 +19,7 @@ const CUT = /^SP_(?:QUARANTINED|DENIED_|DECLARATION_CHANGED|STALE|SVID_|ACCESS_T
  * Records a granted call that went wrong.
  *
  * @param answer of the upstream, where there was one
+ * @param sent what its caller had of it already
  * @returns what its caller is told
  */
 export function callFailed(
@@ -27,6 +28,7 @@ export function callFailed(
   error: unknown,
   signal: AbortSignal,
   answer?: UpstreamAnswer,
+  sent: Pick<Finish, 'bytesOut' | 'released'> = { bytesOut: 0, released: {} },
 ): Refusal {
   const refusal = toRefusal(error)
   refusal.decision = grant.id
@@ -37,8 +39,7 @@ export function callFailed(
   pipeline.finish(grant, {
     status: refusal.status,
     result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
-    bytesOut: 0,
-    released: {},
+    ...sent,
     // Whatever is not known not to have been sent may have been.
     forwarded: !refusal.unsent && !UNSENT.has(refusal.code),
   })

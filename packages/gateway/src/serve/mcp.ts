@@ -49,6 +49,7 @@ export class McpCalls {
   readonly #parts: McpParts
   readonly #methods: McpMethods
   readonly #streams: McpStreams
+  readonly #invocations: McpInvocations
 
   constructor(parts: McpParts) {
     this.#parts = parts
@@ -56,18 +57,24 @@ export class McpCalls {
     const pins = new McpPins(parts)
     const messages = new ServerMessages({ ...parts, questions, pins })
     this.#streams = new McpStreams({ ...parts, questions, messages })
-    const invocations = new McpInvocations({
+    this.#invocations = new McpInvocations({
       ...parts,
       questions,
       messages,
       pins,
       onOpen: (context, session) => this.#streams.listenUpstream(context, session),
     })
-    this.#methods = new McpMethods({ ...parts, invocations })
+    this.#methods = new McpMethods({ invocations: this.#invocations })
   }
 
   close(): void {
     this.#streams.close()
+    this.#invocations.close()
+  }
+
+  /** Decides again whatever is under way. */
+  recheck(): void {
+    this.#invocations.recheck()
   }
 
   /** @throws Refusal for whatever is no JSON-RPC request that could be answered as one */

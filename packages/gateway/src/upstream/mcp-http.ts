@@ -8,7 +8,7 @@ import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import { parseUpstream, unusable, upstreamRefusal } from './exchange.ts'
 import type { Exchange, UpstreamAnswer } from './exchange.ts'
-import type { Aside, McpAsk, McpCall, McpLink } from './mcp.ts'
+import type { Aside, McpAsk, McpAsker, McpCall, McpLink } from './mcp.ts'
 
 type Message = { readonly [key: string]: JsonValue }
 
@@ -38,7 +38,7 @@ export class McpHttp implements McpLink {
   #id: string | undefined
   #version: string | undefined
   /** Once it ended: on whose behalf the server is told, if it is told. */
-  #ended: { readonly by: McpAsk | undefined } | undefined
+  #ended: { readonly by: McpAsker | undefined } | undefined
 
   constructor(exchange: Exchange, settings: GatewaySettings) {
     this.#exchange = exchange
@@ -115,15 +115,15 @@ export class McpHttp implements McpLink {
     }
   }
 
-  end(ask: McpAsk | undefined): void {
-    this.#ended ??= { by: ask }
-    this.#tell(ask)
+  end(by: McpAsker | undefined): void {
+    this.#ended ??= { by }
+    this.#tell(by)
   }
 
-  #tell(ask: McpAsk | undefined): void {
-    if (!ask || this.#id === undefined) return
-    const request = { method: 'DELETE', path: mcpPath(ask.system), body: undefined }
-    const own = { ...ask, signal: AbortSignal.timeout(this.#settings.upstreamTimeoutMs) }
+  #tell(by: McpAsker | undefined): void {
+    if (!by || this.#id === undefined) return
+    const request = { method: 'DELETE', path: mcpPath(by.system), body: undefined }
+    const own = { ...by, signal: AbortSignal.timeout(this.#settings.upstreamTimeoutMs) }
     this.#post(own, request, true)
       .then(({ body }) => body.destroy())
       // It is over for us in any case.

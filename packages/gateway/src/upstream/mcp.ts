@@ -35,6 +35,9 @@ export interface McpAsk {
   readonly signal: AbortSignal
 }
 
+/** On whose behalf something is said later. */
+export type McpAsker = Omit<McpAsk, 'signal'>
+
 export interface McpCall extends McpAsk {
   /** Its body is the message; its id is the decision's. */
   readonly request: UpstreamRequest
@@ -63,14 +66,15 @@ export interface McpLink {
   listen(ask: McpAsk, aside: Aside, heard: () => void): Promise<void>
   /** Takes what `initialize` agreed on. */
   agree(version: string): void
-  end(ask: McpAsk | undefined): void
+  end(by: McpAsker | undefined): void
 }
 
 interface Open {
-  readonly caller: string
   readonly link: McpLink
   readonly ready: Promise<void>
-  readonly ask: McpAsk
+  readonly by: McpAsker
+  /** Whether the server was told that it ended. */
+  isTold: boolean
 }
 
 /**
@@ -83,6 +87,7 @@ export class McpUpstream {
   readonly #sessions = new Map<string, Open>()
 
   readonly #programs: Programs
+  #isClosed = false
 
   /** @param programs where servers run that are programs of the gateway's own */
   constructor(exchange: Exchange, settings: GatewaySettings, programs: Programs) {
@@ -106,11 +111,28 @@ export class McpUpstream {
 
   async #request(call: McpCall, id: string): Promise<Message> {
     const message =
-      (await (await this.#session(call)).link.request(call, id)) ??
+      (await this.#ask(await this.#session(call), call, id)) ??
       // The server forgot the session (MCP, session management, rule 3): open another, once.
-      (await (await this.#session(call, true)).link.request(call, id))
+      (await this.#ask(await this.#session(call, true), call, id))
     if (!message) throw unusable('it knows no session that it has just opened')
     return resultOf(message)
+  }
+
+  /** Where nobody waits any more, the server is told, whoever cut it off (MCP 2025-11-25, basic/utilities/cancellation). */
+  async #ask(open: Open, call: McpCall, requestId: string): Promise<Message | undefined> {
+    const { link } = open
+    try {
+      return await link.request(call, requestId)
+    } catch (error) {
+      if (call.signal.aborted && !open.isTold && !this.#isClosed) {
+        const own = { ...call, signal: AbortSignal.timeout(this.#settings.upstreamTimeoutMs) }
+        link
+          .send(own, { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId } })
+          // It is over for us in any case.
+          .catch(() => undefined)
+      }
+      throw error
+    }
   }
 
   /**
@@ -168,26 +190,28 @@ export class McpUpstream {
   /** Ends what was opened for a session of a client. */
   end(session: string): void {
     for (const [key, open] of this.#sessions) {
-      if (open.ask.session === session) this.#end(key, open, true)
+      if (open.by.session === session) this.#end(key, open, true)
     }
   }
 
   /** Forgets the sessions of an instance, or of every instance below a subject. */
   cut(subject: string): void {
     for (const [key, open] of this.#sessions) {
-      const { caller } = open
+      const { caller } = open.by
       if (caller === subject || caller.startsWith(`${subject}/`)) this.#end(key, open, false)
     }
   }
 
   close(): void {
+    this.#isClosed = true
     for (const [key, open] of this.#sessions) this.#end(key, open, false)
     this.#programs.close()
   }
 
   #end(key: string, open: Open, tell: boolean): void {
     this.#sessions.delete(key)
-    open.link.end(tell ? open.ask : undefined)
+    open.isTold = tell
+    open.link.end(tell ? open.by : undefined)
   }
 
   async #session(call: McpCall, anew = false): Promise<Open> {
@@ -204,10 +228,10 @@ export class McpUpstream {
           ? new McpProgramLink(this.#programs)
           : new McpHttp(this.#exchange, this.#settings)
       const opened: Open = {
-        caller: call.caller,
         link,
-        ask: call,
+        by: asker(call),
         ready: this.#initialize(link, call),
+        isTold: false,
       }
       open = opened
       this.#sessions.set(key, open)
@@ -243,6 +267,12 @@ export class McpUpstream {
     link.agree(version)
     await link.send(own, { jsonrpc: '2.0', method: 'notifications/initialized' })
   }
+}
+
+/** Of a call, whom it is for: a session outlives what it was opened for. */
+function asker(call: McpAsk): McpAsker {
+  const { session, caller, delegation, system, decision, operation, abilities } = call
+  return { session, caller, delegation, system, decision, operation, abilities }
 }
 
 /** One for each session of a client, and with what the declaration says of the server now. */

@@ -1,0 +1,34 @@
+import type { Call } from '@sallyport/decide'
+import type { Grant } from '../calls/pipeline.ts'
+import type { TypedCall } from '../calls/types.ts'
+
+/** Whom a server is spoken to for: a call that was granted, and for whom it was made. */
+export interface Asker extends Pick<Grant, 'id'> {
+  readonly call: Pick<Call, 'onBehalfOf' | 'mandate'>
+  readonly typed: Pick<TypedCall, 'system' | 'operation'>
+}
+
+/** What a granted call is decided again by. */
+export interface Kept
+  extends Pick<Asker, 'typed'>, Pick<Grant, 'id' | 'caller' | 'call' | 'mandate'> {}
+
+/** All that is kept for speaking to a server later: nothing of what was asked. */
+export function asker({ id, call, typed: { system, operation } }: Asker): Asker {
+  const { onBehalfOf, mandate } = call
+  return {
+    id,
+    call: {
+      ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
+      ...(mandate === undefined ? {} : { mandate }),
+    },
+    typed: { system, operation },
+  }
+}
+
+/** All that is kept for deciding again: neither what was sent nor the declaration of back then. */
+export function kept({ id, caller, call, mandate, typed: { system, operation } }: Kept): Kept {
+  return {
+    ...{ id, caller, call, typed: { system, operation } },
+    ...(mandate === undefined ? {} : { mandate }),
+  }
+}

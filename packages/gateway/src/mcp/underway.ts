@@ -1,0 +1,66 @@
+import type { Grant } from '../calls/pipeline.ts'
+import { sumReleased } from '../calls/released.ts'
+import { toRefusal } from '../refusal.ts'
+import type { Refusal } from '../refusal.ts'
+import { again } from './again.ts'
+import type { Again, AgainParts } from './again.ts'
+import type { ContentRelease } from './content.ts'
+import type { ClientStream } from './session-stream.ts'
+
+/** A granted call, from when its server is spoken to until its client is answered. */
+export class Underway {
+  readonly grant: Grant
+  readonly stream: ClientStream
+  /** Whether its server may have it. */
+  isSent = false
+  /** What its client was shown so far. */
+  released: ContentRelease['released'] = {}
+  readonly #parts: AgainParts
+  readonly #stop = new AbortController()
+  #stoppedBy: Refusal | undefined
+
+  constructor(parts: AgainParts, grant: Grant, stream: ClientStream) {
+    this.#parts = parts
+    this.grant = grant
+    this.stream = stream
+  }
+
+  /** Aborts when the call may not go on. */
+  get stopped(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  /** Why it may not go on. */
+  get stoppedBy(): Refusal | undefined {
+    return this.#stoppedBy
+  }
+
+  /**
+   * The call as it is decided now.
+   *
+   * @throws Refusal where it may not go on; it is stopped then, for good
+   */
+  demand(): Again {
+    if (this.#stoppedBy) throw this.#stoppedBy
+    try {
+      return again(this.#parts, this.grant)
+    } catch (error) {
+      this.#stoppedBy = toRefusal(error)
+      this.#stop.abort()
+      throw this.#stoppedBy
+    }
+  }
+
+  /** The same for whom it is enough that the call is stopped; undefined then. */
+  check(): Again | undefined {
+    try {
+      return this.demand()
+    } catch {
+      return undefined
+    }
+  }
+
+  showed(more: ContentRelease['released']): void {
+    this.released = sumReleased(this.released, more)
+  }
+}
