@@ -1,12 +1,12 @@
 import { escapePointer } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
 import { checkMemberName, inputRecordFrom, inputTypeFrom, isObject } from './input-type.ts'
+import { linesOf } from './openapi-lines.ts'
+import { asString, follow, refuse } from './openapi-parts.ts'
 import { isSpecialOf, overlap } from './path-template.ts'
-import { Halt } from './problem.ts'
 import type { HttpBinding, InputMember, InputSchema } from './types.ts'
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
-const MAX_REF_HOPS = 8
 const JSON_TYPE = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i
 /** Whole segments only: a literal of unreserved characters, or one `{parameter}`. */
 const PATH = /^(?:\/(?:[A-Za-z0-9._~-]+|\{[A-Za-z0-9_.-]+\}))+$/
@@ -179,6 +179,7 @@ function importOperation(
   for (const [name, member] of Object.entries(bodyMembers(operation, method, resolve))) {
     add(name, 'body', member)
   }
+  const lines = linesOf(operation, resolve)
   return {
     description: asString(operation['summary']) || asString(operation['description']),
     binding: {
@@ -187,6 +188,7 @@ function importOperation(
       method: method.toUpperCase() as HttpBinding['method'],
       path,
       parameters,
+      ...(lines.length > 0 && { lines }),
     },
     input: { type: 'record', members },
   }
@@ -253,20 +255,6 @@ function bodyMembers(
   return record.members
 }
 
-function follow(
-  given: unknown,
-  resolve: (ref: string) => unknown,
-): Readonly<Record<string, unknown>> {
-  let value = given
-  for (let hops = 0; hops < MAX_REF_HOPS; hops++) {
-    if (!isObject(value)) throw refuse('a part of the operation is not an object', 'correct it')
-    const ref = value['$ref']
-    if (ref === undefined) return value
-    value = resolve(asString(ref))
-  }
-  throw refuse('a `$ref` goes in circles', 'point it at a definition')
-}
-
 /** A local reference, `#/a/b` (RFC 6901 section 6). Anything else would read outside the document. */
 function lookUp(root: unknown, ref: string): unknown {
   if (!ref.startsWith('#/') || ref.length > 512) {
@@ -284,17 +272,4 @@ function lookUp(root: unknown, ref: string): unknown {
     value = value[key]
   }
   return value
-}
-
-function asString(value: unknown): string {
-  return typeof value === 'string' ? value : ''
-}
-
-function refuse(message: string, fix: string): Halt {
-  return new Halt(
-    'SP_NETWORK_OPENAPI',
-    message,
-    'the gateway forwards only requests that the description determines completely',
-    fix,
-  )
 }

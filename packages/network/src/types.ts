@@ -197,6 +197,8 @@ export interface HttpBinding {
    * upstream would take is not known, or is the other: such a path is no call of this operation.
    */
   readonly shadowedBy?: readonly string[]
+  /** Media types of one JSON text a line that its answers may have beside JSON; `returns` is of each line then. */
+  readonly lines?: readonly string[]
 }
 
 export interface McpBinding {

@@ -385,3 +385,36 @@ describe('API descriptions in the shape of those of banks', () => {
     },
   )
 })
+
+describe('answers of one JSON text a line', () => {
+  const answering = (responses: unknown): Json =>
+    doc({ '/o': { get: { operationId: 'o', responses } } })
+  const linesOf = (responses: unknown) =>
+    bindingOf(importedWell(answering(responses), ['o'])[0]).lines
+  const content = (...types: readonly string[]): Json => ({
+    content: Object.fromEntries(types.map((type) => [type, {}])),
+  })
+
+  it('are those that successful responses declare', () => {
+    const types = ['application/json', 'Application/X-NDJSON; charset=utf-8', 'application/jsonl']
+    const declared = ['application/jsonl', 'application/x-ndjson']
+    assert.deepEqual(linesOf({ '200': content(...types) }), declared)
+    assert.deepEqual(linesOf({ '2XX': content('application/x-ndjson') }), ['application/x-ndjson'])
+    const components = { responses: { R: content('application/x-ndjson') } }
+    const at = { ...answering({ '200': { $ref: '#/components/responses/R' } }), components }
+    assert.deepEqual(bindingOf(importedWell(at, ['o'])[0]).lines, ['application/x-ndjson'])
+  })
+  it('are none of other responses, and none where it cannot be told', () => {
+    const circle = { $ref: '#/paths/~1o/get/responses/200' }
+    for (const responses of [
+      { '200': content('application/json', 'text/csv') },
+      { '400': content('application/x-ndjson') },
+      { '200': circle },
+      { '200': 'x' },
+      [],
+      undefined,
+    ]) {
+      assert.equal(linesOf(responses), undefined)
+    }
+  })
+})

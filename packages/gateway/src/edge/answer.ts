@@ -81,10 +81,15 @@ export function sendJson(res: EdgeResponse, answer: JsonAnswer): number {
 }
 
 /** Begins an answer that is too long to be held. */
-export function beginJson(res: EdgeResponse, status: number, decision: string): void {
+export function beginJson(
+  res: EdgeResponse,
+  status: number,
+  decision: string,
+  type = 'application/json',
+): void {
   res.writeHead(status, {
     ...COMMON,
-    'content-type': 'application/json',
+    'content-type': type,
     'sallyport-decision': decision,
   })
 }

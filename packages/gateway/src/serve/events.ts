@@ -118,9 +118,10 @@ export class EventStreams {
   }
 
   /**
-   * Serves another answer that lasts, by `pump`; the decision is taken anew for it just so, and where another one would
-   * project it otherwise it is cut.
+   * Serves another answer that lasts, by `pump`; the decision is taken anew for it just so.
    *
+   * @param how whether it is projected by the decision that it began with: where another one would project it otherwise
+   *   it is cut then
    * @throws Refusal where it could not begin
    */
   async follow(
@@ -128,8 +129,9 @@ export class EventStreams {
     grant: Grant,
     answer: UpstreamAnswer,
     pump: (stream: AnswerStream) => Promise<void>,
+    { isFixed }: { readonly isFixed: boolean } = { isFixed: true },
   ): Promise<void> {
-    await this.#run(res, new AnswerStream(grant, answer, res, true), pump)
+    await this.#run(res, new AnswerStream(grant, answer, res, isFixed), pump)
   }
 
   async #run(

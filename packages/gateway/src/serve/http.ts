@@ -15,6 +15,7 @@ import type { RequestContext } from './context.ts'
 import type { EventStreams } from './events.ts'
 import { callFailed } from './failed.ts'
 import { JsonAnswers } from './json.ts'
+import { LineAnswers } from './lines.ts'
 import { typedInput } from './typed.ts'
 
 export interface HttpParts {
@@ -32,10 +33,12 @@ const EVENTS = 'text/event-stream'
 export class HttpCalls {
   readonly #parts: HttpParts
   readonly #json: JsonAnswers
+  readonly #lines: LineAnswers
 
   constructor(parts: HttpParts) {
     this.#parts = parts
     this.#json = new JsonAnswers(parts)
+    this.#lines = new LineAnswers(parts)
   }
 
   /** @throws Refusal for whatever stops the call before an answer began */
@@ -44,8 +47,10 @@ export class HttpCalls {
     const { caller, enforced, request } = context
     const typed = await this.#type(context, system)
     const grant = await pipeline.authorise(enforced, caller, typed, request.headers)
-    const wantsEvents =
-      typed.operation.kind === 'read' && request.headers.accept.split(/[,;\s]+/).includes(EVENTS)
+    const { binding, kind } = typed.operation
+    const wantsEvents = kind === 'read' && request.headers.accept.split(/[,;\s]+/).includes(EVENTS)
+    const lines = binding.kind === 'http' ? (binding.lines ?? []) : []
+    const lasts = wantsEvents || (kind === 'read' && lines.length > 0)
     let answer: UpstreamAnswer | undefined
     try {
       answer = await this.#parts.exchange.send({
@@ -55,10 +60,10 @@ export class HttpCalls {
         decision: grant.id,
         operation: `${system.name}.${typed.operation.name}`,
         request: grant.upstream,
-        accept: wantsEvents ? `${EVENTS}, application/json` : 'application/json',
-        repeatable: typed.operation.kind === 'read',
+        accept: [...(wantsEvents ? [EVENTS] : []), ...lines, 'application/json'].join(', '),
+        repeatable: kind === 'read',
         signal: context.signal,
-        ...(wantsEvents ? { idleMs: settings.maxStreamMs } : {}),
+        ...(lasts ? { idleMs: settings.maxStreamMs } : {}),
       })
       if (wantsEvents && answer.status === 200 && answer.contentType === EVENTS) {
         await this.#parts.streams.serve(context, grant, answer)
@@ -96,7 +101,10 @@ export class HttpCalls {
       answer.body.destroy()
       throw upstreamRefusal(answer)
     }
-    await this.#json.serve(context, grant, answer)
+    const { binding } = grant.typed.operation
+    const isOfLines = binding.kind === 'http' && binding.lines?.includes(answer.contentType)
+    if (isOfLines) await this.#lines.serve(context, grant, answer)
+    else await this.#json.serve(context, grant, answer)
   }
 }
 
