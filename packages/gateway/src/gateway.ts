@@ -4,6 +4,7 @@ import { sha256Hex, SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { createTokeniser } from '@sallyport/redact'
 import { gatewayId } from '@sallyport/spiffe'
+import type { VerifiedSvid } from '@sallyport/spiffe'
 import { trustedRoots } from '@sallyport/wire'
 import type { Target } from '@sallyport/transport'
 import type { TrustPins } from '@sallyport/wire'
@@ -27,6 +28,9 @@ import { Doors } from './doors.ts'
 import { Drift } from './inventory/drift.ts'
 import type { Address } from './edge/listener.ts'
 import { Tokens } from './edge/tokens.ts'
+import { GrpcCalls } from './grpc/calls.ts'
+import { Sessions as GrpcSessions } from './grpc/sessions.ts'
+import { GrpcUpstream } from './grpc/upstream.ts'
 import { LlmCalls } from './llm/calls.ts'
 import { ReadValues } from './llm/read-values.ts'
 import { PlaneClient } from './plane/client.ts'
@@ -58,6 +62,7 @@ import { Exchange } from './upstream/exchange.ts'
 import { McpUpstream } from './upstream/mcp.ts'
 import { Programs } from './upstream/mcp-program.ts'
 import { UpstreamPools } from './upstream/pools.ts'
+import type { UpstreamPoolsOptions } from './upstream/pools.ts'
 
 export interface GatewayOptions {
   /** Name of this gateway; its SPIFFE id is `spiffe://TD/gateway/ID`. */
@@ -234,15 +239,20 @@ class RunningGateway implements Gateway {
     })
     const liveness = new Liveness()
     const tasks = tasksOf(this.#settings, clock)
-    const pools = new UpstreamPools({
+    const towards: UpstreamPoolsOptions = {
       holder,
       clock,
       overrides: this.#options.upstreams ?? {},
       settings: this.#settings,
       refuses: ({ id, serial, root }) =>
         bundles.isQuarantined(id.uri) || bundles.isRevoked(serial) || bundles.isRetired(root),
-    })
+    }
+    const pools = new UpstreamPools(towards)
     this.#undo.push(() => pools.close())
+    const grpcSessions = new GrpcSessions(towards)
+    this.#undo.push(() => {
+      grpcSessions.close()
+    })
     const credentials = new Credentials({ client, clock, given: this.#options.secrets })
     const exchange = new Exchange({
       pools,
@@ -290,6 +300,8 @@ class RunningGateway implements Gateway {
         this.#stats.socketsCut += sockets
         pools.cut(subject)
         pools.cutPeers(({ id: peer }) => peer.uri === subject)
+        grpcSessions.cut(subject)
+        grpcSessions.cutPeers(({ id: peer }) => peer.uri === subject)
         tasks.cut(subject)
         mcpUpstream.cut(subject)
         mcpSessions.cut(subject)
@@ -298,7 +310,10 @@ class RunningGateway implements Gateway {
       for (const subject of released) audit.event('quarantine-released', { subject })
       for (const id of mandates) audit.event('mandate-revoked', { facts: { id } })
       this.#stats.socketsCut += doors.cutPeers(revoked, retired)
-      pools.cutPeers(({ serial, root }) => revoked.includes(serial) || retired.includes(root))
+      const isCut = ({ serial, root }: VerifiedSvid): boolean =>
+        revoked.includes(serial) || retired.includes(root)
+      pools.cutPeers(isCut)
+      grpcSessions.cutPeers(isCut)
       for (const root of retired) audit.event('root-retired', { facts: { root } })
       recheck()
     }
@@ -426,6 +441,12 @@ class RunningGateway implements Gateway {
       tokens,
       pipeline,
       http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
+      grpc: new GrpcCalls({
+        ...{ ...shared, pipeline, streams: open },
+        upstream: new GrpcUpstream({
+          ...{ exchange, clock, sessions: grpcSessions, settings: this.#settings },
+        }),
+      }),
       mcp,
       a2a: new A2aCalls({ ...shared, pipeline, followUps, peers, tasks }),
       llm: new LlmCalls({ ...shared, pipeline, exchange, streams: open, key: key.export() }),

@@ -4,6 +4,7 @@ import { checkAttestation } from './attestation.ts'
 import { checkFederation, foreignAgentsOf } from './federation.ts'
 import { checkAttributes } from './attributes.ts'
 import { checkPeople } from './people.ts'
+import { checkGrpc } from './grpc.ts'
 import { checkLlm } from './llm.ts'
 import { checkOpaque } from './opaque.ts'
 import { checkPostgres } from './postgres.ts'
@@ -43,6 +44,7 @@ export function checkReferences(
   checkPostgres(network, located, report)
   checkLlm(network, located, report)
   checkA2a(network, located, report)
+  checkGrpc(network, located, report)
   checkOpaque(network, located, report)
   checker.names()
   checker.placement()

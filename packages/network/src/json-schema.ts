@@ -237,7 +237,7 @@ const operation = object('One thing a caller can ask of the system.', ['kind'], 
     minLength: 1,
     maxLength: 512,
     description:
-      'operationId, tool name, `resource:URI`, `template:URI`, `prompt:NAME`, `mcp:SERVICE`, skill or `TABLE.select` (insert, update, delete) where it differs from the name here.',
+      'operationId, `package.Service/Method`, tool name, `resource:URI`, `template:URI`, `prompt:NAME`, `mcp:SERVICE`, skill or `TABLE.select` (insert, update, delete) where it differs from the name here.',
   },
   subject: {
     type: 'string',
@@ -262,6 +262,7 @@ const operation = object('One thing a caller can ask of the system.', ['kind'], 
 /** The member of a system that describes what can be asked of it, by protocol. */
 const DESCRIBED_BY = {
   http: 'openapi',
+  grpc: 'descriptors',
   mcp: 'tools',
   a2a: 'a2a',
   postgres: 'postgres',
@@ -280,6 +281,10 @@ const systemParts = {
   a2a: a2aSchema,
   opaque: opaqueSchema,
   openapi: text('OpenAPI 3 document beside network.yaml (protocol http).', 256),
+  descriptors: text(
+    'Descriptor set beside network.yaml, as `protoc --include_imports --descriptor_set_out` writes it (protocol grpc).',
+    256,
+  ),
   tools: text('`tools/list` result beside network.yaml (protocol mcp).', 256),
   pins: text(
     'What the server itself lists, as accepted (protocol mcp); what it lists otherwise later stops.',

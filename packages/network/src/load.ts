@@ -33,7 +33,7 @@ export async function loadDeclaration(input: {
   const readFile = (path: string): string => readInside(folder, path)
   const { network, problems } = parseNetwork(
     atTop(file, () => readFile(file)),
-    { file, readFile },
+    { file, readFile, readBytes: (path) => bytesInside(folder, path) },
   )
   const found: Problem[] = [...problems]
   const policies = await readPolicies(folder, found)
@@ -120,24 +120,42 @@ function atTop<T>(file: string, act: () => T): T {
 }
 
 /**
- * Reads a regular file of at most 16 MiB whose real path lies inside the folder.
+ * Reads a text file as `bytesInside` reads files.
  *
  * @throws SallyportError `SP_NETWORK_FILE`
  */
 function readInside(folder: string, path: string): string {
-  const refuse = (message: string, fix: string): SallyportError =>
-    new SallyportError('SP_NETWORK_FILE', message, { fix })
+  const bytes = bytesInside(folder, path)
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw unreadable(
+      `the file \`${path.slice(0, 200)}\` is not readable UTF-8`,
+      'save it as UTF-8 text',
+    )
+  }
+}
+
+const unreadable = (message: string, fix: string): SallyportError =>
+  new SallyportError('SP_NETWORK_FILE', message, { fix })
+
+/**
+ * Reads a regular file of at most 16 MiB whose real path lies inside the folder.
+ *
+ * @throws SallyportError `SP_NETWORK_FILE`
+ */
+function bytesInside(folder: string, path: string): Uint8Array {
   const shown = path.slice(0, 200)
   let real: string
   try {
     if (isAbsolute(path) || path.includes('\0')) throw new Error('outside')
     real = realpathSync(join(folder, path))
   } catch {
-    throw refuse(`the file \`${shown}\` cannot be found`, 'name it relative to network.yaml')
+    throw unreadable(`the file \`${shown}\` cannot be found`, 'name it relative to network.yaml')
   }
   const inside = relative(realpathSync(folder), real)
   if (inside === '' || inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside)) {
-    throw refuse(
+    throw unreadable(
       `the file \`${shown}\` lies outside the folder of network.yaml`,
       'copy it into the folder; links out of it are not followed',
     )
@@ -146,17 +164,17 @@ function readInside(folder: string, path: string): string {
   const handle = openSync(real, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
   try {
     const stat = fstatSync(handle)
-    if (!stat.isFile()) throw refuse(`\`${shown}\` is not a file`, 'name a regular file')
+    if (!stat.isFile()) throw unreadable(`\`${shown}\` is not a file`, 'name a regular file')
     if (stat.size > MAX_FILE_BYTES) {
-      throw refuse(
+      throw unreadable(
         `the file \`${shown}\` has ${stat.size} bytes, the limit is ${MAX_FILE_BYTES}`,
         'split it',
       )
     }
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(handle))
+    return readFileSync(handle)
   } catch (error) {
     if (error instanceof SallyportError) throw error
-    throw refuse(`the file \`${shown}\` is not readable UTF-8`, 'save it as UTF-8 text')
+    throw unreadable(`the file \`${shown}\` cannot be read`, 'let whoever runs this read it')
   } finally {
     closeSync(handle)
   }

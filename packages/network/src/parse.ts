@@ -33,6 +33,8 @@ export interface ParseOptions {
    * why it will not; `loadDeclaration` confines it to the folder.
    */
   readonly readFile: (relativePath: string) => string
+  /** The same of a file that is no text; without it such files cannot be read. */
+  readonly readBytes?: (relativePath: string) => Uint8Array
 }
 
 /**

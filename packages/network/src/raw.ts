@@ -151,12 +151,13 @@ export interface RawSystem {
   readonly owner: string
   readonly segment: string
   readonly criticality?: Criticality
-  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
+  readonly protocol: 'http' | 'grpc' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
   readonly postgres?: RawPostgres
   readonly llm?: RawLlm
   readonly a2a?: RawA2a
   readonly opaque?: RawOpaque
   readonly openapi?: string
+  readonly descriptors?: string
   readonly tools?: string
   readonly pins?: string
   readonly upstream:

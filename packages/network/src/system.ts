@@ -1,6 +1,8 @@
 import { SallyportError } from '@sallyport/base'
 import type { SourceSpan } from '@sallyport/base'
 import type { Report } from './check.ts'
+import { grpcFrom } from './grpc.ts'
+import type { GrpcApi } from './grpc.ts'
 import { mcpOfferFrom } from './mcp.ts'
 import { MCP_CONTENT } from './mcp-types.ts'
 import { openApiFrom } from './openapi.ts'
@@ -53,6 +55,10 @@ export function resolveSystem(
     )
   const llm = raw.llm && resolveLlm(raw.llm)
   const peer = raw.a2a && peerOf(raw.a2a, located, `${pointer}/a2a`, options, report)
+  const grpc =
+    raw.descriptors === undefined
+      ? undefined
+      : apiOf(raw.descriptors, located.at(`${pointer}/descriptors`), options, report)
   const importer = postgres
     ? tableImporter(postgres)
     : llm
@@ -61,7 +67,9 @@ export function resolveSystem(
         ? OPAQUE
         : raw.a2a
           ? peer && skillImporter(peer)
-          : importerOf(raw, located, pointer, options, report)
+          : raw.descriptors !== undefined
+            ? grpc && methodImporter(grpc)
+            : importerOf(raw, located, pointer, options, report)
   const operations: Operation[] = []
   for (const [operationName, given] of Object.entries(raw.operations)) {
     if (!importer) break
@@ -114,6 +122,7 @@ export function resolveSystem(
     ...(postgres && { postgres }),
     ...(llm && { llm }),
     ...(peer && { a2a: peer.system }),
+    ...(grpc && { grpc: grpc.system(operations) }),
     ...(raw.opaque && { opaque: resolveOpaque(raw.opaque) }),
     ...(raw.attributes && { attributes: raw.attributes }),
     ...(raw.onBehalfOf && { onBehalfOf: raw.onBehalfOf }),
@@ -173,6 +182,29 @@ const OPAQUE: Importer = {
   names: [OPAQUE_OPERATION.name],
   import: () => ({ description: '', ...OPAQUE_OPERATION }),
   place: () => undefined,
+}
+
+const methodImporter = (api: GrpcApi): Importer => ({
+  names: api.names,
+  import: (name) => api.method(name),
+  place: () => undefined,
+})
+
+function apiOf(
+  file: string,
+  span: SourceSpan,
+  options: ParseOptions,
+  report: Report,
+): GrpcApi | undefined {
+  const bytes = readBeside(
+    () => {
+      if (options.readBytes) return options.readBytes(file)
+      throw new SallyportError('SP_NETWORK_FILE', `\`${file}\` is no text, and cannot be read here`)
+    },
+    span,
+    report,
+  )
+  return bytes && attempt(() => grpcFrom(bytes), { file, line: 1, column: 1 }, report)
 }
 
 const skillImporter = (peer: A2aPeer): Importer => ({
@@ -274,8 +306,12 @@ export function readText(
   options: ParseOptions,
   report: Report,
 ): string | undefined {
+  return readBeside(() => options.readFile(file), span, report)
+}
+
+function readBeside<T>(read: () => T, span: SourceSpan, report: Report): T | undefined {
   try {
-    return options.readFile(file)
+    return read()
   } catch (error) {
     // Anything but our own refusal is a defect and must surface.
     if (!(error instanceof SallyportError)) throw error

@@ -1,6 +1,7 @@
 import type { A2aBinding, A2aSystem } from './a2a-types.ts'
 import type { Attestation, Attestors } from './attestation-types.ts'
 import type { Federation } from './federation.ts'
+import type { GrpcBinding, GrpcSystem } from './grpc-types.ts'
 import type { BackchannelPing } from './notification.ts'
 import type { LlmBinding, LlmSystem } from './llm-types.ts'
 import type { McpFeatureBinding, McpProgram } from './mcp-types.ts'
@@ -122,10 +123,12 @@ export type System = {
   readonly owner: string
   readonly segment: string
   readonly criticality: Criticality
-  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
+  readonly protocol: 'http' | 'grpc' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
   readonly upstream: Upstream
   /** Of the protocol `postgres`, and of no other. */
   readonly postgres?: PostgresSystem
+  /** Of the protocol `grpc`, and of no other. */
+  readonly grpc?: GrpcSystem
   /** Of the protocol `llm`, and of no other. */
   readonly llm?: LlmSystem
   /** Of the protocol `a2a`, and of no other. */
@@ -168,6 +171,7 @@ export interface Operation {
   readonly kind: 'read' | 'write'
   readonly binding:
     | HttpBinding
+    | GrpcBinding
     | McpBinding
     | McpFeatureBinding
     | A2aBinding

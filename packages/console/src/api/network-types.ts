@@ -40,6 +40,7 @@ interface Operation {
   readonly input: InputSchema
   readonly binding:
     | { readonly kind: 'http'; readonly method: string; readonly path: string }
+    | { readonly kind: 'grpc'; readonly path: string }
     | { readonly kind: 'mcp'; readonly tool: string }
     | { readonly kind: 'a2a'; readonly skill: string }
     | { readonly kind: 'opaque' }
@@ -54,7 +55,7 @@ interface System {
   readonly owner: string
   readonly segment: string
   readonly criticality: Criticality
-  readonly protocol: 'http' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
+  readonly protocol: 'http' | 'grpc' | 'mcp' | 'a2a' | 'postgres' | 'llm' | 'opaque'
   readonly upstream:
     | { readonly kind: 'service'; readonly service: string; readonly port: number }
     | { readonly kind: 'external'; readonly url: string; readonly serverName: string }

@@ -89,6 +89,7 @@ export function NetworkPage(): ReactNode {
 
 const PROTOCOLS = {
   http: 'HTTP',
+  grpc: 'gRPC',
   mcp: 'MCP',
   a2a: 'A2A',
   postgres: 'PostgreSQL',
@@ -136,15 +137,17 @@ function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
                     <td className="mono">
                       {operation.binding.kind === 'http'
                         ? `${operation.binding.method} ${operation.binding.path}`
-                        : operation.binding.kind === 'mcp'
-                          ? `tool ${operation.binding.tool}`
-                          : operation.binding.kind === 'a2a'
-                            ? `skill ${operation.binding.skill}`
-                            : operation.binding.kind === 'opaque'
-                              ? 'connection'
-                              : operation.binding.kind === 'llm'
-                                ? `endpoint ${operation.binding.surface}`
-                                : `${operation.binding.action} ${operation.binding.table}`}
+                        : operation.binding.kind === 'grpc'
+                          ? `method ${operation.binding.path}`
+                          : operation.binding.kind === 'mcp'
+                            ? `tool ${operation.binding.tool}`
+                            : operation.binding.kind === 'a2a'
+                              ? `skill ${operation.binding.skill}`
+                              : operation.binding.kind === 'opaque'
+                                ? 'connection'
+                                : operation.binding.kind === 'llm'
+                                  ? `endpoint ${operation.binding.surface}`
+                                  : `${operation.binding.action} ${operation.binding.table}`}
                     </td>
                     <td>
                       <Tags tags={[...new Set(Object.values(operation.returns))]} none="nothing" />

@@ -152,6 +152,36 @@ export class H2Response extends EventEmitter implements EdgeResponse {
     // `respond` has sent them.
   }
 
+  /** Of an answer that ends with trailers: with `endWithTrailers`, and with nothing else. */
+  writeHeadBeforeTrailers(headers: Record<string, string>): void {
+    if (this.destroyed) return
+    this.#stream.respond({ ':status': 200, ...headers }, { waitForTrailers: true })
+    if (!this.#keepAlive) this.#stream.session?.close()
+  }
+
+  endWithTrailers(trailers: Record<string, string>): void {
+    const stream = this.#stream
+    if (this.destroyed || stream.writableEnded) return
+    this.endedAt = performance.now()
+    stream.once('wantTrailers', () => {
+      if (!stream.destroyed) stream.sendTrailers(trailers)
+    })
+    stream.end()
+  }
+
+  /** An answer that is nothing but its trailers. */
+  writeOnlyTrailers(trailers: Record<string, string>): void {
+    if (this.destroyed) return
+    this.endedAt = performance.now()
+    const stream = this.#stream
+    stream.respond({ ':status': 200, ...trailers }, { endStream: true })
+    if (!this.#keepAlive) stream.session?.close()
+    if (stream.readableEnded) return
+    // A body that nobody read is not waited for (RFC 9113 section 8.1).
+    if (stream.writableFinished) stream.close(NGHTTP2_NO_ERROR)
+    else stream.once('finish', () => stream.close(NGHTTP2_NO_ERROR))
+  }
+
   write(bytes: string | Uint8Array): boolean {
     return this.destroyed || this.#stream.write(bytes)
   }

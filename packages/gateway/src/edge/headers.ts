@@ -35,7 +35,6 @@ const FORBIDDEN: ReadonlySet<string> = new Set([
   'upgrade',
   'http2-settings',
   'trailer',
-  'te',
   'proxy-connection',
   'proxy-authorization',
   'x-http-method',
@@ -73,6 +72,7 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
   }
   const host = headers.get('host')
   if (host === undefined || !HOST.test(host)) throw refuse('`host` is missing or malformed')
+  if (headers.has('te') && !takesTrailers(headers)) throw refuse('`te` is not accepted')
   const connection = headers.get('connection')?.toLowerCase()
   if (connection !== undefined && connection !== 'keep-alive' && connection !== 'close') {
     throw refuse('`connection` names other headers')
@@ -98,6 +98,11 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     all: headers,
   }
 }
+
+/** A call of gRPC says that it takes trailers, for that is how it ends. */
+const takesTrailers = (headers: ReadonlyMap<string, string>): boolean =>
+  headers.get('te') === 'trailers' &&
+  /^application\/grpc(?:$|[+;-])/i.test(headers.get('content-type') ?? '')
 
 function framing(
   headers: ReadonlyMap<string, string>,

@@ -7,6 +7,7 @@ import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
 import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
+import { H2Response } from '../edge/h2-message.ts'
 import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
 import { realAddress } from '../edge/source.ts'
@@ -17,6 +18,9 @@ import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Liveness } from '../state/liveness.ts'
 import type { Stats } from '../stats.ts'
+import type { GrpcCalls } from '../grpc/calls.ts'
+import { isGrpc, speaksGrpc } from '../grpc/head.ts'
+import { sendGrpcRefusal } from '../grpc/status.ts'
 import type { BareContext, RequestContext } from './context.ts'
 import type { HttpCalls } from './http.ts'
 import { noOperation } from './http.ts'
@@ -32,6 +36,7 @@ export interface RequestParts {
   readonly tokens: Tokens
   readonly pipeline: Pipeline
   readonly http: HttpCalls
+  readonly grpc: GrpcCalls
   readonly mcp: McpCalls
   readonly a2a: A2aCalls
   readonly llm: LlmCalls
@@ -125,10 +130,16 @@ export class Requests {
 
   async #dispatch(bare: RequestContext, named: (system: string) => void): Promise<string> {
     const { request, enforced } = bare
+    const { grpc } = this.#parts
     const [name = ''] = request.target.segments
-    const system = enforced.decider.index.findSystem(name)
-    if (system) named(name)
+    const ofGrpc = isGrpc(request)
+    const system = ofGrpc ? grpc.systemOf(bare, enforced) : enforced.decider.index.findSystem(name)
+    if (system) named(system.name)
     const context = { ...bare, caller: await this.#withToken(bare, system) }
+    if (ofGrpc) {
+      await grpc.serve(context, system)
+      return system?.name ?? '?'
+    }
     if (name === OWN) {
       await this.#parts.own.serve(context)
       return OWN
@@ -139,7 +150,8 @@ export class Requests {
     }
     if (!system) throw noOperation({ kind: 'destination', name: plain.tool(name) })
     // These have doors of their own.
-    if (system.protocol === 'postgres' || system.protocol === 'opaque') throw noOperation()
+    const { protocol } = system
+    if (protocol === 'postgres' || protocol === 'opaque' || protocol === 'grpc') throw noOperation()
     if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
     else if (system.protocol === 'a2a') await this.#parts.a2a.serve(context, system)
     else if (system.protocol === 'llm') await this.#parts.llm.serve(context, system)
@@ -214,13 +226,13 @@ export class Requests {
     refusal: Refusal,
     system: string,
   ): Promise<void> {
-    const { pipeline, stats, standing } = this.#parts
+    const { pipeline, stats } = this.#parts
     let decision = refusal.decision ?? ''
     if (caller && decision === '') {
       try {
         decision = await pipeline.refuseUntyped(caller, refusal, system)
       } catch (error) {
-        sendProblem(res, toRefusal(error), '')
+        this.#tell(req, res, toRefusal(error), '', system)
         return
       }
     } else if (!caller) {
@@ -230,6 +242,22 @@ export class Requests {
     }
     // A body that nobody read is not waited for; of HTTP/2, the stream alone ends.
     if (!req.complete && req.httpVersion === '1.1') res.shouldKeepAlive = false
+    this.#tell(req, res, refusal, decision, system)
+  }
+
+  /** In the words of the protocol that the caller speaks. */
+  #tell(
+    req: EdgeRequest,
+    res: EdgeResponse,
+    refusal: Refusal,
+    decision: string,
+    system: string,
+  ): void {
+    if (res instanceof H2Response && speaksGrpc(req)) {
+      sendGrpcRefusal(res, refusal, decision)
+      return
+    }
+    const { standing } = this.#parts
     const dialect = standing.lastKnown?.decider.index.findSystem(system)?.llm?.dialect
     if (dialect === undefined) sendProblem(res, refusal, decision)
     else sendVendorError(res, dialect, refusal, decision)

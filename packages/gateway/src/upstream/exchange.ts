@@ -51,6 +51,12 @@ export interface ExchangeRequest {
 
 export type { UpstreamAnswer } from './ask.ts'
 
+/** What the credential of a request depends on. */
+type Addressed = Pick<
+  ExchangeRequest,
+  'caller' | 'delegation' | 'system' | 'decision' | 'operation' | 'request'
+>
+
 /** Largest nesting of an upstream's JSON. */
 const MAX_DEPTH = 64
 const MAX_ATTEMPTS = 3
@@ -94,7 +100,7 @@ export class Exchange {
     let sent = false
     for (let attempt = 1; ; attempt++) {
       const { pool, tag } = pools.for(caller, system).lease()
-      const credential = await this.#credential(exchange, tag).catch((cause: unknown) => {
+      const credential = await this.credential(exchange, tag).catch((cause: unknown) => {
         // Once it went out, nothing may be told that means it never did.
         throw sent ? failed(cause) : cause
       })
@@ -122,7 +128,7 @@ export class Exchange {
           maxRatio: settings.maxCompressionRatio,
           maxBytes: settings.maxStreamedBytes,
         })
-        if (answer.status === 401) this.#forget(system)
+        if (answer.status === 401) this.forget(system)
         return answer
       } catch (error) {
         if (error instanceof Refusal) throw error
@@ -144,8 +150,9 @@ export class Exchange {
     return parseUpstream(bytes)
   }
 
-  async #credential(
-    exchange: ExchangeRequest,
+  /** What a request to a system carries: a token of the call for a service of the network, else the credential declared. */
+  async credential(
+    exchange: Addressed,
     identity: IdentityMaterial,
   ): Promise<Record<string, string>> {
     const { upstream } = exchange.system
@@ -160,14 +167,15 @@ export class Exchange {
     return { [credential.header]: value }
   }
 
-  #forget({ upstream }: System): void {
+  /** The system did not accept its credential: the next call has it anew. */
+  forget({ upstream }: System): void {
     if (upstream.kind === 'external' && upstream.credential) {
       this.#options.credentials.forget(upstream.credential.secret)
     }
   }
 
   #callToken(
-    exchange: ExchangeRequest,
+    exchange: Addressed,
     service: string,
     { keyPem, trustDomain }: IdentityMaterial,
   ): Promise<string> {
@@ -284,14 +292,14 @@ const UNCONNECTED =
  * Whom a failure speaks against. No caller has a say in whether a connection comes about, so that counts for all; what happens once it
  * stands may be the caller's own doing, and counts for that caller alone.
  */
-function blame(error: unknown): [ofSystem: Attempt, ofCaller: Attempt] {
+export function blame(error: unknown): [ofSystem: Attempt, ofCaller: Attempt] {
   if (!(error instanceof Refusal)) return ['neither', 'neither']
   if (UNCONNECTED.test(codeOf(error.cause))) return ['failed', 'neither']
   const lost = error.code === 'SP_UPSTREAM_FAILED' || error.code === 'SP_UPSTREAM_TIMEOUT'
   return ['neither', lost ? 'failed' : 'neither']
 }
 
-function failed(cause: unknown): Refusal {
+export function failed(cause: unknown): Refusal {
   if (cause instanceof Refusal && cause.code === 'SP_UPSTREAM_ENCODING') return cause
   const detail = cause instanceof Error ? `${codeOf(cause)} ${cause.message}`.trim() : String(cause)
   return /TIMEOUT/.test(codeOf(cause))

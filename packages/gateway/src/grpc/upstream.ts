@@ -1,0 +1,272 @@
+import { constants } from 'node:http2'
+import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2'
+import type { Clock } from '@sallyport/base'
+import type { Call } from '@sallyport/decide'
+import type { System } from '@sallyport/network'
+import type { UpstreamRequest } from '../calls/types.ts'
+import { Refusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import { AnswerBody } from '../upstream/answer-body.ts'
+import { Breakers } from '../upstream/breakers.ts'
+import type { Attempt } from '../upstream/breakers.ts'
+import { blame, failed, unusable } from '../upstream/exchange.ts'
+import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
+import { Frames, framed } from './frames.ts'
+import type { Leased, Sessions } from './sessions.ts'
+import { CONTENT_TYPE, GRPC, refusedBy } from './status.ts'
+
+export interface UpstreamParts {
+  readonly sessions: Sessions
+  readonly exchange: Pick<Exchange, 'credential' | 'forget'>
+  readonly settings: GatewaySettings
+  readonly clock: Clock
+}
+
+export interface UpstreamCall {
+  /** SPIFFE id of the caller. */
+  readonly caller: string
+  readonly delegation: Pick<Call, 'onBehalfOf' | 'mandate'>
+  readonly system: System
+  readonly decision: string
+  /** `SYSTEM.OPERATION`. */
+  readonly operation: string
+  /** Its body is the message. */
+  readonly request: UpstreamRequest
+  /** Milliseconds after which nobody waits for the whole of it. */
+  readonly timeoutMs: number
+  /** Bytes of one message of the answer. */
+  readonly maxMessageBytes: number
+  readonly signal: AbortSignal
+}
+
+/** An answer that has begun, or may not have yet: what it lacks shows in its body. */
+export interface GrpcAnswer extends UpstreamAnswer {
+  /**
+   * The next messages, at least one; undefined where the system ended the call well.
+   *
+   * @throws Refusal `SP_UPSTREAM_REFUSED`, `SP_UPSTREAM_RESPONSE`, `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`
+   */
+  next(): Promise<readonly Buffer[] | undefined>
+}
+
+const MAX_ATTEMPTS = 3
+const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = constants
+
+/** Calls systems over gRPC: only what was authorised, with the credential of the gateway. */
+export class GrpcUpstream {
+  readonly #parts: UpstreamParts
+  readonly #breakers: Breakers
+
+  constructor(parts: UpstreamParts) {
+    this.#parts = parts
+    const { breakerFailures: after, breakerOpenMs: openMs } = parts.settings
+    this.#breakers = new Breakers({ clock: parts.clock, after, openMs })
+  }
+
+  /**
+   * Sends a call with its one message.
+   *
+   * @throws Refusal `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`, `SP_UPSTREAM_OPEN`, `SP_CREDENTIAL_MISSING`
+   */
+  async start(call: UpstreamCall): Promise<GrpcAnswer> {
+    const left = this.#breakers.enterBoth(call.system.name, call.caller)
+    let told = false
+    const came = (ofSystem: Attempt, ofCaller: Attempt): void => {
+      if (!told) left(ofSystem, ofCaller)
+      told = true
+    }
+    const wrong = (error: unknown): void => {
+      const [ofSystem, ofCaller] = blame(error)
+      if (call.signal.aborted) came('neither', 'neither')
+      else came(ofSystem, ofCaller)
+    }
+    try {
+      const answering = await this.#send(call, () => {
+        came('answered', 'answered')
+      })
+      return {
+        ...answering,
+        next: async () => {
+          try {
+            return await answering.next()
+          } catch (error) {
+            wrong(error)
+            throw error
+          }
+        },
+      }
+    } catch (error) {
+      wrong(error)
+      throw error
+    }
+  }
+
+  async #send(call: UpstreamCall, answered: () => void): Promise<GrpcAnswer> {
+    const { system, request, signal, timeoutMs } = call
+    const until = this.#parts.clock.monotonic() + timeoutMs
+    const { session, credential } = await this.#lease(call)
+    if (signal.aborted) throw failed(signal.reason)
+    const message = request.body ?? Buffer.alloc(0)
+    const left = Math.max(1, Math.ceil(until - this.#parts.clock.monotonic()))
+    let stream: ClientHttp2Stream
+    try {
+      stream = session.request(
+        {
+          ':method': request.method,
+          ':path': request.path,
+          te: 'trailers',
+          'content-type': CONTENT_TYPE,
+          'grpc-accept-encoding': 'identity',
+          // At most eight digits.
+          'grpc-timeout': left > 99_999_999 ? `${Math.floor(left / 1000)}S` : `${left}m`,
+          ...credential,
+        },
+        { endStream: false },
+      )
+    } catch (error) {
+      throw failed(error)
+    }
+    const reading = new Reading(stream, call, answered, (status) => {
+      if (status === GRPC.UNAUTHENTICATED) this.#parts.exchange.forget(system)
+    })
+    stream.end(framed(message))
+    return {
+      ...{ status: 200, contentType: CONTENT_TYPE, retryAfter: undefined, mcpSession: undefined },
+      body: reading.body,
+      next: () => reading.next(),
+    }
+  }
+
+  async #lease(call: UpstreamCall): Promise<Leased & { credential: Record<string, string> }> {
+    const { sessions, exchange } = this.#parts
+    for (let attempt = 1; ; attempt++) {
+      let leased: Leased
+      try {
+        leased = await sessions.lease(call.caller, call.system)
+      } catch (error) {
+        throw failed(error)
+      }
+      const credential = await exchange.credential(call, leased.tag)
+      // Certificates rotated meanwhile: the credential belongs to a connection that takes no more calls.
+      const { closed, destroyed } = leased.session
+      if ((closed || destroyed) && attempt < MAX_ATTEMPTS && !call.signal.aborted) continue
+      return { ...leased, credential }
+    }
+  }
+}
+
+/** Reads the answer to one call. */
+class Reading {
+  readonly body: AnswerBody
+  readonly #frames: Frames
+  readonly #ended: (status: number) => void
+  #trailers: IncomingHttpHeaders | undefined
+
+  constructor(
+    stream: ClientHttp2Stream,
+    { maxMessageBytes, timeoutMs, signal }: UpstreamCall,
+    answered: () => void,
+    ended: (status: number) => void,
+  ) {
+    this.#ended = ended
+    this.#frames = new Frames(maxMessageBytes, (fault) =>
+      unusable(fault === 'size' ? 'a message of it is too large' : `a message of it is ${fault}`),
+    )
+    let isOver = false
+    const body = new AnswerBody({
+      abort: () => {
+        stream.close(NGHTTP2_CANCEL)
+      },
+      pause: () => stream.pause(),
+      resume: () => stream.resume(),
+    })
+    this.body = body
+    const timer = setTimeout(() => {
+      body.destroy(timedOut())
+    }, timeoutMs).unref()
+    const aborted = (): void => {
+      const reason: unknown = signal.reason
+      body.destroy(reason instanceof Error ? reason : new Error('the caller has gone'))
+    }
+    signal.addEventListener('abort', aborted, { once: true })
+    stream.on('response', (headers) => {
+      answered()
+      const wrong = wrongHead(headers)
+      // What ends at once has its trailers there.
+      if (headers['grpc-status'] !== undefined) this.#trailers = headers
+      if (wrong) body.destroy(wrong)
+    })
+    stream.on('trailers', (headers) => {
+      this.#trailers = headers
+    })
+    stream.on('data', (chunk: Buffer) => {
+      body.push(chunk)
+    })
+    stream.on('end', () => {
+      isOver = true
+      body.end()
+    })
+    let cause: Error | undefined
+    stream.on('error', (error: Error) => {
+      cause = error
+    })
+    stream.on('close', () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', aborted)
+      const { rstCode } = stream
+      const refused = rstCode === NGHTTP2_REFUSED_STREAM ? 'refused' : `reset with ${rstCode}`
+      if (!isOver || rstCode !== 0) body.fail(cause ?? new Error(`the stream was ${refused}`))
+    })
+  }
+
+  async next(): Promise<readonly Buffer[] | undefined> {
+    for (;;) {
+      const messages = this.#frames.push(await this.#piece())
+      if (messages.length > 0) return messages
+      if (this.body.isWhole) {
+        this.#frames.end()
+        return this.#status()
+      }
+    }
+  }
+
+  /** Empty where there is nothing more. */
+  async #piece(): Promise<Buffer> {
+    try {
+      return (await this.body.next()).value ?? Buffer.alloc(0)
+    } catch (error) {
+      throw error instanceof Refusal ? error : failed(error)
+    }
+  }
+
+  #status(): undefined {
+    const text = this.#trailers?.['grpc-status']
+    if (typeof text !== 'string' || !/^(?:0|[1-9]\d?)$/.test(text)) {
+      throw unusable('it ends without a `grpc-status`')
+    }
+    const status = Number(text)
+    if (status === GRPC.OK) return undefined
+    this.#ended(status)
+    throw refusedBy(status)
+  }
+}
+
+const timedOut = (): Error =>
+  Object.assign(new Error('the answer took too long'), { code: 'GRPC_TIMEOUT' })
+
+function wrongHead(headers: IncomingHttpHeaders & IncomingHttpStatusHeader): Refusal | undefined {
+  const status = headers[':status']
+  if (status !== 200) {
+    return new Refusal('SP_UPSTREAM_FAILED', 'the system could not handle the request', {
+      status: 502,
+      detail: `status ${status ?? 0}`,
+    })
+  }
+  if (!/^application\/grpc(?:\+proto)?$/.test(headers['content-type'] ?? '')) {
+    return unusable('its content type is not that of gRPC')
+  }
+  if ((headers['grpc-encoding'] ?? 'identity') !== 'identity') {
+    return unusable('it is encoded, which was not asked for')
+  }
+  return undefined
+}
