@@ -89,7 +89,7 @@ function messageOf(type: protobuf.Type): Json {
         ...(isMap ? { type: 11, typeName: `${type.fullName}.${entry}` } : typed(field.type, of)),
         ...(field.partOf && { oneofIndex: oneofs.indexOf(field.partOf) }),
         ...(field.options?.['proto3_optional'] === true && { proto3Optional: true }),
-        ...(fallback !== undefined && { defaultValue: `${fallback as string}` }),
+        ...(fallback !== undefined && { defaultValue: fallback }),
         ...(typeof field.options?.['packed'] === 'boolean' && {
           options: { packed: field.options['packed'] },
         }),
