@@ -252,6 +252,43 @@ when { context.session.labels.contains("money") };
     await other.close()
   })
 
+  it('asks no more often than can be recorded', async () => {
+    const busy = await connectSdk(world.agent('reader', 'i4'), CAN, prepare)
+    const decided = (): number =>
+      world.plane
+        .records()
+        .filter(
+          (record) =>
+            record.kind === 'decision' &&
+            record.operation === 'model' &&
+            record.instance.endsWith('/i4'),
+        ).length
+    let open: Stream | undefined
+    server.call = (stream) => {
+      open = stream
+      // Denied, each of them.
+      const params = { messages: messages('hello'), maxTokens: 2000 }
+      for (let n = 0; n < 300; n++) stream.ask(`q${n}`, 'sampling/createMessage', params)
+    }
+    const before = server.seen.length
+    const done = work(busy)
+    const answers = (): string[] =>
+      server.seen
+        .slice(before)
+        .filter(({ message }) => message['method'] === undefined)
+        .map(({ message }) => JSON.stringify(message))
+    await until(() => answers().length === 300, 60_000)
+    open?.result({ content: [{ type: 'text', text: 'done' }] })
+    await done
+    const count = (code: string): number => answers().filter((one) => one.includes(code)).length
+    const denied = count('SP_DENIED_FORBIDDEN')
+    assert.ok(denied >= 32 && denied < 150, String(denied))
+    assert.equal(count('SP_MCP_QUESTION'), 300 - denied)
+    await until(() => decided() >= denied)
+    assert.equal(decided(), denied)
+    await busy.close()
+  })
+
   it('stops a tool whose definition changed, until that is what was accepted', async () => {
     assert.match(await work(), /done/)
     for (const changed of [

@@ -8,25 +8,22 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
-import { findApart } from '../packages/gateway/src/upstream/apart.ts'
 import { startWorld, until } from '../packages/gateway/test/support/world.ts'
 import type { World } from '../packages/gateway/test/support/world.ts'
 import { connectSdk, declareTools, EVERYTHING } from './support/mcp.ts'
 import type { Connected } from './support/mcp.ts'
+import { apart, noPrograms as skip, PROGRAM } from './support/programs.ts'
 
-const PROGRAM = fileURLToPath(import.meta.resolve('./support/stdio-mcp.ts'))
 const ECHO = {
   name: 'echo',
   description: 'Echoes.',
@@ -44,22 +41,6 @@ const ACT = {
     properties: { what: { type: 'string' }, path: { type: 'string' } },
   },
 }
-
-/** Another user's program must be able to read what it runs. */
-function isOpenToAll(path: string): boolean {
-  for (let at = path; at !== dirname(at); at = dirname(at)) {
-    if ((statSync(at).mode & 0o5) === 0) return false
-  }
-  return true
-}
-
-const apart = await findApart(['/tmp'])
-const skip =
-  apart === undefined
-    ? 'this machine cannot start programs apart'
-    : process.getuid?.() === 0 && ![process.execPath, PROGRAM].every(isOpenToAll)
-      ? 'another user cannot read this checkout'
-      : false
 
 type Facts = { readonly [key: string]: JsonValue }
 

@@ -52,7 +52,7 @@ function dial(port: number): Promise<string> {
   })
 }
 
-createInterface({ input: process.stdin }).on('line', (line) => {
+const lines = createInterface({ input: process.stdin }).on('line', (line) => {
   // What the gateway sends is JSON-RPC.
   const { id, method, params } = JSON.parse(line) as Message
   const text = (given: unknown): void => {
@@ -90,6 +90,24 @@ createInterface({ input: process.stdin }).on('line', (line) => {
       process.stdout.write('x'.repeat(64 * 1024 * 1024))
       break
     case 'nothing':
+      break
+    case 'deaf':
+      lines.pause()
+      process.stdin.pause()
+      text('done')
+      // It stays, though nothing comes in.
+      setInterval(() => undefined, 60_000)
+      break
+    case 'chatter':
+      for (let i = 0; i < Number(path); i++) {
+        say({ jsonrpc: '2.0', method: 'notifications/message', params: { data: 'x'.repeat(100) } })
+      }
+      text('done')
+      break
+    case 'busy':
+      setInterval(() => {
+        say({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: id } })
+      }, 5)
       break
     default:
       process.stderr.write('\u001B[31mtold\u0007 to standard error\n')

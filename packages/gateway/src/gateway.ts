@@ -60,9 +60,9 @@ import type { Stats } from './stats.ts'
 import { Credentials } from './upstream/credentials.ts'
 import { Exchange } from './upstream/exchange.ts'
 import { McpUpstream } from './upstream/mcp.ts'
-import { Programs } from './upstream/mcp-program.ts'
 import { UpstreamPools } from './upstream/pools.ts'
 import type { UpstreamPoolsOptions } from './upstream/pools.ts'
+import { Programs } from './upstream/programs.ts'
 
 export interface GatewayOptions {
   /** Name of this gateway; its SPIFFE id is `spiffe://TD/gateway/ID`. */

@@ -24,6 +24,8 @@ export interface GatewaySettings {
   readonly maxCallBurst: number
   readonly maxMcpSessionsPerInstance: number
   readonly mcpSessionIdleMs: number
+  /** Servers of MCP that are programs of this gateway, running at once. */
+  readonly maxMcpPrograms: number
   /** Of one instance; of another trust domain, of one agent. */
   readonly maxA2aTasksPerInstance: number
   readonly maxA2aTasks: number
@@ -88,6 +90,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxCallBurst: 1000,
   maxMcpSessionsPerInstance: 16,
   mcpSessionIdleMs: 3_600_000,
+  maxMcpPrograms: 256,
   maxA2aTasksPerInstance: 256,
   maxA2aTasks: 16_384,
   maxA2aTaskBytesPerInstance: 4 * 1024 * 1024,

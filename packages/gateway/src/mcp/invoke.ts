@@ -223,8 +223,8 @@ export class McpInvocations {
     underway.isSent = true
     const given = await upstream.call({
       ...call,
-      aside: (message) => {
-        told = told.then(async () => {
+      aside: (message) =>
+        (told = told.then(async () => {
           // A call that lasts is decided again whenever something of it comes.
           const now = underway.check()
           if (!now) return
@@ -242,8 +242,7 @@ export class McpInvocations {
             },
             message,
           )
-        })
-      },
+        })),
     })
     await told
     const now = underway.demand()

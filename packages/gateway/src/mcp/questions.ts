@@ -1,11 +1,12 @@
 import { canonicalJson } from '@sallyport/base'
-import type { JsonValue } from '@sallyport/base'
+import type { Clock, JsonValue } from '@sallyport/base'
 import type { System } from '@sallyport/network'
 import { isRpcId, RPC } from '../adapters/jsonrpc.ts'
 import type { RpcId, RpcResponse } from '../adapters/jsonrpc.ts'
 import type { McpSession } from '../adapters/mcp-sessions.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { Caller } from '../calls/types.ts'
+import { Pace } from '../edge/pace.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Enforced } from '../state/bundles.ts'
@@ -45,9 +46,13 @@ export interface QuestionContext {
 export interface QuestionParts {
   readonly pipeline: Pipeline
   readonly settings: GatewaySettings
+  readonly clock: Clock
 }
 
+/** Of one session, at once. */
 const MAX_QUESTIONS = 8
+/** Of one system to one caller: each is a decision, and a record of it. */
+const PACE = { perSecond: 1, burst: 32 }
 
 /**
  * What servers ask of clients: `sampling/createMessage` and `elicitation/create`. Each is a call of the operation that is
@@ -55,10 +60,12 @@ const MAX_QUESTIONS = 8
  */
 export class Questions {
   readonly #parts: QuestionParts
+  readonly #pace: Pace
   #next = 0
 
   constructor(parts: QuestionParts) {
     this.#parts = parts
+    this.#pace = new Pace(PACE.perSecond, PACE.burst, parts.clock)
   }
 
   /** Which of them the server may be told that the client takes. */
@@ -114,7 +121,8 @@ export class Questions {
     const operation = offerOf(system).service(service)
     const offered = this.abilities(context, session)
     if (!operation || offered[service] === undefined) throw unasked()
-    if (session.questions.size >= MAX_QUESTIONS) throw unasked()
+    demandRoom(session)
+    if (!this.#pace.admits(`${caller.session} ${system.name}`)) throw tooOften()
     const asked =
       service === 'sampling'
         ? readSampling(params)
@@ -141,6 +149,8 @@ export class Questions {
     try {
       const release = new ContentRelease(pipeline, grant)
       const shown = await asked.shown(release)
+      // Others may have been asked meanwhile, or the session may have ended: then nobody would give this one up.
+      demandRoom(session)
       if (!shown)
         throw new Refusal('SP_MCP_QUESTION', 'nothing of the question may be shown', FORBIDDEN)
       this.#wait(context, id, own, grant, asked, release.released)
@@ -216,6 +226,13 @@ const FORBIDDEN = { status: 403, outcome: 'forbidden' } as const
 
 const unasked = (): Refusal =>
   new Refusal('SP_MCP_QUESTION', 'the client cannot be asked this', FORBIDDEN)
+
+function demandRoom({ questions, ended }: McpSession): void {
+  if (ended.signal.aborted || questions.size >= MAX_QUESTIONS) throw unasked()
+}
+
+const tooOften = (): Refusal =>
+  new Refusal('SP_MCP_QUESTION', 'the system asks too often', { status: 429, outcome: 'limited' })
 
 const notAsked = (): Refusal =>
   new Refusal('SP_MCP_MESSAGE', 'the result is none that was asked for', { status: 400 })

@@ -97,8 +97,8 @@ export class McpStreams {
     const ask = askOf(questions, { enforced, caller }, session, last, signal)
     let told = Promise.resolve()
     const { promise: heard, resolve } = Promise.withResolvers<void>()
-    const aside: Aside = (message) => {
-      told = told.then(async () => {
+    const aside: Aside = (message) =>
+      (told = told.then(async () => {
         // As it is declared by now.
         const now = bundles.enforced
         const declared = now?.decider.index.findSystem(session.system)
@@ -112,8 +112,7 @@ export class McpStreams {
           reply: (reply: Parameters<McpUpstream['send']>[1]) => upstream.send(ask, reply),
         }
         await messages.handle(channel, message)
-      })
-    }
+      }))
     let wasHeard = false
     const hears = (): void => {
       wasHeard = true

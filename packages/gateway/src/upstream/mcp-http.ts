@@ -9,6 +9,7 @@ import type { GatewaySettings } from '../settings.ts'
 import { parseUpstream, unusable, upstreamRefusal } from './exchange.ts'
 import type { Exchange, UpstreamAnswer } from './exchange.ts'
 import type { Aside, McpAsk, McpAsker, McpCall, McpLink } from './mcp.ts'
+import { Patience, tooLate } from './patience.ts'
 
 type Message = { readonly [key: string]: JsonValue }
 
@@ -20,7 +21,7 @@ const MAX_RETRY_MS = 30_000
 const RETRY_MS = 1000
 /** How long a stream may go on after it gave its answer. */
 const LINGER_MS = 1000
-/** Events of one stream that say nothing we asked for. */
+/** Events of one call, or of one stream that is of none, that say nothing we asked for. */
 const MAX_ASIDE = 10_000
 
 /** What a stream came to. */
@@ -29,6 +30,12 @@ interface Read {
   /** The last event's, by which it could be taken up. */
   readonly lastId: string | undefined
   readonly retryMs: number | undefined
+}
+
+/** What one call may cost, over all the streams that its answer comes by. */
+interface Limits {
+  readonly spent: { bytes: number; asides: number }
+  readonly patience: Patience
 }
 
 /** Streamable HTTP (MCP 2025-11-25, basic/transports). */
@@ -64,6 +71,10 @@ export class McpHttp implements McpLink {
         throw unusable('nobody waits for it')
       }
     }
+    const limits: Limits = {
+      spent: { bytes: 0, asides: 0 },
+      patience: new Patience(this.#settings, call.isWaiting),
+    }
     for (let resumed = 0; ; resumed++) {
       if (answer.status !== 200) {
         answer.body.destroy()
@@ -72,7 +83,7 @@ export class McpHttp implements McpLink {
       if (answer.contentType !== EVENTS) {
         return answerTo(await this.#exchange.json(answer), id)
       }
-      const { message, lastId, retryMs } = await this.#events(answer, call, id)
+      const { message, lastId, retryMs } = await this.#events(answer, call, { ...limits, id })
       if (message) return answerTo(message, id)
       // It closed the stream to be asked again for the rest (MCP 2025-11-25, SEP-1699).
       if (lastId === undefined || resumed >= MAX_RESUMED) throw unusable('its stream has no answer')
@@ -106,7 +117,7 @@ export class McpHttp implements McpLink {
         return
       }
       heard()
-      const read = await this.#events(answer, { ...ask, aside, isWaiting: () => true })
+      const read = await this.#events(answer, { aside, signal: ask.signal })
       lastId = read.lastId ?? lastId
       await sleep(Math.min(read.retryMs ?? RETRY_MS, MAX_RETRY_MS), undefined, {
         signal: ask.signal,
@@ -159,25 +170,26 @@ export class McpHttp implements McpLink {
     }
   }
 
-  /** Reads a stream to the response of `id`, or to its end; whatever else comes is given to `aside`. */
+  /**
+   * Reads a stream to the response of a call, or to its end; whatever else comes is given to `aside`, and no more is read before that
+   * was handled.
+   */
   async #events(
     answer: UpstreamAnswer,
-    call: Pick<McpCall, 'aside' | 'isWaiting' | 'signal'>,
-    id?: string,
+    { aside, signal }: Pick<McpCall, 'aside' | 'signal'>,
+    call?: Limits & { readonly id: string },
   ): Promise<Read> {
-    const { maxResponseBytes, maxEventBytes, upstreamTimeoutMs } = this.#settings
-    const reader = new EventReader(id === undefined ? maxEventBytes : maxResponseBytes)
+    const { maxResponseBytes, maxEventBytes } = this.#settings
+    const reader = new EventReader(call === undefined ? maxEventBytes : maxResponseBytes)
     const { body } = answer
-    let size = 0
-    let asides = 0
-    const timer = setInterval(() => {
-      if (call.isWaiting()) return
+    const spent = call?.spent ?? { bytes: 0, asides: 0 }
+    call?.patience.start(() => {
       body.destroy(new Error('the answer took too long'))
-    }, upstreamTimeoutMs)
+    })
     const give = (): void => {
       body.destroy()
     }
-    call.signal.addEventListener('abort', give)
+    signal.addEventListener('abort', give)
     const read = (message?: Message): Read => ({
       message,
       lastId: reader.lastId,
@@ -187,32 +199,34 @@ export class McpHttp implements McpLink {
       for (;;) {
         const bytes = (await body.next()).value
         if (bytes === undefined) return read()
-        size += bytes.length
-        if (id !== undefined && size > maxResponseBytes) throw unusable('it is too large')
+        spent.bytes += bytes.length
+        if (call && spent.bytes > maxResponseBytes) throw unusable('it is too large')
         for (const data of reader.push(bytes)) {
           if (data === '') continue
           const message = parseUpstream(data)
           if (!isObject(message)) throw unusable('it is no JSON-RPC message')
-          if (id !== undefined && message['id'] === id && message['method'] === undefined) {
+          if (call && message['id'] === call.id && message['method'] === undefined) {
             void linger(answer)
             return read(message)
           }
-          if (++asides > MAX_ASIDE) throw unusable('it says too much')
-          timer.refresh()
-          call.aside(message)
+          if (++spent.asides > MAX_ASIDE) throw unusable('it says too much')
+          call?.patience.refresh()
+          await aside(message)
         }
       }
     } catch (error) {
       body.destroy()
       if (error instanceof Refusal) throw error
+      // That is no stream that broke off: asked again, it would only take as long again.
+      if (call?.patience.isOver) throw tooLate()
       // A stream that broke off can be taken up where it said how.
-      if (reader.lastId !== undefined && !call.signal.aborted && !(error instanceof RangeError)) {
+      if (reader.lastId !== undefined && !signal.aborted && !(error instanceof RangeError)) {
         return read()
       }
       throw unusable('its stream broke off', error)
     } finally {
-      clearInterval(timer)
-      call.signal.removeEventListener('abort', give)
+      call?.patience.stop()
+      signal.removeEventListener('abort', give)
     }
   }
 }

@@ -1,28 +1,15 @@
-import { spawn } from 'node:child_process'
 import type { ChildProcessWithoutNullStreams } from 'node:child_process'
 import { parseJson } from '@sallyport/base'
-import type { Clock, JsonValue } from '@sallyport/base'
-import type { McpProgram as Declared } from '@sallyport/network'
+import type { JsonValue } from '@sallyport/base'
 import { isObject } from '../adapters/jsonrpc.ts'
-import type { Audit } from '../audit/audit.ts'
 import { Pace } from '../edge/pace.ts'
 import { Refusal } from '../refusal.ts'
-import type { GatewaySettings } from '../settings.ts'
-import { findApart, hiding } from './apart.ts'
 import { unusable } from './exchange.ts'
 import type { Aside, McpAsk, McpCall, McpLink } from './mcp.ts'
+import { Patience, tooLate } from './patience.ts'
+import type { Programs } from './programs.ts'
 
 type Message = { readonly [key: string]: JsonValue }
-
-export interface ProgramParts {
-  readonly audit: Audit
-  readonly clock: Clock
-  readonly settings: GatewaySettings
-  /** Folders and files that no program sees: keys lie in them, and a program may have the gateway's own user id. */
-  readonly hide: readonly string[]
-  /** Takes what programs write to standard error. */
-  readonly log: (line: string) => void
-}
 
 interface Waiting {
   readonly call: McpCall
@@ -31,121 +18,29 @@ interface Waiting {
   refresh(): void
 }
 
-/** All programs of one gateway at once. */
-const MAX_PROGRAMS = 256
-/** A program that ends sooner is started again later and later. */
-const STEADY_MS = 10_000
-const FIRST_DELAY_MS = 250
-const MAX_DELAY_MS = 30_000
-const MAX_LOG_LINE = 2000
-const LOG_LINES = { perSecond: 20, burst: 200 }
 const MAX_DEPTH = 64
-
-/** When programs of a system may be started again, and how many run. */
-export class Programs {
-  readonly #parts: ProgramParts
-  readonly #failures = new Map<string, { readonly times: number; readonly until: number }>()
-  readonly #pace: Pace
-  readonly #running = new Set<ChildProcessWithoutNullStreams>()
-
-  constructor(parts: ProgramParts) {
-    this.#parts = parts
-    this.#pace = new Pace(LOG_LINES.perSecond, LOG_LINES.burst, parts.clock)
-  }
-
-  get settings(): GatewaySettings {
-    return this.#parts.settings
-  }
-
-  get size(): number {
-    return this.#running.size
-  }
-
-  /** @throws Refusal `SP_MCP_PROGRAM` where none may be started */
-  async start(name: string, declared: Declared): Promise<ChildProcessWithoutNullStreams> {
-    const { clock, audit } = this.#parts
-    const failed = this.#failures.get(name)
-    const wait = failed === undefined ? 0 : failed.until - clock.monotonic()
-    if (wait > 0) throw notNow('its program keeps ending', wait)
-    if (this.#running.size >= MAX_PROGRAMS) throw notNow('too many programs run', FIRST_DELAY_MS)
-    const hide = hiding(this.#parts.hide)
-    if (!hide) throw notNow('what it must not see is not where it was')
-    const apart = await findApart(hide)
-    if (!apart) throw notNow('this machine cannot start it apart from the keys of the gateway')
-    const [command = '', ...words] = apart.words(name, hide)
-    const child = spawn(command, [...words, declared.command, ...declared.args], {
-      cwd: '/',
-      env: { ...declared.env },
-      stdio: 'pipe',
-      shell: false,
-      detached: true,
-    })
-    this.#running.add(child)
-    const startedAt = clock.monotonic()
-    audit.event('mcp-program-started', {
-      facts: { system: name, network: apart.network ? 'none' : 'not enforced' },
-    })
-    child.on('error', () => undefined)
-    child.stdin.on('error', () => undefined)
-    child.once('close', () => {
-      this.#running.delete(child)
-      const isSteady = clock.monotonic() - startedAt >= STEADY_MS
-      if (isSteady || child.killed) this.#failures.delete(name)
-      else this.#failed(name)
-    })
-    this.#follow(name, child)
-    return child
-  }
-
-  kill(child: ChildProcessWithoutNullStreams): void {
-    child.kill('SIGKILL')
-    // It leads a group of its own, so that what it started goes with it.
-    if (child.pid === undefined) return
-    try {
-      process.kill(-child.pid, 'SIGKILL')
-    } catch {
-      // It is gone already.
-    }
-  }
-
-  close(): void {
-    for (const child of this.#running) this.kill(child)
-  }
-
-  #failed(name: string): void {
-    const times = (this.#failures.get(name)?.times ?? 0) + 1
-    const delay = Math.min(FIRST_DELAY_MS * 2 ** Math.min(times - 1, 16), MAX_DELAY_MS)
-    this.#failures.set(name, { times, until: this.#parts.clock.monotonic() + delay })
-    this.#parts.audit.boundedEvent('mcp-program-ended', { facts: { system: name, times } })
-  }
-
-  /** Standard error, line by line: no line is long, and there are not many. */
-  #follow(name: string, { stderr }: ChildProcessWithoutNullStreams): void {
-    let line = ''
-    stderr.setEncoding('utf8')
-    stderr.on('data', (text: string) => {
-      const lines = (line + text).split('\n')
-      line = (lines.pop() ?? '').slice(0, MAX_LOG_LINE)
-      for (const one of lines) {
-        if (!this.#pace.admits(name)) continue
-        this.#parts.log(`${name}: ${one.slice(0, MAX_LOG_LINE).replaceAll(/\p{Cc}/gu, ' ')}`)
-      }
-    })
-  }
-}
+/** Bytes that a program may leave unread, beside the message that it is written then. */
+const MAX_UNREAD = 1024 * 1024
+/** What a program may say that answers nothing; whatever says more is ended. */
+const ASIDES = { perSecond: 100, burst: 4096 }
+/** Of these, how many are handled at once before no more is read from it. */
+const MAX_PENDING = 64
 
 /** stdio (MCP 2025-11-25, basic/transports): one message a line, one program a session. */
 export class McpProgramLink implements McpLink {
   readonly #programs: Programs
   readonly #waiting = new Map<string, Waiting>()
   #child: ChildProcessWithoutNullStreams | undefined
+  readonly #pace: Pace
   #hasEnded = false
+  #pending = 0
   #listener: Aside | undefined
   #line: Buffer[] = []
   #size = 0
 
   constructor(programs: Programs) {
     this.#programs = programs
+    this.#pace = new Pace(ASIDES.perSecond, ASIDES.burst, programs.clock)
   }
 
   agree(): void {
@@ -156,15 +51,17 @@ export class McpProgramLink implements McpLink {
     if (this.#hasEnded) return undefined
     this.#child ??= await this.#start(call)
     if (call.signal.aborted) throw unusable('nobody waits for it')
+    this.#demandRoom()
     const { body } = call.request
     const answer = this.#wait(call, id)
     this.#write(body ?? Buffer.alloc(0))
     return answer
   }
 
-  send(_ask: McpAsk, message: Message): Promise<void> {
+  // oxlint-disable-next-line typescript/require-await -- so that a refusal rejects, as it does where it goes over a network.
+  async send(_ask: McpAsk, message: Message): Promise<void> {
+    this.#demandRoom()
     this.#write(Buffer.from(JSON.stringify(message)))
-    return Promise.resolve()
   }
 
   async listen(ask: McpAsk, aside: Aside, heard: () => void): Promise<void> {
@@ -182,19 +79,21 @@ export class McpProgramLink implements McpLink {
 
   end(): void {
     this.#hasEnded = true
-    if (this.#child) this.#programs.kill(this.#child)
+    if (this.#child) this.#programs.kill(this.#child, false)
   }
 
-  async #start({ system }: McpCall): Promise<ChildProcessWithoutNullStreams> {
+  async #start({ system, caller }: McpCall): Promise<ChildProcessWithoutNullStreams> {
     const { upstream, name } = system
     if (upstream.kind !== 'program') throw unusable('it is no program')
-    const child = await this.#programs.start(name, upstream)
-    if (this.#hasEnded) this.#programs.kill(child)
+    const child = await this.#programs.start(name, upstream, caller)
+    if (this.#hasEnded) this.#programs.kill(child, false)
     child.stdout.on('data', (bytes: Buffer) => {
+      if (this.#hasEnded) return
       try {
         this.#read(bytes)
-      } catch {
-        this.#break(unusable('its program wrote what is no message'))
+      } catch (cause) {
+        const refused = cause instanceof Refusal
+        this.#break(refused ? cause : unusable('its program wrote what is no message', cause))
       }
     })
     child.once('close', () => {
@@ -211,8 +110,18 @@ export class McpProgramLink implements McpLink {
   /** Nothing more comes of this program. */
   #break(error: Refusal): void {
     this.#hasEnded = true
-    if (this.#child) this.#programs.kill(this.#child)
+    if (this.#child) this.#programs.kill(this.#child, true)
     for (const waiting of this.#waiting.values()) waiting.fail(error)
+  }
+
+  /** @throws Refusal `SP_MCP_PROGRAM` where the program does not read what it was sent before */
+  #demandRoom(): void {
+    if ((this.#child?.stdin.writableLength ?? 0) <= MAX_UNREAD) return
+    throw new Refusal('SP_MCP_PROGRAM', 'the program of the system takes no more', {
+      status: 503,
+      detail: 'it does not read what it was sent',
+      retryAfterSeconds: 1,
+    })
   }
 
   #write(body: Buffer): void {
@@ -221,10 +130,10 @@ export class McpProgramLink implements McpLink {
   }
 
   #wait(call: McpCall, id: string): Promise<Message> {
-    const { upstreamTimeoutMs } = this.#programs.settings
     return new Promise<Message>((resolve, reject) => {
+      const patience = new Patience(this.#programs.settings, call.isWaiting)
       const settle = (): void => {
-        clearInterval(timer)
+        patience.stop()
         call.signal.removeEventListener('abort', gone)
         this.#waiting.delete(id)
       }
@@ -235,12 +144,9 @@ export class McpProgramLink implements McpLink {
       const gone = (): void => {
         fail(unusable('nobody waits for it'))
       }
-      const timer = setInterval(() => {
-        if (call.isWaiting()) return
-        fail(
-          new Refusal('SP_UPSTREAM_TIMEOUT', 'the system did not answer in time', { status: 504 }),
-        )
-      }, upstreamTimeoutMs)
+      patience.start(() => {
+        fail(tooLate())
+      })
       call.signal.addEventListener('abort', gone)
       this.#waiting.set(id, {
         call,
@@ -250,7 +156,7 @@ export class McpProgramLink implements McpLink {
           resolve(message)
         },
         refresh: () => {
-          timer.refresh()
+          patience.refresh()
         },
       })
       if (call.signal.aborted) gone()
@@ -278,23 +184,32 @@ export class McpProgramLink implements McpLink {
   #take(message: JsonValue): void {
     if (!isObject(message)) throw unusable('it is no JSON-RPC message')
     const { id, method, params } = message
-    if (method === undefined) {
-      if (typeof id === 'string') this.#waiting.get(id)?.answer(message)
+    const asked = method === undefined && typeof id === 'string' ? this.#waiting.get(id) : undefined
+    if (asked) {
+      asked.answer(message)
       return
     }
+    if (!this.#pace.admits('')) throw unusable('its program says too much')
+    if (method === undefined) return
     // Nothing says which request it belongs to but the token of progress: they are all of one session.
     const token = isObject(params) ? params['progressToken'] : undefined
     const own = typeof token === 'string' ? this.#waiting.get(token) : undefined
     const waiting = own ?? [...this.#waiting.values()].at(-1)
-    waiting?.refresh()
+    // What may be of any call keeps none of several waiting.
+    if (own || this.#waiting.size === 1) waiting?.refresh()
     const aside = waiting?.call.aside ?? this.#listener
-    aside?.(message)
+    if (aside) this.#give(aside, message)
+  }
+
+  /** Has something handled, and reads on only while not too much of that is under way. */
+  #give(aside: Aside, message: Message): void {
+    const stdout = this.#child?.stdout
+    if (++this.#pending >= MAX_PENDING) stdout?.pause()
+    const done = (): void => {
+      if (--this.#pending < MAX_PENDING) stdout?.resume()
+    }
+    aside(message)
+      .catch(() => undefined)
+      .finally(done)
   }
 }
-
-const notNow = (detail: string, waitMs?: number): Refusal =>
-  new Refusal('SP_MCP_PROGRAM', 'the program of the system cannot be started', {
-    status: 503,
-    detail,
-    ...(waitMs === undefined ? {} : { retryAfterSeconds: waitMs / 1000 }),
-  })

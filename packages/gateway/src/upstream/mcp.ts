@@ -8,7 +8,7 @@ import { unusable } from './exchange.ts'
 import type { Exchange, ExchangeRequest } from './exchange.ts'
 import { McpHttp, mcpPath } from './mcp-http.ts'
 import { McpProgramLink } from './mcp-program.ts'
-import type { Programs } from './mcp-program.ts'
+import type { Programs } from './programs.ts'
 
 /** The revision of MCP that this gateway speaks to servers. */
 const VERSION = '2025-11-25'
@@ -18,8 +18,8 @@ const MAX_PAGES = 100
 
 type Message = { readonly [key: string]: JsonValue }
 
-/** What a server sends beside the answer to a request. */
-export type Aside = (message: Message) => void
+/** Takes what a server sends beside the answer to a request. Resolves once that was handled; never rejects. */
+export type Aside = (message: Message) => Promise<void>
 
 /** One message to a server, on behalf of a session of a caller. */
 export interface McpAsk {
@@ -43,7 +43,7 @@ export interface McpCall extends McpAsk {
   readonly request: UpstreamRequest
   readonly repeatable: boolean
   /** Whether the server waits for the client: its own time does not run. */
-  isWaiting(): boolean
+  readonly isWaiting: () => boolean
   readonly aside: Aside
 }
 
@@ -106,7 +106,7 @@ export class McpUpstream {
 
   /** Opens the session of a call where there is none. @throws Refusal `SP_UPSTREAM_*` */
   async open(call: Omit<McpCall, 'aside'>): Promise<void> {
-    await this.#session({ ...call, aside: () => undefined })
+    await this.#session({ ...call, aside: () => Promise.resolve() })
   }
 
   async #request(call: McpCall, id: string): Promise<Message> {
@@ -153,7 +153,7 @@ export class McpUpstream {
           request: { method: 'POST', path: mcpPath(ask.system), body },
           repeatable: true,
           isWaiting: () => false,
-          aside: () => undefined,
+          aside: () => Promise.resolve(),
         },
         id,
       )
@@ -257,7 +257,7 @@ export class McpUpstream {
       request: { ...call.request, body: Buffer.from(JSON.stringify(message)) },
       signal: AbortSignal.timeout(this.#settings.upstreamTimeoutMs),
       isWaiting: () => false,
-      aside: () => undefined,
+      aside: () => Promise.resolve(),
     }
     const answer = await link.request(own, 'init')
     const version = answer && resultOf(answer)['protocolVersion']
