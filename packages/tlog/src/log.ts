@@ -254,8 +254,7 @@ class Shard implements Log {
       data = Buffer.concat([encodeSegmentHeader(this.#segment, start, this.origin), frame])
       position = 0
     }
-    await this.#file?.write(data, position)
-    await this.#file?.sync()
+    await this.#file?.writeDurably(data, position)
     this.#positions.push({
       start,
       segment: this.#segment,
@@ -325,8 +324,7 @@ class Shard implements Log {
     )
     if (size === this.#signedSize) return note
     const bytes = Buffer.from(note)
-    await this.#checkpoints?.write(bytes, this.#checkpointBytes)
-    await this.#checkpoints?.sync()
+    await this.#checkpoints?.writeDurably(bytes, this.#checkpointBytes)
     this.#checkpointBytes += bytes.length
     this.#signedSize = size
     this.#onCheckpoint?.(note)

@@ -10,8 +10,19 @@ export function leafHash(record: Uint8Array): Buffer {
   return hash('sha256', Buffer.concat([LEAF, record]), 'buffer')
 }
 
-const nodeHash = (left: Uint8Array, right: Uint8Array): Buffer =>
-  hash('sha256', Buffer.concat([NODE, left, right]), 'buffer')
+const HASH_BYTES = 32
+/** A node on its way through the hash: every frame has its root, and that many of these. */
+const node = Buffer.concat([NODE, Buffer.alloc(2 * HASH_BYTES)])
+
+function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
+  // In a proof of somebody else's making, anything may stand for a hash.
+  if (left.byteLength !== HASH_BYTES || right.byteLength !== HASH_BYTES) {
+    return hash('sha256', Buffer.concat([NODE, left, right]), 'buffer')
+  }
+  node.set(left, NODE.length)
+  node.set(right, NODE.length + HASH_BYTES)
+  return hash('sha256', node, 'buffer')
+}
 
 /** Root of the empty tree: SHA-256 of nothing. */
 const EMPTY_ROOT: Buffer = hash('sha256', '', 'buffer')
@@ -26,14 +37,14 @@ export class CompactTree {
   }
 
   add(leaf: Buffer): void {
-    let node = { level: 0, hash: leaf }
+    let added = { level: 0, hash: leaf }
     for (;;) {
       const last = this.#nodes.at(-1)
-      if (last?.level !== node.level) break
+      if (last?.level !== added.level) break
       this.#nodes.pop()
-      node = { level: node.level + 1, hash: nodeHash(last.hash, node.hash) }
+      added = { level: added.level + 1, hash: nodeHash(last.hash, added.hash) }
     }
-    this.#nodes.push(node)
+    this.#nodes.push(added)
     this.#size++
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { constants, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test from 'node:test'
@@ -11,7 +11,7 @@ import { CHECKPOINT_FILE } from '../src/scan.ts'
 import { leafHash, openLog, parseCheckpoint, verifyInclusion, verifyLog } from '../src/index.ts'
 import type { Log } from '../src/index.ts'
 import { fileStorage } from '../src/storage.ts'
-import type { Storage } from '../src/storage.ts'
+import type { Storage, StorageFile } from '../src/storage.ts'
 import { ORIGIN, seeded, testLog } from './support/logs.ts'
 
 const record = (i: number): Buffer => Buffer.from(JSON.stringify({ i, text: `record ${i}` }))
@@ -35,7 +35,10 @@ test('what nobody waits for is written with what somebody waits for, soon by its
     async open(name) {
       const file = await disk.open(name)
       if (!name.endsWith('.seg')) return file
-      return { ...file, sync: () => ((syncs += 1), file.sync()) }
+      return {
+        ...file,
+        writeDurably: (...args) => ((syncs += 1), file.writeDurably(...args)),
+      }
     },
   }
   const log = await openLog({ dir, origin: ORIGIN, signer, storage, checkpointEveryMs: 60_000 })
@@ -58,6 +61,37 @@ test('what nobody waits for is written with what somebody waits for, soon by its
   assert.equal(records, 5)
 })
 
+test('records go through a descriptor whose every write is synced', async (t) => {
+  if (process.platform !== 'linux') {
+    t.skip('elsewhere each write is followed by a sync')
+    return
+  }
+  const { dir, signer, remove } = await testLog()
+  t.after(remove)
+  const log = await openLog({ dir, origin: ORIGIN, signer })
+  await log.append(record(0))
+  const segments = readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith(dir) && isSegment(fd)
+    } catch {
+      // The one that lists them is closed by now.
+      return false
+    }
+  })
+  const flags = segments.map((fd) => {
+    const [, octal = ''] =
+      /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')) ?? []
+    return Number.parseInt(octal, 8) & constants.O_DSYNC
+  })
+  assert.deepEqual(
+    flags.toSorted((a, b) => a - b),
+    [0, constants.O_DSYNC],
+  )
+  await log.close()
+})
+
+const isSegment = (fd: string): boolean => readlinkSync(`/proc/self/fd/${fd}`).endsWith('.seg')
+
 test('a disk that fails refuses what nobody waits for, too', async (t) => {
   const { dir, signer, remove } = await testLog()
   t.after(remove)
@@ -67,8 +101,9 @@ test('a disk that fails refuses what nobody waits for, too', async (t) => {
     ...disk,
     async open(name) {
       const file = await disk.open(name)
-      const sync = (): Promise<void> => (broken ? Promise.reject(new Error('EIO')) : file.sync())
-      return { ...file, sync }
+      const writeDurably: StorageFile['writeDurably'] = (...args) =>
+        broken ? Promise.reject(new Error('EIO')) : file.writeDurably(...args)
+      return { ...file, writeDurably }
     },
   }
   const log = await openLog({ dir, origin: ORIGIN, signer, storage, checkpointEveryMs: 60_000 })

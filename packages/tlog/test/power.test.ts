@@ -33,7 +33,11 @@ function disk(): Disk {
         dirty: new Set<number>(),
       }
       files.set(name, file)
-      return {
+      const opened: StorageFile = {
+        async writeDurably(data, position) {
+          await opened.write(data, position)
+          await opened.sync()
+        },
         async write(data, position) {
           file.live = grow(file.live, position + data.byteLength)
           file.live.set(data, position)
@@ -52,6 +56,7 @@ function disk(): Disk {
         },
         close: async () => {},
       }
+      return opened
     },
     syncDirectory: async () => {},
   }
