@@ -259,7 +259,7 @@ function canonical(value: unknown, depth: number): string {
 
 /** Sorts keys in place, by UTF-16 code units: few of them, and mostly in order already. */
 function sorted(keys: string[]): string[] {
-  if (keys.length > 24) return keys.sort()
+  if (keys.length > 32) return keys.sort()
   for (let i = 1; i < keys.length; i++) {
     const key = keys[i] ?? ''
     let to = i

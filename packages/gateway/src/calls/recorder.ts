@@ -1,12 +1,12 @@
 import { errorCode } from '@sallyport/base'
 import type { Call, Outcome, SessionState } from '@sallyport/decide'
-import { requestHash } from '@sallyport/wire'
 import type { DecisionRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Enforced } from '../state/bundles.ts'
 import type { Shadow } from '../state/shadow.ts'
+import { hashOf } from '../upstream/request-hash.ts'
 import type { VerifiedApproval } from './approvals.ts'
 import type { CallMandate, Mandates } from './mandates.ts'
 import type { Standing } from './standing.ts'
@@ -117,34 +117,38 @@ export class Recorder {
       code === outcome.code
         ? this.#parts.shadow.compare(call, session, outcome, enforced.decider.digest)
         : undefined
+    const { at, gateway, v } = this.#parts.audit.base()
+    // In the order of their names, which the canonical form has: it is written for every call.
     return {
-      ...this.#parts.audit.base(),
-      kind: 'decision',
-      id,
-      instance,
       agent,
-      system,
-      operation,
-      decision,
-      code,
-      reasons: outcome.reasons,
-      errors: outcome.errors.map(({ policyId, message }) => ({ policyId, message: clip(message) })),
-      needs: outcome.needs,
       ...(approvalId === undefined ? {} : { approvalId }),
-      decidedAt: call.time,
       ...(call.evidence.approvals.length === 0 ? {} : { approvers: call.evidence.approvals }),
-      ...(call.onBehalfOf === undefined ? {} : { onBehalfOf: call.onBehalfOf }),
-      ...(draft.mandate === undefined ? {} : { mandate: draft.mandate.record }),
-      revision: enforced.revision,
+      at,
+      code,
+      decidedAt: call.time,
+      decision,
       declarationDigest: enforced.decider.digest,
-      stateDigest: enforced.decider.stateDigest(call, session),
-      labels: session.labels,
-      risk: session.risk,
-      requestHash: requestHash(upstream.method, upstream.path, upstream.body ?? new Uint8Array()),
+      errors: outcome.errors.map(({ policyId, message }) => ({ message: clip(message), policyId })),
+      gateway,
+      id,
       ...sealed,
-      ...(shadow === undefined ? {} : { shadow }),
+      instance,
+      kind: 'decision',
+      labels: session.labels,
+      ...(draft.mandate === undefined ? {} : { mandate: draft.mandate.record }),
+      needs: outcome.needs,
+      ...(call.onBehalfOf === undefined ? {} : { onBehalfOf: call.onBehalfOf }),
+      operation,
       peer: peerFacts(caller),
       ...(caller.point === undefined ? {} : { pep: caller.point }),
+      reasons: outcome.reasons,
+      requestHash: hashOf(upstream),
+      revision: enforced.revision,
+      risk: session.risk,
+      ...(shadow === undefined ? {} : { shadow }),
+      stateDigest: enforced.decider.stateDigest(call, session),
+      system,
+      v,
     }
   }
 

@@ -6,7 +6,7 @@ import type { Call } from '@sallyport/decide'
 import type { System } from '@sallyport/network'
 import { serviceId } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
-import { issueCallToken, requestHash } from '@sallyport/wire'
+import { issueCallToken } from '@sallyport/wire'
 import type { UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
@@ -17,6 +17,7 @@ import { Breakers } from './breakers.ts'
 import type { Attempt } from './breakers.ts'
 import type { Credentials } from './credentials.ts'
 import type { UpstreamPools } from './pools.ts'
+import { hashOf } from './request-hash.ts'
 
 export interface ExchangeOptions {
   readonly pools: UpstreamPools
@@ -181,7 +182,6 @@ export class Exchange {
   ): Promise<string> {
     const { gateway, clock } = this.#options
     if (this.#key?.pem !== keyPem) this.#key = { pem: keyPem, key: createPrivateKey(keyPem) }
-    const { method, path, body } = exchange.request
     const { onBehalfOf, mandate } = exchange.delegation
     return issueCallToken(
       {
@@ -190,7 +190,7 @@ export class Exchange {
         aud: serviceId(trustDomain, service),
         decision: exchange.decision,
         operation: exchange.operation,
-        request: requestHash(method, path, body ?? new Uint8Array()),
+        request: hashOf(exchange.request),
         ...(onBehalfOf === undefined ? {} : { obo: onBehalfOf }),
         ...(mandate === undefined ? {} : { mandate: mandate.id }),
       },

@@ -1,6 +1,17 @@
 import { canonicalJson, SallyportError } from '@sallyport/base'
 import { passkeySignatureShape } from '../bundle-shape.ts'
-import { anything, demand, either, integer, list, map, members, oneOf, text } from '../shape.ts'
+import {
+  anything,
+  demand,
+  either,
+  integer,
+  list,
+  map,
+  members,
+  oneOf,
+  text,
+  within,
+} from '../shape.ts'
 import type { Check } from '../shape.ts'
 import type {
   AgentMandate,
@@ -131,19 +142,23 @@ export function readMandateChain(given: unknown): readonly SignedMandate[] {
 
 function nonEmpty(item: Check, maxItems: number): Check {
   const all = list(item, maxItems)
-  return (given, at) => {
-    all(given, at)
+  return (given) => {
+    all(given)
     // Something that holds nothing is a mistake of whoever wrote it: it is refused rather than kept as a grant of nothing.
-    if (Array.isArray(given) && given.length === 0) oneOf('not empty')(given, at)
+    if (Array.isArray(given) && given.length === 0) oneOf('not empty')(given)
   }
 }
 
 function byPath(item: Check, maxItems: number): Check {
   const all = map(item)
-  return (given, at) => {
-    all(given, at)
+  return (given) => {
+    all(given)
     const names = Object.keys(given ?? {})
-    for (const name of names) path(name, `${at} name`)
-    integer(0, maxItems)(names.length, `${at} size`)
+    try {
+      for (const name of names) path(name)
+      integer(0, maxItems)(names.length)
+    } catch (error) {
+      within(' names', error)
+    }
   }
 }
