@@ -135,6 +135,15 @@ const NO_BODY = sha256Hex('')
 
 /** The algorithm follows from the key alone: a token never chooses it. */
 function algorithmOf(key: KeyObject): 'ES256' | 'EdDSA' {
+  let algorithm = algorithms.get(key)
+  if (algorithm === undefined) algorithms.set(key, (algorithm = readAlgorithm(key)))
+  return algorithm
+}
+
+/** A key is asked once: each asking reads its parameters anew. */
+const algorithms = new WeakMap<KeyObject, 'ES256' | 'EdDSA'>()
+
+function readAlgorithm(key: KeyObject): 'ES256' | 'EdDSA' {
   if (key.asymmetricKeyType === 'ed25519') return 'EdDSA'
   if (key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1') {
     return 'ES256'
