@@ -9,6 +9,11 @@ export interface GatewaySettings {
   readonly maxHeaderBytes: number
   readonly maxHeaders: number
   readonly maxBodyBytes: number
+  /** Of a request with files. */
+  readonly maxUploadBytes: number
+  /** Of all such requests at once, and of those of one instance. */
+  readonly maxUploadsBytes: number
+  readonly maxUploadsBytesPerInstance: number
   /** Of a request to a model. */
   readonly maxPromptBytes: number
   readonly maxConnections: number
@@ -79,6 +84,9 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxHeaderBytes: 16_384,
   maxHeaders: 64,
   maxBodyBytes: 262_144,
+  maxUploadBytes: 16 * 1024 * 1024,
+  maxUploadsBytes: 256 * 1024 * 1024,
+  maxUploadsBytesPerInstance: 64 * 1024 * 1024,
   maxPromptBytes: 8 * 1024 * 1024,
   maxConnections: 4096,
   maxConnectionsPerInstance: 256,

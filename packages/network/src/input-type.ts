@@ -45,23 +45,28 @@ export function isObject(value: unknown): value is JsonObject {
  * an error, never silently dropped: what the gateway would not enforce must not look enforced.
  *
  * @param resolve looks up a local `$ref`
+ * @param special gives the type of a schema that is not to be read as the others; undefined for the others
  * @throws Halt `SP_NETWORK_INPUT`
  */
 export function inputTypeFrom(
   schema: unknown,
   where: string,
   resolve: (ref: string) => unknown,
+  special: Special = () => undefined,
 ): InputType {
-  return new Importer(resolve).type(schema, where, 0)
+  return new Importer(resolve, special).type(schema, where, 0)
 }
+
+type Special = (schema: JsonObject, where: string) => InputType | undefined
 
 /** As `inputTypeFrom`, for what must be an object. */
 export function inputRecordFrom(
   schema: unknown,
   where: string,
   resolve: (ref: string) => unknown,
+  special?: Special,
 ): InputSchema {
-  const type = inputTypeFrom(schema, where, resolve)
+  const type = inputTypeFrom(schema, where, resolve, special)
   if (type.type !== 'record') {
     throw refuse(`${where} must be an object`, 'describe the input as an object with properties')
   }
@@ -89,11 +94,13 @@ function refuse(message: string, fix: string): Halt {
 
 class Importer {
   readonly #resolve: (ref: string) => unknown
+  readonly #special: Special
   #members = 0
   #steps = 0
 
-  constructor(resolve: (ref: string) => unknown) {
+  constructor(resolve: (ref: string) => unknown, special: Special) {
     this.#resolve = resolve
+    this.#special = special
   }
 
   type(given: unknown, where: string, depth: number): InputType {
@@ -106,6 +113,8 @@ class Importer {
     })
     // What is left of a choice between something and null may be a reference itself.
     const schema = this.#deref(withoutNull(whole), where)
+    const special = this.#special(schema, where)
+    if (special) return special
     for (const fits of ['oneOf', 'anyOf'] as const) {
       if (schema[fits] !== undefined) return this.#union(schema, fits, where, depth)
     }

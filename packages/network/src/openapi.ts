@@ -1,13 +1,13 @@
 import { escapePointer } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
-import { checkMemberName, inputRecordFrom, inputTypeFrom, isObject } from './input-type.ts'
+import { checkMemberName, inputTypeFrom, isObject } from './input-type.ts'
+import { bodyOf } from './openapi-bodies.ts'
 import { linesOf } from './openapi-lines.ts'
 import { asString, follow, refuse } from './openapi-parts.ts'
 import { isSpecialOf, overlap } from './path-template.ts'
 import type { HttpBinding, InputMember, InputSchema } from './types.ts'
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
-const JSON_TYPE = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i
 /** Whole segments only: a literal of unreserved characters, or one `{parameter}`. */
 const PATH = /^(?:\/(?:[A-Za-z0-9._~-]+|\{[A-Za-z0-9_.-]+\}))+$/
 
@@ -176,9 +176,8 @@ function importOperation(
       throw refuse(`the path parameter \`${name}\` stands not exactly once in the path`, 'add it')
     }
   }
-  for (const [name, member] of Object.entries(bodyMembers(operation, method, resolve))) {
-    add(name, 'body', member)
-  }
+  const { members: inBody, body } = bodyOf(operation, method, resolve)
+  for (const [name, member] of Object.entries(inBody)) add(name, 'body', member)
   const lines = linesOf(operation, resolve)
   return {
     description: asString(operation['summary']) || asString(operation['description']),
@@ -188,6 +187,7 @@ function importOperation(
       method: method.toUpperCase() as HttpBinding['method'],
       path,
       parameters,
+      ...(body !== undefined && { body }),
       ...(lines.length > 0 && { lines }),
     },
     input: { type: 'record', members },
@@ -222,37 +222,6 @@ function collectParameters(
     }
   }
   return byKey.values()
-}
-
-function bodyMembers(
-  operation: Readonly<Record<string, unknown>>,
-  method: string,
-  resolve: (ref: string) => unknown,
-): Readonly<Record<string, InputMember>> {
-  if (operation['requestBody'] === undefined) return {}
-  if (method === 'get' || method === 'delete') {
-    throw refuse(`a ${method.toUpperCase()} request has no body`, 'use query parameters')
-  }
-  const body = follow(operation['requestBody'], resolve)
-  const content = body['content']
-  // Whatever else the upstream would take, JSON is what it is sent.
-  const type = isObject(content) ? Object.keys(content).find((one) => JSON_TYPE.test(one)) : ''
-  const media = isObject(content) ? content[type ?? ''] : undefined
-  if (!isObject(media)) {
-    throw refuse(
-      'the request body cannot be sent as `application/json`',
-      'forms, files and signed bodies are not typed; describe the JSON that the system takes',
-    )
-  }
-  const record = inputRecordFrom(media['schema'], 'the request body', resolve)
-  const required = Object.values(record.members).some((member) => member.required)
-  if (required && body['required'] !== true) {
-    throw refuse(
-      'the request body is optional but has required members',
-      'set `required: true` on the request body',
-    )
-  }
-  return record.members
 }
 
 /** A local reference, `#/a/b` (RFC 6901 section 6). Anything else would read outside the document. */

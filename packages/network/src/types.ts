@@ -194,16 +194,33 @@ export interface HttpBinding {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** OpenAPI path template, e.g. `/v1/accounts/{accountId}/holds`. */
   readonly path: string
-  /** Where each input member travels; members of `body` are the properties of the JSON body. */
+  /** Where each input member travels; members of `body` are the properties of the body. */
   readonly parameters: Readonly<Record<string, 'path' | 'query' | 'header' | 'body'>>
   /**
    * Other path templates of the description with the same method that some paths of this one fit too. Which of them the
    * upstream would take is not known, or is the other: such a path is no call of this operation.
    */
   readonly shadowedBy?: readonly string[]
+  /** How its body is written; absent means as JSON. */
+  readonly body?: HttpBody
   /** Media types of one JSON text a line that its answers may have beside JSON; `returns` is of each line then. */
   readonly lines?: readonly string[]
 }
+
+/** A body that is not JSON. */
+export type HttpBody =
+  | {
+      /** `application/x-www-form-urlencoded` */
+      readonly kind: 'form'
+      /** Members that are written with brackets, as `a[b]` or `a[0]`. */
+      readonly deep: readonly string[]
+    }
+  | {
+      /** `multipart/form-data` */
+      readonly kind: 'parts'
+      /** Members that are files, or lists of files. */
+      readonly files: readonly string[]
+    }
 
 export interface McpBinding {
   readonly kind: 'mcp'

@@ -64,6 +64,13 @@ const object = (properties: Json, required: readonly string[] = []): Json => ({
   properties,
   required,
 })
+const FORM = 'application/x-www-form-urlencoded'
+const PARTS = 'multipart/form-data'
+const FILE: Json = { type: 'string', format: 'binary' }
+const posted = (schema: Json, type: string, encoding: Json = {}, version = '3.0.3'): Json => {
+  const requestBody = { required: true, content: { [type]: { schema, encoding } } }
+  return doc({ '/x': { post: { operationId: 'x', requestBody } } }, {}, version)
+}
 const bindingOf = (operation: Operation | undefined): HttpBinding => {
   assert.ok(operation?.binding.kind === 'http')
   return operation.binding
@@ -278,16 +285,19 @@ describe('API descriptions in the shape of those of banks', () => {
   const single = (schema: Json, schemas: Json = {}): Json =>
     doc({ '/x': { post: { operationId: 'x', requestBody: body(schema) } } }, schemas)
   const refused: Readonly<Record<string, Json>> = {
-    'a form': doc({
-      '/x': {
-        post: {
-          operationId: 'x',
-          requestBody: body(object({}), 'application/x-www-form-urlencoded'),
-        },
-      },
+    'a body of another type': doc({
+      '/x': { post: { operationId: 'x', requestBody: body(object({}), 'application/xml') } },
     }),
-    'a file': doc({
-      '/x': { post: { operationId: 'x', requestBody: body(object({}), 'multipart/form-data') } },
+    'a form whose list has commas': posted(object({ a: { type: 'array', items: text() } }), FORM, {
+      a: { explode: false },
+    }),
+    'a form with an object that has no brackets': posted(object({ a: object({}) }), FORM),
+    'a form in a style of URLs': posted(object({ a: text() }), FORM, {
+      a: { style: 'pipeDelimited' },
+    }),
+    'a file inside of an object': posted(object({ a: object({ file: FILE }) }), PARTS),
+    'a file of types that are none': posted(object({ file: FILE }), PARTS, {
+      file: { contentType: 'a/(.*' },
     }),
     'a reference that leaves the document': single({ $ref: 'https://evil.example/x.json' }),
     'a reference to a file': single({ $ref: './other.yaml#/X' }),
@@ -416,5 +426,49 @@ describe('answers of one JSON text a line', () => {
     ]) {
       assert.equal(linesOf(responses), undefined)
     }
+  })
+})
+
+describe('bodies that are forms', () => {
+  it('are typed as JSON is, with lists and with names in brackets', () => {
+    const schema = object({
+      amount: { type: 'integer' },
+      expand: { type: 'array', items: text() },
+      card: object({ number: text() }, ['number']),
+    })
+    const encoding = { card: { style: 'deepObject', explode: true } }
+    const [form] = importedWell(posted(schema, FORM, encoding), ['x'])
+    const [json] = importedWell(posted(schema, 'application/json'), ['x'])
+    assert.deepEqual(form?.input, json?.input)
+    assert.deepEqual(bindingOf(form).body, { kind: 'form', deep: ['card'] })
+    assert.equal(bindingOf(json).body, undefined)
+  })
+  it('give way to JSON, where that is taken too', () => {
+    const both = body(object({ a: text() }), FORM, 'application/json')
+    const [operation] = importedWell(
+      doc({ '/x': { post: { operationId: 'x', requestBody: both } } }),
+      ['x'],
+    )
+    assert.equal(bindingOf(operation).body, undefined)
+  })
+  it('have files whose name, type, length and digest are input', () => {
+    const files = { type: 'array', items: { contentMediaType: 'application/pdf' } }
+    const schema = object({ file: { ...FILE, maxLength: 1000 }, files, note: text() }, ['file'])
+    const encoding = { file: { contentType: 'application/pdf, image/*' } }
+    const [operation] = importedWell(posted(schema, PARTS, encoding, '3.1.0'), ['x'])
+    assert.deepEqual(bindingOf(operation).body, { kind: 'parts', files: ['file', 'files'] })
+    const members = operation?.input.members ?? {}
+    const file = members['file']?.schema
+    assert.ok(file?.type === 'record')
+    assert.deepEqual(file.members['size']?.schema, { type: 'long', minimum: 0, maximum: 1000 })
+    const type = file.members['type']?.schema
+    assert.ok(type?.type === 'string')
+    const fits = (text: string) => new RegExp(type.pattern ?? '', 'u').test(text)
+    assert.deepEqual(
+      ['application/pdf', 'image/png', 'image/', 'text/html', 'application/pdfx'].map(fits),
+      [true, true, false, false, false],
+    )
+    assert.equal(members['files']?.schema.type, 'set')
+    assert.deepEqual(members['note']?.schema, { type: 'string', maxLength: 35 })
   })
 })

@@ -2,10 +2,14 @@ import { canonicalJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
 import { fitsTemplate } from '@sallyport/network'
-import type { HttpBinding, InputType, Operation, System } from '@sallyport/network'
+import type { HttpBinding, Operation, System } from '@sallyport/network'
 import type { UpstreamRequest } from '../calls/types.ts'
 import { encodeComponent, isPlainSegment } from '../edge/target.ts'
 import { Refusal } from '../refusal.ts'
+import { writeForm } from './forms.ts'
+import { writeParts } from './parts.ts'
+import type { Files } from './parts.ts'
+import { scalarText, textAs, unknownInput } from './texts.ts'
 
 /** A path template split at its slashes; a parameter carries its name. */
 export type Part = { readonly text: string } | { readonly parameter: string }
@@ -110,16 +114,16 @@ export function rawInput(
     const place = match.path.has(name) ? 'path' : 'query'
     const declared = Object.hasOwn(binding.parameters, name) ? binding.parameters[name] : undefined
     // A name that is in the path is not looked for in the query, and the other way round.
-    if (declared !== place || (place === 'path' && query.has(name))) throw unknown(name)
+    if (declared !== place || (place === 'path' && query.has(name))) throw unknownInput(name)
     const schema = operation.input.members[name]?.schema
-    if (schema === undefined) throw unknown(name)
-    members.push([name, fromText(name, text, schema)])
+    if (schema === undefined) throw unknownInput(name)
+    members.push([name, textAs(name, text, schema)])
   }
   for (const [name, place] of Object.entries(binding.parameters)) {
     const text = place === 'header' ? headers.get(name.toLowerCase()) : undefined
     const schema = operation.input.members[name]?.schema
     if (text === undefined || schema === undefined) continue
-    members.push([name, fromText(name, text, schema)])
+    members.push([name, textAs(name, text, schema)])
   }
   members.push(...bodyMembers(binding, body))
   return Object.fromEntries(members)
@@ -135,7 +139,7 @@ function bodyMembers(binding: HttpBinding, body: JsonValue | undefined): [string
   const given = Object.entries(body)
   for (const [name] of given) {
     if (!Object.hasOwn(binding.parameters, name) || binding.parameters[name] !== 'body') {
-      throw unknown(name)
+      throw unknownInput(name)
     }
   }
   return given
@@ -144,31 +148,18 @@ function bodyMembers(binding: HttpBinding, body: JsonValue | undefined): [string
 const takesBody = (binding: HttpBinding): boolean =>
   Object.values(binding.parameters).includes('body')
 
-const unknown = (name: string): Refusal =>
-  new Refusal('SP_INPUT_UNKNOWN', `the input \`${name.slice(0, 120)}\` is not declared`, {
-    status: 400,
-  })
-
-/** Texts of paths and queries, as their schema types them; only canonical spellings. */
-function fromText(name: string, text: string, schema: InputType): JsonValue {
-  if (schema.type === 'long' && /^(?:0|-?[1-9]\d{0,15})$/.test(text)) return Number(text)
-  if (schema.type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
-  if (schema.type === 'string') return text
-  throw new Refusal('SP_INPUT_TYPE', `the input \`${name}\` has not the type declared`, {
-    status: 400,
-  })
-}
-
 /**
  * The request to forward, built from the typed input alone, so that the upstream reads just what was authorised.
  *
  * @param base path of the upstream's URL, without a trailing slash
+ * @param files what was sent of files
  * @throws Refusal `SP_INPUT_VALUE` for a value that cannot stand in a path
  */
 export function forwardHttp(
   route: Route,
   input: Readonly<Record<string, CedarJson>>,
   base: string,
+  files: Files = new Map(),
 ): UpstreamRequest {
   const { binding } = route
   const segments = route.parts.map((part) =>
@@ -187,13 +178,31 @@ export function forwardHttp(
     .map((name) => `${encodeComponent(name)}=${encodeComponent(scalarText(input[name]))}`)
   if (query.length > 0) path += `?${query.join('&')}`
   const headers = at('header').map((name) => [name.toLowerCase(), headerValue(name, input)])
-  const body = (): Buffer =>
-    Buffer.from(canonicalJson(Object.fromEntries(at('body').map((name) => [name, input[name]]))))
+  const { body, type } = takesBody(binding)
+    ? writeBody(binding, Object.fromEntries(at('body').map((name) => [name, input[name]])), files)
+    : { body: undefined, type: undefined }
+  if (type !== undefined) headers.push(['content-type', type])
   return {
     method: binding.method,
     path: path === '' ? '/' : path,
     ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
-    body: takesBody(binding) ? body() : undefined,
+    body,
+  }
+}
+
+/** @returns without a type where it is JSON */
+function writeBody(
+  { body }: HttpBinding,
+  input: Readonly<Record<string, CedarJson | undefined>>,
+  files: Files,
+): { readonly body: Buffer; readonly type?: string } {
+  switch (body?.kind) {
+    case 'form':
+      return { body: writeForm(input, body.deep), type: 'application/x-www-form-urlencoded' }
+    case 'parts':
+      return writeParts(input, (name) => body.files.includes(name), files)
+    default:
+      return { body: Buffer.from(canonicalJson(input)) }
   }
 }
 
@@ -216,10 +225,4 @@ function pathValue(name: string, input: Readonly<Record<string, CedarJson>>): st
     })
   }
   return text
-}
-
-function scalarText(value: CedarJson | undefined): string {
-  if (typeof value === 'string') return value
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
-  throw new Refusal('SP_INPUT_TYPE', 'a path or query input is not a single value', { status: 400 })
 }

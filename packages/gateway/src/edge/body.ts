@@ -26,6 +26,23 @@ export async function readJsonBody(
       close: true,
     })
   }
+  const bytes = await readBytes(req, request, maxBytes)
+  return bytes.length === 0 ? undefined : parseJson(bytes, { maxBytes, maxDepth: MAX_DEPTH })
+}
+
+/**
+ * Reads a request's body, whole and bounded.
+ *
+ * @param maxBytes bytes beyond which it is refused, whatever `Content-Length` said
+ * @param take is called with the length of each piece before it is kept; what it throws ends the reading
+ * @throws Refusal `SP_REQUEST_TOO_LARGE`, `SP_REQUEST_HEADER`
+ */
+export async function readBytes(
+  req: EdgeRequest,
+  request: CanonicalRequest,
+  maxBytes: number,
+  take: (bytes: number) => void = () => undefined,
+): Promise<Buffer> {
   if ((request.headers.contentLength ?? 0) > maxBytes) throw tooLarge(maxBytes)
   const chunks: Buffer[] = []
   let size = 0
@@ -34,6 +51,7 @@ export async function readJsonBody(
     const bytes = chunk as Buffer
     size += bytes.length
     if (size > maxBytes) throw tooLarge(maxBytes)
+    take(bytes.length)
     chunks.push(bytes)
   }
   if (req.rawTrailers.length > 0) {
@@ -42,8 +60,7 @@ export async function readJsonBody(
       close: true,
     })
   }
-  if (size === 0) return undefined
-  return parseJson(Buffer.concat(chunks), { maxBytes, maxDepth: MAX_DEPTH })
+  return Buffer.concat(chunks)
 }
 
 const tooLarge = (maxBytes: number): Refusal =>

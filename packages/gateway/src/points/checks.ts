@@ -189,6 +189,8 @@ export class PointChecks {
       throw noOperation({ kind: 'operation', system: system.name, name })
     }
     const { operation, binding } = match.route
+    // The caller's own spelling goes on, and of these there are several.
+    if (binding.body) throw cannot('the body is not JSON')
     const body = this.#body(point, question, request)
     const merged = Object.entries(binding.parameters).some(
       ([name, place]) =>

@@ -3,7 +3,6 @@ import type { Tokeniser } from '@sallyport/redact'
 import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { TypedCall } from '../calls/types.ts'
-import { readJsonBody } from '../edge/body.ts'
 import { routeName } from '../inventory/names.ts'
 import { Refusal } from '../refusal.ts'
 import type { Strange } from '../refusal.ts'
@@ -13,6 +12,7 @@ import { basePath, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 import type { EventStreams } from './events.ts'
+import { Bodies, NOTHING } from './bodies.ts'
 import { callFailed } from './failed.ts'
 import { JsonAnswers } from './json.ts'
 import { LineAnswers } from './lines.ts'
@@ -32,20 +32,32 @@ const EVENTS = 'text/event-stream'
 /** Calls to HTTP systems: `/SYSTEM/rest`. */
 export class HttpCalls {
   readonly #parts: HttpParts
+  readonly #bodies: Bodies
   readonly #json: JsonAnswers
   readonly #lines: LineAnswers
 
   constructor(parts: HttpParts) {
     this.#parts = parts
+    this.#bodies = new Bodies(parts.settings)
     this.#json = new JsonAnswers(parts)
     this.#lines = new LineAnswers(parts)
   }
 
   /** @throws Refusal for whatever stops the call before an answer began */
   async serve(context: RequestContext, system: System): Promise<void> {
+    const ends: (() => void)[] = []
+    try {
+      await this.#serve(context, system, ends)
+    } finally {
+      for (const end of ends) end()
+    }
+  }
+
+  /** @param ends what is to be called once it is over */
+  async #serve(context: RequestContext, system: System, ends: (() => void)[]): Promise<void> {
     const { pipeline, settings } = this.#parts
     const { caller, enforced, request } = context
-    const typed = await this.#type(context, system)
+    const typed = await this.#type(context, system, ends)
     const grant = await pipeline.authorise(enforced, caller, typed, request.headers)
     const { binding, kind } = typed.operation
     const wantsEvents = kind === 'read' && request.headers.accept.split(/[,;\s]+/).includes(EVENTS)
@@ -73,7 +85,7 @@ export class HttpCalls {
     }
   }
 
-  async #type(context: RequestContext, system: System): Promise<TypedCall> {
+  async #type(context: RequestContext, system: System, ends: (() => void)[]): Promise<TypedCall> {
     const { caller, enforced, request, req } = context
     const { segments, query } = request.target
     const routes = enforced.routes.get(system.name) ?? []
@@ -82,16 +94,20 @@ export class HttpCalls {
       const name = routeName(routes, request.method, segments.slice(1))
       throw noOperation({ kind: 'operation', name })
     }
-    const body = await readJsonBody(req, request, this.#parts.settings.maxBodyBytes)
     const { operation } = match.route
+    const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
+    // Nobody sends many bytes to what they may not call.
+    const { value, files } =
+      declared || !match.route.binding.body
+        ? await this.#bodies.read(req, request, match.route, caller.session, ends)
+        : NOTHING
     const { tokeniser } = this.#parts
     const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () =>
-      rawInput(match, { query, headers: request.headers.all }, body),
+      rawInput(match, { query, headers: request.headers.all }, value),
     )
-    const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
     // Without a flow the input may be missing, and nothing is ever forwarded.
     const upstream = declared
-      ? forwardHttp(match.route, input, basePath(system, ''))
+      ? forwardHttp(match.route, input, basePath(system, ''), files)
       : { method: request.method, path: '/', body: undefined }
     return { system, operation, input, upstream: () => upstream }
   }

@@ -1,0 +1,41 @@
+import { refuse } from './openapi-parts.ts'
+import type { InputSchema } from './types.ts'
+
+type Part = Readonly<Record<string, unknown>>
+
+/** Bytes, where a description states no bound; what a gateway takes is bounded by its settings in any case. */
+const MAX_FILE = 2 ** 31
+
+/** A text that is no text: OpenAPI 3.0, section 4.7.14.2; 3.1, section 4.8.15. */
+export function isFileSchema(schema: Part): boolean {
+  const { type, format, contentMediaType, contentEncoding } = schema
+  return (
+    (type === 'string' && format === 'binary') ||
+    ((type === undefined || type === 'string') &&
+      typeof contentMediaType === 'string' &&
+      contentEncoding === undefined)
+  )
+}
+
+/**
+ * What policies learn of a file: how it is called, what it is said to be, how long it is, and its SHA-256. Its bytes are
+ * nobody's input.
+ */
+export function fileTypeOf({ maxLength }: Part, where: string): InputSchema {
+  const maximum = maxLength ?? MAX_FILE
+  if (typeof maximum !== 'number' || !Number.isSafeInteger(maximum) || maximum < 0) {
+    throw refuse(`\`maxLength\` of ${where} is no number of bytes`, 'correct it')
+  }
+  return {
+    type: 'record',
+    members: {
+      name: { schema: { type: 'string', maxLength: 255 }, required: true },
+      type: { schema: { type: 'string', maxLength: 127 }, required: true },
+      size: { schema: { type: 'long', minimum: 0, maximum }, required: true },
+      sha256: {
+        schema: { type: 'string', maxLength: 64, pattern: '^[0-9a-f]{64}$' },
+        required: true,
+      },
+    },
+  }
+}
