@@ -103,6 +103,8 @@ async function stryker(name: Mutated, sources: readonly string[]): Promise<Repor
       // Few random policy sets for each mutant; the tables are whole.
       CEDAR_TRIALS: '4',
       STREAM_TRIALS: '60',
+      STREAM_MEGABYTES: '2',
+      NODE_OPTIONS: `--import=${join(import.meta.dirname, 'no-shrinking.ts')}`,
       SALLYPORT_DATA: join(ROOT, 'no-corpus'),
     },
     // The rows are what belongs on stdout.
