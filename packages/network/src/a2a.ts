@@ -88,6 +88,14 @@ export function resolveA2a(
   const skills = new Map(skillsOf(card).map((skill) => [skill.id, skill]))
   const capabilities = isObject(card['capabilities']) ? card['capabilities'] : {}
   const { signatures: _signatures, ...unsigned } = card
+  for (const url of raw.push ?? []) {
+    if (isOfWhoeverOpens(url)) {
+      throw refuse(
+        `\`${url}\` is an address of whoever opens it, not of a receiver`,
+        'name the host of the receiver',
+      )
+    }
+  }
   for (const name of Object.keys(inputs)) {
     if (!skills.has(name)) throw refuse(`the card has no skill \`${name}\``, 'correct the name')
   }
@@ -124,6 +132,18 @@ export function resolveA2a(
       }
     },
   }
+}
+
+/** The peer opens it: its own machine (RFC 6890: loopback, this host) and what clouds tell each machine of itself (link-local). */
+function isOfWhoeverOpens(url: string): boolean {
+  let host: string
+  try {
+    // Also writes an address in one way: `0x7f.1` is `127.0.0.1`.
+    host = new URL(url).hostname.replace(/\.$/, '')
+  } catch {
+    return true
+  }
+  return /^(?:localhost|.+\.localhost|127\.[\d.]+|0\.[\d.]+|169\.254\.[\d.]+)$/.test(host)
 }
 
 const TEXT_ALONE: { readonly input: InputSchema; readonly text: string } = {

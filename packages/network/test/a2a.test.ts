@@ -189,6 +189,18 @@ for (const [what, a2a, files, code] of [
     { 'c.json': CARD },
     'SP_NETWORK_SHAPE',
   ],
+  ...[
+    ...['localhost', 'LOCALHOST:8443', 'localhost.', 'x.localhost', '127.0.0.1', '127.1'],
+    ...['2130706433', '0x7f.0.0.1', '0.0.0.0', '169.254.169.254', '256.1.1.1'],
+  ].map(
+    (host) =>
+      [
+        `a push to ${host}`,
+        `{ card: c.json, push: ['https://${host}/a'] }`,
+        { 'c.json': CARD },
+        'SP_NETWORK_A2A',
+      ] as const,
+  ),
 ] as const) {
   test(`refused: ${what}`, () => {
     const { network, problems } = read(a2a, files)
@@ -198,7 +210,8 @@ for (const [what, a2a, files, code] of [
 }
 
 test('a peer that may push past every projection returns nothing that is projected', () => {
-  const a2a = "{ card: c.json, push: ['https://x.example/a'] }"
+  const a2a =
+    "{ card: c.json, push: ['https://x.example/a', 'https://10.1.2.3:8443', 'https://hooks.local/'] }"
   assert.deepEqual(read(a2a, { 'c.json': CARD }).problems, [])
   const { problems } = read(a2a, { 'c.json': CARD }, "{ 'data.note': remarks }")
   assert.deepEqual(
