@@ -83,6 +83,7 @@ try {
     ['agent', '/agents/pattern-analyst'],
     ['incidents', '/incidents'],
     ['network', '/network'],
+    ['inventory', '/inventory'],
   ] as const) {
     await page.goto(`${origin}${path}`)
     await sleep(2500)

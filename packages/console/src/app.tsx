@@ -25,6 +25,9 @@ import { Empty, Skeleton } from './ui/parts.tsx'
 
 // Looked at now and then, so they are no part of the first load.
 const Keys = lazy(() => import('./screens/keys.tsx').then(({ Keys: page }) => ({ default: page })))
+const Inventory = lazy(() =>
+  import('./screens/inventory.tsx').then(({ Inventory: page }) => ({ default: page })),
+)
 const Mandates = lazy(() =>
   import('./screens/mandates.tsx').then(({ Mandates: page }) => ({ default: page })),
 )
@@ -76,6 +79,7 @@ export function App(): ReactNode {
             <Route path="/mandates/give" component={GiveMandate} />
             <Route path="/mandates/:id">{({ id }) => <MandatePage key={id} id={id} />}</Route>
             <Route path="/network" component={NetworkPage} />
+            <Route path="/inventory" component={Inventory} />
             <Route path="/keys" component={Keys} />
             <Route path="/sessions" component={Sessions} />
             <Route path="/sign-in">

@@ -21,6 +21,7 @@ const SCREENS = [
   ['/mandates', 'tbody tr'],
   ['/mandates/ID', '.chain li'],
   ['/mandates/give', '.fields'],
+  ['/inventory', 'tbody tr'],
   ['/keys', 'tbody tr'],
   ['/keys?section=authority', '.roots li'],
   ['/keys?section=leases', 'tbody tr'],
@@ -59,6 +60,7 @@ describe('a page that waits', () => {
       for (const [path, api, what] of [
         ['/mandates', 'mandates', 'Loading mandates'],
         ['/keys', 'register', 'Loading the register'],
+        ['/inventory', 'inventory/drift', 'Loading what is not declared'],
         ['/keys?section=authority', 'ca', 'Loading the signing certificates'],
         ['/keys?section=leases', 'leases', 'Loading leases'],
         ['/network?section=partners', 'federation', 'Loading partners'],

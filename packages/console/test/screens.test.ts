@@ -51,6 +51,8 @@ describe('every screen', () => {
           ['/mandates', 'tbody tr'],
           [`/mandates/${fixture.world.mandates.held.at(-1)?.id}`, '.chain li'],
           ['/mandates/give', '.fields'],
+          ['/inventory', 'tbody tr'],
+          ['/inventory?section=uses', 'tbody tr'],
           ['/keys', 'tbody tr'],
           ['/keys?section=authority', 'tbody tr'],
           ['/keys?section=leases', 'tbody tr'],

@@ -36,6 +36,7 @@ export function Shell({ children }: { children: ReactNode }): ReactNode {
         <NavItem to="/incidents" icon="incident" label="Incidents" badge={open} of="open" />
         <NavItem to="/mandates" icon="mandate" label="Mandates" />
         <NavItem to="/network" icon="network" label="Network" />
+        <NavItem to="/inventory" icon="system" label="Inventory" />
         <NavItem to="/keys" icon="key" label="Keys" />
         <NavItem to="/sessions" icon="person" label="Sessions" />
       </nav>

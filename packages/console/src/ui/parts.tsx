@@ -1,6 +1,6 @@
-import { useState } from 'react'
 import type { ReactNode } from 'react'
 import type { ApiError } from '../api/client.ts'
+import { useCopy } from '../lib/copy.ts'
 import { ago, clockTime, dateTime, duration } from '../lib/format.ts'
 import { useNow } from '../lib/now.ts'
 import { Icon } from './icon.tsx'
@@ -113,16 +113,7 @@ export function Countdown(props: { at: number; of?: number; done: string }): Rea
 /** A command or id that one press copies. */
 export function Copyable(props: { text: string; shown?: string; label: string }): ReactNode {
   const { text, label } = props
-  const [copied, setCopied] = useState(false)
-  const copy = (): void => {
-    navigator.clipboard.writeText(text).then(
-      () => {
-        setCopied(true)
-        setTimeout(() => setCopied(false), 1500)
-      },
-      () => setCopied(false),
-    )
-  }
+  const { copied, copy } = useCopy(text)
   return (
     <span className="copyable">
       <code title={text}>{props.shown ?? text}</code>

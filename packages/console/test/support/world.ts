@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
+import type { Drift } from '../../src/api/inventory-types.ts'
 import type { Lease, Rotation } from '../../src/api/key-types.ts'
 import type { Network } from '../../src/api/network-types.ts'
 import type {
@@ -16,6 +17,7 @@ import type {
 } from '../../src/api/types.ts'
 import { POLICIES } from './declaration.ts'
 import { canonical } from './passkeys.ts'
+import { DRIFT, USES } from './inventory.ts'
 import { KeyWorld } from './keys.ts'
 import { MandateWorld } from './mandates.ts'
 import { LEASES, PARTNERS, ROTATIONS } from './outside.ts'
@@ -67,6 +69,8 @@ export class World {
   proposals: readonly Proposal[] = [PROPOSAL]
   /** Put into every statement that is offered for signing: a control plane that lies. */
   tamper: Partial<ApprovalStatement> = {}
+  drift: readonly Drift[] = DRIFT
+  inventoryFails = false
   readonly partners: readonly Partner[] = PARTNERS
   leases: readonly Lease[] = LEASES
   readonly rotations: readonly Rotation[] = ROTATIONS
@@ -202,6 +206,11 @@ export class World {
       }
       case 'secrets':
         return ok(this.rotations)
+      case 'inventory':
+        if (this.inventoryFails) {
+          return fail(503, 'SP_STORE_UNAVAILABLE', 'the database does not answer')
+        }
+        return ok(id === 'drift' ? this.drift : USES)
       case 'register':
       case 'ca':
         return this.keys.answer(ask, parts, signing) ?? fail(404, 'SP_API_NOT_FOUND', 'none')
