@@ -67,6 +67,13 @@ when { context.input.maxTokens > 1000 };
 @id("tools.nothing-of-money")
 forbid (principal, action == Action::"tools.model", resource)
 when { context.session.labels.contains("money") };
+
+@id("tools.nothing-whole-at-risk")
+forbid (principal, action == Action::"field.read", resource)
+when { context.risk >= 60 && (resource == Field::"asked-text.text" || resource == Field::"asked-text.uri") };
+
+@id("tools.masked-text")
+permit (principal, action == Action::"field.mask", resource == Field::"asked-text.text");
 `,
     })
     world = await startWorld({}, undefined, () => declaration)
@@ -114,6 +121,13 @@ when { context.session.labels.contains("money") };
     open?.result({ content: [{ type: 'text', text: 'done' }] })
     await done
     return answer() ?? null
+  }
+
+  async function atRisk(id: string, score: number): Promise<void> {
+    const before = world.gateway.stats().bundlesAccepted
+    world.plane.risk = { [id]: { score, at: Date.now() } }
+    world.plane.publish()
+    await until(() => world.gateway.stats().bundlesAccepted > before)
   }
 
   const isRefused = (answer: JsonValue, code: string): void => {
@@ -207,6 +221,77 @@ when { context.session.labels.contains("money") };
     ]) {
       isRefused(await ask('elicitation/create', page(url)), 'SP_MCP_QUESTION')
     }
+  })
+
+  it('shows a model no text that is not projected', async () => {
+    const id = 'spiffe://test.example/agent/reader/masked'
+    const masked = await connectSdk(world.agent('reader', 'masked'), CAN, prepare)
+    const params = { messages: messages('hello'), maxTokens: 10 }
+    const more = {
+      ...params,
+      stopSequences: ['STOP'],
+      modelPreferences: { hints: [{ name: 'small' }], costPriority: 1 },
+    }
+    assert.match(JSON.stringify(await ask('sampling/createMessage', more, masked)), /"said"/)
+    assert.match(JSON.stringify(asked), /"hello".*"small".*"STOP"|"hello".*"STOP".*"small"/)
+    asked.length = 0
+    await atRisk(id, 70)
+    assert.match(JSON.stringify(await ask('sampling/createMessage', params, masked)), /"said"/)
+    assert.match(JSON.stringify(asked), /"h\*+"/)
+    const { stopSequences, ...hinted } = more
+    asked.length = 0
+    await ask('sampling/createMessage', hinted, masked)
+    assert.match(JSON.stringify(asked), /"h\*+".*costPriority/)
+    assert.doesNotMatch(JSON.stringify(asked), /small/)
+    asked.length = 0
+    const stopped = { ...params, stopSequences }
+    isRefused(await ask('sampling/createMessage', stopped, masked), 'SP_MCP_QUESTION')
+    for (const odd of ['STOP', [1], ['x'.repeat(1000)], Array.from({ length: 100 }, () => 'x')]) {
+      const strange = { ...params, stopSequences: odd }
+      isRefused(await ask('sampling/createMessage', strange), 'SP_MCP_QUESTION')
+    }
+    await masked.close()
+  })
+
+  it('shows people no address that is not projected, and no id of its own', async () => {
+    const id = 'spiffe://test.example/agent/reader/sent'
+    const sent = await connectSdk(world.agent('reader', 'sent'), CAN, prepare)
+    const page = {
+      ...{ mode: 'url', message: 'Go', url: 'https://pay.example/x?of=Ann' },
+      elicitationId: 'of-Ann',
+    }
+    assert.match(JSON.stringify(await ask('elicitation/create', page, sent)), /"accept"/)
+    assert.match(JSON.stringify(asked), /pay\.example\/x\?of=Ann/)
+    assert.doesNotMatch(JSON.stringify(asked), /of-Ann/)
+    asked.length = 0
+    const long = { ...page, url: `https://pay.example/${'x'.repeat(3000)}` }
+    isRefused(await ask('elicitation/create', long, sent), 'SP_MCP_QUESTION')
+    await atRisk(id, 70)
+    isRefused(await ask('elicitation/create', page, sent), 'SP_MCP_QUESTION')
+    await sent.close()
+  })
+
+  it('begins no field of a form with a text that is not projected', async () => {
+    const shown = async (city: Record<string, JsonValue>): Promise<number> => {
+      const requestedSchema = { type: 'object', properties: { city: { type: 'string', ...city } } }
+      await ask('elicitation/create', { message: 'Where?', requestedSchema })
+      const ends = (): readonly number[] =>
+        world.plane
+          .records()
+          .flatMap((one) =>
+            one.kind === 'outcome' ? (one.released['asked-text']?.records ?? []) : [],
+          )
+      const before = seen
+      await until(() => ends().length > before)
+      seen = ends().length
+      return ends().at(-1) ?? 0
+    }
+    let seen = world.plane
+      .records()
+      .filter((one) => one.kind === 'outcome' && one.released['asked-text']).length
+    const plain = await shown({})
+    assert.equal(await shown({ default: 'Oslo' }), plain + 1)
+    assert.match(JSON.stringify(asked), /"default":"Oslo"/)
   })
 
   it('asks only the session whose call it answers, and is answered by that alone', async () => {

@@ -183,8 +183,9 @@ const DATASETS = `  tool-content:
     system: tools
     owner: tests
     fields:
-      text: { class: internal, tags: [asked] }
+      text: { class: internal, tags: [asked], mask: first1 }
       data: { class: internal, tags: [asked] }
+      uri: { class: internal, tags: [asked] }
 `
 
 export interface Connected {

@@ -20,6 +20,9 @@ export class ScriptedMcp {
   call: (stream: Stream, message: Message) => void = (stream) => {
     stream.result({ content: [{ type: 'text', text: 'done' }] })
   }
+  /** Answers whatever has no other answer. */
+  answer: (message: Message) => JsonValue = ({ method }) =>
+    method === 'tools/list' ? { tools: this.tools } : {}
   /** Answers `initialize`. */
   greet: (answer: () => void) => void = (answer) => {
     answer()
@@ -87,10 +90,9 @@ export class ScriptedMcp {
           { 'mcp-session-id': `server-${++this.#sessions}` },
         )
       })
-    } else if (method === 'tools/list') json({ tools: this.tools })
-    else if (method === 'tools/call') this.call(new Stream(res, id), message)
+    } else if (method === 'tools/call') this.call(new Stream(res, id), message)
     else if (id === null || method === undefined) res.writeHead(202).end()
-    else json({})
+    else json(this.answer(message))
   }
 }
 

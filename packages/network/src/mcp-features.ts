@@ -1,5 +1,5 @@
 import { checkMemberName, isObject } from './input-type.ts'
-import { MCP_SERVICES } from './mcp-types.ts'
+import { MCP_LOG_LEVELS, MCP_SERVICES } from './mcp-types.ts'
 import type { McpFeatureBinding, McpService } from './mcp-types.ts'
 import { Halt } from './problem.ts'
 import { isAmbiguous, MAX_URI, readUriTemplate } from './uri-template.ts'
@@ -113,8 +113,6 @@ export function mcpPrompt(listed: Listed, pin: Pin): Feature {
   }
 }
 
-const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency']
-
 const SERVICES: Readonly<Record<McpService, Omit<Feature, 'binding'>>> = {
   completion: {
     description: 'Suggests values of an argument.',
@@ -122,7 +120,7 @@ const SERVICES: Readonly<Record<McpService, Omit<Feature, 'binding'>>> = {
   },
   logging: {
     description: 'Sends what the server logs.',
-    input: record({ level: text(16, LEVELS) }),
+    input: record({ level: text(16, MCP_LOG_LEVELS) }),
   },
   sampling: {
     description: 'Asks the model of the caller.',
@@ -130,7 +128,10 @@ const SERVICES: Readonly<Record<McpService, Omit<Feature, 'binding'>>> = {
   },
   elicitation: {
     description: 'Asks the person behind the caller.',
-    input: record({ mode: text(8, ['form', 'url']), host: text(253) }, ['host']),
+    input: record({ mode: text(8, ['form', 'url']), host: text(253), url: text(MAX_URI) }, [
+      'host',
+      'url',
+    ]),
   },
 }
 

@@ -45,6 +45,18 @@ export interface McpServiceBinding {
   readonly hosts?: readonly string[]
 }
 
+/** Levels of a server's log, least severe first (RFC 5424 turned around). */
+export const MCP_LOG_LEVELS: readonly string[] = [
+  'debug',
+  'info',
+  'notice',
+  'warning',
+  'error',
+  'critical',
+  'alert',
+  'emergency',
+]
+
 /** What unstructured answers of MCP are projected by: the records that content blocks are read as. */
 export const MCP_CONTENT = '$content[]'
 

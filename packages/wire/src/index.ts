@@ -62,7 +62,12 @@ export { coverOf } from './mandate/cover.ts'
 export type { HopUse, MandatedCall } from './mandate/cover.ts'
 export { MANDATE_DETAIL_TYPE, mandateDetail, mandateOfDetail } from './mandate/rar.ts'
 export type { MandateDetail } from './mandate/rar.ts'
-export { MANDATE_ID, MAX_MANDATE_MS, readMandateStatement } from './mandate/shape.ts'
+export {
+  MANDATE_ID,
+  MAX_MANDATE_MS,
+  MAX_MANDATE_TOKEN,
+  readMandateStatement,
+} from './mandate/shape.ts'
 export { mandateId, mandateToken, readMandateToken, signAgentMandate } from './mandate/sign.ts'
 export type {
   AgentMandate,

@@ -1,5 +1,6 @@
 import type { JsonValue } from '@sallyport/base'
 import type { A2aVersion } from '@sallyport/network'
+import { MAX_MANDATE_TOKEN } from '@sallyport/wire'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { RpcRequest } from '../adapters/jsonrpc.ts'
 import { Refusal } from '../refusal.ts'
@@ -102,8 +103,6 @@ const METHODS: Readonly<Record<A2aVersion, Readonly<Record<string, (params: Para
 /** Id of whatever A2A names; ours and those of clients alike. */
 const ID = /^[\x21-\x7e]{1,128}$/
 const MAX_TEXT = 65_536
-/** Characters of a chain of mandates, as a token. */
-const MAX_MANDATE = 65_536
 /** A token of HTTP (RFC 9110, section 5.6.2), as the name of a scheme is one. */
 const SCHEME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/
 /** `token68` (RFC 9110, section 11.2), which is the `b64token` of RFC 6750: what can stand in a header and ends nothing there. */
@@ -189,7 +188,7 @@ function message(given: JsonValue | undefined, version: A2aVersion): SaidMessage
     ...parts(said['parts'], version),
     skill: optionalId(metadata['skillId'], 'skillId'),
     approval: optionalText(metadata['sallyport/approval'], 'sallyport/approval', 128),
-    mandate: optionalText(metadata['sallyport/mandate'], 'sallyport/mandate', MAX_MANDATE),
+    mandate: optionalText(metadata['sallyport/mandate'], 'sallyport/mandate', MAX_MANDATE_TOKEN),
   }
 }
 

@@ -5,6 +5,7 @@ import type { OutcomeRecord } from '@sallyport/wire'
 import { isObject } from '../adapters/jsonrpc.ts'
 import { sumReleased } from '../calls/released.ts'
 import type { Pipeline } from '../calls/pipeline.ts'
+import { unusable } from '../upstream/exchange.ts'
 import type { Again } from './again.ts'
 
 /** A content block (MCP 2025-11-25, `ContentBlock`) read as a record of the data set that is declared for content. */
@@ -120,6 +121,12 @@ export function withoutContent({ returns }: Operation): Operation['returns'] {
   return rest
 }
 
+/** @throws Refusal `SP_UPSTREAM_RESPONSE` where there are too many: of a part, nobody knows what it means */
+function bounded(blocks: readonly JsonValue[]): readonly JsonValue[] {
+  if (blocks.length > MAX_BLOCKS) throw unusable('it has too many pieces of content')
+  return blocks
+}
+
 /** Releases what the blocks of an answer hold, as their data set is treated; what has no block of its own is left out. */
 export class ContentRelease {
   readonly #pipeline: Pipeline
@@ -133,12 +140,12 @@ export class ContentRelease {
 
   /** Content blocks: of a tool's result, of a message of a prompt or to a model. Undefined stands where a block had to go. */
   blocks(blocks: readonly JsonValue[]): Promise<(JsonObject | undefined)[]> {
-    return this.#release(blocks.slice(0, MAX_BLOCKS).map(readBlock))
+    return this.#release(bounded(blocks).map(readBlock))
   }
 
   /** `contents` of a resource. */
   resources(contents: readonly JsonValue[], asked: string): Promise<(JsonObject | undefined)[]> {
-    const read = contents.slice(0, MAX_BLOCKS)
+    const read = bounded(contents)
     return this.#release(read.map((one) => (isObject(one) ? readResource(one, asked) : undefined)))
   }
 

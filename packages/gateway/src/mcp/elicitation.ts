@@ -1,3 +1,4 @@
+import { newId } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { ClientAbilities } from '../adapters/mcp-sessions.ts'
@@ -8,6 +9,7 @@ import type { Asked } from './questions.ts'
 const MAX_FIELDS = 64
 const MAX_CHOICES = 500
 const MAX_TEXT = 10_000
+const MAX_URL = 2048
 const FIELD = /^(?!__)[A-Za-z_][A-Za-z0-9_.-]{0,62}$/
 const FORMATS = ['email', 'uri', 'date', 'date-time']
 /**
@@ -47,21 +49,23 @@ export function readElicitation(
 }
 
 function byPage(params: JsonObject, message: string, hosts: readonly string[]): Asked {
-  const { url: given, elicitationId } = params
+  const { url: given } = params
   const url = typeof given === 'string' && URL.canParse(given) ? new URL(given) : undefined
   if (!url || url.protocol !== 'https:' || url.username !== '' || url.password !== '') {
     throw refuse('the page is no plain https address')
   }
   if (!hosts.includes(url.host)) throw refuse('the page is not on a declared host')
-  if (typeof elicitationId !== 'string' || !/^[\x21-\x7e]{1,256}$/.test(elicitationId)) {
-    throw refuse('it has no id')
-  }
+  const { href } = url
+  if (href.length > MAX_URL) throw refuse('the address of the page is too long')
   return {
-    input: { mode: 'url', host: url.host },
+    input: { mode: 'url', host: url.host, url: href },
     async shown(release) {
       const [text] = await release.texts([message])
-      if (text === undefined) return undefined
-      return { mode: 'url', message: text, url: url.href, elicitationId }
+      const [page] = await release.blocks([{ type: 'resource_link', uri: href }])
+      // An address that is not whole leads somewhere else.
+      if (text === undefined || page?.['uri'] !== href) return undefined
+      // The server's own id of it would be one more text of the server's; nobody asks for it again.
+      return { mode: 'url', message: text, url: href, elicitationId: newId('eli') }
     },
     // What is typed there is between the person and the page.
     told: ({ action }) => (isAction(action) ? { action } : undefined),
@@ -224,17 +228,18 @@ function fits(field: JsonObject, value: JsonValue): boolean {
   }
 }
 
-/** Every text of a field's choices. */
+/** Every text that a field offers: its choices, and what it begins with. */
 function wordsOf(field: JsonObject): string[] {
   const items = isObject(field['items']) ? field['items'] : {}
   return [field, items].flatMap((of) =>
-    [of['enum'], of['enumNames'], of['oneOf'], of['anyOf']].flatMap((list) =>
-      // `Array.isArray` makes of it a list of anything.
-      (Array.isArray(list) ? (list as readonly JsonValue[]) : []).flatMap((one) =>
-        (isObject(one) ? [one['const'], one['title']] : [one]).filter(
-          (word) => typeof word === 'string',
+    [of['enum'], of['enumNames'], of['oneOf'], of['anyOf'], [of['default'] ?? null]].flatMap(
+      (list) =>
+        // `Array.isArray` makes of it a list of anything.
+        (Array.isArray(list) ? (list as readonly JsonValue[]) : []).flatMap((one) =>
+          (isObject(one) ? [one['const'], one['title']] : [one]).filter(
+            (word) => typeof word === 'string',
+          ),
         ),
-      ),
     ),
   )
 }

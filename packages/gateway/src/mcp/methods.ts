@@ -1,6 +1,8 @@
 import { parseJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
+import { MCP_LOG_LEVELS } from '@sallyport/network'
 import type { Operation, System } from '@sallyport/network'
+import { MAX_MANDATE_TOKEN } from '@sallyport/wire'
 import { isObject, isRpcId } from '../adapters/jsonrpc.ts'
 import type { RpcId, RpcRequest } from '../adapters/jsonrpc.ts'
 import type { McpSession } from '../adapters/mcp-sessions.ts'
@@ -14,14 +16,11 @@ import type { ContentRelease, JsonObject } from './content.ts'
 import type { Invocation, McpInvocations } from './invoke.ts'
 import { kept } from './kept.ts'
 import { offerOf } from './offer.ts'
-import { LEVELS } from './server-messages.ts'
 
 export interface MethodParts {
   readonly invocations: McpInvocations
 }
 
-/** Characters of a chain of mandates, as a token. */
-const MAX_MANDATE = 65_536
 const MAX_URI = 2048
 const MAX_TEXT = 4 * 1024 * 1024
 const MAX_SUBSCRIPTIONS = 256
@@ -104,7 +103,10 @@ function readMeta(
     throw refuse('`sallyport/approval` is not a text')
   }
   const mandate = meta?.['sallyport/mandate']
-  if (mandate !== undefined && (typeof mandate !== 'string' || mandate.length > MAX_MANDATE)) {
+  if (
+    mandate !== undefined &&
+    (typeof mandate !== 'string' || mandate.length > MAX_MANDATE_TOKEN)
+  ) {
     throw refuse('`sallyport/mandate` is no text, or too long')
   }
   return { presented: { approval, mandate }, progressToken }
@@ -179,14 +181,18 @@ function promptGet(system: System, params: Params): Invocation {
     method: 'prompts/get',
     params: (input) => ({ name, arguments: input }),
     async result(release, { messages }) {
-      const shown: unknown[] = []
       // `Array.isArray` makes of it a list of anything.
-      for (const message of Array.isArray(messages) ? (messages as readonly JsonValue[]) : []) {
-        const { role, content } = isObject(message) ? message : {}
-        if (role !== 'user' && role !== 'assistant') continue
-        const [block] = await release.blocks([content ?? null])
-        if (block) shown.push({ role, content: block })
-      }
+      const given = (Array.isArray(messages) ? (messages as readonly JsonValue[]) : []).flatMap(
+        (message) => {
+          const { role, content } = isObject(message) ? message : {}
+          return role === 'user' || role === 'assistant' ? [{ role, content: content ?? null }] : []
+        },
+      )
+      const blocks = await release.blocks(given.map(({ content }) => content))
+      const shown = given.flatMap(({ role }, i) => {
+        const content = blocks[i]
+        return content === undefined ? [] : [{ role, content }]
+      })
       return { description: operation.description, messages: shown }
     },
   }
@@ -303,7 +309,7 @@ function setLevel(operation: Operation, session: McpSession, params: Params): In
     result(_release, _given, now) {
       session.logging = {
         by: kept(now),
-        level: typeof level === 'string' ? LEVELS.indexOf(level) : LEVELS.length,
+        level: typeof level === 'string' ? MCP_LOG_LEVELS.indexOf(level) : MCP_LOG_LEVELS.length,
       }
       return Promise.resolve({})
     },

@@ -90,11 +90,11 @@ export class McpPins {
   async #fetch(ask: McpAsk, list: List): Promise<ReadonlyMap<string, string>> {
     const { method, key } = METHODS[list]
     const found = new Map<string, string>()
-    for (const entry of await this.#parts.upstream.list(ask, method, list)) {
+    await this.#parts.upstream.list(ask, method, list, (entry) => {
       const name = entry[key]
       // Of two with one name, nobody knows which would be called.
       if (typeof name === 'string') found.set(name, found.has(name) ? 'twice' : mcpPin(entry))
-    }
+    })
     return found
   }
 }

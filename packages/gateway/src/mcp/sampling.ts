@@ -7,6 +7,7 @@ import type { Asked } from './questions.ts'
 const MAX_MESSAGES = 256
 const MAX_STOPS = 16
 const MAX_STOP = 128
+const MAX_HINTS = 8
 
 const refuse = (what: string): Refusal =>
   new Refusal('SP_MCP_QUESTION', `the system asks a model what cannot be asked: ${what}`, {
@@ -37,6 +38,7 @@ export function readSampling(params: JsonValue | undefined): Asked {
   // `Array.isArray` makes of it a list of anything.
   const read = (messages as readonly JsonValue[]).map(readMessage)
   const stops = readStops(stopSequences)
+  const { hints, ...priorities } = readPreferences(params['modelPreferences'])
   return {
     input: { maxTokens: Math.min(maxTokens, 1_000_000) },
     async shown(release) {
@@ -46,14 +48,19 @@ export function readSampling(params: JsonValue | undefined): Asked {
         const kept = (await release.blocks(content)).filter((block) => block !== undefined)
         if (kept[0]) shown.push({ role, content: kept.length === 1 ? kept[0] : kept })
       }
-      if (shown.length === 0) return undefined
+      // With other ends, the model would be asked something else.
+      const ends = await release.texts(stops)
+      if (shown.length === 0 || ends.some((stop, i) => stop !== stops[i])) return undefined
+      const left = await release.texts(hints)
+      const named = hints.filter((hint, i) => left[i] === hint).map((name) => ({ name }))
+      const modelPreferences = { ...priorities, ...(named.length === 0 ? {} : { hints: named }) }
       return {
         messages: shown,
         maxTokens,
         ...(system === undefined ? {} : { systemPrompt: system }),
         ...(typeof temperature === 'number' ? { temperature } : {}),
         ...(stops.length === 0 ? {} : { stopSequences: stops }),
-        ...preferences(params['modelPreferences']),
+        ...(Object.keys(modelPreferences).length === 0 ? {} : { modelPreferences }),
       }
     },
     told: readResult,
@@ -71,30 +78,35 @@ function readMessage(message: JsonValue): { role: string; content: readonly Json
   return { role, content: [content] }
 }
 
-function readStops(stops: JsonValue | undefined): string[] {
-  if (!Array.isArray(stops)) return []
+function readStops(stops: JsonValue | undefined): readonly string[] {
+  if (stops === undefined) return []
   const isStop = (stop: unknown): stop is string =>
     typeof stop === 'string' && stop.length <= MAX_STOP
-  return stops.slice(0, MAX_STOPS).filter(isStop)
+  if (!Array.isArray(stops) || stops.length > MAX_STOPS || !stops.every(isStop)) {
+    throw refuse('`stopSequences` are no short texts, or too many')
+  }
+  return stops
 }
 
-/** Numbers, and names of models. */
-function preferences(given: JsonValue | undefined): JsonObject {
-  if (!isObject(given)) return {}
-  const kept: Record<string, JsonValue> = {}
+/** Numbers, and names of models, which are no more than advice. */
+function readPreferences(given: JsonValue | undefined): {
+  readonly [priority: string]: number | readonly string[]
+  readonly hints: readonly string[]
+} {
+  const kept: Record<string, number> = {}
+  if (!isObject(given)) return { hints: [] }
   for (const name of ['costPriority', 'speedPriority', 'intelligencePriority']) {
     const value = given[name]
     if (typeof value === 'number') kept[name] = value
   }
   const { hints } = given
-  if (Array.isArray(hints)) {
-    // `Array.isArray` makes of it a list of anything.
-    kept['hints'] = (hints as readonly JsonValue[]).slice(0, 8).flatMap((hint) => {
-      const name = isObject(hint) ? hint['name'] : undefined
-      return typeof name === 'string' && /^[\w.:/-]{1,128}$/.test(name) ? [{ name }] : []
-    })
-  }
-  return Object.keys(kept).length === 0 ? {} : { modelPreferences: kept }
+  // `Array.isArray` makes of it a list of anything.
+  const list = Array.isArray(hints) ? (hints as readonly JsonValue[]) : []
+  const names = list.slice(0, MAX_HINTS).flatMap((hint) => {
+    const name = isObject(hint) ? hint['name'] : undefined
+    return typeof name === 'string' && /^[\w.:/-]{1,128}$/.test(name) ? [name] : []
+  })
+  return { ...kept, hints: names }
 }
 
 /** What the client's model said: text, pictures and sound, and nothing beside. */

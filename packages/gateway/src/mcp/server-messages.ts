@@ -1,4 +1,5 @@
 import type { JsonValue } from '@sallyport/base'
+import { MCP_LOG_LEVELS } from '@sallyport/network'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { RpcId } from '../adapters/jsonrpc.ts'
 import type { Pipeline } from '../calls/pipeline.ts'
@@ -27,18 +28,6 @@ export interface ServerMessagesParts extends AgainParts {
   readonly questions: Questions
   readonly pins: McpPins
 }
-
-/** Least severe first (RFC 5424 turned around). */
-export const LEVELS: readonly string[] = [
-  'debug',
-  'info',
-  'notice',
-  'warning',
-  'error',
-  'critical',
-  'alert',
-  'emergency',
-]
 
 /** What servers send beside answers: passed on where the client asked for it and may still have it, dropped otherwise. */
 export class ServerMessages {
@@ -104,14 +93,18 @@ export class ServerMessages {
   ): Promise<void> {
     const { level, logger, data } = params
     const { logging } = session
-    const severity = typeof level === 'string' ? LEVELS.indexOf(level) : -1
+    const severity = typeof level === 'string' ? MCP_LOG_LEVELS.indexOf(level) : -1
     if (!logging || severity < logging.level || data === undefined) return
     const text = typeof data === 'string' ? data : JSON.stringify(data)
     const release = new ContentRelease(this.#parts.pipeline, again(this.#parts, logging.by))
     const [left] = await release.texts([text])
     if (left === undefined) return
     const named = typeof logger === 'string' && /^[\w./-]{1,64}$/.test(logger) ? { logger } : {}
-    const shown = { level: LEVELS[severity] ?? 'info', ...named, data: left === text ? data : left }
+    const shown = {
+      level: MCP_LOG_LEVELS[severity] ?? 'info',
+      ...named,
+      data: left === text ? data : left,
+    }
     tell(shown, release.released)
   }
 }

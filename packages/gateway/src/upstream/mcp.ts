@@ -136,13 +136,18 @@ export class McpUpstream {
   }
 
   /**
-   * All that a server lists by one method, page by page.
+   * Goes through all that a server lists by one method, page by page. All pages together are no larger than one answer may be.
    *
    * @throws Refusal `SP_UPSTREAM_*`
    */
-  async list(ask: McpAsk, method: string, member: string): Promise<Message[]> {
-    const entries: Message[] = []
+  async list(
+    ask: McpAsk,
+    method: string,
+    member: string,
+    take: (entry: Message) => void,
+  ): Promise<void> {
     let cursor: JsonValue | undefined
+    let size = 0
     for (let page = 0; page < MAX_PAGES; page++) {
       const id = `${ask.decision}.${page}`
       const params = cursor === undefined ? {} : { cursor }
@@ -157,12 +162,14 @@ export class McpUpstream {
         },
         id,
       )
+      size += JSON.stringify(result).length
+      if (size > this.#settings.maxResponseBytes) throw unusable('it lists too much')
       const listed = result[member]
       if (!Array.isArray(listed)) throw unusable('it lists nothing')
       // `Array.isArray` makes of it a list of anything.
-      entries.push(...(listed as readonly JsonValue[]).filter(isObject))
+      for (const entry of listed as readonly JsonValue[]) if (isObject(entry)) take(entry)
       cursor = result['nextCursor']
-      if (typeof cursor !== 'string') return entries
+      if (typeof cursor !== 'string') return
     }
     throw unusable('it lists without end')
   }

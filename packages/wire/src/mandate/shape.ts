@@ -24,8 +24,10 @@ import type {
 
 /** Hops from the root to the caller. */
 const MAX_MANDATE_DEPTH = 5
-/** Characters of a chain as it travels. */
-export const MAX_MANDATE_TOKEN = 32_768
+/** Characters of a chain as JSON. */
+export const MAX_MANDATE_JSON = 32_768
+/** Characters of a chain as the text that carries it. */
+export const MAX_MANDATE_TOKEN: number = 2 * MAX_MANDATE_JSON
 /** 90 days from when it was issued, whenever it begins: whoever needs longer is asked again. */
 export const MAX_MANDATE_MS: number = 90 * 86_400_000
 
@@ -134,7 +136,7 @@ export function readMandateChain(given: unknown): readonly SignedMandate[] {
   // The shape admits exactly this, statements apart, which are read next.
   const chain = given as readonly SignedMandate[]
   for (const hop of chain) readMandateStatement(hop.statement)
-  if (canonicalJson(chain).length > MAX_MANDATE_TOKEN) {
+  if (canonicalJson(chain).length > MAX_MANDATE_JSON) {
     throw new SallyportError('SP_MANDATE_FORMAT', 'the mandate is too long')
   }
   return chain

@@ -3,7 +3,12 @@ import type { KeyObject } from 'node:crypto'
 import { canonicalJson, parseJson, SallyportError } from '@sallyport/base'
 import { fromBase64url } from '../base64url.ts'
 import { statementChallenge } from '../statement.ts'
-import { MAX_MANDATE_TOKEN, readMandateChain, readMandateStatement } from './shape.ts'
+import {
+  MAX_MANDATE_JSON,
+  MAX_MANDATE_TOKEN,
+  readMandateChain,
+  readMandateStatement,
+} from './shape.ts'
 import type { AgentMandate, MandateStatement, SignedMandate } from './types.ts'
 
 /** Nothing else that an SVID key signs begins like this. */
@@ -58,13 +63,13 @@ export function mandateToken(chain: readonly SignedMandate[]): string {
  */
 export function readMandateToken(token: string): readonly SignedMandate[] {
   const bytes =
-    token.startsWith(PREFIX) && token.length <= 2 * MAX_MANDATE_TOKEN
+    token.startsWith(PREFIX) && token.length <= MAX_MANDATE_TOKEN
       ? fromBase64url(token.slice(PREFIX.length))
       : undefined
   if (!bytes) throw malformed(undefined)
   let value
   try {
-    value = parseJson(bytes, { maxBytes: MAX_MANDATE_TOKEN, maxDepth: 16 })
+    value = parseJson(bytes, { maxBytes: MAX_MANDATE_JSON, maxDepth: 16 })
   } catch (cause) {
     throw malformed(cause)
   }
