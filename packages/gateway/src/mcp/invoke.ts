@@ -9,8 +9,7 @@ import type { McpSession } from '../adapters/mcp-sessions.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
-import { toRefusal } from '../refusal.ts'
-import type { Refusal } from '../refusal.ts'
+import { Refusal, toRefusal } from '../refusal.ts'
 import type { RequestContext } from '../serve/context.ts'
 import { callFailed } from '../serve/failed.ts'
 import { noOperation } from '../serve/http.ts'
@@ -26,9 +25,13 @@ import { asker } from './kept.ts'
 import type { Asker } from './kept.ts'
 import type { McpPins } from './pins.ts'
 import type { Questions } from './questions.ts'
+import { Remedies } from './remedies.ts'
 import type { ServerMessages } from './server-messages.ts'
 import { ClientStream } from './session-stream.ts'
 import { Underway } from './underway.ts'
+
+/** How often the person behind a client is asked for what one call needs. */
+const MAX_ASKED = 3
 
 type Input = Readonly<Record<string, CedarJson>>
 
@@ -65,11 +68,13 @@ export interface InvocationParts extends AgainParts {
 /** Takes a client's request through the doors, to the server and back. */
 export class McpInvocations {
   readonly #parts: InvocationParts
+  readonly #remedies: Remedies
   readonly #underway = new Set<Underway>()
   readonly #timer: NodeJS.Timeout
 
   constructor(parts: InvocationParts) {
     this.#parts = parts
+    this.#remedies = new Remedies(parts.settings)
     this.#timer = setInterval(() => {
       this.recheck()
     }, parts.settings.streamRecheckMs).unref()
@@ -97,11 +102,17 @@ export class McpInvocations {
     read: () => Invocation,
   ): Promise<void> {
     const { res, caller, signal } = context
+    /** Begins with the first decision of which the client is told something. */
+    const open: { stream?: ClientStream } = {}
     let call: Underway | undefined
     try {
       const invocation = read()
-      const grant = await this.#authorise(context, system, invocation)
-      call = new Underway(this.#parts, grant, new ClientStream(res, grant.id))
+      const grant = await this.#granted(context, system, session, invocation, (text, decision) => {
+        if (!takesEvents(context)) return session.stream?.send(text) ?? false
+        return (open.stream ??= new ClientStream(res, decision)).send(text)
+      })
+      open.stream ??= new ClientStream(res, grant.id)
+      call = new Underway(this.#parts, grant, open.stream)
       this.#underway.add(call)
       await this.#forward(context, session, rpc, invocation, call)
     } catch (error) {
@@ -109,7 +120,7 @@ export class McpInvocations {
       const decision =
         refusal.decision ?? (await this.#parts.pipeline.refuseUntyped(caller, refusal, system.name))
       if (res.destroyed) return
-      const stream = call?.stream
+      const { stream } = open
       if (stream && signal.aborted && !call?.stoppedBy) {
         // Nobody waits for the answer to what was given up (MCP 2025-11-25, basic/utilities/cancellation).
         stream.begin()
@@ -158,6 +169,29 @@ export class McpInvocations {
     return stoppedBy
   }
 
+  /** Decides a call. Where it needs what the person behind its client may name, it is decided again with what they named. */
+  async #granted(
+    context: RequestContext,
+    system: System,
+    session: McpSession,
+    invocation: Invocation,
+    tell: (text: string, decision: string | undefined) => boolean,
+  ): Promise<Grant> {
+    let { presented } = invocation
+    for (let asked = 0; ; asked++) {
+      try {
+        return await this.#authorise(context, system, { ...invocation, presented })
+      } catch (error) {
+        const canAsk = invocation.method === 'tools/call' && asked < MAX_ASKED
+        if (!(error instanceof Refusal) || !canAsk) throw error
+        const emit = (text: string): boolean => tell(text, error.decision)
+        const named = await this.#remedies.ask({ session, signal: context.signal, emit }, error)
+        if (!named) throw error
+        presented = { ...presented, ...named }
+      }
+    }
+  }
+
   async #authorise(
     { enforced, caller, request }: RequestContext,
     system: System,
@@ -199,16 +233,15 @@ export class McpInvocations {
     underway: Underway,
   ): Promise<void> {
     const { pipeline, upstream, messages, pins } = this.#parts
-    const { res, request } = context
+    const { res } = context
     const { grant, stream } = underway
-    const takesEvents = /text\/event-stream|text\/\*|\*\/\*/.test(request.headers.accept)
     const signal = AbortSignal.any([context.signal, underway.stopped])
     const call = this.#call(context, session, grant, signal)
     const channel = {
       ...context,
       session,
       emit: (message: string): boolean => {
-        if (!takesEvents) return session.stream?.send(message) ?? false
+        if (!takesEvents(context)) return session.stream?.send(message) ?? false
         return stream.send(message)
       },
       reply: (message: JsonObject) => upstream.send(call, message),
@@ -280,6 +313,9 @@ export class McpInvocations {
     }
   }
 }
+
+const takesEvents = ({ request }: RequestContext): boolean =>
+  /text\/event-stream|text\/\*|\*\/\*/.test(request.headers.accept)
 
 /** A message to the server on behalf of a session, under a call that was granted to it. */
 export function askOf(

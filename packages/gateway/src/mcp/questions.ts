@@ -50,7 +50,7 @@ export interface QuestionParts {
 }
 
 /** Of one session, at once. */
-const MAX_QUESTIONS = 8
+export const MAX_QUESTIONS = 8
 /** Of one system to one caller: each is a decision, and a record of it. */
 const PACE = { perSecond: 1, burst: 32 }
 
