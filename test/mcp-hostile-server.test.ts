@@ -248,7 +248,7 @@ permit (principal, action == Action::"field.mask", resource == Field::"asked-tex
     isRefused(await ask('sampling/createMessage', stopped, masked), 'SP_MCP_QUESTION')
     for (const odd of ['STOP', [1], ['x'.repeat(1000)], Array.from({ length: 100 }, () => 'x')]) {
       const strange = { ...params, stopSequences: odd }
-      isRefused(await ask('sampling/createMessage', strange), 'SP_MCP_QUESTION')
+      isRefused(await ask('sampling/createMessage', strange, masked), 'SP_MCP_QUESTION')
     }
     await masked.close()
   })
@@ -272,9 +272,10 @@ permit (principal, action == Action::"field.mask", resource == Field::"asked-tex
   })
 
   it('begins no field of a form with a text that is not projected', async () => {
+    const begun = await connectSdk(world.agent('reader', 'begun'), CAN, prepare)
     const shown = async (city: Record<string, JsonValue>): Promise<number> => {
       const requestedSchema = { type: 'object', properties: { city: { type: 'string', ...city } } }
-      await ask('elicitation/create', { message: 'Where?', requestedSchema })
+      await ask('elicitation/create', { message: 'Where?', requestedSchema }, begun)
       const ends = (): readonly number[] =>
         world.plane
           .records()
@@ -292,6 +293,7 @@ permit (principal, action == Action::"field.mask", resource == Field::"asked-tex
     const plain = await shown({})
     assert.equal(await shown({ default: 'Oslo' }), plain + 1)
     assert.match(JSON.stringify(asked), /"default":"Oslo"/)
+    await begun.close()
   })
 
   it('asks only the session whose call it answers, and is answered by that alone', async () => {
