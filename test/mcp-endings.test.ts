@@ -187,11 +187,12 @@ it('lets go of the stream of a client that left before it began', async (t) => {
   const streams = new McpStreams({ settings: DEFAULT_SETTINGS } as McpStreamsParts)
   const sessions = new McpSessions({
     clock: systemClock,
-    maxPerInstance: 9,
+    maxPerHolder: 9,
+    maxTotal: 9,
     idleMs: 60_000,
     onEnd: () => undefined,
   })
-  const of = { instance: 'i', system: 's', version: '1', subject: undefined }
+  const of = { instance: 'i', holder: 'i', system: 's', version: '1', subject: undefined }
   const client = { sampling: false, form: false, url: false }
   const served: string[] = []
   const listener = createServer((req, res) => {

@@ -376,6 +376,38 @@ permit (principal, action == Action::"field.mask", resource == Field::"asked-tex
     await busy.close()
   })
 
+  it('holds no other call of a session while the client is asked in one', async () => {
+    const { promise: answered, resolve: answer } = Promise.withResolvers<undefined>()
+    const slow = await connectSdk(world.agent('reader', 'i5'), CAN, (one) => {
+      one.setRequestHandler(CreateMessageRequestSchema, async () => {
+        asked.push('i5')
+        await answered
+        return { role: 'assistant', model: 'm', content: { type: 'text', text: 'said' } }
+      })
+    })
+    let asking: Stream | undefined
+    server.call = (stream) => {
+      asking = stream
+      stream.ask('q', 'sampling/createMessage', { messages: messages('x'), maxTokens: 1 })
+    }
+    const before = server.seen.length
+    const first = work(slow)
+    await until(() => asked.length === 1)
+    // This one is not answered, and nobody is asked for it.
+    server.call = (stream) => {
+      stream.begin()
+    }
+    await assert.rejects(work(slow), /SP_UPSTREAM_TIMEOUT|did not answer in time/)
+    // The other still waits, though it was first.
+    answer(undefined)
+    await until(() =>
+      server.seen.slice(before).some(({ message }) => 'result' in message && message['id'] === 'q'),
+    )
+    asking?.result({ content: [{ type: 'text', text: 'done' }] })
+    assert.match(await first, /done/)
+    await slow.close()
+  })
+
   it('stops a tool whose definition changed, until that is what was accepted', async () => {
     assert.match(await work(), /done/)
     for (const changed of [

@@ -37,6 +37,8 @@ export class ScriptedMcp {
   readonly gets: IncomingMessage['headers'][] = []
   #port = 0
   #sessions = 0
+  /** Sessions up to this one are not known any more. */
+  #forgotten = 0
   readonly #server = createServer((req, res) => {
     this.#handle(req, res).catch(() => res.destroy())
   })
@@ -48,6 +50,11 @@ export class ScriptedMcp {
     this.#port = (this.#server.address() as AddressInfo).port
     await this.front.listen()
     return this
+  }
+
+  /** Knows nothing of any session that it has opened. */
+  forget(): void {
+    this.#forgotten = this.#sessions
   }
 
   close(): void {
@@ -77,6 +84,11 @@ export class ScriptedMcp {
     const message = parseJson(Buffer.concat(chunks)) as Message
     const { id = null, method } = message
     this.seen.push({ message, session: named })
+    const isKnown = Number(named?.split('-')[1] ?? Infinity) > this.#forgotten
+    if (!isKnown) {
+      res.writeHead(404).end()
+      return
+    }
     if (typeof method === 'string') this.methods.push(method)
     const json = (result: JsonValue, headers: Record<string, string> = {}): void => {
       res.writeHead(200, { 'content-type': 'application/json', ...headers })

@@ -272,7 +272,8 @@ class RunningGateway implements Gateway {
     })
     const mcpSessions = new McpSessions({
       clock,
-      maxPerInstance: this.#settings.maxMcpSessionsPerInstance,
+      maxPerHolder: this.#settings.maxMcpSessionsPerInstance,
+      maxTotal: this.#settings.maxMcpSessions,
       idleMs: this.#settings.mcpSessionIdleMs,
       onEnd: ({ id }) => {
         mcpUpstream.end(id)
@@ -430,7 +431,10 @@ class RunningGateway implements Gateway {
       show: new Show(pipeline.answers, tasks, () => clock.now()),
     })
     const followUps = new FollowUps({ ...shared, pipeline, standing, mandates, shadow })
-    const mcp = new McpCalls({ ...shared, pipeline, upstream: mcpUpstream, sessions: mcpSessions })
+    const mcp = new McpCalls({
+      ...{ ...shared, pipeline, followUps },
+      ...{ upstream: mcpUpstream, sessions: mcpSessions },
+    })
     mcpCalls = mcp
     this.#undo.push(() => {
       mcp.close()

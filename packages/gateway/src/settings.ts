@@ -27,7 +27,9 @@ export interface GatewaySettings {
   /** Of one instance, refused calls included; the burst is what it may make at once. */
   readonly maxCallsPerSecond: number
   readonly maxCallBurst: number
+  /** Of one instance; of another trust domain, of one agent. */
   readonly maxMcpSessionsPerInstance: number
+  readonly maxMcpSessions: number
   readonly mcpSessionIdleMs: number
   /** Servers of MCP that are programs of this gateway, running at once. */
   readonly maxMcpPrograms: number
@@ -97,6 +99,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxCallsPerSecond: 500,
   maxCallBurst: 1000,
   maxMcpSessionsPerInstance: 16,
+  maxMcpSessions: 4096,
   mcpSessionIdleMs: 3_600_000,
   maxMcpPrograms: 256,
   maxA2aTasksPerInstance: 256,

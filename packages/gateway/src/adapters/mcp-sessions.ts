@@ -1,8 +1,10 @@
 import { newId } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import type { Asker, Kept } from '../mcp/kept.ts'
+import { Shares } from '../a2a/shares.ts'
+import type { Kept } from '../mcp/kept.ts'
 import type { Question } from '../mcp/questions.ts'
 import type { ClientStream } from '../mcp/session-stream.ts'
+import { Refusal } from '../refusal.ts'
 import type { RpcId } from './jsonrpc.ts'
 
 /** What the client of a session can be asked. */
@@ -17,6 +19,8 @@ export interface ClientAbilities {
 export interface McpSession {
   readonly id: string
   readonly instance: string
+  /** What it counts against: instances of another trust domain are named by it as it likes, and share one. */
+  readonly holder: string
   readonly system: string
   readonly version: string
   /** For whom the client acted when it opened it; another’s calls do not belong to it. */
@@ -31,8 +35,8 @@ export interface McpSession {
   readonly subscriptions: Map<string, Kept>
   /** What lets the client read the server's log, from a level on. */
   logging: { readonly by: Kept; readonly level: number } | undefined
-  /** The last call that went to the server. */
-  last: Asker | undefined
+  /** The last call that went to the server, where little was said in it. */
+  last: Kept | undefined
   /** Where the client listens to what belongs to none of its requests. */
   stream: ClientStream | undefined
   /** Aborts when it ends. */
@@ -41,34 +45,39 @@ export interface McpSession {
 
 export interface McpSessionOptions {
   readonly clock: Clock
-  readonly maxPerInstance: number
+  /** Of one holder. */
+  readonly maxPerHolder: number
+  readonly maxTotal: number
   readonly idleMs: number
   onEnd(session: McpSession): void
 }
 
-/** Sessions of MCP clients, bound to instance and system. */
+/** Sessions of MCP clients, bound to instance and system. Nobody's drive out another's. */
 export class McpSessions {
   readonly #sessions = new Map<string, McpSession>()
   readonly #options: McpSessionOptions
+  readonly #shares: Shares<McpSession>
 
   constructor(options: McpSessionOptions) {
     this.#options = options
+    this.#shares = new Shares({ max: options.maxPerHolder, maxTotal: options.maxTotal })
   }
 
   get size(): number {
     return this.#sessions.size
   }
 
-  /** Opens a session; the owner's least recently used one goes where it has too many. */
+  /**
+   * Opens a session. Whoever has too many loses the one that it used least recently; where there are too many in all, whoever has most
+   * does.
+   *
+   * @throws Refusal `SP_OVERLOADED` where there are too many and nobody has more than one
+   */
   open(
-    owner: Pick<McpSession, 'instance' | 'system' | 'version' | 'subject' | 'client'>,
+    owner: Pick<McpSession, 'instance' | 'holder' | 'system' | 'version' | 'subject' | 'client'>,
   ): McpSession {
-    const { clock, maxPerInstance } = this.#options
+    const { clock } = this.#options
     this.prune()
-    const own = [...this.#sessions.values()].filter(({ instance }) => instance === owner.instance)
-    if (own.length >= maxPerInstance) {
-      this.#end(own.reduce((a, b) => (a.lastUsed <= b.lastUsed ? a : b)))
-    }
     const session: McpSession = {
       ...owner,
       id: newId('mcp'),
@@ -82,6 +91,10 @@ export class McpSessions {
       ended: new AbortController(),
     }
     this.#sessions.set(session.id, session)
+    for (const gone of this.#shares.set(session.holder, session.id, session)) this.#end(gone)
+    if (session.ended.signal.aborted) {
+      throw new Refusal('SP_OVERLOADED', 'too many sessions are open', { status: 429 })
+    }
     return session
   }
 
@@ -95,6 +108,7 @@ export class McpSessions {
       return undefined
     }
     session.lastUsed = this.#options.clock.monotonic()
+    this.#shares.set(session.holder, session.id, session)
     return session
   }
 
@@ -124,6 +138,7 @@ export class McpSessions {
 
   #end(session: McpSession): void {
     this.#sessions.delete(session.id)
+    this.#shares.delete(session.holder, session.id)
     session.ended.abort()
     session.stream?.cut()
     for (const question of session.questions.values()) question.giveUp()

@@ -21,8 +21,8 @@ import { mcpPath } from '../upstream/mcp-http.ts'
 import type { Again, AgainParts } from './again.ts'
 import { ContentRelease } from './content.ts'
 import type { JsonObject } from './content.ts'
-import { asker } from './kept.ts'
-import type { Asker } from './kept.ts'
+import { asker, kept, lastOf } from './kept.ts'
+import type { Asker, Kept } from './kept.ts'
 import type { McpPins } from './pins.ts'
 import type { Questions } from './questions.ts'
 import { Remedies } from './remedies.ts'
@@ -62,7 +62,7 @@ export interface InvocationParts extends AgainParts {
   readonly messages: ServerMessages
   readonly pins: McpPins
   /** There is a session with the server. */
-  onOpen(context: RequestContext, session: McpSession): Promise<void>
+  onOpen(session: McpSession, by: Kept): Promise<void>
 }
 
 /** Takes a client's request through the doors, to the server and back. */
@@ -247,15 +247,17 @@ export class McpInvocations {
       reply: (message: JsonObject) => upstream.send(call, message),
     }
     await upstream.open(call)
-    session.last = asker(grant)
+    session.last = lastOf(grant)
     // What the server has to say in the meantime may come on a stream of its own.
-    await this.#parts.onOpen(context, session)
-    await pins.demand(call, session, grant.typed.operation)
+    await this.#parts.onOpen(session, kept(grant))
+    const demand = (): Promise<void> => pins.demand(call, session, grant.typed.operation)
+    await demand()
+    const checked = { on: upstream.sessionOf(call), again: demand }
     // In the order in which they came, and before the answer.
     let told = Promise.resolve()
     underway.isSent = true
     const given = await upstream.call({
-      ...call,
+      ...{ ...call, checked },
       aside: (message) =>
         (told = told.then(async () => {
           // A call that lasts is decided again whenever something of it comes.
@@ -309,7 +311,7 @@ export class McpInvocations {
       ...askOf(this.#parts.questions, context, session, grant, signal),
       request: grant.upstream,
       repeatable: operation.kind === 'read',
-      isWaiting: () => session.questions.size > 0,
+      isWaiting: () => [...session.questions.values()].some(({ holds }) => holds(grant.id)),
     }
   }
 }

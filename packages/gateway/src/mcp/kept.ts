@@ -25,6 +25,13 @@ export function asker({ id, call, typed: { system, operation } }: Asker): Asker 
   }
 }
 
+/** Bytes of a call beyond which a session does not keep it: there are many sessions. */
+const MAX_LAST = 8192
+
+/** What a session keeps of its last call; of one that said much nothing, so that the next one opens the way to the server again. */
+export const lastOf = (grant: Grant): Kept | undefined =>
+  (grant.upstream.body?.length ?? 0) > MAX_LAST ? undefined : kept(grant)
+
 /** All that is kept for deciding again: neither what was sent nor the declaration of back then. */
 export function kept({ id, caller, call, mandate, typed: { system, operation } }: Kept): Kept {
   return {

@@ -15,6 +15,8 @@ export interface McpPinsParts {
 /** What a server lists, by name → the pin of its definition. */
 interface Listed {
   readonly at: number
+  /** The session with the server in which it did: in another it may be another server. */
+  readonly on: object | undefined
   readonly pins: Promise<ReadonlyMap<string, string>>
 }
 
@@ -77,9 +79,10 @@ export class McpPins {
     let lists = this.#listed.get(session)
     if (!lists) this.#listed.set(session, (lists = new Map<List, Listed>()))
     const known = lists.get(list)
-    if (known && now - known.at < BELIEVED_MS) return known.pins
+    const on = this.#parts.upstream.sessionOf(ask)
+    if (known && known.on === on && now - known.at < BELIEVED_MS) return known.pins
     const pins = this.#fetch(ask, list)
-    const listed = { at: now, pins }
+    const listed = { at: now, on, pins }
     lists.set(list, listed)
     pins.catch(() => {
       if (lists.get(list) === listed) lists.delete(list)

@@ -27,6 +27,8 @@ export interface Asked {
 
 /** A question that waits for the client. */
 export interface Question {
+  /** Whether a call cannot go on before it is answered. */
+  readonly holds: (call: string) => boolean
   /** @throws Refusal `SP_MCP_MESSAGE` where it is no answer to it */
   answer(response: RpcResponse): Promise<void>
   giveUp(): void
@@ -37,6 +39,8 @@ export interface QuestionContext {
   readonly caller: Caller
   readonly system: System
   readonly session: McpSession
+  /** In whose stream it came. */
+  readonly call?: { readonly now: { readonly id: string } }
   /** Tells the client. @returns false where it does not listen */
   emit(message: string): boolean
   /** Tells the server. */
@@ -188,7 +192,11 @@ export class Questions {
       refuse()
     }
     const timer = setTimeout(giveUp, settings.modelTimeoutMs).unref()
+    const { call, system } = context
+    // A program does not say which call it asks for.
+    const mayBeAny = system.upstream.kind === 'program'
     session.questions.set(own, {
+      holds: (one) => mayBeAny || one === call?.now.id,
       giveUp,
       answer: async ({ result }) => {
         const told = result && asked.told(result)

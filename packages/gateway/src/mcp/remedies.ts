@@ -61,6 +61,8 @@ export class Remedies {
       const timer = setTimeout(giveUp, this.#settings.modelTimeoutMs).unref()
       signal.addEventListener('abort', giveUp)
       questions.set(id, {
+        // Of a call that has not gone out: no server waits.
+        holds: () => false,
         giveUp,
         answer: ({ result }) => {
           const { action, content } = result ?? {}

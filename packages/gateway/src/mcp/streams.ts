@@ -1,21 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '@sallyport/base'
 import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
+import type { FollowUps } from '../calls/follow.ts'
+import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { RequestContext } from '../serve/context.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles } from '../state/bundles.ts'
 import type { Liveness } from '../state/liveness.ts'
 import type { Aside, McpUpstream } from '../upstream/mcp.ts'
+import { mcpPath } from '../upstream/mcp-http.ts'
 import { askOf } from './invoke.ts'
+import type { Kept } from './kept.ts'
 import type { Questions } from './questions.ts'
 import type { ServerMessages } from './server-messages.ts'
 import { ClientStream } from './session-stream.ts'
+import { Underway } from './underway.ts'
 
 export interface McpStreamsParts {
   readonly sessions: McpSessions
   readonly upstream: McpUpstream
   readonly questions: Questions
   readonly messages: ServerMessages
+  readonly pipeline: Pipeline
+  readonly followUps: FollowUps
   readonly bundles: Bundles
   readonly liveness: Liveness
   readonly settings: GatewaySettings
@@ -31,6 +38,8 @@ interface Open {
   readonly context: RequestContext
   /** Aborts when it ends. */
   readonly gone: AbortController
+  /** What lets the server be heard on it. */
+  underway: Underway | undefined
 }
 
 /** Streams on which clients hear what belongs to none of their requests. */
@@ -43,7 +52,7 @@ export class McpStreams {
   constructor(parts: McpStreamsParts) {
     this.#parts = parts
     this.#timer = setInterval(() => {
-      this.#recheck()
+      this.recheck()
     }, parts.settings.streamRecheckMs).unref()
   }
 
@@ -63,6 +72,7 @@ export class McpStreams {
       context,
       stream: new ClientStream(res),
       gone: new AbortController(),
+      underway: undefined,
     }
     session.stream = open.stream
     this.#open.set(session, open)
@@ -70,7 +80,7 @@ export class McpStreams {
     const deadline = setTimeout(() => {
       open.stream.end()
     }, this.#parts.settings.maxStreamMs).unref()
-    void this.listenUpstream(context, session)
+    void this.listenUpstream(session)
     await new Promise<void>((resolve) => {
       res.once('close', resolve)
     })
@@ -81,63 +91,85 @@ export class McpStreams {
   }
 
   /**
-   * Hears the server of a session out, where its client listens and a call has opened the way. Resolves once it can be heard, or
-   * after a while.
+   * Hears the server of a session out, where its client listens and a call has opened the way, and that would be allowed to who listens
+   * now. Resolves once it can be heard, or after a while.
+   *
+   * @param by that call
    */
-  async listenUpstream({ caller }: RequestContext, session: McpSession): Promise<void> {
-    const { upstream, questions, messages, bundles } = this.#parts
+  async listenUpstream(session: McpSession, by: Kept | undefined = session.last): Promise<void> {
+    const { upstream, followUps } = this.#parts
     const open = this.#open.get(session)
-    const { last } = session
-    if (!open || !last || this.#listening.has(open)) return
-    const { enforced } = bundles
-    const system = enforced?.decider.index.findSystem(session.system)
-    if (!enforced || !system) return
+    if (!open || !by || this.#listening.has(open)) return
+    const { system } = by.typed
+    if (!upstream.sessionOf({ session: session.id, system })) return
     this.#listening.add(open)
-    const signal = AbortSignal.any([open.gone.signal, session.ended.signal])
-    const ask = askOf(questions, { enforced, caller }, session, last, signal)
-    let told = Promise.resolve()
     const { promise: heard, resolve } = Promise.withResolvers<void>()
+    const request = { method: 'GET', path: mcpPath(system), body: undefined }
+    followUps
+      .authorise(by, open.context.caller, () => request)
+      .then((grant) => this.#listen(open, grant, resolve))
+      // It was refused, and recorded so; or the server has no more to say.
+      .catch(() => false)
+      .then((wasSilent) => {
+        // Whoever says nothing so is not asked with every call.
+        if (!wasSilent) this.#listening.delete(open)
+        resolve()
+      })
+      .catch(() => undefined)
+    await Promise.race([heard, sleep(HEARD_MS, undefined, { ref: false })])
+  }
+
+  /** @returns whether the server could not be heard at all */
+  async #listen(open: Open, grant: Grant, heard: () => void): Promise<boolean> {
+    const { upstream, questions, messages, pipeline } = this.#parts
+    const { session, stream } = open
+    const { caller } = grant
+    const underway = new Underway(this.#parts, grant, stream)
+    open.underway = underway
+    const signal = AbortSignal.any([open.gone.signal, session.ended.signal, underway.stopped])
+    const ask = askOf(questions, { enforced: grant.enforced, caller }, session, grant, signal)
+    let told = Promise.resolve()
     const aside: Aside = (message) =>
       (told = told.then(async () => {
-        // As it is declared by now.
-        const now = bundles.enforced
-        const declared = now?.decider.index.findSystem(session.system)
-        if (!now || !declared || open.stream.gone) return
+        // As it is decided and declared by now.
+        const now = underway.check()
+        if (!now || stream.gone) return
         const channel = {
-          enforced: now,
-          caller: open.context.caller,
-          system: declared,
-          session,
-          emit: (text: string) => open.stream.send(text),
+          ...{ enforced: now.enforced, caller, system: now.typed.system, session },
+          emit: (text: string) => stream.send(text),
           reply: (reply: Parameters<McpUpstream['send']>[1]) => upstream.send(ask, reply),
         }
         await messages.handle(channel, message)
       }))
     let wasHeard = false
-    const hears = (): void => {
-      wasHeard = true
-      resolve()
-    }
-    upstream
-      .listen(ask, aside, hears)
-      // What a server has to say beside its answers is missed by nobody who did not ask.
-      .catch(() => undefined)
-      .finally(() => {
-        // Whoever says nothing so is not asked with every call.
-        if (wasHeard) this.#listening.delete(open)
-        resolve()
+    try {
+      await upstream.listen(ask, aside, () => {
+        wasHeard = true
+        heard()
       })
-    await Promise.race([heard, sleep(HEARD_MS, undefined, { ref: false })])
+      return !wasHeard
+    } catch {
+      // What a server has to say beside its answers is missed by nobody who did not ask.
+      return !wasHeard && !signal.aborted
+    } finally {
+      if (open.underway === underway) open.underway = undefined
+      const { stoppedBy } = underway
+      pipeline.finish(grant, {
+        ...{ status: stoppedBy?.status ?? 200, result: stoppedBy ? 'cut' : 'completed' },
+        ...{ bytesOut: 0, released: {}, forwarded: true },
+      })
+    }
   }
 
-  /** Ends the streams of whoever is not there any more. */
-  #recheck(): void {
+  /** Ends the streams of whoever is not there any more, and hears no server whose client may not call it any more. */
+  recheck(): void {
     const { liveness, bundles, clock, sessions } = this.#parts
     sessions.prune()
-    for (const { context, stream } of this.#open.values()) {
+    for (const { context, stream, underway } of this.#open.values()) {
       const { instance } = context.caller
       const alive = liveness.isLive(instance, clock.now(), (serial) => bundles.isRevoked(serial))
       if (!alive || bundles.isQuarantined(instance)) stream.cut()
+      else underway?.check()
     }
   }
 }

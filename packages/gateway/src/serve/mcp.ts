@@ -5,6 +5,7 @@ import { readRpcMessage, RPC, rpcError, rpcResult } from '../adapters/jsonrpc.ts
 import type { RpcNotification, RpcRequest, RpcResponse } from '../adapters/jsonrpc.ts'
 import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
 import type { Audit } from '../audit/audit.ts'
+import type { FollowUps } from '../calls/follow.ts'
 import type { Pipeline } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
 import { readJsonBody } from '../edge/body.ts'
@@ -26,6 +27,7 @@ import { noOperation } from './http.ts'
 
 export interface McpParts {
   readonly pipeline: Pipeline
+  readonly followUps: FollowUps
   readonly upstream: McpUpstream
   readonly sessions: McpSessions
   readonly tokeniser: Tokeniser
@@ -62,7 +64,7 @@ export class McpCalls {
       questions,
       messages,
       pins,
-      onOpen: (context, session) => this.#streams.listenUpstream(context, session),
+      onOpen: (session, by) => this.#streams.listenUpstream(session, by),
     })
     this.#methods = new McpMethods({ invocations: this.#invocations })
   }
@@ -75,6 +77,7 @@ export class McpCalls {
   /** Decides again whatever is under way. */
   recheck(): void {
     this.#invocations.recheck()
+    this.#streams.recheck()
   }
 
   /** @throws Refusal for whatever is no JSON-RPC request that could be answered as one */
@@ -154,6 +157,7 @@ export class McpCalls {
     const version = versionFor(message)
     const session = this.#parts.sessions.open({
       instance: caller.instance,
+      holder: caller.session,
       system: system.name,
       version,
       subject: caller.onBehalfOf?.subject,

@@ -45,6 +45,8 @@ export interface McpCall extends McpAsk {
   /** Whether the server waits for the client: its own time does not run. */
   readonly isWaiting: () => boolean
   readonly aside: Aside
+  /** What was looked at in a session with the server before the call goes there, and is looked at again where that is another by now. */
+  readonly checked?: { readonly on: object | undefined; again(): Promise<void> }
 }
 
 /** A session with a server, over whatever leads there. */
@@ -110,10 +112,13 @@ export class McpUpstream {
   }
 
   async #request(call: McpCall, id: string): Promise<Message> {
-    const message =
-      (await this.#ask(await this.#session(call), call, id)) ??
-      // The server forgot the session (MCP, session management, rule 3): open another, once.
-      (await this.#ask(await this.#session(call, true), call, id))
+    const on = async (anew: boolean): Promise<Message | undefined> => {
+      const open = await this.#session(call, anew)
+      if (call.checked && call.checked.on !== open) await call.checked.again()
+      return this.#ask(open, call, id)
+    }
+    // The server forgot the session (MCP, session management, rule 3): open another, once.
+    const message = (await on(false)) ?? (await on(true))
     if (!message) throw unusable('it knows no session that it has just opened')
     return resultOf(message)
   }
@@ -190,8 +195,9 @@ export class McpUpstream {
     await open.link.listen(ask, aside, heard)
   }
 
-  isOpen(ask: Pick<McpAsk, 'session' | 'system'>): boolean {
-    return this.#sessions.has(keyOf(ask))
+  /** What stands for the session with the server that an ask would go to, and for no other before or after it. */
+  sessionOf(ask: Pick<McpAsk, 'session' | 'system'>): object | undefined {
+    return this.#sessions.get(keyOf(ask))
   }
 
   /** Ends what was opened for a session of a client. */
