@@ -44,6 +44,8 @@ describe('the HTTP adapter', () => {
     assert.equal(match('GET', '/v1/accounts/other').route.operation.name, 'getAccount')
     assert.equal(matchRoute(routes, 'PUT', ['v1', 'accounts', 'own']), undefined)
     assert.equal(matchRoute(routes, 'GET', ['v1', 'accounts', 'own', 'x']), undefined)
+    // A path that ends with a slash: the parameter would be nothing.
+    assert.equal(matchRoute(routes, 'GET', ['v1', 'accounts', '']), undefined)
     assert.equal(matchRoute(routes, 'GET', ['V1', 'accounts']), undefined)
   })
 

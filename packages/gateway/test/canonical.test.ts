@@ -42,6 +42,11 @@ describe('request targets', () => {
     assert.deepEqual(readTarget('/bank/v1?'), readTarget('/bank/v1'))
   })
 
+  it('knows a path that ends with a slash from one that does not', () => {
+    assert.deepEqual(readTarget('/bank/v1/').segments, ['bank', 'v1', ''])
+    assert.deepEqual(readTarget('/bank/v1').segments, ['bank', 'v1'])
+  })
+
   const targets: Readonly<Record<string, string>> = {
     'no slash first': 'bank/v1',
     'absolute form': 'http://gateway/bank/v1',
@@ -64,7 +69,8 @@ describe('request targets', () => {
     'an encoded line break': '/bank/a%0d%0ab',
     'an empty segment': '/bank//v1',
     'a leading double slash': '//evil.example/bank',
-    'a trailing slash': '/bank/v1/',
+    'two slashes at the end': '/bank/v1//',
+    'an encoded slash at the end': '/bank/v1/%2f',
     'a fragment': '/bank/v1#x',
     'an encoded fragment': '/bank/v1%23x',
     'an encoded question mark': '/bank/v1%3fx=1',
@@ -156,8 +162,9 @@ describe('request targets', () => {
         const url = `/${parts.join('')}`
         try {
           const { segments } = readTarget(url)
-          for (const segment of segments) {
-            assert.notEqual(segment, '')
+          for (const [i, segment] of segments.entries()) {
+            // Only the last is empty, and never the first.
+            if (segment === '') assert.ok(i > 0 && i === segments.length - 1)
             assert.doesNotMatch(segment, /^\.\.?$|[/\\%;#?]/)
           }
           // The WHATWG parser, which resolves dots and fixes slashes, sees the same path.

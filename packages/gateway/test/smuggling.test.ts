@@ -126,6 +126,8 @@ describe('bytes on the wire', () => {
     'an encoded dot': 'GET /bank/v1/accounts/%2e%2e HTTP/1.1\r\nHost: g\r\n\r\n',
     'a path parameter': 'GET /bank;a=b/v1/accounts/A HTTP/1.1\r\nHost: g\r\n\r\n',
     'a backslash': 'GET /bank\\v1\\accounts\\A HTTP/1.1\r\nHost: g\r\n\r\n',
+    'a slash at the end': 'GET /bank/v1/accounts/A/ HTTP/1.1\r\nHost: g\r\n\r\n',
+    'a slash at the end of another protocol': 'GET /.sallyport/whoami/ HTTP/1.1\r\nHost: g\r\n\r\n',
     'an empty segment': 'GET /bank//v1/accounts/A HTTP/1.1\r\nHost: g\r\n\r\n',
     'an overlong encoding of a slash': 'GET /bank/v1/accounts/%c0%af HTTP/1.1\r\nHost: g\r\n\r\n',
     'a target of 9 kB': `GET /bank/v1/accounts/${'a'.repeat(9000)} HTTP/1.1\r\nHost: g\r\n\r\n`,

@@ -199,6 +199,9 @@ const upstream: Schema = {
           pattern: '^[A-Za-z][A-Za-z0-9-]{0,31}$',
           description: 'Put before the secret, e.g. `Bearer`.',
         },
+        as: oneOf('How the secret is written: as the user name of Basic authentication, say.', [
+          'basic-user',
+        ]),
       }),
     }),
     object(

@@ -2,6 +2,7 @@ import { escapePointer } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
 import { checkMemberName, inputTypeFrom, isObject } from './input-type.ts'
 import { bodyOf } from './openapi-bodies.ts'
+import { labelledOf } from './openapi-labelled.ts'
 import { linesOf } from './openapi-lines.ts'
 import { asString, follow, refuse } from './openapi-parts.ts'
 import { isSpecialOf, overlap } from './path-template.ts'
@@ -9,7 +10,7 @@ import type { HttpBinding, InputMember, InputSchema } from './types.ts'
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
 /** Whole segments only: a literal of unreserved characters, or one `{parameter}`. */
-const PATH = /^(?:\/(?:[A-Za-z0-9._~-]+|\{[A-Za-z0-9_.-]+\}))+$/
+const PATH = /^(?:\/(?:[A-Za-z0-9._~-]+|\{[A-Za-z0-9_.-]+\}))+\/?$/
 
 /** What an API description says of one operation. */
 interface ImportedOperation {
@@ -115,7 +116,7 @@ function importOperation(
   if (!PATH.test(path) || path.split('/').some((s) => s === '.' || s === '..')) {
     throw refuse(
       `the path \`${path.slice(0, 120)}\` is not accepted`,
-      'use whole segments, each plain text or one `{parameter}`, without a trailing slash',
+      'use whole segments, each plain text or one `{parameter}`',
     )
   }
   const parameters: Record<string, HttpBinding['parameters'][string]> = {}
@@ -178,6 +179,7 @@ function importOperation(
   }
   const { members: inBody, body } = bodyOf(operation, method, resolve)
   for (const [name, member] of Object.entries(inBody)) add(name, 'body', member)
+  const labelled = labelledOf(operation)
   const lines = linesOf(operation, resolve)
   return {
     description: asString(operation['summary']) || asString(operation['description']),
@@ -188,6 +190,7 @@ function importOperation(
       path,
       parameters,
       ...(body !== undefined && { body }),
+      ...(labelled !== undefined && { labelled }),
       ...(lines.length > 0 && { lines }),
     },
     input: { type: 'record', members },

@@ -170,6 +170,7 @@ export interface RawSystem {
           readonly header: string
           readonly secret: string
           readonly scheme?: string
+          readonly as?: 'basic-user'
         }
       }
     | {

@@ -160,6 +160,8 @@ export type Upstream =
         readonly header: string
         readonly secret: string
         readonly scheme?: string
+        /** As the user name of Basic authentication, without a password (RFC 7617); absent means as it is. */
+        readonly as?: 'basic-user'
       }
     }
   | McpProgram
@@ -201,10 +203,23 @@ export interface HttpBinding {
    * upstream would take is not known, or is the other: such a path is no call of this operation.
    */
   readonly shadowedBy?: readonly string[]
+  /** Answers that say in each item what its value is. */
+  readonly labelled?: LabelledItems
   /** How its body is written; absent means as JSON. */
   readonly body?: HttpBody
   /** Media types of one JSON text a line that its answers may have beside JSON; `returns` is of each line then. */
   readonly lines?: readonly string[]
+}
+
+/**
+ * Items of an answer whose value is what a label in them says, as `{"label": "iban", "ocr_text": "…"}`: the value is treated as the
+ * field of that name, of the data set that the field of the value names.
+ */
+export interface LabelledItems {
+  /** Where they are, as in `returns`: `result[].prediction[]`. */
+  readonly items: string
+  readonly label: string
+  readonly value: string
 }
 
 /** A body that is not JSON. */

@@ -472,3 +472,28 @@ describe('bodies that are forms', () => {
     assert.deepEqual(members['note']?.schema, { type: 'string', maxLength: 35 })
   })
 })
+
+describe('answers whose items are labelled', () => {
+  const labelled = (given: unknown): Json =>
+    doc({ '/o/': { get: { operationId: 'o', 'x-sallyport-labelled': given } } })
+  const GIVEN = { items: 'result[].prediction[]', label: 'label', value: 'ocr_text' }
+
+  it('are those that say so, also below a path that ends with a slash', () => {
+    const binding = bindingOf(importedWell(labelled(GIVEN), ['o'])[0])
+    assert.deepEqual([binding.labelled, binding.path], [GIVEN, '/o/'])
+  })
+  it('are refused where it cannot be told which', () => {
+    for (const wrong of [
+      true,
+      {},
+      { ...GIVEN, items: 'result' },
+      { ...GIVEN, items: '$' },
+      { ...GIVEN, value: 'label' },
+      { ...GIVEN, label: 'a.b' },
+      { ...GIVEN, more: 1 },
+    ]) {
+      const [problem] = imported(labelled(wrong), ['o']).problems
+      assert.equal(problem?.code, 'SP_NETWORK_OPENAPI', JSON.stringify(wrong))
+    }
+  })
+})

@@ -63,7 +63,8 @@ export function matchRoute(
       const segment = segments[i] ?? ''
       if ('text' in part) return part.text === segment
       path.set(part.parameter, segment)
-      return true
+      // Of a path that ends with a slash, nothing is the last value.
+      return segment !== ''
     })
     // Another operation's path as well: which of them the upstream would take is not ours to guess.
     if (fits && !isShadowed(route.binding, segments)) return { route, path }

@@ -4,7 +4,7 @@ import type { RefusalFacts } from '../refusal.ts'
 
 /** A request target read once: what is authorised, logged and forwarded is rebuilt from this, never from the text. */
 export interface RequestTarget {
-  /** Decoded path segments, at least one, none empty. */
+  /** Decoded path segments, at least one, none empty but for the last: that is how a path ends with a slash. */
   readonly segments: readonly string[]
   /** Decoded, each key once, in the order sent. */
   readonly query: ReadonlyMap<string, string>
@@ -14,7 +14,7 @@ const MAX_TARGET = 8192
 const MAX_SEGMENTS = 64
 const MAX_PARAMETERS = 64
 /** RFC 3986 `pchar` and `/`, without `;`: path parameters have several readings. */
-const PATH = /^(?:\/(?:[A-Za-z0-9\-._~!$&'()*+,=:@]|%[0-9A-Fa-f]{2})+)+$/
+const PATH = /^(?:\/(?:[A-Za-z0-9\-._~!$&'()*+,=:@]|%[0-9A-Fa-f]{2})+)+\/?$/
 /** RFC 3986 `query`. */
 const QUERY = /^(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})+$/
 /** What no decoded segment holds: separators of any server, a second layer of encoding, control characters. */
@@ -59,7 +59,10 @@ export function readTarget(url: string): RequestTarget {
         : { strange: { kind: 'destination', name: plain.host(elsewhere) } },
     )
   }
-  const segments = path.slice(1).split('/').map(readSegment)
+  const segments = path
+    .slice(1)
+    .split('/')
+    .map((text, i, all) => (text === '' && i > 0 && i === all.length - 1 ? '' : readSegment(text)))
   if (segments.length > MAX_SEGMENTS) throw refuse('the path has too many segments')
   // An empty query, as some clients send it, is forwarded as none: that has one reading.
   const empty = mark < 0 || mark === url.length - 1

@@ -30,10 +30,14 @@ export interface TokenRequest {
 }
 
 /** Clients of vendors do not run without a key: this one says that they have none. */
-const NO_KEY = 'Bearer sallyport'
+const NO_KEY: ReadonlySet<string | undefined> = new Set([
+  'Bearer sallyport',
+  // RFC 7617: `sallyport:`, for those that send their key as a user name.
+  'Basic c2FsbHlwb3J0Og==',
+])
 
 const keyless = (authorization: string | undefined): string | undefined =>
-  authorization === NO_KEY ? undefined : authorization
+  NO_KEY.has(authorization) ? undefined : authorization
 
 const OPERATOR = 'operator:'
 

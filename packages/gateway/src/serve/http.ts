@@ -15,6 +15,7 @@ import type { EventStreams } from './events.ts'
 import { Bodies, NOTHING } from './bodies.ts'
 import { callFailed } from './failed.ts'
 import { JsonAnswers } from './json.ts'
+import { LabelledAnswers } from './labelled.ts'
 import { LineAnswers } from './lines.ts'
 import { typedInput } from './typed.ts'
 
@@ -34,12 +35,14 @@ export class HttpCalls {
   readonly #parts: HttpParts
   readonly #bodies: Bodies
   readonly #json: JsonAnswers
+  readonly #labelled: LabelledAnswers
   readonly #lines: LineAnswers
 
   constructor(parts: HttpParts) {
     this.#parts = parts
     this.#bodies = new Bodies(parts.settings)
     this.#json = new JsonAnswers(parts)
+    this.#labelled = new LabelledAnswers(parts)
     this.#lines = new LineAnswers(parts)
   }
 
@@ -118,6 +121,10 @@ export class HttpCalls {
       throw upstreamRefusal(answer)
     }
     const { binding } = grant.typed.operation
+    if (binding.kind === 'http' && binding.labelled) {
+      await this.#labelled.serve(context, grant, answer, binding.labelled)
+      return
+    }
     const isOfLines = binding.kind === 'http' && binding.lines?.includes(answer.contentType)
     if (isOfLines) await this.#lines.serve(context, grant, answer)
     else await this.#json.serve(context, grant, answer)

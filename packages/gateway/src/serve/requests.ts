@@ -140,6 +140,13 @@ export class Requests {
       await grpc.serve(context, system)
       return system?.name ?? '?'
     }
+    // With a slash at its end a path is another one; only API descriptions have such.
+    if (request.target.segments.at(-1) === '' && system?.protocol !== 'http') {
+      throw new Refusal('SP_REQUEST_TARGET', 'the request target is not in canonical form', {
+        status: 400,
+        detail: 'a slash at the end',
+      })
+    }
     if (name === OWN) {
       await this.#parts.own.serve(context)
       return OWN

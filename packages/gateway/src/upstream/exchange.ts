@@ -164,7 +164,12 @@ export class Exchange {
     const { credential } = upstream
     if (!credential) return {}
     const secret = await this.#options.credentials.get(credential.secret)
-    const value = credential.scheme === undefined ? secret : `${credential.scheme} ${secret}`
+    const value =
+      credential.as === 'basic-user'
+        ? basicUser(secret)
+        : credential.scheme === undefined
+          ? secret
+          : `${credential.scheme} ${secret}`
     return { [credential.header]: value }
   }
 
@@ -198,6 +203,17 @@ export class Exchange {
       clock.now(),
     )
   }
+}
+
+/** RFC 7617, section 2: a user name has no colon. @throws Refusal `SP_CREDENTIAL_MISSING` */
+function basicUser(secret: string): string {
+  if (secret.includes(':')) {
+    throw new Refusal('SP_CREDENTIAL_MISSING', 'the system cannot be reached', {
+      status: 503,
+      detail: 'a secret with a colon is no user name',
+    })
+  }
+  return `Basic ${Buffer.from(`${secret}:`).toString('base64')}`
 }
 
 /** An external server's URL has its base; a service of the network serves at `ofService`. */
