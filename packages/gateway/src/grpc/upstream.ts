@@ -241,8 +241,10 @@ class Reading {
 
   #status(): undefined {
     const text = this.#trailers?.['grpc-status']
+    // What is reset or loses its connection ends, too, as far as its bytes go.
+    if (text === undefined) throw failed(new Error('the answer ended without a `grpc-status`'))
     if (typeof text !== 'string' || !/^(?:0|[1-9]\d?)$/.test(text)) {
-      throw unusable('it ends without a `grpc-status`')
+      throw unusable('its `grpc-status` is none')
     }
     const status = Number(text)
     if (status === GRPC.OK) return undefined

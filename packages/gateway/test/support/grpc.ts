@@ -8,7 +8,6 @@ import type { IdentityMaterial } from '@sallyport/transport'
 import { requestHash, verifyCallToken } from '@sallyport/wire'
 import type { CallToken } from '@sallyport/wire'
 import type protobuf from 'protobufjs'
-import type { GatewayOptions } from '../../src/index.ts'
 import { compile } from './proto.ts'
 import { startWorld } from './world.ts'
 import type { TestAgent, World } from './world.ts'
@@ -173,17 +172,19 @@ export class Ledger {
 
 export interface LedgerWorld extends World {
   readonly ledger: Ledger
+  /** Where systems are from now on. */
+  readonly upstreams: Record<string, { host: string; port: number }>
 }
 
 export async function startLedgerWorld(
-  over: Partial<GatewayOptions> = {},
   change: (declaration: Declaration) => Declaration = (same) => same,
 ): Promise<LedgerWorld> {
   const declaration = change(await ledgerDeclared())
   let ledger: Ledger | undefined
+  // Where a system is, the gateway looks up when it connects.
   const upstreams: Record<string, { host: string; port: number }> = {}
   const world = await startWorld(
-    { ...over, upstreams: { ...upstreams, ...over.upstreams } },
+    { upstreams },
     (plane) => {
       ledger = new Ledger(plane.service('ledger'))
     },
@@ -191,13 +192,12 @@ export async function startLedgerWorld(
   )
   if (!ledger) throw new Error('no ledger')
   await ledger.listen()
-  await world.restart({
-    upstreams: { ledger: { host: '127.0.0.1', port: ledger.port }, ...over.upstreams },
-  })
+  upstreams['ledger'] = { host: '127.0.0.1', port: ledger.port }
   const served = ledger
   const close = world.close.bind(world)
   return Object.assign(world, {
     ledger,
+    upstreams,
     close: async () => {
       served.close()
       await close()
