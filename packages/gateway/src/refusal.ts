@@ -75,6 +75,10 @@ export const quarantined = (): Refusal =>
     close: true,
   })
 
+/** What was decided or asked by another declaration than is in force. */
+export const declarationChanged = (): Refusal =>
+  new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', { status: 503 })
+
 /** What the caller of a denied call is told: how it ended, and nothing of why. */
 export function denied({ code }: Outcome): Refusal {
   switch (code) {

@@ -4,7 +4,7 @@ import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import { assertFresh } from '@sallyport/transport'
 import type { Tokens } from '../edge/tokens.ts'
-import { quarantined, Refusal } from '../refusal.ts'
+import { declarationChanged, quarantined, Refusal } from '../refusal.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { ForeignTrust } from '../state/foreign.ts'
 import type { Caller, TypedCall } from './types.ts'
@@ -168,8 +168,6 @@ export class Standing {
    */
   demandCurrent({ decider }: Enforced): void {
     if (this.#bundles.enforced?.decider.digest === decider.digest) return
-    throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
-      status: 503,
-    })
+    throw declarationChanged()
   }
 }

@@ -1,20 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Clock } from '@sallyport/base'
-import type { Grant, Pipeline } from '../calls/pipeline.ts'
-import { Refusal } from '../refusal.ts'
-import type { Bundles } from '../state/bundles.ts'
-import type { Liveness } from '../state/liveness.ts'
+import { decideAgain } from '../calls/again.ts'
+import type { AgainParts } from '../calls/again.ts'
+import type { Grant } from '../calls/pipeline.ts'
+import { declarationChanged, Refusal } from '../refusal.ts'
 import type { Kept } from './kept.ts'
 
 /** A granted call as it is decided now: what comes of it is projected by this. */
 export interface Again extends Kept, Pick<Grant, 'enforced' | 'outcome'> {}
-
-export interface AgainParts {
-  readonly pipeline: Pick<Pipeline, 'redecide'>
-  readonly liveness: Liveness
-  readonly bundles: Bundles
-  readonly clock: Clock
-}
 
 /**
  * Decides a granted call again, for what comes of it may come much later.
@@ -22,13 +14,8 @@ export interface AgainParts {
  * @throws Refusal where it would not be allowed any more, or its operation is declared otherwise by now
  */
 export function again(parts: AgainParts, before: Kept): Again {
-  const { pipeline, liveness, bundles, clock } = parts
   const { id, caller, call, mandate } = before
-  const isRevoked = (serial: string): boolean => bundles.isRevoked(serial)
-  if (!liveness.isLive(caller.instance, clock.now(), isRevoked)) {
-    throw new Refusal('SP_SVID_EXPIRED', 'the identity has ended', { status: 401 })
-  }
-  const { enforced, outcome } = pipeline.redecide(before)
+  const { enforced, outcome } = decideAgain(parts, before)
   if (outcome.decision !== 'allow') {
     throw new Refusal(outcome.code, 'the call is not permitted any more', {
       status: 403,
@@ -55,9 +42,7 @@ function presently(
     !isDeepStrictEqual(found, operation) ||
     !isDeepStrictEqual(declared.upstream, system.upstream)
   ) {
-    throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
-      status: 503,
-    })
+    throw declarationChanged()
   }
   return { system: declared, operation: found }
 }

@@ -7,6 +7,7 @@ import { RPC, rpcError, rpcResult } from '../adapters/jsonrpc.ts'
 import type { RpcId, RpcRequest } from '../adapters/jsonrpc.ts'
 import type { McpSession } from '../adapters/mcp-sessions.ts'
 import type { Audit } from '../audit/audit.ts'
+import type { AgainParts } from '../calls/again.ts'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
@@ -18,7 +19,7 @@ import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import type { McpAsk, McpCall, McpUpstream } from '../upstream/mcp.ts'
 import { mcpPath } from '../upstream/mcp-http.ts'
-import type { Again, AgainParts } from './again.ts'
+import type { Again } from './again.ts'
 import { ContentRelease } from './content.ts'
 import type { JsonObject } from './content.ts'
 import { asker, kept, lastOf } from './kept.ts'
@@ -316,7 +317,8 @@ export class McpInvocations {
   }
 }
 
-const takesEvents = ({ request }: RequestContext): boolean =>
+/** Whether a client reads an answer as a stream. */
+export const takesEvents = ({ request }: Pick<RequestContext, 'request'>): boolean =>
   /text\/event-stream|text\/\*|\*\/\*/.test(request.headers.accept)
 
 /** A message to the server on behalf of a session, under a call that was granted to it. */

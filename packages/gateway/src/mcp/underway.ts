@@ -1,9 +1,10 @@
+import type { AgainParts } from '../calls/again.ts'
 import type { Grant } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
 import { toRefusal } from '../refusal.ts'
 import type { Refusal } from '../refusal.ts'
 import { again } from './again.ts'
-import type { Again, AgainParts } from './again.ts'
+import type { Again } from './again.ts'
 import type { ContentRelease } from './content.ts'
 import type { ClientStream } from './session-stream.ts'
 

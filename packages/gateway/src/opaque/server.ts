@@ -5,6 +5,7 @@ import type { VerifiedSvid } from '@sallyport/spiffe'
 import { createMtlsServer, tlsFacts } from '@sallyport/transport'
 import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transport'
 import type { Audit } from '../audit/audit.ts'
+import { decideAgain } from '../calls/again.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
@@ -110,14 +111,9 @@ export class OpaqueServers {
   }
 
   #recheck(flow: Flow): void {
-    const { pipeline, liveness, bundles, clock } = this.#parts
-    const { caller, call } = flow.grant
+    const { call } = flow.grant
     try {
-      const alive = liveness.isLive(caller.instance, clock.now(), (serial) =>
-        bundles.isRevoked(serial),
-      )
-      if (!alive) throw new Refusal('SP_SVID_EXPIRED', 'the identity has ended', { status: 401 })
-      const { outcome, enforced } = pipeline.redecide(flow.grant)
+      const { outcome, enforced } = decideAgain(this.#parts, flow.grant)
       if (outcome.decision !== 'allow') flow.cut(outcome.code)
       else if (!sameBounds(flow.grant, enforced.decider.index.findSystem(call.system))) {
         flow.cut('SP_DECLARATION_CHANGED')

@@ -3,13 +3,14 @@ import type { Clock } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
+import { decideAgain } from '../calls/again.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
 import { beginEvents } from '../edge/answer.ts'
 import { drained } from '../edge/message.ts'
 import type { EdgeResponse } from '../edge/message.ts'
 import { EventReader } from '../edge/sse.ts'
-import { denied, Refusal, toRefusal } from '../refusal.ts'
+import { declarationChanged, denied, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { Liveness } from '../state/liveness.ts'
@@ -216,27 +217,17 @@ export class EventStreams {
    * @throws Refusal where its caller may not have the answer any more
    */
   again(grant: Grant): Grant {
-    const { enforced, outcome } = this.#decideAgain(grant)
+    const { enforced, outcome } = decideAgain(this.#parts, grant)
     if (outcome.decision !== 'allow') throw denied(outcome)
     // It is an answer to an operation as it was declared then.
     if (enforced.decider.digest !== grant.enforced.decider.digest) {
-      throw new Refusal('SP_DECLARATION_CHANGED', 'the declaration changed meanwhile', {
-        status: 503,
-      })
+      throw declarationChanged()
     }
     return { ...grant, enforced, outcome }
   }
 
-  #decideAgain(grant: Grant): { readonly enforced: Enforced; readonly outcome: Outcome } {
-    const { pipeline, liveness, bundles, clock } = this.#parts
-    const { instance } = grant.caller
-    const alive = liveness.isLive(instance, clock.now(), (serial) => bundles.isRevoked(serial))
-    if (!alive) throw new Refusal('SP_SVID_EXPIRED', 'the identity has ended', { status: 401 })
-    return pipeline.redecide(grant)
-  }
-
   #recheckOne(stream: AnswerStream): void {
-    const { enforced, outcome } = this.#decideAgain(stream.grant)
+    const { enforced, outcome } = decideAgain(this.#parts, stream.grant)
     if (outcome.decision !== 'allow') {
       this.#cut(stream, outcome.code)
       return

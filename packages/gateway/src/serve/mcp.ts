@@ -9,7 +9,7 @@ import type { FollowUps } from '../calls/follow.ts'
 import type { Pipeline } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
 import { readJsonBody } from '../edge/body.ts'
-import { McpInvocations } from '../mcp/invoke.ts'
+import { McpInvocations, takesEvents } from '../mcp/invoke.ts'
 import { abilitiesOf, hello, lists } from '../mcp/lists.ts'
 import { McpMethods } from '../mcp/methods.ts'
 import { McpPins } from '../mcp/pins.ts'
@@ -96,7 +96,7 @@ export class McpCalls {
         sendJson(res, { status: 204, body: undefined })
         return
       case 'GET':
-        if (!/text\/event-stream|text\/\*|\*\/\*/.test(accept)) {
+        if (!takesEvents(context)) {
           throw refuse(406, '`accept` must name `text/event-stream`')
         }
         // No event of ours has an id: whoever states one took it from somewhere else.
