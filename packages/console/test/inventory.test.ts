@@ -24,10 +24,13 @@ const names = async (page: Page): Promise<readonly string[]> =>
 
 /** Waits until that is what a person would paste. */
 const copied = async (page: Page, text: string): Promise<void> => {
-  await page.waitForFunction(
-    async (wanted) => (await navigator.clipboard.readText()) === wanted,
-    text,
-  )
+  const end = Date.now() + 60_000
+  let pasted = ''
+  while (pasted !== text && Date.now() < end) {
+    pasted = await page.evaluate(() => navigator.clipboard.readText())
+    if (pasted !== text) await page.waitForTimeout(50)
+  }
+  assert.equal(pasted, text)
 }
 
 describe('what nobody declared', () => {
