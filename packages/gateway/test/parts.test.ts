@@ -81,6 +81,10 @@ describe('bodies of parts', () => {
     'another boundary': NOTE.replaceAll('--B', '--b') + END,
     'a boundary with blanks behind it': NOTE.replace('--B\r', '--B \r') + END,
     'a boundary that goes on': `${part('name="note"', 'x\r\n--Bx')}${END}`,
+    'a content that begins with the boundary': part('name="note"', '--B') + END,
+    'a content with the boundary in it': part('name="note"', 'x--B') + END,
+    'a part without a content':
+      '--B\r\nContent-Disposition: form-data; name="note"\r\n\r\n--B--\r\n',
     'bare line feeds': `${NOTE}${END}`.replaceAll('\r\n', '\n'),
     'a name twice': NOTE + NOTE + END,
     'a file twice': PDF + PDF + END,

@@ -134,7 +134,10 @@ function split(body: Buffer, boundary: string): Part[] {
     const start = at + length + HEAD_END.length
     const end = body.indexOf(next, start)
     if (end < 0) throw badParts('the last boundary is missing')
-    parts.push({ ...readHead(head.subarray(0, length)), content: body.subarray(start, end) })
+    const content = body.subarray(start, end)
+    // RFC 2046, section 5.1.1: it must not. Some look for it at the beginning of a line only, and some do not.
+    if (content.includes(first)) throw badParts('a part has the boundary in it')
+    parts.push({ ...readHead(head.subarray(0, length)), content })
     at = end + next.length
   }
   const rest = body.subarray(at + 2)
