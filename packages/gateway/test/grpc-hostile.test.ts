@@ -100,6 +100,8 @@ describe('hostile calls of gRPC', () => {
     assert.equal((await say(session, identity, framed(GET))).grpc, status.OK)
     assert.equal(world.ledger.seen.at(-1)?.metadata.get('x-more').length, 0)
     assert.equal((await say(session, HEAD, framed(Buffer.alloc(0)))).grpc, status.OK)
+    const named = { ...HEAD, 'sallyport-system': 'ledger' }
+    assert.equal((await say(session, named, framed(GET))).grpc, status.OK)
   })
 
   const FRAMES: Readonly<Record<string, readonly [Buffer, number, string]>> = {

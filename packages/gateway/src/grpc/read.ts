@@ -175,7 +175,7 @@ class Reader {
 }
 
 /** What a field reads as that nobody sent; undefined where it then is absent. */
-export function absent(types: GrpcSystem, field: GrpcField): JsonValue | undefined {
+function absent(types: GrpcSystem, field: GrpcField): JsonValue | undefined {
   if (field.presence === 'repeated') return []
   if (field.presence !== 'implicit') return undefined
   switch (field.type) {

@@ -25,7 +25,7 @@ export const GRPC = {
   UNAUTHENTICATED: 16,
 } as const
 
-export type GrpcCode = (typeof GRPC)[keyof typeof GRPC]
+type GrpcCode = (typeof GRPC)[keyof typeof GRPC]
 
 /** By our own code, where the HTTP status would say something else to a client of gRPC, which retries by it. */
 const BY_CODE: Readonly<Record<string, GrpcCode>> = {
@@ -58,7 +58,7 @@ const BY_STATUS: Readonly<Record<number, GrpcCode>> = {
 }
 
 /** A refusal that has a status of gRPC of its own: that of a system, passed on. */
-export class GrpcRefusal extends Refusal {
+class GrpcRefusal extends Refusal {
   readonly grpc: GrpcCode
 
   constructor(grpc: GrpcCode, code: string, message: string, facts: RefusalFacts) {
@@ -67,7 +67,7 @@ export class GrpcRefusal extends Refusal {
   }
 }
 
-export function codeFor(refusal: Refusal): GrpcCode {
+function codeFor(refusal: Refusal): GrpcCode {
   if (refusal instanceof GrpcRefusal) return refusal.grpc
   return BY_CODE[refusal.code] ?? BY_STATUS[refusal.status] ?? GRPC.UNKNOWN
 }
