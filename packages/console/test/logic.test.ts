@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import type { Asked, BackchannelStatement } from '../src/api/asked-types.ts'
 import type { Approval, ApprovalStatement, StatementOptions } from '../src/api/types.ts'
+import { driftName } from '../src/lib/inventory.ts'
 import { canonicalJson, statementChallenge } from '../src/lib/canonical.ts'
 import { CeremonyError, checkApproval, checkAsked, checkDeclaration } from '../src/lib/ceremony.ts'
 import { agentName, duration, instanceName } from '../src/lib/format.ts'
@@ -319,5 +320,17 @@ describe('words', () => {
     assert.equal(instanceName('spiffe://td/agent/notifier/i-1'), 'i-1')
     assert.equal(duration(59_400), '59 s')
     assert.equal(duration(200_000), '3 min 20 s')
+  })
+})
+
+describe('the inventory', () => {
+  it('names what has no name of its own', () => {
+    const line = { system: '', by: '*', calls: 1, first: 0, last: 0, suggestion: null }
+    const named = (kind: 'caller' | 'operation', name: string): string =>
+      driftName({ ...line, kind, name })
+    assert.equal(named('caller', '*'), 'more callers than are kept')
+    assert.equal(named('caller', 'SP_TLS_HANDSHAKE'), 'no identity here (SP_TLS_HANDSHAKE)')
+    assert.equal(named('operation', 'tool SP_X'), 'tool SP_X')
+    assert.equal(named('caller', 'spiffe://a.example/agent/b'), 'spiffe://a.example/agent/b')
   })
 })

@@ -33,9 +33,11 @@ export function ownerOf({ system, by }: Drift, network: Network | undefined): st
 export const isAgent = (name: string, network: Network | undefined): boolean =>
   network?.agents.some((agent) => agent.name === name) ?? false
 
-/** The name of a line as it is read: `*` are all those that have no line of their own. */
-export const driftName = ({ kind, name }: Drift): string =>
-  name === '*' ? `more ${DRIFT_WORDS[kind].toLowerCase()}s than are kept` : name
+/** The name of a line as it is read: `*` are all those that have no line of their own, and who had no identity has only how it failed. */
+export function driftName({ kind, name }: Drift): string {
+  if (name === '*') return `more ${DRIFT_WORDS[kind].toLowerCase()}s than are kept`
+  return kind === 'caller' && name.startsWith('SP_') ? `no identity here (${name})` : name
+}
 
 export function drifted(
   lines: readonly Drift[],
