@@ -17,7 +17,7 @@ const NAME = /^([A-Za-z_][A-Za-z0-9_.-]*)((?:\[[A-Za-z0-9_.-]*\])*)$/
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-export function badForm(message: string): Refusal {
+function badForm(message: string): Refusal {
   return new Refusal('SP_REQUEST_FORM', message, { status: 400, close: true })
 }
 

@@ -53,7 +53,11 @@ export class LabelledAnswers {
   }
 }
 
-/** The value of each item as a record with the one member that its label names: what it can be projected as. */
+/**
+ * The value of each item as a record with the one member that its label names: what it can be projected as.
+ *
+ * @internal
+ */
 export function asRecords(body: JsonValue, { items, label, value }: LabelledItems): JsonValue {
   return eachAt(body, items.split('.'), (item) => {
     const { [label]: name, [value]: given, ...rest } = item
@@ -62,7 +66,11 @@ export function asRecords(body: JsonValue, { items, label, value }: LabelledItem
   })
 }
 
-/** The other way round, of what is left. */
+/**
+ * The other way round, of what is left.
+ *
+ * @internal
+ */
 export function asItems(body: JsonValue, { items, value }: LabelledItems): JsonValue {
   return eachAt(body, items.split('.'), (item) => {
     const { [value]: record, ...rest } = item
