@@ -11,7 +11,7 @@ import type { Bundle } from '@sallyport/wire'
 import pg from 'pg'
 import { until } from '../packages/gateway/test/support/world.ts'
 import { UNKNOWN } from '../packages/gateway/src/sql/parameters.ts'
-import { toldError } from '../packages/gateway/src/sql/told.ts'
+import { DatabaseError } from '../packages/gateway/src/sql/told.ts'
 import { compile } from '../packages/gateway/src/sql/text/compile.ts'
 import { maskSql } from '../packages/gateway/src/sql/text/masks.ts'
 import { parseStatement } from '../packages/gateway/src/sql/text/parser.ts'
@@ -170,7 +170,7 @@ test('what a trigger says is not passed on, under whatever state it says it', as
   )
   assert.match(own.message, /operator does not exist/)
   assert.match(
-    toldError(errorResponse({ C: '42501', M: 'spoken' }).subarray(5)).message.toString(),
+    DatabaseError.of(errorResponse({ C: '42501', M: 'spoken' }).subarray(5)).told.toString(),
     /spoken/,
   )
 })

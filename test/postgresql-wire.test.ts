@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { after, before, test } from 'node:test'
-import { connect } from 'node:tls'
-import type { TLSSocket } from 'node:tls'
 import {
   FrameReader,
   int16,
@@ -12,7 +9,7 @@ import {
   text,
 } from '../packages/gateway/src/sql/wire/frames.ts'
 import type { Frame } from '../packages/gateway/src/sql/wire/frames.ts'
-import { errorFields } from '../packages/gateway/src/sql/wire/messages.ts'
+import { bind, describe, execute, FLUSH, parse, Raw, SYNC } from './support/sql/raw.ts'
 import { SCHEMA } from './support/sql/schema.ts'
 import { startSqlWorld } from './support/sql/world.ts'
 import type { SqlWorld } from './support/sql/world.ts'
@@ -25,89 +22,7 @@ after(async () => {
   await world?.close()
 })
 
-/** A client that says whatever it likes. */
-class Raw {
-  readonly socket: TLSSocket
-  readonly frames: Frame[] = []
-  readonly #reader = new FrameReader(1 << 26)
-  #wake: () => void = () => undefined
-
-  constructor(socket: TLSSocket) {
-    this.socket = socket
-    socket.on('data', (chunk: Buffer) => {
-      this.frames.push(...(this.#reader.push(chunk) ?? []))
-      this.#wake()
-    })
-    socket.on('error', () => undefined)
-    socket.on('close', () => this.#wake())
-  }
-
-  static async open(agent: string, started = true): Promise<Raw> {
-    const { chainPem, keyPem, rootsPem } = world.material(agent)
-    const socket = connect({
-      ...{ host: '127.0.0.1', port: world.gateway.postgresAddress?.port ?? 0 },
-      ...{ cert: chainPem, key: keyPem, ca: rootsPem, checkServerIdentity: () => undefined },
-      ALPNProtocols: ['postgresql'],
-    })
-    await once(socket, 'secureConnect')
-    const raw = new Raw(socket)
-    if (started) {
-      raw.start({ user: agent, database: 'ledger' })
-      await raw.until('Z')
-    }
-    return raw
-  }
-
-  start(settings: Readonly<Record<string, string>>, version = 196_608): void {
-    const parts = Object.entries(settings).flatMap((entry) => entry.map(text))
-    const body = Buffer.concat([int32(version), ...parts, Buffer.from([0])])
-    this.socket.write(Buffer.concat([int32(body.length + 4), body]))
-  }
-
-  send(...messages: readonly Buffer[]): void {
-    this.socket.write(Buffer.concat(messages))
-  }
-
-  /** Types of what came, up to the first of `type`, with what errors say; `gone` where the connection ended. */
-  async until(type: string): Promise<string[]> {
-    for (;;) {
-      const at = this.frames.findIndex((frame) => frame.type === type)
-      const end = at < 0 && this.socket.destroyed ? this.frames.length - 1 : at
-      if (at >= 0 || this.socket.destroyed) {
-        const told = this.frames.splice(0, end + 1).map(say)
-        return at >= 0 ? told : [...told, 'gone']
-      }
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
-  }
-}
-
-function say({ type, body }: Frame): string {
-  if (type === 'Z') return `Z${body.toString('latin1')}`
-  if (type === 'E') return `E${errorFields(body)['C'] ?? ''}`
-  if (type === 'D') return 'D'
-  return type
-}
-
-const parse = (sql: string, name = '', oids: readonly number[] = []): Buffer =>
-  message('P', text(name), text(sql), int16(oids.length), ...oids.map(int32))
-const bind = (
-  values: readonly Buffer[] = [],
-  formats: readonly number[] = [],
-  portal = '',
-): Buffer =>
-  message(
-    ...(['B', text(portal), text('')] as const),
-    ...[int16(formats.length), ...formats.map(int16), int16(values.length)],
-    ...values.flatMap((value) => [int32(value.length), value]),
-    int16(0),
-  )
-const execute = (portal = '', most = 0): Buffer => message('E', text(portal), int32(most))
-const describe = (kind: 'S' | 'P', name = ''): Buffer => message('D', kind, text(name))
-const SYNC = message('S')
-const FLUSH = message('H')
+const open = (agent: string, started = true): Promise<Raw> => Raw.open(world, agent, started)
 const run = (
   sql: string,
   values: readonly Buffer[] = [],
@@ -116,7 +31,7 @@ const run = (
 ): Buffer => Buffer.concat([parse(sql, '', oids), bind(values, formats), execute(), SYNC])
 
 test('a pipeline is one transaction up to its Sync, and stops at its first error', async () => {
-  const clerk = await Raw.open('clerk')
+  const clerk = await open('clerk')
   const pay = (id: number): Buffer =>
     Buffer.concat([
       parse(`INSERT INTO payments (id, account, amount) VALUES (${id}, 1, 5)`),
@@ -142,7 +57,7 @@ test('a pipeline is one transaction up to its Sync, and stops at its first error
 })
 
 test('a refusal fails what the database has begun, whatever came before it in the pipeline', async () => {
-  const clerk = await Raw.open('clerk')
+  const clerk = await open('clerk')
   const step = (sql: string): Buffer => Buffer.concat([parse(sql), bind(), execute()])
   const pay = (id: number): Buffer =>
     step(`INSERT INTO payments (id, account, amount) VALUES (${id}, 1, 5)`)
@@ -163,7 +78,7 @@ test('a refusal fails what the database has begun, whatever came before it in th
 })
 
 test('what the gateway does itself is done once, when it is executed', async () => {
-  const raw = await Raw.open('analyst')
+  const raw = await open('analyst')
   raw.send(
     parse('SELECT 1', 'one'),
     parse('DEALLOCATE one'),
@@ -177,7 +92,7 @@ test('what the gateway does itself is done once, when it is executed', async () 
 })
 
 test('what a session keeps is bounded', async () => {
-  const raw = await Raw.open('analyst')
+  const raw = await open('analyst')
   const long = `SELECT '${'x'.repeat(60_000)}'`
   const texts = Array.from({ length: 36 }, (_, i) => parse(long, `s${i}`))
   raw.send(...texts.slice(0, 34), SYNC)
@@ -194,7 +109,7 @@ test('what a session keeps is bounded', async () => {
 })
 
 test('portals are suspended and gone on with, and end with their transaction', async () => {
-  const raw = await Raw.open('analyst')
+  const raw = await open('analyst')
   raw.send(message('Q', text('BEGIN')))
   await raw.until('Z')
   raw.send(parse('SELECT id FROM accounts ORDER BY id'), bind([], [], 'p'), execute('p', 2), FLUSH)
@@ -211,7 +126,7 @@ test('portals are suspended and gone on with, and end with their transaction', a
 })
 
 test('a statement is described before its values are known', async () => {
-  const raw = await Raw.open('analyst')
+  const raw = await open('analyst')
   raw.send(parse('SELECT id, owner, iban FROM accounts WHERE id = $1'), describe('S'), SYNC)
   assert.deepEqual(await raw.until('Z'), ['1', 't', 'T', 'ZI'])
   raw.send(bind([Buffer.from('1')]), describe('P'), execute(), SYNC)
@@ -255,7 +170,7 @@ test('a parameter cannot be one thing to the policies and another to the databas
   let id = 6000
   for (const [what, value, oid, format, expected] of cases) {
     await t.test(what, async () => {
-      const clerk = await Raw.open('clerk')
+      const clerk = await open('clerk')
       clerk.send(run(pay, [int8(++id), value], [20, oid], [1, format]))
       const told = (await clerk.until('Z')).filter((type) => /^[CE]/.test(type))
       assert.deepEqual(told, [expected])
@@ -267,7 +182,7 @@ test('a parameter cannot be one thing to the policies and another to the databas
   )
   assert.deepEqual(rows, [{ most: '5' }])
   await t.test('a uuid where a text is judged', async () => {
-    const clerk = await Raw.open('clerk')
+    const clerk = await open('clerk')
     const value = Buffer.from('0A3B0000-0000-0000-0000-000000000000')
     clerk.send(run('UPDATE accounts SET owner = $1 WHERE id = 1', [value], [2950]))
     assert.deepEqual(
@@ -301,7 +216,7 @@ test('messages that are none, or out of place, end a session or fail, and nothin
   ]
   for (const [what, bytes, expected] of cases) {
     await t.test(what, async () => {
-      const raw = await Raw.open('analyst')
+      const raw = await open('analyst')
       raw.send(bytes)
       assert.match((await raw.until('Z')).join(' '), expected)
       raw.socket.destroy()
@@ -346,7 +261,7 @@ test('a session begins as one, or not at all', async (t) => {
   ]
   for (const [what, act, expected] of cases) {
     await t.test(what, async () => {
-      const raw = await Raw.open('analyst', false)
+      const raw = await open('analyst', false)
       act(raw)
       assert.match((await raw.until('Z')).join(' '), expected)
       raw.socket.destroy()
@@ -356,7 +271,7 @@ test('a session begins as one, or not at all', async (t) => {
 
 test('noise does not bring it down', async () => {
   for (let i = 0; i < 150; i++) {
-    const raw = await Raw.open('analyst', i % 3 !== 0)
+    const raw = await open('analyst', i % 3 !== 0)
     const types = 'QPBDECSHFXdcfp'
     const noise = Array.from({ length: 1 + (i % 5) }, () =>
       i % 2 === 0
@@ -371,7 +286,7 @@ test('noise does not bring it down', async () => {
     raw.socket.end()
     await raw.until('never')
   }
-  const raw = await Raw.open('analyst')
+  const raw = await open('analyst')
   raw.send(run('SELECT count(*) FROM accounts'))
   assert.deepEqual(await raw.until('Z'), ['1', '2', 'D', 'C', 'ZI'])
   raw.socket.destroy()

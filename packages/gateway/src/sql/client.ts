@@ -81,6 +81,11 @@ export class ClientWire {
     }
   }
 
+  /** A message that has come and that `next` has not handed out yet, 0 for the one that it will next. */
+  waiting(at: number): Frame | undefined {
+    return this.#frames[at]
+  }
+
   write(...messages: readonly Buffer[]): void {
     if (!this.socket.destroyed && this.socket.writable) {
       this.socket.write(messages.length === 1 ? (messages[0] ?? '') : Buffer.concat(messages))

@@ -40,6 +40,7 @@ export class Run {
   #rows = 0
   #bytes = 0
   #sent = false
+  #executed = false
   #ended = false
 
   /** @param name of its portal in the database */
@@ -58,8 +59,19 @@ export class Run {
     )
   }
 
-  /** Parses, binds and describes it. @throws what the database said, as it may be told */
-  async open(bound: wire.BindMessage, oids: readonly number[]): Promise<void> {
+  /** Whether it may be run before its description is known, and its transaction ended with it: there is nothing to take back. */
+  get onlyReads(): boolean {
+    return this.#compiled.facts.every(({ action }) => action === 'select')
+  }
+
+  /**
+   * Parses, binds and describes it.
+   *
+   * @param ahead how many rows the client is known to ask for next, 0 for all of them, with nothing after them: it is run at once, and the
+   *   transaction's end asked for
+   * @throws what the database said, as it may be told
+   */
+  async open(bound: wire.BindMessage, oids: readonly number[], ahead?: number): Promise<void> {
     const { link, calls } = this.#parts
     const { sql, parameterTypes } = this.#compiled
     const types = sentOids(oids, bound.values.length, parameterTypes)
@@ -69,10 +81,13 @@ export class Run {
         wire.bind({ ...bound, portal: this.#name, statement: '' }),
         wire.describe({ kind: 'P', name: this.#name }),
         wire.FLUSH,
+        ...(ahead === undefined ? [] : [wire.execute(this.#name, this.#atMost(ahead)), wire.SYNC]),
       )
+      this.#sent = ahead !== undefined
       for (;;) {
         const frame = await this.#next()
         if (frame.type !== 'T' && frame.type !== 'n') continue
+        // INVARIANT: before any row is handed on, whether or not they are on their way.
         this.#described(frame)
         if (this.#authorised) {
           const { columns } = this
@@ -111,9 +126,9 @@ export class Run {
     return type === 'T' && body ? wire.columnTypes(body) : []
   }
 
-  /** Whether the database was asked to run it. */
+  /** Whether the client was given any of it. */
   get started(): boolean {
-    return this.#sent
+    return this.#executed
   }
 
   get returnsRows(): boolean {
@@ -148,10 +163,11 @@ export class Run {
     const { link, client } = this.#parts
     try {
       this.#recheck()
-      // One more than may leave is enough to know that there are more.
-      const left = (this.#authorised?.maxRows ?? MAX_ROWS) - this.#rows + 1
-      link.send(wire.execute(this.#name, most === 0 ? left : Math.min(most, left)), wire.FLUSH)
+      if (this.#executed || !this.#sent) {
+        link.send(wire.execute(this.#name, this.#atMost(most)), wire.FLUSH)
+      }
       this.#sent = true
+      this.#executed = true
       for (let done = false; !done;) {
         const frames = await link.batch()
         const out: Buffer[] = []
@@ -206,6 +222,12 @@ export class Run {
       status: result === 'completed' ? 200 : result === 'cut' ? 403 : 502,
       ...{ rows: this.#rows, bytesOut: this.#bytes, sent: this.#sent },
     })
+  }
+
+  #atMost(most: number): number {
+    // One more than may leave is enough to know that there are more.
+    const left = (this.#authorised?.maxRows ?? MAX_ROWS) - this.#rows + 1
+    return most === 0 ? left : Math.min(most, left)
   }
 
   #row({ body, raw }: Frame): Buffer {

@@ -8,19 +8,21 @@ import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Enforced } from '../state/bundles.ts'
 import type { Stats } from '../stats.ts'
+import { askedAhead } from './ahead.ts'
 import type { Calls } from './calls.ts'
 import type { ClientWire } from './client.ts'
 import { protocolError } from './client.ts'
+import { connectionOf } from './connection.ts'
 import { checkOids, boundParameters, UNKNOWN } from './parameters.ts'
 import { Run } from './run.ts'
 import { NO_VALUES, Statements } from './statements.ts'
 import type { Portal, Prepared } from './statements.ts'
 import type { RunParts } from './run.ts'
 import { SqlRefusal } from './refuse.ts'
-import { controlOf } from './text/control.ts'
-import type { Control } from './text/control.ts'
+import { controlOf, isOwn } from './text/control.ts'
+import type { OwnControl } from './text/control.ts'
 import { parseStatement } from './text/parser.ts'
-import { toldError, toldRefusal } from './told.ts'
+import { DatabaseError, toldRefusal } from './told.ts'
 import type { Link } from './upstream/link.ts'
 import type { Frame } from './wire/frames.ts'
 import * as wire from './wire/messages.ts'
@@ -51,6 +53,8 @@ export class Session {
   #status = 'I'
   /** The database was sent something since then. */
   #dirty = false
+  /** It was also asked for its next ReadyForQuery, which has not come yet. */
+  #syncing = false
   /** After an error nothing counts until the client has said where it goes on (PostgreSQL, section 54.2.3). */
   #skipping = false
   #run: Run | undefined
@@ -163,35 +167,40 @@ export class Session {
 
   /** What the database has done of this transaction must not stand: it is brought to the state the client was told of. */
   async #abort(): Promise<void> {
+    // What ends with its own transaction only read: there is nothing to take back, but what comes of it.
+    if (this.#syncing) await this.#ready()
     // What the status was says nothing once something was sent: a transaction may have ended, and another begun.
     if (!this.#dirty && this.#status !== 'T') return
     // An error whatever the client has done, such as given a savepoint any name.
-    const failing = { name: '', sql: 'refused', oids: [] }
-    await this.#exchange([wire.parse(failing), wire.FLUSH], (frame) => frame.type === 'E')
+    this.#dirty = true
+    this.#link.send(wire.parse({ name: '', sql: 'refused', oids: [] }), wire.FLUSH)
+    await this.#until('E')
   }
 
   async #sync(): Promise<void> {
     this.#skipping = false
     if (this.#dirty) {
-      const [status] = await this.#exchange([wire.SYNC], (frame) => frame.type === 'Z')
-      this.#dirty = false
-      this.#status = status?.body.toString('latin1') ?? 'E'
+      if (!this.#syncing) this.#link.send(wire.SYNC)
+      await this.#ready()
     }
     // Portals end with their transaction.
     if (this.#status === 'I') this.#statements.endPortals('completed')
     this.#client.write(wire.ready(this.#status))
   }
 
-  /** Sends, and reads up to and with the message that is waited for. */
-  async #exchange(
-    messages: readonly Buffer[],
-    last: (frame: Frame) => boolean,
-  ): Promise<readonly Frame[]> {
-    this.#dirty = true
-    this.#link.send(...messages)
+  /** Reads up to the end of what was sent, as the database has it. */
+  async #ready(): Promise<void> {
+    const { body } = await this.#until('Z')
+    this.#syncing = false
+    this.#dirty = false
+    this.#status = body.toString('latin1')
+  }
+
+  /** Reads up to and with a message of this type. */
+  async #until(type: string): Promise<Frame> {
     for (;;) {
       const frame = await this.#link.next()
-      if (last(frame)) return [frame]
+      if (frame.type === type) return frame
     }
   }
 
@@ -202,7 +211,7 @@ export class Session {
     if (!prepared.parsed) {
       this.#client.write(wire.EMPTY_QUERY)
     } else {
-      const run = await this.#open({ prepared, bound: NO_VALUES, run: undefined }, '')
+      const run = await this.#open({ prepared, bound: NO_VALUES, run: undefined }, '', 0)
       if (run) {
         if (run.returnsRows) this.#client.write(...run.description())
         await this.#runOn(run, 0)
@@ -244,7 +253,9 @@ export class Session {
     if (kind === 'P') {
       const portal = this.#statements.portal(name)
       // What the gateway does itself is done when it is executed.
-      const run = isOwn(portal.prepared.control) ? undefined : await this.#opened(portal)
+      const run = isOwn(portal.prepared.control)
+        ? undefined
+        : await this.#opened(portal, askedAhead(this.#client, name))
       this.#client.write(...(run?.description() ?? [wire.NO_DATA]))
       return
     }
@@ -279,7 +290,8 @@ export class Session {
     }
     // To go on with it is a call of its own.
     if (portal.run?.started === true) this.#admit()
-    const run = await this.#opened(portal)
+    const isLast = this.#client.waiting(0)?.type === 'S'
+    const run = await this.#opened(portal, isLast ? most : undefined)
     if (run) await this.#runOn(run, most)
   }
 
@@ -290,17 +302,25 @@ export class Session {
     await Promise.resolve()
   }
 
-  async #opened(portal: Portal): Promise<Run | undefined> {
+  async #opened(portal: Portal, ahead: number | undefined): Promise<Run | undefined> {
     if (!portal.prepared.parsed) return undefined
     if (portal.run === undefined) {
       this.#admit()
-      portal.run = await this.#open(portal, `sp${++this.#portalNumber}`)
+      portal.run = await this.#open(portal, `sp${++this.#portalNumber}`, ahead)
     }
     return portal.run
   }
 
-  /** Decides a statement and opens it in the database; undefined where the gateway has done it itself. */
-  async #open({ prepared, bound }: Portal, name: string): Promise<Run | undefined> {
+  /**
+   * Decides a statement and opens it in the database; undefined where the gateway has done it itself.
+   *
+   * @param ahead rows that the client asks for next, and nothing else before its transaction ends; 0 for all of them
+   */
+  async #open(
+    { prepared, bound }: Portal,
+    name: string,
+    ahead: number | undefined,
+  ): Promise<Run | undefined> {
     const { parsed, control, oids } = prepared
     if (!parsed) return undefined
     const { stats, calls } = this.#parts
@@ -322,8 +342,11 @@ export class Session {
         )
     const compiled = authorised?.compiled ?? { ...NOTHING_READ, sql: control?.sql ?? '' }
     const run = new Run(this.#runParts(), name, compiled, authorised)
+    // Whatever was sent before it would end with it, and might have to be taken back.
+    const once = this.#dirty || !run.onlyReads ? undefined : ahead
     this.#dirty = true
-    await run.open(bound, oids)
+    this.#syncing = once !== undefined
+    await run.open(bound, oids, once)
     // What the decision says of a column may have changed since the client was told its type.
     if (prepared.columns !== undefined && prepared.columns.join() !== run.columns.join()) {
       run.end('aborted')
@@ -367,7 +390,7 @@ export class Session {
     return {
       ...{ calls, settings, clock, client: this.#client, link: this.#link },
       recheck: () => this.#parts.standing.recheck(this.caller),
-      toldError: (body) => new DatabaseError(toldError(body).message),
+      toldError: (body) => DatabaseError.of(body),
     }
   }
 
@@ -389,33 +412,6 @@ export class Session {
     }
     this.#known = system
     return { enforced, postgres: system.postgres }
-  }
-}
-
-/** What a session with a database was opened by, and its tables were compared with. */
-function connectionOf({ upstream, postgres }: System): string {
-  const { database, user, secret, tables = [] }: Partial<PostgresSystem> = postgres ?? {}
-  const shapes = tables.map(({ name, schema, table, columns }) => ({
-    name,
-    schema,
-    table,
-    columns,
-  }))
-  return JSON.stringify([upstream, database, user, secret, shapes])
-}
-
-/** What the database is not told of. */
-type OwnControl = Exclude<Control, { kind: 'send' }>
-const isOwn = (control: Control | undefined): control is OwnControl =>
-  control !== undefined && control.kind !== 'send'
-
-/** What the database said of a statement, as the client may hear it. */
-class DatabaseError extends Error {
-  readonly told: Buffer
-
-  constructor(told: Buffer) {
-    super('the database refused a statement')
-    this.told = told
   }
 }
 

@@ -22,7 +22,7 @@ export function toldRefusal(refusal: Refusal): Buffer {
  * What may be told of an error of the database: its state, and its message where that is about the statement alone. Details,
  * hints and contexts carry values of rows, as do the messages of triggers.
  */
-export function toldError(body: Buffer): { readonly message: Buffer; readonly sqlstate: string } {
+function toldError(body: Buffer): Buffer {
   let fields: Readonly<Record<string, string>>
   try {
     fields = errorFields(body)
@@ -36,16 +36,28 @@ export function toldError(body: Buffer): { readonly message: Buffer; readonly sq
   const spoken = own ? fields['M'] : undefined
   const fatal = fields['V'] === 'FATAL' || fields['V'] === 'PANIC'
   const severity = fatal ? 'FATAL' : 'ERROR'
-  return {
-    sqlstate,
-    message: errorResponse({
-      ...{ S: severity, V: severity, C: sqlstate },
-      M:
-        spoken?.slice(0, 300) ??
-        NAMES[sqlstate] ??
-        NAMES[sqlstate.slice(0, 2)] ??
-        'the statement failed in the database',
-    }),
+  return errorResponse({
+    ...{ S: severity, V: severity, C: sqlstate },
+    M:
+      spoken?.slice(0, 300) ??
+      NAMES[sqlstate] ??
+      NAMES[sqlstate.slice(0, 2)] ??
+      'the statement failed in the database',
+  })
+}
+
+/** What the database said of a statement, as the client may hear it. */
+export class DatabaseError extends Error {
+  readonly told: Buffer
+
+  private constructor(told: Buffer) {
+    super('the database refused a statement')
+    this.told = told
+  }
+
+  /** @param body of its ErrorResponse */
+  static of(body: Buffer): DatabaseError {
+    return new DatabaseError(toldError(body))
   }
 }
 

@@ -17,6 +17,11 @@ export type Control =
       readonly value: string | undefined
     }
 
+/** What the database is not told of. */
+export type OwnControl = Exclude<Control, { kind: 'send' }>
+export const isOwn = (control: Control | undefined): control is OwnControl =>
+  control !== undefined && control.kind !== 'send'
+
 /** @returns undefined for a statement that is none of these */
 export function controlOf(kind: string, node: Node, maxStatementMs: number): Control | undefined {
   switch (kind) {

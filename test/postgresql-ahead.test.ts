@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { after, before, mock, test } from 'node:test'
+import { Link } from '../packages/gateway/src/sql/upstream/link.ts'
+import { message, text } from '../packages/gateway/src/sql/wire/frames.ts'
+import { bind, describe, execute, FLUSH, parse, Raw, SYNC } from './support/sql/raw.ts'
+import { SCHEMA } from './support/sql/schema.ts'
+import { startSqlWorld } from './support/sql/world.ts'
+import type { SqlWorld } from './support/sql/world.ts'
+
+let world: SqlWorld
+before(async () => {
+  world = await startSqlWorld(SCHEMA)
+})
+after(async () => {
+  await world?.close()
+})
+
+const typesOf = (messages: readonly unknown[]): string =>
+  messages.map((one) => (one instanceof Buffer ? one.toString('latin1', 0, 1) : '?')).join('')
+
+/** What the gateway says to the database while `act` runs, each time that it says anything. */
+async function saidDuring(act: () => Promise<unknown>): Promise<string[]> {
+  // It is called as ever; what it was called with is kept.
+  const watched = mock.method(Link.prototype, 'send')
+  try {
+    await act()
+    return watched.mock.calls.map(({ arguments: messages }) => typesOf(messages))
+  } finally {
+    watched.mock.restore()
+  }
+}
+
+const step = (sql: string): Buffer => Buffer.concat([parse(sql), bind(), execute()])
+const described = (sql: string): Buffer =>
+  Buffer.concat([parse(sql), bind(), describe('P'), execute(), SYNC])
+const TOO_MANY = 'SELECT a.id FROM accounts a, accounts b, accounts c'
+const pay = (id: number): string =>
+  `INSERT INTO payments (id, account, amount) VALUES (${id}, 1, 5)`
+
+test('what only reads is asked for at once, what writes once its description is known', async () => {
+  const clerk = await Raw.open(world, 'clerk')
+  const saying = (...messages: readonly Buffer[]): Promise<string[]> =>
+    saidDuring(async () => {
+      clerk.send(...messages)
+      await clerk.until('Z')
+    })
+  const read = 'SELECT id FROM accounts WHERE id = 1'
+  const once = ['PBDHES']
+  assert.deepEqual(await saying(described(read)), once)
+  assert.deepEqual(await saying(step(read), SYNC), once)
+  assert.deepEqual(await saying(message('Q', text(read))), once)
+  assert.deepEqual(await saying(message('Q', text('BEGIN'))), once)
+  assert.deepEqual(await saying(message('Q', text(read))), once)
+  assert.deepEqual(await saying(message('Q', text('COMMIT'))), once)
+  assert.deepEqual(await saying(described(pay(6001))), ['PBDH', 'EH', 'S'])
+  assert.deepEqual(await saying(message('Q', text(pay(6002)))), ['PBDH', 'EH', 'S'])
+  // Nobody knows yet what comes after it.
+  assert.deepEqual(await saying(step(read), FLUSH, SYNC), ['PBDH', 'EH', 'S'])
+  // Its end would be the end of what was written before it, whose portal is closed first.
+  assert.deepEqual(await saying(step(pay(6003)), step(read), SYNC), [
+    'PBDH',
+    'EH',
+    'C',
+    'PBDH',
+    'EH',
+    'S',
+  ])
+  clerk.socket.destroy()
+})
+
+test('a read that is refused after it was asked for takes back what came before it, and nothing is mixed up', async () => {
+  const clerk = await Raw.open(world, 'clerk')
+  clerk.send(described(TOO_MANY))
+  assert.deepEqual((await clerk.until('Z')).slice(-2), ['E54000', 'ZI'])
+  clerk.send(described('SELECT id FROM accounts WHERE id = 1'))
+  assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
+  // In a pipeline with what writes.
+  clerk.send(step(pay(6101)), described(TOO_MANY))
+  assert.deepEqual((await clerk.until('Z')).slice(-2), ['E54000', 'ZI'])
+  // In a transaction.
+  clerk.send(message('Q', text('BEGIN')), message('Q', text(pay(6102))))
+  await clerk.until('Z')
+  await clerk.until('Z')
+  clerk.send(described(TOO_MANY), message('Q', text('SELECT 1')), message('Q', text('COMMIT')))
+  assert.deepEqual((await clerk.until('Z')).slice(-2), ['E54000', 'ZE'])
+  assert.deepEqual(await clerk.until('Z'), ['E25P02', 'ZE'])
+  assert.deepEqual(await clerk.until('Z'), ['C', 'ZI'])
+  const { rows } = await world.owner.query('SELECT id FROM payments WHERE id > 6100')
+  assert.deepEqual(rows, [])
+  clerk.socket.destroy()
+})
+
+test('an error of the database in what was asked for at once is told once, and the session goes on', async () => {
+  const clerk = await Raw.open(world, 'clerk')
+  const failing = 'SELECT id / (id - id) FROM accounts WHERE id = 1'
+  for (const failed of [described(failing), message('Q', text(failing))]) {
+    clerk.send(failed, described('SELECT id FROM accounts WHERE id = 1'))
+    assert.deepEqual((await clerk.until('Z')).slice(-2), ['E22012', 'ZI'])
+    assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
+  }
+  // What comes next is found malformed when its turn comes, not before.
+  clerk.send(parse('SELECT 1'), bind(), message('E', text('')), SYNC)
+  assert.match((await clerk.until('Z')).join(' '), /E08P01 gone$/)
+})
