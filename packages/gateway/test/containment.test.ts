@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
-import { open, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,6 +8,7 @@ import { createSteadyClock } from '@sallyport/base'
 import { verifyLog } from '@sallyport/tlog'
 import { decodeRecord, verifyBundle } from '@sallyport/wire'
 import type { AuditRecord, SignedBundle } from '@sallyport/wire'
+import { replaceSync } from './support/disk.ts'
 import { ACCOUNT, startWorld, until } from './support/world.ts'
 import type { Json, TestAgent, World } from './support/world.ts'
 
@@ -383,22 +384,6 @@ describe('the log', () => {
     assert.deepEqual(kinds, ['decision', 'labels', 'outcome'])
   })
 
-  /** Puts something in the place of every sync of a file. @returns what puts it back */
-  const replaceSync = async (
-    next: (sync: () => Promise<void>) => Promise<void>,
-  ): Promise<() => void> => {
-    const handle = await open(join(world.dataDir, 'log.pub'))
-    // The class of file handles is not exported; every handle has it as its prototype.
-    const proto = Object.getPrototypeOf(handle) as { datasync: (this: unknown) => Promise<void> }
-    await handle.close()
-    const { datasync } = proto
-    proto.datasync = function replaced() {
-      return next(() => datasync.call(this))
-    }
-    return () => {
-      proto.datasync = datasync
-    }
-  }
   /** As a dying disk does. */
   const breakDisk = (): Promise<() => void> =>
     replaceSync(() => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' })))

@@ -36,7 +36,14 @@ function disk(): Disk {
       const opened: StorageFile = {
         async writeDurably(data, position) {
           await opened.write(data, position)
-          await opened.sync()
+          spend()
+          // What was written before and never synced is no part of it (open(2), O_DSYNC).
+          file.durable = grow(file.durable, position + data.byteLength)
+          const last = Math.floor((position + data.byteLength - 1) / SECTOR)
+          for (let s = Math.floor(position / SECTOR); s <= last; s++) {
+            file.live.copy(file.durable, s * SECTOR, s * SECTOR, (s + 1) * SECTOR)
+            file.dirty.delete(s)
+          }
         },
         async write(data, position) {
           file.live = grow(file.live, position + data.byteLength)
