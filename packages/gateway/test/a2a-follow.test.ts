@@ -1,7 +1,5 @@
 /** What follows a call over A2A: decided on where and for whom it comes from now, and on what holds when it goes out. */
 import assert from 'node:assert/strict'
-import { open } from 'node:fs/promises'
-import { join } from 'node:path'
 import { connect } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
 import { connect as tlsConnect } from 'node:tls'
@@ -11,6 +9,7 @@ import type { MandateStatement } from '@sallyport/wire'
 import { Pool } from 'undici'
 import { startPeers } from './support/a2a.ts'
 import type { TestPeer } from './support/a2a.ts'
+import { replaceSync } from './support/disk.ts'
 import { json } from './support/service.ts'
 import { TestIssuer } from './support/tokens.ts'
 import { until } from './support/world.ts'
@@ -258,19 +257,14 @@ describe('what follows a call over A2A', () => {
     const ask = from()
     const id = await made(ask)
     assert.equal((await ask('GetTask', { id })).result?.['id'], id)
-    const handle = await open(join(world.dataDir, 'log.pub'))
-    // The class of file handles is not exported; every handle has it as its prototype.
-    const proto = Object.getPrototypeOf(handle) as { datasync: (this: unknown) => Promise<void> }
-    await handle.close()
-    const { datasync } = proto
     const during = async (meanwhile: () => Promise<void>): Promise<Awaited<ReturnType<Ask>>> => {
       const done = Promise.withResolvers<undefined>()
       const begun = Promise.withResolvers<undefined>()
-      proto.datasync = async function held() {
+      const mend = await replaceSync(async (sync) => {
         begun.resolve(undefined)
         await done.promise
-        await datasync.call(this)
-      }
+        await sync()
+      })
       try {
         const answer = ask('GetTask', { id })
         await begun.promise
@@ -279,7 +273,7 @@ describe('what follows a call over A2A', () => {
         return await answer
       } finally {
         done.resolve(undefined)
-        proto.datasync = datasync
+        mend()
       }
     }
     // What does not change the decision changes nothing.
