@@ -134,7 +134,7 @@ describe('gRPC', () => {
       assert.equal(codeOf(answer), 'SP_NO_OPERATION', path)
     }
     assert.equal(world.ledger.seen.length, calls)
-    assert.ok(decisions().some(({ code }) => code === 'SP_NO_OPERATION'))
+    await until(() => decisions().some(({ code }) => code === 'SP_NO_OPERATION'))
   })
 
   it('passes on how the system ended a call, and none of its words', async () => {
