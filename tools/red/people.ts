@@ -21,11 +21,11 @@ export const PEOPLE: readonly RedRow[] = [
     file: 'packages/gateway/src/upstream/exchange.ts',
     from: `        ...credential,
       }
-      try {`,
+      sent = true`,
     to: `        ...credential,
         authorization: 'Bearer of the caller',
       }
-      try {`,
+      sent = true`,
     test: 'packages/gateway/test/tokens.test.ts',
     name: 'a call on behalf of a person: policy, record and service learn for whom, the upstream never sees the token',
   },

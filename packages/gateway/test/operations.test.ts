@@ -8,7 +8,7 @@ import { describe, it } from 'node:test'
 import type { TestContext } from 'node:test'
 import { Share } from '../src/edge/share.ts'
 import { startGateway } from '../src/index.ts'
-import type { GatewayOptions } from '../src/index.ts'
+import type { Gateway, GatewayOptions } from '../src/index.ts'
 import { Breakers } from '../src/upstream/breakers.ts'
 import { askH2, h2Session } from './support/h2.ts'
 import { json, TestService } from './support/service.ts'
@@ -98,7 +98,11 @@ describe('a gateway that is asked to stop', () => {
   it('hands its port over to another one, and no call is lost or made twice', async (t) => {
     const net = await world(t, { sharePorts: true })
     const dataDir = mkdtempSync(join(tmpdir(), 'sallyport-next-'))
-    t.after(() => rmSync(dataDir, { recursive: true, force: true }))
+    let taking: Gateway | undefined
+    t.after(async () => {
+      await taking?.close()
+      rmSync(dataDir, { recursive: true, force: true })
+    })
     const listen = net.gateway.address
     const next = { ...net.options, dataDir, listen }
     // Only where both say so.
@@ -127,8 +131,7 @@ describe('a gateway that is asked to stop', () => {
     const load = calls()
     await until(() => net.bank.seen.length > 5)
     const { joinToken: _spent, ...rest } = next
-    const taking = await startGateway({ ...rest, joinToken: 'join', sharePorts: true })
-    t.after(() => taking.close())
+    taking = await startGateway({ ...rest, joinToken: 'join', sharePorts: true })
     await net.gateway.drain()
     const before = net.bank.seen.length
     await until(() => net.bank.seen.length > before + 5)

@@ -42,22 +42,16 @@ export async function fileStorage(dir: string): Promise<Storage> {
         }
         throw error
       })
-      let durable: Promise<FileHandle> | undefined
+      const synced = SYNCED === undefined ? undefined : await also(handle, path, SYNCED)
       return {
         write: (data, position) => writeAll(handle.fd, data, position),
         async writeDurably(data, position) {
-          if (SYNCED === undefined) {
-            await writeAll(handle.fd, data, position)
-            await handle.datasync()
-            return
-          }
-          durable ??= open(path, SYNCED)
-          await writeAll((await durable).fd, data, position)
+          await writeAll((synced ?? handle).fd, data, position)
+          if (!synced) await handle.datasync()
         },
         truncate: (size) => handle.truncate(size),
         sync: () => handle.datasync(),
         async close() {
-          const synced = await durable?.catch(() => undefined)
           await synced?.close()
           await handle.close()
         },
@@ -71,6 +65,16 @@ export async function fileStorage(dir: string): Promise<Storage> {
         await handle.close()
       }
     },
+  }
+}
+
+/** Opens a file that is open a second time, in another way. */
+async function also(handle: FileHandle, path: string, flags: number): Promise<FileHandle> {
+  try {
+    return await open(path, flags)
+  } catch (error) {
+    await handle.close()
+    throw error
   }
 }
 
