@@ -163,6 +163,9 @@ class Shard implements Log {
     else await this.#useSegment(0)
     this.#checkpoints = await this.#storage.open(CHECKPOINT_FILE)
     await this.#checkpoints.truncate(this.#checkpointBytes)
+    // What a process before this one wrote and did not live to sync is read like the rest, and no later write makes it durable.
+    await this.#file?.sync()
+    await this.#checkpoints.sync()
     await this.#storage.syncDirectory()
   }
 
