@@ -125,6 +125,23 @@ test('portals are suspended and gone on with, and end with their transaction', a
   raw.socket.destroy()
 })
 
+test('an error in a portal that is gone on with fails its transaction, and the session goes on', async () => {
+  const raw = await open('analyst')
+  raw.send(message('Q', text('BEGIN')))
+  await raw.until('Z')
+  const failing = 'SELECT 1 / (x - 3) FROM (VALUES (1), (2), (3)) AS v (x)'
+  raw.send(parse(failing), bind([], [], 'p'), execute('p', 1), SYNC)
+  assert.deepEqual(await raw.until('Z'), ['1', '2', 'D', 's', 'ZT'])
+  raw.send(execute('p', 1), SYNC)
+  assert.deepEqual(await raw.until('Z'), ['D', 's', 'ZT'])
+  raw.send(execute('p', 1), SYNC)
+  assert.deepEqual(await raw.until('Z'), ['E22012', 'ZE'])
+  raw.send(message('Q', text('ROLLBACK')), message('Q', text('SELECT 1')))
+  assert.deepEqual(await raw.until('Z'), ['C', 'ZI'])
+  assert.deepEqual(await raw.until('Z'), ['T', 'D', 'C', 'ZI'])
+  raw.socket.destroy()
+})
+
 test('a statement is described before its values are known', async () => {
   const raw = await open('analyst')
   raw.send(parse('SELECT id, owner, iban FROM accounts WHERE id = $1'), describe('S'), SYNC)

@@ -361,6 +361,7 @@ export class Session {
 
   async #runOn(run: Run, most: number): Promise<void> {
     this.#run = run
+    this.#dirty = true
     try {
       await run.execute(most)
     } finally {
