@@ -1,14 +1,12 @@
 import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Callers } from '../../packages/gateway/test/support/callers.ts'
 import type { Load } from '../../packages/gateway/test/support/callers.ts'
 import { bounded, median, stated } from '../row.ts'
 import type { Row } from '../row.ts'
 import { child, cpuOf, startBackend, startGatewayChild } from './children.ts'
-import type { Undo } from './children.ts'
 import type { DecisionsReady } from './decision-service.ts'
+import { inFolder } from './folder.ts'
 import { hasNginx, startRivals } from './nginx.ts'
 import type { Rivals } from './nginx.ts'
 import { syncTime } from './sync-time.ts'
@@ -22,14 +20,8 @@ const ALONE_MS = 1500
 type Name = 'gateway' | 'direct' | 'bare' | 'buffered' | 'synced'
 
 /** The full path over HTTP/1.1 beside what one would put together today, in turns. */
-export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
-  const dir = mkdtempSync(join(tmpdir(), 'sp-bench-gateway-'))
-  const undo: Undo = [
-    () => {
-      rmSync(dir, { recursive: true, force: true })
-    },
-  ]
-  try {
+export const benchHttp = (note: (text: string) => void): Promise<Row[]> =>
+  inFolder(async (dir, undo) => {
     const backend = await startBackend(undo)
     const gateway = await startGatewayChild(backend, join(dir, 'gateway'), undo)
     const pids = new Map<Name, readonly number[]>([['gateway', pidsOf(gateway.process)]])
@@ -78,10 +70,7 @@ export async function benchHttp(note: (text: string) => void): Promise<Row[]> {
         0.5,
       ),
     ]
-  } finally {
-    for (const one of undo.toReversed()) await one()
-  }
-}
+  })
 
 /** With the processor time that each call took of those who served it, in microseconds. */
 interface Measured extends Load {

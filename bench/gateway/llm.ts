@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { GatewayOptions } from '@sallyport/gateway'
 import { Pool } from 'undici'
@@ -8,6 +6,7 @@ import { bounded, median, stated } from '../row.ts'
 import type { Row } from '../row.ts'
 import type { GatewayState } from './gateway-process.ts'
 import { ask, at, child } from './children.ts'
+import { inFolder } from './folder.ts'
 import type { ModelBackend } from './llm-backend.ts'
 
 /**
@@ -34,14 +33,8 @@ const BODY = JSON.stringify({
 })
 
 /** Calls to a model: proven, decided, redacted, counted and logged on both sides of the call. */
-export async function benchLlm(note: (text: string) => void): Promise<Row[]> {
-  const dir = mkdtempSync(join(tmpdir(), 'sp-bench-llm-'))
-  const undo: (() => Promise<void> | void)[] = [
-    () => {
-      rmSync(dir, { recursive: true, force: true })
-    },
-  ]
-  try {
+export const benchLlm = (note: (text: string) => void): Promise<Row[]> =>
+  inFolder(async (dir, undo) => {
     // Each process says first what its file says it does.
     const backend = (await child('llm-backend.ts', {}, undo)).message as ModelBackend
     const options: Partial<GatewayOptions> = {
@@ -92,10 +85,7 @@ export async function benchLlm(note: (text: string) => void): Promise<Row[]> {
       stated('Portkey, without TLS, decision or log', median(others), 'calls/s'),
       bounded('calls to a model / Portkey', median(ratios), '×', '>=', 10),
     ]
-  } finally {
-    for (const one of undo.toReversed()) await one()
-  }
-}
+  })
 
 function rivalAt(
   url: string,

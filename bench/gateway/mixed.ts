@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
@@ -9,7 +7,8 @@ import { bounded, median, stated } from '../row.ts'
 import type { Row } from '../row.ts'
 import { LONG, MEDIUM } from './backend.ts'
 import { ask, startBackend, startGatewayChild } from './children.ts'
-import type { GatewayChild, Undo } from './children.ts'
+import type { GatewayChild } from './children.ts'
+import { inFolder } from './folder.ts'
 import type { GatewayState } from './gateway-process.ts'
 
 /** A day, scaled; `BENCH_MINUTES` says otherwise. */
@@ -18,14 +17,8 @@ const CALLERS = 16
 const UPSTREAM_IDLE_MS = 2000
 
 /** Short, long and very long answers, refusals of every door, callers that go away: memory and sockets must be as before. */
-export async function mixed(note: (text: string) => void): Promise<Row[]> {
-  const dir = mkdtempSync(join(tmpdir(), 'sp-bench-mixed-'))
-  const undo: Undo = [
-    () => {
-      rmSync(dir, { recursive: true, force: true })
-    },
-  ]
-  try {
+export const mixed = (note: (text: string) => void): Promise<Row[]> =>
+  inFolder(async (dir, undo) => {
     const backend = await startBackend(undo)
     const settings = { upstreamIdleMs: UPSTREAM_IDLE_MS }
     const gateway = await startGatewayChild(backend, join(dir, 'gateway'), undo, settings)
@@ -64,10 +57,7 @@ export async function mixed(note: (text: string) => void): Promise<Row[]> {
       bounded('connections to upstreams left', after.upstreamPools, 'pools', '=', 0),
       bounded('sockets beyond those at the start', after.sockets - before.sockets, '', '<=', 0),
     ]
-  } finally {
-    for (const one of undo.toReversed()) await one()
-  }
-}
+  })
 
 async function watch(
   gateway: GatewayChild,
