@@ -307,6 +307,37 @@ describe('live', () => {
       await context.close()
     }))
 
+  it('shows what happened between the first read and the stream, and while a first read was under way', () =>
+    withFixture(built, async (fixture) => {
+      const banner = (page: Page) =>
+        page.locator('.glass-banner').getByText('payments stand').waitFor({ timeout: 5000 })
+      const late = await visit(browser, fixture, { operator: 'olivia' })
+      const open = fixture.hold('/events')
+      const read = late.page.waitForResponse((one) => one.url().endsWith('/api/break-glass'))
+      await late.page.goto('/')
+      await read
+      await late.page.locator('[data-connection="connecting"]').waitFor()
+      fixture.world.people.break('viktor', 'payments stand still')
+      fixture.publish('alarm', {})
+      open()
+      await banner(late.page)
+      await late.context.close()
+
+      fixture.world.people.glass.length = 0
+      const slow = await visit(browser, fixture, { operator: 'olivia' })
+      const answer = fixture.hold('/break-glass')
+      await slow.page.goto('/')
+      await slow.page.locator('[data-connection="live"]').waitFor()
+      fixture.world.people.break('viktor', 'payments stand still')
+      fixture.publish('alarm', {})
+      const call = { agent: 'notifier', system: 'message-gateway', operation: 'afterwards' }
+      fixture.decide(record(fixture.world.network, Date.now(), call))
+      await slow.page.getByText('afterwards').waitFor()
+      answer()
+      await banner(slow.page)
+      await slow.context.close()
+    }))
+
   it('goes back to the door when the session ends', () =>
     withFixture(built, async (fixture) => {
       const { page, context } = await visit(browser, fixture, { operator: 'olivia' })

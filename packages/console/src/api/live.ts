@@ -83,8 +83,9 @@ function open(): void {
   source = stream
   stream.addEventListener('open', () => {
     attempts = 0
-    // EventSource resumes by Last-Event-ID; a stream that we had to open anew does not, so everything is read again.
-    if (wasLive) invalidate('/')
+    // A stream that we open, the first one too, tells only what happens from here on: what was read before it stood
+    // may be older. (EventSource resumes by Last-Event-ID by itself; reading once more does no harm then.)
+    invalidate('/')
     wasLive = true
     connection('live')
   })

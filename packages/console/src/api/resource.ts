@@ -38,9 +38,12 @@ async function load(path: string): Promise<void> {
   }
 }
 
-/** Reads again, soon and once, every watched path that starts so; forgets the others. */
+/**
+ * Reads again, soon and once, every watched path that starts so, and forgets the others. A path whose first read is
+ * still under way is read again, too: its answer may be older than what makes it stale.
+ */
 export function invalidate(prefix: string, delayMs: number = 250): void {
-  for (const path of entries.keys()) {
+  for (const path of new Set([...entries.keys(), ...inFlight])) {
     if (!path.startsWith(prefix)) continue
     if (!watchers.get(path)?.size) entries.delete(path)
     else if (!due.has(path)) {

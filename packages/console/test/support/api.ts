@@ -61,6 +61,7 @@ export class Fixture {
   readonly #server: Server
   readonly #root: string
   readonly #sessions = new Map<string, Session>()
+  readonly #held = new Map<string, Promise<void>>()
   readonly #streams = new Set<ServerResponse>()
   readonly #sent: Sent[] = []
 
@@ -114,6 +115,16 @@ export class Fixture {
     this.publish('decision', record)
   }
 
+  /** Answers at a path are made but not sent, and streams not opened, until the function is called that comes back. */
+  hold(path: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#held.set(path, promise)
+    return () => {
+      this.#held.delete(path)
+      resolve()
+    }
+  }
+
   /** Cuts every live stream, as a network fault would. */
   cutStreams(): void {
     for (const stream of this.#streams) stream.destroy()
@@ -131,7 +142,10 @@ export class Fixture {
     const session = this.#sessions.get(cookie)
     if (url.pathname === '/api/events') {
       if (!session?.operator) send(response, { status: 401, body: { code: 'SP_API_SESSION' } })
-      else this.#stream(request, response)
+      else {
+        await this.#held.get('/events')
+        this.#stream(request, response)
+      }
       return
     }
     const body: unknown = request.method === 'POST' ? JSON.parse(await text(request)) : undefined
@@ -163,7 +177,10 @@ export class Fixture {
           this.passkeys.authenticate(given as AuthenticationResponseJSON, statement),
       },
     )
-    send(response, result)
+    // Copied before it is held: what happens meanwhile is not in it.
+    const made = structuredClone(result)
+    await this.#held.get(path)
+    send(response, made)
     for (const [type, data] of this.world.takeEvents()) this.publish(type, data)
   }
 
