@@ -162,6 +162,45 @@ describe('bytes on the wire', () => {
     assert.equal((await agent.ask({ path: '/bank/v1/accounts/A' })).status, 200)
   })
 
+  it('takes what is sent ahead in turn, and nothing of it after an answer that ends the connection', async () => {
+    const call = (id: string): string => `GET /bank/v1/accounts/${id} HTTP/1.1\r\nHost: g\r\n\r\n`
+    const refused = `${POST}${JSON_TYPE}Content-Length: 00\r\n\r\n`
+    const from = world.bank.seen.length
+    const seen = (): string[] => world.bank.seen.slice(from).map(({ url }) => url)
+    const usual = world.bank.answer
+    const held: (() => void)[] = []
+    world.bank.answer = (one, res) => {
+      held.push(() => usual(one, res))
+    }
+    const socket = await agent.raw()
+    try {
+      const heard = say(socket, 4, call('A') + call('B') + refused + call('C'))
+      await until(() => held.length === 1)
+      await sleep(200)
+      assert.equal(seen().length, 1, 'the second waits for the answer to the first')
+      held[0]?.()
+      await until(() => held.length === 2)
+      held[1]?.()
+      assert.deepEqual(statuses(await heard), ['200', '200', '400'])
+      assert.deepEqual(seen(), ['/v1/accounts/A', '/v1/accounts/B'])
+    } finally {
+      world.bank.answer = usual
+      socket.destroy()
+    }
+  })
+
+  it('holds few requests that are sent ahead, and ends a connection that sends more', async () => {
+    const call = `${GET}\r\n`
+    const heard = statuses(await exchange(call.repeat(10), 10))
+    assert.deepEqual(
+      heard,
+      Array.from({ length: 10 }, () => '200'),
+    )
+    const socket = await agent.raw()
+    assert.ok(statuses(await say(socket, 18, call.repeat(18))).length < 18)
+    assert.ok(socket.destroyed)
+  })
+
   for (const [what, pieces] of Object.entries({
     'a request line that never ends': ['GET /bank'],
     'headers that never end': [GET, 'X-A: 1\r\n', 'X-B: 1\r\n'],

@@ -34,6 +34,9 @@ export interface Address {
   readonly port: number
 }
 
+/** Requests of a connection that may wait for answers before them. */
+const MAX_AHEAD = 16
+
 const MALFORMED = 'HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n'
 
 /** Where agents come in: mutual TLS, then HTTP/1.1 or HTTP/2, by ALPN, as strictly as Node's parsers go, bounded on every side. */
@@ -43,6 +46,8 @@ export class Listener {
   readonly #h2: H2Edge
   readonly #mtls: MtlsServer
   readonly #peers = new Map<TLSSocket, VerifiedSvid>()
+  /** Of each HTTP/1.1 connection: the answer to its newest request, and how many requests wait for answers before them. */
+  readonly #lines = new WeakMap<Duplex, { newest: ServerResponse | undefined; waiting: number }>()
   #isDraining = false
   #balanced: BalancedDoor | undefined
 
@@ -170,7 +175,7 @@ export class Listener {
   #createHttp(): Server {
     const { settings } = this.#options
     const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
-      this.#options.onRequest(req, res)
+      this.#inTurn(req, res)
     }
     const http = createServer({
       insecureHTTPParser: false,
@@ -202,6 +207,32 @@ export class Listener {
     // Node begins to enforce the timeouts above when a server starts to listen, which this one never does itself.
     http.emit('listening')
     return http
+  }
+
+  /**
+   * Node gives out a request that was sent ahead while the one before it is still being answered. It waits here: what follows
+   * an answer that ends its connection may be no request at all, and is not looked at.
+   */
+  #inTurn(req: IncomingMessage, res: ServerResponse): void {
+    const { socket } = req
+    const line = this.#lines.get(socket) ?? { newest: undefined, waiting: 0 }
+    this.#lines.set(socket, line)
+    const ahead = line.newest
+    line.newest = res
+    if (ahead === undefined || ahead.closed) {
+      this.#options.onRequest(req, res)
+      return
+    }
+    if (++line.waiting > MAX_AHEAD) {
+      // Sockets here are those that `onConnection` handed over.
+      this.#options.onMalformed(this.#peers.get(socket as TLSSocket), 'too many requests ahead')
+      socket.destroy()
+      return
+    }
+    ahead.once('close', () => {
+      line.waiting--
+      if (socket.writable && !socket.destroyed) this.#options.onRequest(req, res)
+    })
   }
 
   #malformed(socket: Duplex, code: string): void {
