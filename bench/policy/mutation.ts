@@ -30,8 +30,7 @@ interface Report {
 /**
  * Runs Stryker over the sources as they are and gives the mutation scores: of the mutants that ran, how many the tests found
  * (killed, or never ended). Mutants that neither they nor the tests have changed since keep the outcome of the last run; `reports/`
- * removed, all run. Takes three quarters of an hour of an idle machine, and hours of a busy one: a run that is stopped loses the few files it
- * was at, and goes on there the next time.
+ * removed, all run. A run that is stopped loses the few files it was at, and goes on there the next time.
  *
  * @param args names of packages; none means all. `MUTATION_CONCURRENCY` says how many mutants run at once, where not one a
  *   processor
@@ -46,7 +45,7 @@ export async function mutation(args: readonly string[] = []): Promise<readonly R
 }
 
 /** Sources that one run of Stryker takes: it writes down what came of them at its end only. */
-const FILES_A_RUN = 6
+const FILES_A_RUN = 12
 
 async function scoreOf(name: Mutated): Promise<Row[]> {
   const tally = new Map<string, number>()
@@ -98,13 +97,12 @@ async function stryker(name: Mutated, sources: readonly string[]): Promise<Repor
     env: {
       ...process.env,
       PATH: [join(ROOT, 'node_modules/.bin'), process.env['PATH']].join(delimiter),
-      // Each mutant starts Node anew: stripped and compiled modules are kept between.
+      // Mutants of what runs while modules load start Node anew: stripped and compiled modules are kept between.
       NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/mutation'),
       // Few random policy sets for each mutant; the tables are whole.
       CEDAR_TRIALS: '4',
       STREAM_TRIALS: '60',
       STREAM_MEGABYTES: '2',
-      NODE_OPTIONS: `--import=${join(import.meta.dirname, 'no-shrinking.ts')}`,
       SALLYPORT_DATA: join(ROOT, 'no-corpus'),
     },
     // The rows are what belongs on stdout.
@@ -124,7 +122,12 @@ async function stryker(name: Mutated, sources: readonly string[]): Promise<Repor
 /** Changes with everything that Stryker does not compare when it takes over the outcome of the last run. */
 function stampOf(name: Mutated): string {
   const hash = createHash('sha256').update(process.version)
-  hash.update(readFileSync(join(ROOT, `stryker.${name}.json`)))
+  const runner = join(import.meta.dirname, 'mutants')
+  const files = [
+    join(ROOT, `stryker.${name}.json`),
+    ...readdirSync(runner).map((file) => join(runner, file)),
+  ]
+  for (const file of files.toSorted()) hash.update(readFileSync(file))
   for (const folder of [`${name}/test`, ...BELOW[name].map((below) => `${below}/src`)]) {
     const files = readdirSync(join(ROOT, 'packages', folder), { recursive: true }).map(String)
     // The tests themselves are compared.
