@@ -84,15 +84,12 @@ describe('programs that speak MCP', { skip }, () => {
     return parseJson(block?.text ?? '')
   }
 
-  /** Programs of these tests that run, as this machine counts. */
+  /** Programs of these tests that run, as this machine counts: other files start the same one with other arguments. */
   const running = (): number =>
     readdirSync('/proc').filter((pid) => {
       try {
-        return (
-          /^\d+$/.test(pid) &&
-          readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith(process.execPath) &&
-          readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(PROGRAM)
-        )
+        const [command, program, first] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+        return command === process.execPath && program === PROGRAM && first === '$(id)'
       } catch {
         return false
       }
