@@ -310,7 +310,7 @@ describe('live', () => {
   it('shows what happened between the first read and the stream, and while a first read was under way', () =>
     withFixture(built, async (fixture) => {
       const banner = (page: Page) =>
-        page.locator('.glass-banner').getByText('payments stand').waitFor({ timeout: 5000 })
+        page.locator('.glass-banner').getByText('payments stand').waitFor()
       const late = await visit(browser, fixture, { operator: 'olivia' })
       const open = fixture.hold('/events')
       const read = late.page.waitForResponse((one) => one.url().endsWith('/api/break-glass'))
