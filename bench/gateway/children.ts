@@ -96,12 +96,16 @@ export async function child(
   return { process: process_, message }
 }
 
-export function ask(gateway: ChildProcess): Promise<GatewayState> {
+/** @param what `held` to have what nobody holds collected first */
+export function ask(
+  gateway: ChildProcess,
+  what: 'state' | 'held' = 'state',
+): Promise<GatewayState> {
   return new Promise((resolve) => {
     gateway.once('message', (given) => {
       // The gateway's process answers every message with its state.
       resolve(given as GatewayState)
     })
-    gateway.send('state')
+    gateway.send(what)
   })
 }
