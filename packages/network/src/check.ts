@@ -288,6 +288,7 @@ class Checker {
       for (const [name, member] of Object.entries(schema.members)) {
         this.#tokens(member.schema, `${where}.${name}`, pointer)
       }
+      for (const shape of schema.variants?.of ?? []) this.#tokens(shape, where, pointer)
     }
     if (schema.type !== 'string' || schema.tokenOf === undefined) return
     const [datasetName, fieldName, ...rest] = schema.tokenOf.split('.')

@@ -11,9 +11,12 @@ const FORM_TYPE = /^application\/x-www-form-urlencoded(?:\s*;\s*charset="?utf-8"
 const PARTS_TYPE = /^multipart\/form-data$/i
 const WHERE = 'the request body'
 
+type Variants = NonNullable<InputSchema['variants']>
+
 /** What an operation takes in the body of its request. */
 export interface ImportedBody {
   readonly members: Readonly<Record<string, InputMember>>
+  readonly variants?: Variants
   /** Absent: JSON. */
   readonly body?: HttpBody
 }
@@ -39,7 +42,7 @@ export function bodyOf(operation: Part, method: string, resolve: Resolve): Impor
   const form = mediaOf(FORM_TYPE)
   const parts = mediaOf(PARTS_TYPE)
   let imported: ImportedBody
-  if (json) imported = { members: inputRecordFrom(json['schema'], WHERE, resolve).members }
+  if (json) imported = shapesOf(inputRecordFrom(json['schema'], WHERE, resolve))
   else if (form) imported = formOf(form, resolve)
   else if (parts) imported = partsOf(parts, resolve)
   else {
@@ -60,7 +63,8 @@ export function bodyOf(operation: Part, method: string, resolve: Resolve): Impor
 
 /** OpenAPI 3.1, section 4.8.15 (`encoding`): a list repeats its name unless another style is stated. */
 function formOf(media: Part, resolve: Resolve): ImportedBody {
-  const { members } = inputRecordFrom(media['schema'], WHERE, resolve)
+  const shapes = shapesOf(inputRecordFrom(media['schema'], WHERE, resolve))
+  const { members } = shapes
   const deep: string[] = []
   for (const [name, { schema }] of Object.entries(members)) {
     const encoding = encodingOf(media, name)
@@ -74,7 +78,7 @@ function formOf(media: Part, resolve: Resolve): ImportedBody {
       throw refuse(`the style of \`${name}\` is not carried`, 'use `form` or `deepObject`')
     }
   }
-  return { members, body: { kind: 'form', deep } }
+  return { ...shapes, body: { kind: 'form', deep } }
 }
 
 const isList = (schema: InputType): boolean =>
@@ -83,12 +87,17 @@ const isList = (schema: InputType): boolean =>
 /** RFC 7578 */
 function partsOf(media: Part, resolve: Resolve): ImportedBody {
   const made = new Set<InputSchema>()
-  const { members } = inputRecordFrom(media['schema'], WHERE, resolve, (schema, where) => {
-    if (!isFileSchema(schema)) return undefined
-    const file = fileTypeOf(schema, where)
-    made.add(file)
-    return file
-  })
+  const { members, variants } = inputRecordFrom(
+    media['schema'],
+    WHERE,
+    resolve,
+    (schema, where) => {
+      if (!isFileSchema(schema)) return undefined
+      const file = fileTypeOf(schema, where)
+      made.add(file)
+      return file
+    },
+  )
   const files: string[] = []
   const given: Record<string, InputMember> = {}
   for (const [name, member] of Object.entries(members)) {
@@ -105,8 +114,20 @@ function partsOf(media: Part, resolve: Resolve): ImportedBody {
   if (made.size > 0) {
     throw refuse('a file stands inside of an object', 'let it be a part of its own')
   }
-  return { members: given, body: { kind: 'parts', files } }
+  if (variants === undefined) return { members: given, body: { kind: 'parts', files } }
+  // A file has one type whatever the shape; here it has its media types, too.
+  const of = variants.of.map((shape) => {
+    const typed = Object.entries(shape.members).map(([name, member]): [string, InputMember] => {
+      const schema = files.includes(name) ? given[name]?.schema : undefined
+      return [name, schema === undefined ? member : { ...member, schema }]
+    })
+    return { ...shape, members: Object.fromEntries(typed) }
+  })
+  return { members: given, variants: { ...variants, of }, body: { kind: 'parts', files } }
 }
+
+const shapesOf = ({ members, variants }: InputSchema): ImportedBody =>
+  variants === undefined ? { members } : { members, variants }
 
 /** The types that a file may have, where they are stated: `application/pdf, image/*`. */
 function withTypes(file: InputSchema, stated: unknown): InputSchema {

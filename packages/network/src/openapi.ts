@@ -177,7 +177,8 @@ function importOperation(
       throw refuse(`the path parameter \`${name}\` stands not exactly once in the path`, 'add it')
     }
   }
-  const { members: inBody, body } = bodyOf(operation, method, resolve)
+  const outside = { ...members }
+  const { members: inBody, variants, body } = bodyOf(operation, method, resolve)
   for (const [name, member] of Object.entries(inBody)) add(name, 'body', member)
   const labelled = labelledOf(operation)
   const lines = linesOf(operation, resolve)
@@ -193,7 +194,20 @@ function importOperation(
       ...(labelled !== undefined && { labelled }),
       ...(lines.length > 0 && { lines }),
     },
-    input: { type: 'record', members },
+    input: {
+      type: 'record',
+      members,
+      // What path, query and headers take is part of every shape of the body.
+      ...(variants !== undefined && {
+        variants: {
+          fits: variants.fits,
+          of: variants.of.map((shape) => ({
+            ...shape,
+            members: { ...outside, ...shape.members },
+          })),
+        },
+      }),
+    },
   }
 }
 

@@ -30,6 +30,9 @@ export function withTokenKinds(network: Network): Network {
         { ...member, schema: type(member.schema) },
       ]),
     ),
+    ...(given.variants !== undefined && {
+      variants: { ...given.variants, of: given.variants.of.map(record) },
+    }),
   })
   return {
     ...network,

@@ -195,6 +195,44 @@ describe('API descriptions in the shape of those of banks', () => {
     assert.equal(creditor.variants?.of.length, 2)
   })
 
+  it('a body that is one of several, each with what path and headers take', () => {
+    const iban = { ...text(), 'x-sallyport-token-of': 'payments.iban' }
+    const shapes = [object({ iban }, ['iban']), object({ card: text() }, ['card'])]
+    for (const type of ['application/json', 'application/x-www-form-urlencoded']) {
+      const [pay] = importedWell(
+        doc({
+          '/pay/{id}': {
+            post: {
+              operationId: 'pay',
+              parameters: [path('id'), header('X-Request-ID', true)],
+              requestBody: body({ oneOf: shapes }, type),
+            },
+          },
+        }),
+        ['pay'],
+      )
+      const input = pay?.input
+      assert.deepEqual(Object.keys(input?.members ?? {}), ['id', 'X-Request-ID', 'iban', 'card'])
+      assert.equal(input?.members['iban']?.required, false)
+      assert.equal(input?.variants?.fits, 'one')
+      // Of the kind that the field’s tokens have, in the shape as in the whole.
+      for (const { members } of [input, input?.variants?.of[0] ?? input]) {
+        const { schema } = members['iban'] ?? {}
+        assert.equal(schema?.type === 'string' ? schema.tokenOf : '', 'account')
+      }
+      assert.deepEqual(
+        input?.variants?.of.map(({ members }) =>
+          Object.entries(members).map(([name, { required }]) => [name, required]),
+        ),
+        ['iban', 'card'].map((name) => [
+          ['id', true],
+          ['X-Request-ID', true],
+          [name, true],
+        ]),
+      )
+    }
+  })
+
   it('null in both versions, members that may be more, and variants told apart by a text', () => {
     const schemas = {
       Card: object({ kind: text(), number: text() }, ['kind', 'number']),
