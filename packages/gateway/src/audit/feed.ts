@@ -24,6 +24,8 @@ const MAX_TAIL = 20_000
 const PAGE = 10_000
 /** Lets records that come close together travel together. */
 const GATHER_MS = 10
+/** The same while calls keep coming: each request costs the calls that it runs beside, however few records it carries. */
+const BETWEEN_MS = 25
 const SAVE_EVERY_MS = 1000
 
 /** Forwards the log to the control plane, in order, at least once, from a cursor that survives restarts. */
@@ -87,8 +89,10 @@ export class Feed {
     let delay = 100
     while (!this.#stop.signal.aborted) {
       try {
-        if (this.lag > 0) await this.#sendSome()
-        else if (this.#checkpoint !== undefined) await this.#sendCheckpoint(this.#checkpoint)
+        if (this.lag > 0) {
+          await this.#sendSome()
+          if (this.lag < MAX_ITEMS && !this.#stop.signal.aborted) await this.#pause(BETWEEN_MS)
+        } else if (this.#checkpoint !== undefined) await this.#sendCheckpoint(this.#checkpoint)
         else await this.#idle()
         delay = 100
       } catch (error) {
