@@ -23,6 +23,7 @@ export class ClientWire {
   #ended = false
   #broken: SqlRefusal | undefined
   #wake: (() => void) | undefined
+  #isGathering = false
 
   /** @param maxBytes of one message */
   constructor(socket: TLSSocket, maxBytes: number, maxStartBytes: number) {
@@ -86,10 +87,19 @@ export class ClientWire {
     return this.#frames[at]
   }
 
+  /** Writes; what one turn of the event loop has to say travels together. */
   write(...messages: readonly Buffer[]): void {
-    if (!this.socket.destroyed && this.socket.writable) {
-      this.socket.write(messages.length === 1 ? (messages[0] ?? '') : Buffer.concat(messages))
+    if (this.socket.destroyed || !this.socket.writable) return
+    if (!this.#isGathering) {
+      this.#isGathering = true
+      this.socket.cork()
+      // After the promises of this turn. Where the socket is ended before, nothing is held back any more.
+      process.nextTick(() => {
+        this.#isGathering = false
+        this.socket.uncork()
+      })
     }
+    this.socket.write(messages.length === 1 ? (messages[0] ?? '') : Buffer.concat(messages))
   }
 
   /** Waits until what was written has been taken. */
