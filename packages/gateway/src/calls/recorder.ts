@@ -73,6 +73,7 @@ export class Recorder {
         )
       }
       draft.recorded = true
+      if (draft.typed.meanwhile) setImmediate(prepare, draft)
       await Promise.all(records)
     } catch (error) {
       const spared = !settings.refuseReadsWithoutAudit && !isSensitive(draft)
@@ -159,6 +160,15 @@ export class Recorder {
     const input = await audit.seal(subjectOf(draft), call.input, `${id}/input`)
     if (call.payment === undefined) return { input }
     return { input, payment: await audit.seal(subjectOf(draft), call.payment, `${id}/payment`) }
+  }
+}
+
+/** After the turn in which the log hands its record to the disk: what it does then costs no time that anybody waits for. */
+function prepare({ id, call, upstream, typed }: Draft): void {
+  try {
+    typed.meanwhile?.({ id, call, upstream })
+  } catch {
+    // Forwarding makes what is not there, and says what stops it.
   }
 }
 

@@ -54,4 +54,14 @@ export interface TypedCall {
    * @throws Refusal where nothing can be
    */
   rewrite?(decided: Decided): UpstreamRequest
+  /** Makes ready what forwarding takes, while the record of the decision is being written. Whether it is forwarded shows later. */
+  meanwhile?(going: Going): void
+}
+
+/** A call that will be forwarded once its record is durable. */
+export interface Going {
+  /** Decision id. */
+  readonly id: string
+  readonly call: Call
+  readonly upstream: UpstreamRequest
 }

@@ -2,12 +2,13 @@ import type { System } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
-import type { TypedCall } from '../calls/types.ts'
+import type { Caller, Going, TypedCall } from '../calls/types.ts'
 import { routeName } from '../inventory/names.ts'
 import { Refusal } from '../refusal.ts'
 import type { Strange } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
+import type { Addressed } from '../upstream/call-tokens.ts'
 import { basePath, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
@@ -69,12 +70,7 @@ export class HttpCalls {
     let answer: UpstreamAnswer | undefined
     try {
       answer = await this.#parts.exchange.send({
-        caller: caller.instance,
-        delegation: grant.call,
-        system,
-        decision: grant.id,
-        operation: `${system.name}.${typed.operation.name}`,
-        request: grant.upstream,
+        ...addressed({ ...grant, system, operation: typed.operation }),
         accept: [...(wantsEvents ? [EVENTS] : []), ...lines, 'application/json'].join(', '),
         repeatable: kind === 'read',
         signal: context.signal,
@@ -112,7 +108,12 @@ export class HttpCalls {
     const upstream = declared
       ? forwardHttp(match.route, input, basePath(system, ''), files)
       : { method: request.method, path: '/', body: undefined }
-    return { system, operation, input, upstream: () => upstream }
+    return {
+      ...{ system, operation, input, upstream: () => upstream },
+      meanwhile: (going) => {
+        this.#parts.exchange.prepare(addressed({ ...going, caller, system, operation }))
+      },
+    }
   }
 
   async #answer(context: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
@@ -137,3 +138,20 @@ export const noOperation = (strange?: Strange): Refusal =>
     outcome: 'not-permitted',
     ...(strange === undefined ? {} : { strange }),
   })
+
+/** A call as the exchange is told of it. */
+const addressed = ({
+  id,
+  caller,
+  call,
+  upstream,
+  system,
+  operation,
+}: Going & Pick<TypedCall, 'system' | 'operation'> & { readonly caller: Caller }): Addressed => ({
+  caller: caller.instance,
+  delegation: call,
+  system,
+  decision: id,
+  operation: `${system.name}.${operation.name}`,
+  request: upstream,
+})

@@ -1,13 +1,7 @@
-import { createPrivateKey } from 'node:crypto'
-import type { KeyObject } from 'node:crypto'
 import { parseJson } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
-import type { Call } from '@sallyport/decide'
 import type { System } from '@sallyport/network'
-import { serviceId } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
-import { issueCallToken } from '@sallyport/wire'
-import type { UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { AnswerBody } from './answer-body.ts'
@@ -15,9 +9,10 @@ import { ask } from './ask.ts'
 import type { UpstreamAnswer } from './ask.ts'
 import { Breakers } from './breakers.ts'
 import type { Attempt } from './breakers.ts'
+import { CallTokens } from './call-tokens.ts'
+import type { Addressed } from './call-tokens.ts'
 import type { Credentials } from './credentials.ts'
 import type { UpstreamPools } from './pools.ts'
-import { hashOf } from './request-hash.ts'
 
 export interface ExchangeOptions {
   readonly pools: UpstreamPools
@@ -29,16 +24,7 @@ export interface ExchangeOptions {
 }
 
 /** One request on behalf of a caller. */
-export interface ExchangeRequest {
-  /** SPIFFE id of the caller. */
-  readonly caller: string
-  /** What was decided by beside the caller itself, told to services of the network. */
-  readonly delegation: Pick<Call, 'onBehalfOf' | 'mandate'>
-  readonly system: System
-  readonly decision: string
-  /** `SYSTEM.OPERATION`. */
-  readonly operation: string
-  readonly request: UpstreamRequest
+export interface ExchangeRequest extends Addressed {
   readonly accept: string
   readonly headers?: Readonly<Record<string, string>>
   /** Sent again where the connection turned out to be closed: only for what changes nothing. */
@@ -52,12 +38,6 @@ export interface ExchangeRequest {
 
 export type { UpstreamAnswer } from './ask.ts'
 
-/** What the credential of a request depends on. */
-type Addressed = Pick<
-  ExchangeRequest,
-  'caller' | 'delegation' | 'system' | 'decision' | 'operation' | 'request'
->
-
 /** Largest nesting of an upstream's JSON. */
 const MAX_DEPTH = 64
 const MAX_ATTEMPTS = 3
@@ -66,11 +46,12 @@ const MAX_ATTEMPTS = 3
 export class Exchange {
   readonly #options: ExchangeOptions
   readonly #breakers: Breakers
-  #key: { readonly pem: string; readonly key: KeyObject } | undefined
+  readonly #tokens: CallTokens
 
   constructor(options: ExchangeOptions) {
     this.#options = options
-    const { clock, settings } = options
+    const { clock, settings, gateway } = options
+    this.#tokens = new CallTokens(gateway, clock)
     const { breakerFailures: after, breakerOpenMs: openMs } = settings
     this.#breakers = new Breakers({ clock, after, openMs })
   }
@@ -158,7 +139,8 @@ export class Exchange {
   ): Promise<Record<string, string>> {
     const { upstream } = exchange.system
     if (upstream.kind === 'service') {
-      return { 'sallyport-call-token': await this.#callToken(exchange, upstream.service, identity) }
+      const token = await this.#tokens.of(exchange, upstream.service, identity)
+      return { 'sallyport-call-token': token }
     }
     if (upstream.kind === 'program') return {}
     const { credential } = upstream
@@ -173,35 +155,22 @@ export class Exchange {
     return { [credential.header]: value }
   }
 
+  /**
+   * Makes the token of a call that is about to be let go, where it takes one. Nothing leaves by this, and a token whose call is not let
+   * go is dropped with it.
+   */
+  prepare(exchange: Addressed): void {
+    const { caller, system } = exchange
+    if (system.upstream.kind !== 'service') return
+    const identity = this.#options.pools.for(caller, system).lease().tag
+    this.#tokens.prepare(exchange, system.upstream.service, identity)
+  }
+
   /** The system did not accept its credential: the next call has it anew. */
   forget({ upstream }: System): void {
     if (upstream.kind === 'external' && upstream.credential) {
       this.#options.credentials.forget(upstream.credential.secret)
     }
-  }
-
-  #callToken(
-    exchange: Addressed,
-    service: string,
-    { keyPem, trustDomain }: IdentityMaterial,
-  ): Promise<string> {
-    const { gateway, clock } = this.#options
-    if (this.#key?.pem !== keyPem) this.#key = { pem: keyPem, key: createPrivateKey(keyPem) }
-    const { onBehalfOf, mandate } = exchange.delegation
-    return issueCallToken(
-      {
-        iss: gateway,
-        sub: exchange.caller,
-        aud: serviceId(trustDomain, service),
-        decision: exchange.decision,
-        operation: exchange.operation,
-        request: hashOf(exchange.request),
-        ...(onBehalfOf === undefined ? {} : { obo: onBehalfOf }),
-        ...(mandate === undefined ? {} : { mandate: mandate.id }),
-      },
-      this.#key.key,
-      clock.now(),
-    )
   }
 }
 

@@ -1,0 +1,97 @@
+import { createPrivateKey } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import type { Clock } from '@sallyport/base'
+import type { Call } from '@sallyport/decide'
+import type { System } from '@sallyport/network'
+import { serviceId } from '@sallyport/spiffe'
+import type { IdentityMaterial } from '@sallyport/transport'
+import { issueCallToken } from '@sallyport/wire'
+import type { UpstreamRequest } from '../calls/types.ts'
+import { hashOf } from './request-hash.ts'
+
+/** What the credential of a request depends on. */
+export interface Addressed {
+  /** SPIFFE id of the caller. */
+  readonly caller: string
+  /** What was decided by beside the caller itself, told to services of the network. */
+  readonly delegation: Pick<Call, 'onBehalfOf' | 'mandate'>
+  readonly system: System
+  readonly decision: string
+  /** `SYSTEM.OPERATION`. */
+  readonly operation: string
+  readonly request: UpstreamRequest
+}
+
+/** A token that was made before its call may go. */
+interface Ready {
+  readonly token: Promise<string>
+  /** Whose key signed it. */
+  readonly identity: IdentityMaterial
+  readonly decision: string
+  /** By the clock that never goes back. */
+  readonly at: number
+}
+
+/** How old a token that waited may be when it goes: nearly all of its 30 seconds is for the way. */
+const MAX_WAITED_MS = 2000
+
+/** Call tokens for services of the network, each for one request, and good for one. */
+export class CallTokens {
+  readonly #gateway: string
+  readonly #clock: Clock
+  readonly #ready = new WeakMap<UpstreamRequest, Ready>()
+  #key: { readonly pem: string; readonly key: KeyObject } | undefined
+
+  /** @param gateway SPIFFE id of this gateway */
+  constructor(gateway: string, clock: Clock) {
+    this.#gateway = gateway
+    this.#clock = clock
+  }
+
+  /** Makes the token of a request that is to be asked for with `of`. */
+  prepare(call: Addressed, service: string, identity: IdentityMaterial): void {
+    const token = this.#issue(call, service, identity)
+    // Whoever takes it meets its failure.
+    token.catch(() => undefined)
+    const { request, decision } = call
+    this.#ready.set(request, { token, identity, decision, at: this.#clock.monotonic() })
+  }
+
+  /**
+   * The token of a request: the one that was made ready, once, else a new one.
+   *
+   * @param identity of the connection that it travels on
+   * @throws SallyportError `SP_CALL_TOKEN_KEY`
+   */
+  of(call: Addressed, service: string, identity: IdentityMaterial): Promise<string> {
+    const { request, decision } = call
+    const ready = this.#ready.get(request)
+    this.#ready.delete(request)
+    const fits =
+      ready?.identity === identity &&
+      ready.decision === decision &&
+      this.#clock.monotonic() - ready.at <= MAX_WAITED_MS
+    return fits ? ready.token : this.#issue(call, service, identity)
+  }
+
+  #issue(
+    { caller, decision, operation, request, delegation: { onBehalfOf, mandate } }: Addressed,
+    service: string,
+    { keyPem, trustDomain }: IdentityMaterial,
+  ): Promise<string> {
+    if (this.#key?.pem !== keyPem) this.#key = { pem: keyPem, key: createPrivateKey(keyPem) }
+    return issueCallToken(
+      {
+        iss: this.#gateway,
+        sub: caller,
+        aud: serviceId(trustDomain, service),
+        ...{ decision, operation },
+        request: hashOf(request),
+        ...(onBehalfOf === undefined ? {} : { obo: onBehalfOf }),
+        ...(mandate === undefined ? {} : { mandate: mandate.id }),
+      },
+      this.#key.key,
+      this.#clock.now(),
+    )
+  }
+}

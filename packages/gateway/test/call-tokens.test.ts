@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict'
+import { createPublicKey } from 'node:crypto'
+import { after, before, describe, it } from 'node:test'
+import { gatewayId } from '@sallyport/spiffe'
+import type { IdentityMaterial } from '@sallyport/transport'
+import { requestHash, verifyCallToken } from '@sallyport/wire'
+import type { CallToken } from '@sallyport/wire'
+import { CallTokens } from '../src/upstream/call-tokens.ts'
+import type { Addressed } from '../src/upstream/call-tokens.ts'
+import { TestPlane } from './support/plane.ts'
+import { declared } from './support/world.ts'
+
+const NOW = 1_800_000_000_000
+const PATH = '/v1/accounts/ACC-1'
+
+describe('call tokens that are made ready while a record is being written', () => {
+  let monotonic = 0
+  const clock = { now: () => NOW, monotonic: () => monotonic }
+  let identity: IdentityMaterial
+  let renewed: IdentityMaterial
+  let call: Addressed
+  let gateway: string
+  let tokens: CallTokens
+  before(async () => {
+    const declaration = await declared()
+    const plane = new TestPlane(declaration)
+    gateway = gatewayId(plane.trustDomain, 'gw1')
+    identity = plane.issue(gateway)
+    renewed = plane.issue(gateway)
+    const system = declaration.network.systems.find(({ name }) => name === 'bank')
+    assert.ok(system)
+    call = {
+      caller: 'spiffe://meridian.example/agent/teller/i1',
+      delegation: {},
+      system,
+      decision: 'dec_1',
+      operation: 'bank.account',
+      request: { method: 'GET', path: PATH, body: undefined },
+    }
+    tokens = new CallTokens(gateway, clock)
+  })
+  after(() => {
+    monotonic = 0
+  })
+
+  const read = (token: string, by = identity): Promise<CallToken> =>
+    verifyCallToken(token, createPublicKey(by.keyPem), {
+      iss: gateway,
+      aud: `spiffe://${by.trustDomain}/service/bank`,
+      requestHash: requestHash('GET', PATH, new Uint8Array()),
+      now: NOW,
+    })
+  const taken = (over: Partial<Addressed> = {}, by = identity): Promise<string> =>
+    tokens.of({ ...call, ...over }, 'bank', by)
+
+  it('says of the call what one made at once says, and is taken once', async () => {
+    const atOnce = await read(await taken())
+    tokens.prepare(call, 'bank', identity)
+    monotonic += 1000
+    const first = await read(await taken())
+    const second = await read(await taken())
+    assert.deepEqual({ ...first, jti: '' }, { ...atOnce, jti: '' })
+    assert.equal(new Set([atOnce.jti, first.jti, second.jti]).size, 3)
+  })
+
+  it('is not for a connection of another key, another decision or another request', async () => {
+    tokens.prepare(call, 'bank', identity)
+    const other = await read(await taken({}, renewed), renewed)
+    assert.equal(other.decision, 'dec_1')
+    tokens.prepare(call, 'bank', identity)
+    assert.equal((await read(await taken({ decision: 'dec_2' }))).decision, 'dec_2')
+    tokens.prepare(call, 'bank', identity)
+    const same = { ...call.request }
+    const before = await read(await taken({ request: same }))
+    assert.notEqual(before.jti, (await read(await taken())).jti)
+  })
+
+  it('does not wait longer than a record takes', async () => {
+    const signedAt = NOW
+    let now = signedAt
+    const own = new CallTokens(gateway, { ...clock, now: () => now })
+    const iat = async (wait: number): Promise<number> => {
+      now = signedAt
+      own.prepare(call, 'bank', identity)
+      monotonic += wait
+      now = signedAt + wait
+      const { iat: at } = await verifyCallToken(
+        await own.of(call, 'bank', identity),
+        createPublicKey(identity.keyPem),
+        {
+          iss: gateway,
+          aud: `spiffe://${identity.trustDomain}/service/bank`,
+          requestHash: requestHash('GET', PATH, new Uint8Array()),
+          now,
+        },
+      )
+      return at * 1000 - signedAt
+    }
+    assert.equal(await iat(2000), 0, 'the one that waited')
+    assert.equal(await iat(3000), 3000, 'one that was made anew')
+  })
+})
