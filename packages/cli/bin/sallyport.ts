@@ -1,4 +1,10 @@
 #!/usr/bin/env node
-import { main } from '../src/main.ts'
+import { enableCompileCache } from 'node:module'
+import { join } from 'node:path'
 
+// What was compiled is kept beside the modules, and nowhere else: whoever can write there can change the modules, too. A temporary
+// folder would be anybody's. Where nothing can be written, nothing is kept.
+enableCompileCache(join(import.meta.dirname, '../../../node_modules/.cache/sallyport'))
+
+const { main } = await import('../src/main.ts')
 process.exitCode = await main(process.argv.slice(2))
