@@ -63,6 +63,14 @@ export interface GatewaySettings {
   readonly streamRecheckMs: number
   readonly maxStreamMs: number
   readonly maxEventBytes: number
+  /** Of gRPC, calls whose callers may go on sending: of one instance (of another trust domain, of one agent), and of all. */
+  readonly maxSendingPerInstance: number
+  readonly maxSending: number
+  /** Of one such call: messages of its caller, and bytes of them all. */
+  readonly maxSentMessages: number
+  readonly maxSentBytes: number
+  /** For how long neither side of one may send a message while its caller still could. */
+  readonly sendingIdleMs: number
   /** For one request to the control plane. */
   readonly controlTimeoutMs: number
   /** For the first bundle, at the start. */
@@ -122,6 +130,11 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   streamRecheckMs: 5000,
   maxStreamMs: 3_600_000,
   maxEventBytes: 262_144,
+  maxSendingPerInstance: 32,
+  maxSending: 512,
+  maxSentMessages: 10_000,
+  maxSentBytes: 64 * 1024 * 1024,
+  sendingIdleMs: 60_000,
   controlTimeoutMs: 5000,
   startTimeoutMs: 20_000,
   breakerFailures: 5,

@@ -211,9 +211,6 @@ function checkOperation(
     report('', `\`${system}.${other}\` is the same method as \`${name}\``, 'keep one of the two')
   }
   taken.set(binding.path, name)
-  if (binding.clientStreams) {
-    report('', `callers of \`${name}\` send several messages, which is not spoken`, 'leave it out')
-  }
   for (const [path, target] of Object.entries(returns)) {
     const wrong = wrongPath(grpc, binding.response, path, target)
     if (wrong === undefined) continue

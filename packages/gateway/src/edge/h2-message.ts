@@ -21,6 +21,8 @@ export class H2Request implements EdgeRequest {
   readonly socket: TLSSocket
   readonly hasMore: boolean
   rawTrailers: string[] = []
+  /** Whether its body may take as long as whoever reads it lets it. */
+  takesItsTime = false
   /** Why the head cannot be read; thrown to whoever asks for it. */
   readonly #head: H2Head | Refusal
   readonly #stream: ServerHttp2Stream
@@ -59,7 +61,7 @@ export class H2Request implements EdgeRequest {
     return this.#stream.readableEnded || !this.hasMore
   }
 
-  /** @throws Refusal for DATA that is not as long as announced (RFC 9113 section 8.1.1) */
+  /** @throws Refusal for DATA that is not as long as announced (RFC 9113 section 8.1.1), or that a reset ended */
   async *[Symbol.asyncIterator](): AsyncGenerator {
     let size = 0
     // Whoever stops reading still has to answer.
@@ -70,6 +72,10 @@ export class H2Request implements EdgeRequest {
       yield chunk
     }
     if (this.#announced !== undefined && size !== this.#announced) throw this.#disagrees()
+    // RST_STREAM with NO_ERROR reads as an end; END_STREAM alone says that the body is whole.
+    if (this.#stream.aborted) {
+      throw new Refusal('SP_REQUEST_BODY', 'the request was broken off', { status: 400 })
+    }
   }
 
   #disagrees(): Refusal {
@@ -164,7 +170,12 @@ export class H2Response extends EventEmitter implements EdgeResponse {
     if (this.destroyed || stream.writableEnded) return
     this.endedAt = performance.now()
     stream.once('wantTrailers', () => {
-      if (!stream.destroyed) stream.sendTrailers(trailers)
+      if (stream.destroyed) return
+      stream.sendTrailers(trailers)
+      // A body that nobody reads on is not waited for (RFC 9113 section 8.1); at once, nghttp2 would drop the trailers.
+      setImmediate(() => {
+        if (!stream.readableEnded) stream.close(NGHTTP2_NO_ERROR)
+      })
     })
     stream.end()
   }

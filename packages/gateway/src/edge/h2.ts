@@ -165,7 +165,8 @@ export class H2Edge {
     const now = clock.monotonic()
     for (const [session, open] of this.#sessions) {
       for (const [stream, { req, res, startedAt }] of open.streams) {
-        const slowBody = !req.complete && now - startedAt > settings.requestTimeoutMs
+        const slowBody =
+          !req.complete && !req.takesItsTime && now - startedAt > settings.requestTimeoutMs
         const slowReader =
           res.endedAt !== undefined && performance.now() - res.endedAt > settings.requestTimeoutMs
         if (slowBody || slowReader) stream.close(NGHTTP2_CANCEL)

@@ -70,7 +70,8 @@ export class GrpcReply implements EdgeResponse {
   destroy(): void {
     if (this.#res.destroyed || this.#res.writableEnded) return
     this.writeHead()
-    this.#res.endWithTrailers(trailersFor(this.why(), this.#decision))
+    const why = this.why()
+    this.#res.endWithTrailers(trailersFor(why, why.decision ?? this.#decision))
   }
 
   once(event: 'close' | 'drain', listener: () => void): void {

@@ -81,9 +81,9 @@ export class Sessions {
     for (const [key, { caller, session }] of this.#held) {
       if (!isOf(caller)) continue
       this.#held.delete(key)
-      session?.destroy()
+      if (session) breakOff(session)
     }
-    for (const [session, caller] of this.#retired) if (isOf(caller)) session.destroy()
+    for (const [session, caller] of this.#retired) if (isOf(caller)) breakOff(session)
   }
 
   /** Breaks off the connections to services that a narrowing cuts off, whoever's calls are on them. */
@@ -199,6 +199,11 @@ export class Sessions {
       if (session && lastUsed < before) this.#retire(key)
     }
   }
+}
+
+/** Without an error, servers on Node take the end of a connection for the end of what a caller says. */
+function breakOff(session: ClientHttp2Session): void {
+  session.destroy(new Error('the caller was cut off'))
 }
 
 /** Server-authenticated TLS to the outside: the name and, where declared, the only CA are pinned. */

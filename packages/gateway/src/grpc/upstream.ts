@@ -37,6 +37,8 @@ export interface UpstreamCall {
   /** Bytes of one message of the answer. */
   readonly maxMessageBytes: number
   readonly signal: AbortSignal
+  /** Whether more messages follow: those go by `send`, and `endSending` says that there are no more. */
+  readonly goesOn: boolean
 }
 
 /** An answer that has begun, or may not have yet: what it lacks shows in its body. */
@@ -47,6 +49,9 @@ export interface GrpcAnswer extends UpstreamAnswer {
    * @throws Refusal `SP_UPSTREAM_REFUSED`, `SP_UPSTREAM_RESPONSE`, `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`
    */
   next(): Promise<readonly Buffer[] | undefined>
+  /** Sends another message. Resolves when the system takes more; where it takes none any more, `next` says why. */
+  send(message: Buffer): Promise<void>
+  endSending(): void
 }
 
 const MAX_ATTEMPTS = 3
@@ -78,7 +83,8 @@ export class GrpcUpstream {
     const wrong = (error: unknown): void => {
       const [ofSystem, ofCaller] = blame(error)
       if (call.signal.aborted) came('neither', 'neither')
-      else came(ofSystem, ofCaller)
+      // Where its caller takes its time, or is cut off while it sends, that says nothing.
+      else came(ofSystem, call.goesOn ? 'neither' : ofCaller)
     }
     try {
       const answering = await this.#send(call, () => {
@@ -129,11 +135,16 @@ export class GrpcUpstream {
     const reading = new Reading(stream, call, answered, (status) => {
       if (status === GRPC.UNAUTHENTICATED) this.#parts.exchange.forget(system)
     })
-    stream.end(framed(message))
+    if (call.goesOn) stream.write(framed(message))
+    else stream.end(framed(message))
     return {
       ...{ status: 200, contentType: CONTENT_TYPE, retryAfter: undefined, mcpSession: undefined },
       body: reading.body,
       next: () => reading.next(),
+      send: (more) => sent(stream, framed(more)),
+      endSending: () => {
+        if (!stream.destroyed && !stream.closed) stream.end()
+      },
     }
   }
 
@@ -159,6 +170,7 @@ export class GrpcUpstream {
 class Reading {
   readonly body: AnswerBody
   readonly #frames: Frames
+  readonly #stream: ClientHttp2Stream
   readonly #ended: (status: number) => void
   #trailers: IncomingHttpHeaders | undefined
 
@@ -169,13 +181,14 @@ class Reading {
     ended: (status: number) => void,
   ) {
     this.#ended = ended
+    this.#stream = stream
     this.#frames = new Frames(maxMessageBytes, (fault) =>
       unusable(fault === 'size' ? 'a message of it is too large' : `a message of it is ${fault}`),
     )
     let isOver = false
     const body = new AnswerBody({
       abort: () => {
-        stream.close(NGHTTP2_CANCEL)
+        giveUp(stream)
       },
       pause: () => stream.pause(),
       resume: () => stream.resume(),
@@ -225,6 +238,8 @@ class Reading {
       if (messages.length > 0) return messages
       if (this.body.isWhole) {
         this.#frames.end()
+        // A system may answer before it has heard all.
+        if (!this.#stream.writableEnded) giveUp(this.#stream)
         return this.#status()
       }
     }
@@ -251,6 +266,29 @@ class Reading {
     this.#ended(status)
     throw refusedBy(status)
   }
+}
+
+/**
+ * Resets a stream. One whose caller had not said all must not look as if it had: `close` ends it well before it resets it, and servers on
+ * Node take CANCEL for an end.
+ */
+function giveUp(stream: ClientHttp2Stream): void {
+  if (stream.writableEnded) stream.close(NGHTTP2_CANCEL)
+  else stream.destroy(new Error('the call was given up'))
+}
+
+/** Writes to a stream, and waits until it takes more or is gone. */
+function sent(stream: ClientHttp2Stream, bytes: Buffer): Promise<void> {
+  if (stream.destroyed || stream.closed || stream.write(bytes)) return Promise.resolve()
+  return new Promise((resolve) => {
+    const done = (): void => {
+      stream.removeListener('drain', done)
+      stream.removeListener('close', done)
+      resolve()
+    }
+    stream.on('drain', done)
+    stream.on('close', done)
+  })
 }
 
 const timedOut = (): Error =>

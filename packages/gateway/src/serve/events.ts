@@ -4,6 +4,7 @@ import type { Outcome } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import { decideAgain } from '../calls/again.ts'
+import { narrowed } from '../calls/narrowed.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
 import { beginEvents } from '../edge/answer.ts'
@@ -49,6 +50,8 @@ export class AnswerStream {
   released: OutcomeRecord['released'] = {}
   bytesOut = 0
   cutBy: string | undefined
+  /** Of a caller that goes on sending: the last call that was granted on it. */
+  #latest: Grant | undefined
   /** Aborts when the answer can go no further. */
   readonly gone: AbortController = new AbortController()
 
@@ -60,6 +63,24 @@ export class AnswerStream {
     this.res = res
     this.enforced = grant.enforced
     this.outcome = grant.outcome
+  }
+
+  /** The calls that have to hold for it to go on. */
+  get calls(): readonly Grant[] {
+    return this.#latest ? [this.grant, this.#latest] : [this.grant]
+  }
+
+  /** Its caller sent another message, which was granted: from now on answers show no more than either decision lets through. */
+  goesOn(grant: Grant): void {
+    this.#latest = grant
+    this.outcome = narrowed(this.outcome, grant.outcome)
+  }
+
+  /** It holds, by decisions that were taken anew; what a message narrowed stays so. */
+  holds(enforced: Enforced, outcomes: readonly Outcome[]): void {
+    this.enforced = enforced
+    const [opening = this.outcome, latest] = outcomes
+    this.outcome = latest ? narrowed(this.outcome, narrowed(opening, latest)) : opening
   }
 
   cut(code: string): void {
@@ -93,7 +114,7 @@ export class EventStreams {
       try {
         this.#recheckOne(stream)
       } catch (error) {
-        this.#cut(stream, toRefusal(error).code)
+        this.cut(stream, toRefusal(error).code)
       }
     }
   }
@@ -147,7 +168,7 @@ export class EventStreams {
       answer.body.destroy()
     })
     const deadline = setTimeout(() => {
-      this.#cut(stream, 'SP_STREAM_ENDED')
+      this.cut(stream, 'SP_STREAM_ENDED')
     }, settings.maxStreamMs).unref()
     this.#open.add(stream)
     stats.streamsOpened++
@@ -226,21 +247,8 @@ export class EventStreams {
     return { ...grant, enforced, outcome }
   }
 
-  #recheckOne(stream: AnswerStream): void {
-    const { enforced, outcome } = decideAgain(this.#parts, stream.grant)
-    if (outcome.decision !== 'allow') {
-      this.#cut(stream, outcome.code)
-      return
-    }
-    if (stream.fixed && !projectsAlike(stream.grant, enforced, outcome)) {
-      this.#cut(stream, 'SP_DECLARATION_CHANGED')
-      return
-    }
-    stream.enforced = enforced
-    stream.outcome = outcome
-  }
-
-  #cut(stream: AnswerStream, code: string): void {
+  /** Cuts a stream, and says so in the log. */
+  cut(stream: AnswerStream, code: string): void {
     if (stream.cutBy !== undefined) return
     const { audit, stats } = this.#parts
     stream.cut(code)
@@ -250,6 +258,29 @@ export class EventStreams {
       subject: stream.grant.caller.instance,
       facts: { decision: stream.grant.id },
     })
+  }
+
+  #recheckOne(stream: AnswerStream): void {
+    const { grant, calls, fixed } = stream
+    const decided = calls.map((call) => decideAgain(this.#parts, call))
+    const lost = decided.find(({ outcome }) => outcome.decision !== 'allow')
+    if (lost) {
+      this.cut(stream, lost.outcome.code)
+      return
+    }
+    const [opening] = decided
+    if (!opening) return
+    const { enforced, outcome } = opening
+    // Messages of one stream are read by one declaration.
+    const changed = calls.length > 1 && enforced.decider.digest !== grant.enforced.decider.digest
+    if (changed || (fixed && !projectsAlike(grant, enforced, outcome))) {
+      this.cut(stream, 'SP_DECLARATION_CHANGED')
+      return
+    }
+    stream.holds(
+      enforced,
+      decided.map((one) => one.outcome),
+    )
   }
 }
 

@@ -137,7 +137,8 @@ export class Requests {
     if (system) named(system.name)
     const context = { ...bare, caller: await this.#withToken(bare, system) }
     if (ofGrpc) {
-      await grpc.serve(context, system)
+      const admits = (): boolean => this.#pace.admits(context.caller.session)
+      await grpc.serve(context, system, admits)
       return system?.name ?? '?'
     }
     // With a slash at its end a path is another one; only API descriptions have such.

@@ -8,6 +8,7 @@ import type { IdentityMaterial } from '@sallyport/transport'
 import { requestHash, verifyCallToken } from '@sallyport/wire'
 import type { CallToken } from '@sallyport/wire'
 import type protobuf from 'protobufjs'
+import type { GatewayOptions } from '../../src/index.ts'
 import { compile } from './proto.ts'
 import { startWorld } from './world.ts'
 import type { TestAgent, World } from './world.ts'
@@ -41,6 +42,10 @@ export interface LedgerSeen {
 
 type Unary = grpc.ServerUnaryCall<Buffer, Buffer>
 type Streaming = grpc.ServerWritableStream<Buffer, Buffer>
+type Batch = grpc.ServerReadableStream<Buffer, Buffer>
+type Duplex = grpc.ServerDuplexStream<Buffer, Buffer>
+/** A call whose caller sends several messages. */
+export type Sending = Batch | Duplex
 
 export const ACCOUNT: Members = {
   id: 'ACC-1',
@@ -67,6 +72,22 @@ export class Ledger {
   stream: (seen: LedgerSeen, call: Streaming) => void = (_seen, call) => {
     call.end()
   }
+  /** Its token was verified with its first message, which stands in `seen`; every message is a `data` of the call. */
+  batch: (seen: LedgerSeen, call: Batch, done: grpc.sendUnaryData<Buffer>) => void = (
+    _seen,
+    call,
+    done,
+  ) => {
+    call.on('end', () => {
+      done(null, encode('Receipt', { id: 'B-1', internal: 'x' }))
+    })
+  }
+  duplex: (seen: LedgerSeen, call: Duplex) => void = (_seen, call) => {
+    call.on('data', () => call.write(encode('Account', ACCOUNT)))
+    call.on('end', () => {
+      call.end()
+    })
+  }
   readonly #server = new grpc.Server()
   readonly #identity: IdentityMaterial
 
@@ -87,9 +108,10 @@ export class Ledger {
     const method = (
       name: string,
       responseStream: boolean,
+      requestStream = false,
     ): grpc.MethodDefinition<Buffer, Buffer> => ({
       path: `/ledger.v1.Ledger/${name}`,
-      requestStream: false,
+      requestStream,
       responseStream,
       ...{ requestSerialize: same, requestDeserialize: same },
       ...{ responseSerialize: same, responseDeserialize: same },
@@ -115,10 +137,28 @@ export class Ledger {
       Object.fromEntries([
         ...names.map((name) => [name, method(name, false)]),
         ['Watch', method('Watch', true)],
+        ['Batch', method('Batch', false, true)],
+        ['Ask', method('Ask', true, true)],
       ]),
       Object.fromEntries<grpc.UntypedHandleCall>([
         ...names.map((name) => [name, unary(`/ledger.v1.Ledger/${name}`)] as const),
         ['Watch', streaming],
+        [
+          'Batch',
+          (call: Batch, done: grpc.sendUnaryData<Buffer>) => {
+            this.#first('/ledger.v1.Ledger/Batch', call, (seen) => {
+              this.batch(seen, call, done)
+            })
+          },
+        ],
+        [
+          'Ask',
+          (call: Duplex) => {
+            this.#first('/ledger.v1.Ledger/Ask', call, (seen) => {
+              this.duplex(seen, call)
+            })
+          },
+        ],
       ]),
     )
     const { chainPem, keyPem, rootsPem } = this.#identity
@@ -151,7 +191,28 @@ export class Ledger {
     this.unary(seen, done, call)
   }
 
-  async #verify(path: string, call: Unary | Streaming): Promise<LedgerSeen> {
+  /** Verifies a call by its first message, and then hands over all of them. */
+  #first(path: string, call: Sending, then: (seen: LedgerSeen) => void): void {
+    call.once('data', (message: Buffer) => {
+      call.pause()
+      this.#verify(path, Object.assign(call, { request: message })).then(
+        (seen) => {
+          then(seen)
+          call.emit('data', message)
+          call.resume()
+        },
+        () => {
+          this.refused++
+          call.emit('error', { code: grpc.status.UNAUTHENTICATED })
+        },
+      )
+    })
+  }
+
+  async #verify(
+    path: string,
+    call: (Unary | Streaming | Sending) & { readonly request: Buffer },
+  ): Promise<LedgerSeen> {
     const raw = call.getAuthContext().sslPeerCertificate?.raw
     if (!raw) throw new Error('no peer')
     const peer = new X509Certificate(raw)
@@ -178,13 +239,14 @@ export interface LedgerWorld extends World {
 
 export async function startLedgerWorld(
   change: (declaration: Declaration) => Declaration = (same) => same,
+  options: Partial<GatewayOptions> = {},
 ): Promise<LedgerWorld> {
   const declaration = change(await ledgerDeclared())
   let ledger: Ledger | undefined
   // Where a system is, the gateway looks up when it connects.
   const upstreams: Record<string, { host: string; port: number }> = {}
   const world = await startWorld(
-    { upstreams },
+    { ...options, upstreams },
     (plane) => {
       ledger = new Ledger(plane.service('ledger'))
     },
@@ -259,6 +321,35 @@ export class GrpcAgent {
       (bytes: Buffer) => bytes,
       (bytes: Buffer) => bytes,
       message,
+      new grpc.Metadata(),
+      options,
+    )
+  }
+
+  /** Sends a batch of messages, each by `write` of what this returns. */
+  batch(
+    options: grpc.CallOptions = {},
+    metadata: grpc.Metadata = new grpc.Metadata(),
+  ): { readonly call: grpc.ClientWritableStream<Buffer>; readonly answer: Promise<Answer> } {
+    const { promise, resolve } = Promise.withResolvers<Answer>()
+    const call = this.client.makeClientStreamRequest(
+      '/ledger.v1.Ledger/Batch',
+      (bytes: Buffer) => bytes,
+      (bytes: Buffer) => bytes,
+      metadata,
+      options,
+      (error, value) => {
+        resolve({ error: error ?? undefined, value })
+      },
+    )
+    return { call, answer: promise }
+  }
+
+  duplex(options: grpc.CallOptions = {}): grpc.ClientDuplexStream<Buffer, Buffer> {
+    return this.client.makeBidiStreamRequest(
+      '/ledger.v1.Ledger/Ask',
+      (bytes: Buffer) => bytes,
+      (bytes: Buffer) => bytes,
       new grpc.Metadata(),
       options,
     )
