@@ -17,14 +17,19 @@ const ROUND_MS = 2000
 const WARM_MS = 6000
 const ALONE_MS = 1500
 
-type Name = 'gateway' | 'direct' | 'bare' | 'buffered' | 'synced'
+type Name = 'gateway' | 'lean' | 'direct' | 'bare' | 'buffered' | 'synced'
 
 /** The full path over HTTP/1.1 beside what one would put together today, in turns. */
 export const benchHttp = (note: (text: string) => void): Promise<Row[]> =>
   inFolder(async (dir, undo) => {
     const backend = await startBackend(undo)
     const gateway = await startGatewayChild(backend, join(dir, 'gateway'), undo)
-    const pids = new Map<Name, readonly number[]>([['gateway', pidsOf(gateway.process)]])
+    const codec = { codec: 'lean' } as const
+    const lean = await startGatewayChild(backend, join(dir, 'lean'), undo, codec)
+    const pids = new Map<Name, readonly number[]>([
+      ['gateway', pidsOf(gateway.process)],
+      ['lean', pidsOf(lean.process)],
+    ])
     let rivals: Rivals | undefined
     if (hasNginx) {
       const socket = join(dir, 'decisions.sock')
@@ -45,6 +50,7 @@ export const benchHttp = (note: (text: string) => void): Promise<Row[]> =>
     const callers = new Map<Name, Callers>()
     const path = '/bank/v1/accounts/ACC-1'
     callers.set('gateway', new Callers(agents, gateway.message.port, path))
+    callers.set('lean', new Callers(agents, lean.message.port, path))
     callers.set('direct', new Callers(agents, upstreamPort, '/v1/accounts/ACC-1'))
     for (const [name, port] of Object.entries(rivals?.ports ?? {})) {
       // The names of `ports` are among those above.
@@ -118,6 +124,13 @@ function ratio(loads: Loads, one: Name, other: Name): number {
   return median(rates(loads, one).map((rate, round) => rate / (others[round] ?? Number.NaN)))
 }
 
+/** Of each round, as above. */
+function cpuRatio(loads: Loads): number {
+  const others = loads.get('gateway') ?? []
+  const own = loads.get('lean') ?? []
+  return median(own.map(({ cpu }, round) => cpu / (others[round]?.cpu ?? Number.NaN)))
+}
+
 function throughput(loads: Loads): Row[] {
   const own = [
     stated(
@@ -125,6 +138,7 @@ function throughput(loads: Loads): Row[] {
       median(rates(loads, 'gateway')),
       'calls/s',
     ),
+    stated('the same with the lean codec towards systems', median(rates(loads, 'lean')), 'calls/s'),
   ]
   if (!loads.has('synced')) {
     return [...own, stated('nginx + auth_request and bare nginx', 'skipped: no nginx', '')]
@@ -149,6 +163,13 @@ function throughput(loads: Loads): Row[] {
       '>=',
       0.7,
     ),
+    bounded(
+      'full path with the lean codec, synced / rival, buffered',
+      ratio(loads, 'lean', 'buffered'),
+      '×',
+      '>=',
+      1,
+    ),
     stated('full path / bare nginx', ratio(loads, 'gateway', 'bare'), '×'),
     bounded(
       'p99 at 64 in flight, beyond that of the rival (synced)',
@@ -162,10 +183,14 @@ function throughput(loads: Loads): Row[] {
 
 function processorTime(loads: Loads): Row[] {
   const of = (name: Name): number => median((loads.get(name) ?? []).map(({ cpu }) => cpu))
-  const own = stated('gateway: processor time a call', of('gateway'), 'µs')
-  if (!loads.has('synced')) return [own]
+  const own = [
+    stated('gateway: processor time a call', of('gateway'), 'µs'),
+    stated('gateway with the lean codec: processor time a call', of('lean'), 'µs'),
+    stated('processor time a call, lean codec / llhttp', cpuRatio(loads), '×'),
+  ]
+  if (!loads.has('synced')) return own
   return [
-    own,
+    ...own,
     stated('nginx + decision service, synced: processor time a call', of('synced'), 'µs'),
     stated('nginx + decision service, buffered: processor time a call', of('buffered'), 'µs'),
     stated('bare nginx: processor time a call', of('bare'), 'µs'),

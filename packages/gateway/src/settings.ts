@@ -82,6 +82,8 @@ export interface GatewaySettings {
   readonly drainMs: number
   /** How often what nobody declared is reported, counted. */
   readonly driftReportMs: number
+  /** What reads and writes HTTP/1.1 towards systems: undici, whose parser is llhttp, or our own (`docs/gateway/lean-codec.md`). */
+  readonly codec: 'llhttp' | 'lean'
   /** False lets reads of what is not restricted go on while the log cannot be written. */
   readonly refuseReadsWithoutAudit: boolean
 }
@@ -141,5 +143,6 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   breakerOpenMs: 5000,
   drainMs: 10_000,
   driftReportMs: 5000,
+  codec: 'llhttp',
   refuseReadsWithoutAudit: true,
 }

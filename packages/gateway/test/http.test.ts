@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { createIssuer, createRoot } from '@sallyport/spiffe'
 import { requestHash } from '@sallyport/wire'
+import type { GatewaySettings } from '../src/settings.ts'
 import { json } from './support/service.ts'
 import type { Answer } from './support/service.ts'
 import { ACCOUNT, startWorld, until, word } from './support/world.ts'
@@ -24,7 +25,7 @@ function refusedAs(reply: Reply, status: number, code: string, outcome: string):
   assert.equal(retryAfterSeconds, header === undefined ? undefined : Number(header))
 }
 
-describe('HTTP calls through a gateway', () => {
+const callsOver = (codec: GatewaySettings['codec']) => (): void => {
   let world: World
   let reader: TestAgent
   let teller: TestAgent
@@ -54,7 +55,7 @@ describe('HTTP calls through a gateway', () => {
     })
     // Port of a TCP listener.
     const { port } = server.address() as AddressInfo
-    world = await startWorld({}, undefined, (declaration) => ({
+    world = await startWorld({ settings: { codec } }, undefined, (declaration) => ({
       ...declaration,
       network: {
         ...declaration.network,
@@ -420,4 +421,8 @@ describe('HTTP calls through a gateway', () => {
     const records = JSON.stringify(plane.records())
     assert.doesNotMatch(records, /second|two\b/)
   })
-})
+}
+
+for (const codec of ['llhttp', 'lean'] as const) {
+  describe(`HTTP calls through a gateway, ${codec} towards systems`, callsOver(codec))
+}

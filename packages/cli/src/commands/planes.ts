@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { Option } from 'commander'
 import type { Command } from 'commander'
 import { parseJson, SallyportError, systemClock } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
@@ -98,10 +99,19 @@ export function addPlanes(program: Command): void {
     .option('--token-file <file>', 'join token, for the first start')
     .option('--secrets <file>', 'JSON file: secret name → value')
     .option('--upstream <system=address>', 'where a system is, if not as declared', collect, [])
+    .addOption(
+      new Option(
+        '--codec <codec>',
+        'what reads and writes HTTP/1.1 towards systems; lean is faster, and new',
+      )
+        .choices(['llhttp', 'lean'])
+        .default('llhttp'),
+    )
     .addOption(dataOption())
     .action(
       async (
         options: CommonOptions & {
+          codec: 'llhttp' | 'lean'
           id: string
           control: string
           listen: string
@@ -131,7 +141,7 @@ export function addPlanes(program: Command): void {
           ...(options.health === undefined ? {} : { health: target(options.health) }),
           ...(options.sharePorts === true ? { sharePorts: true } : {}),
           ...(options.proxyFrom.length === 0 ? {} : { proxyFrom: options.proxyFrom }),
-          settings: { drainMs: duration('--drain', options.drain) },
+          settings: { drainMs: duration('--drain', options.drain), codec: options.codec },
           pinsFile: join(data, 'trust', 'pins.json'),
           ...joinToken(options.tokenFile),
           secrets: readSecrets(options.secrets),

@@ -5,8 +5,9 @@ import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { TrustAnchors } from '@sallyport/transport'
+import type { Pool } from 'undici'
 import { isObject } from '../adapters/jsonrpc.ts'
-import { RotatingPool, retireAt } from '../upstream/rotating-pool.ts'
+import { RotatingPool, retireAt, undiciPool } from '../upstream/rotating-pool.ts'
 
 export interface PlaneTarget {
   readonly host: string
@@ -47,7 +48,7 @@ function isControl(peer: VerifiedSvid, trustDomain: string): boolean {
 
 /** Speaks the plane API, and to a control plane of the own trust domain only. */
 export class PlaneClient {
-  readonly #pool: RotatingPool<undefined>
+  readonly #pool: RotatingPool<undefined, Pool>
   readonly #timeoutMs: number
   readonly #unsubscribe: () => void
 
@@ -56,9 +57,7 @@ export class PlaneClient {
     this.#timeoutMs = options.timeoutMs
     const { trustDomain } = identity instanceof IdentityHolder ? identity.current() : identity
     this.#pool = new RotatingPool({
-      origin: 'https://control.invalid',
-      connections: 16,
-      connectTimeoutMs: options.timeoutMs,
+      open: undiciPool('https://control.invalid', 16, options.timeoutMs),
       clock,
       generation: (goodUntil) => ({
         tag: undefined,

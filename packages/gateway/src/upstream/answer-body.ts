@@ -1,4 +1,4 @@
-import type { Dispatcher } from 'undici'
+import type { AnswerControl } from './connections.ts'
 
 /** Bytes that wait to be read before the upstream has to wait. */
 const MAX_WAITING = 65_536
@@ -9,7 +9,7 @@ const END: IteratorReturnResult<undefined> = { done: true, value: undefined }
 export class AnswerBody implements AsyncIterableIterator<Buffer, undefined> {
   /** Bytes that were handed out. */
   taken = 0
-  readonly #controller: Pick<Dispatcher.DispatchController, 'abort' | 'pause' | 'resume'>
+  readonly #controller: AnswerControl
   readonly #waiting: Buffer[] = []
   #waitingBytes = 0
   #isPaused = false
@@ -17,7 +17,7 @@ export class AnswerBody implements AsyncIterableIterator<Buffer, undefined> {
   #error: Error | undefined
   #reader: PromiseWithResolvers<IteratorResult<Buffer, undefined>> | undefined
 
-  constructor(controller: Pick<Dispatcher.DispatchController, 'abort' | 'pause' | 'resume'>) {
+  constructor(controller: AnswerControl) {
     this.#controller = controller
   }
 

@@ -1,6 +1,6 @@
-import type { Dispatcher } from 'undici'
 import { toRefusal } from '../refusal.ts'
 import { AnswerBody } from './answer-body.ts'
+import type { AnswerControl, AnswerHeaders, Connections, SentRequest } from './connections.ts'
 import { decoderOf } from './decode.ts'
 import type { DecodeBounds, Decoder } from './decode.ts'
 
@@ -21,13 +21,13 @@ export interface UpstreamAnswer {
  * @throws Refusal `SP_UPSTREAM_ENCODING`; Error where there is no answer
  */
 export function ask(
-  pool: Dispatcher,
+  pool: Connections,
   signal: AbortSignal,
-  options: Dispatcher.DispatchOptions,
+  options: SentRequest,
   bounds: DecodeBounds,
 ): Promise<UpstreamAnswer> {
   return new Promise((resolve, reject) => {
-    let controller: Dispatcher.DispatchController | undefined
+    let controller: AnswerControl | undefined
     let incoming: AnswerBody | Decoder | undefined
     let failure: Error | undefined
     const fail = (error: Error): void => {
@@ -80,9 +80,7 @@ export function ask(
   })
 }
 
-type Headers = Readonly<Record<string, string | string[] | undefined>>
-
-function readHead(headers: Headers): Omit<UpstreamAnswer, 'status' | 'body'> {
+function readHead(headers: AnswerHeaders): Omit<UpstreamAnswer, 'status' | 'body'> {
   const single = (name: string): string | undefined => {
     const value = headers[name]
     return typeof value === 'string' ? value : undefined

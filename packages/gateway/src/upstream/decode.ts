@@ -1,9 +1,8 @@
 import zlib from 'node:zlib'
-import type { Dispatcher } from 'undici'
 import { Refusal } from '../refusal.ts'
 import { AnswerBody } from './answer-body.ts'
+import type { AnswerControl } from './connections.ts'
 
-type Controller = Pick<Dispatcher.DispatchController, 'abort' | 'pause' | 'resume'>
 type Decompressor = zlib.Gunzip | zlib.Inflate | zlib.BrotliDecompress | zlib.ZstdDecompress
 
 export interface DecodeBounds {
@@ -47,7 +46,7 @@ const refuse = (detail: string, cause?: unknown): Refusal =>
  */
 export function decoderOf(
   coding: string | readonly string[] | undefined,
-  controller: Controller,
+  controller: AnswerControl,
   bounds: DecodeBounds,
 ): Decoder | undefined {
   if (coding === undefined) return undefined
@@ -63,14 +62,14 @@ export class Decoder {
   /** What is read of it. */
   readonly body: AnswerBody
   readonly #make: () => Decompressor
-  readonly #controller: Controller
+  readonly #controller: AnswerControl
   readonly #bounds: DecodeBounds
   #stream: Decompressor | undefined
   #in = 0
   #out = 0
   #hasEnded = false
 
-  constructor(make: () => Decompressor, controller: Controller, bounds: DecodeBounds) {
+  constructor(make: () => Decompressor, controller: AnswerControl, bounds: DecodeBounds) {
     this.#make = make
     this.#controller = controller
     this.#bounds = bounds

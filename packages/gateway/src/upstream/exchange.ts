@@ -267,7 +267,7 @@ const codeOf = (error: unknown): string =>
 
 /** The connection ended before an answer: the other side had closed it while the request was on its way. */
 const wasClosed = (error: unknown): boolean =>
-  ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes(codeOf(error))
+  ['UND_ERR_SOCKET', 'H1_CLOSED', 'ECONNRESET', 'EPIPE'].includes(codeOf(error))
 
 /** Codes of a connection that never was: nothing of the call was sent. */
 const UNCONNECTED =

@@ -6,8 +6,16 @@ import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { Connector, IdentityMaterial } from '@sallyport/transport'
+import { LeanPool } from '../h1/pool.ts'
 import type { GatewaySettings } from '../settings.ts'
-import { RotatingPool, retireAt } from './rotating-pool.ts'
+import type { Connections } from './connections.ts'
+import {
+  MAX_ANSWER_HEAD,
+  MAX_ANSWER_HEADERS,
+  RotatingPool,
+  retireAt,
+  undiciPool,
+} from './rotating-pool.ts'
 
 interface Address {
   readonly host: string
@@ -24,6 +32,8 @@ export interface UpstreamPoolsOptions {
   refuses(service: VerifiedSvid): boolean
 }
 
+type UpstreamPool = RotatingPool<IdentityMaterial, Connections>
+
 /**
  * Connections to upstreams, one pool for each caller and destination: no connection ever carries the calls of two
  * callers, so that no answer and no state of a connection can reach another.
@@ -31,7 +41,7 @@ export interface UpstreamPoolsOptions {
 export class UpstreamPools {
   readonly #options: UpstreamPoolsOptions
   /** Caller → system and destination → pool. */
-  readonly #pools = new Map<string, Map<string, RotatingPool<IdentityMaterial>>>()
+  readonly #pools = new Map<string, Map<string, UpstreamPool>>()
   /** Open connections to services of the network. */
   readonly #peers = new Map<TLSSocket, VerifiedSvid>()
   readonly #timer: NodeJS.Timeout
@@ -53,7 +63,7 @@ export class UpstreamPools {
     return size
   }
 
-  for(caller: string, system: System): RotatingPool<IdentityMaterial> {
+  for(caller: string, system: System): UpstreamPool {
     let own = this.#pools.get(caller)
     if (!own) this.#pools.set(caller, (own = new Map()))
     let key = keys.get(system)
@@ -86,12 +96,17 @@ export class UpstreamPools {
     await Promise.all(all.map((pool) => pool.destroy()))
   }
 
-  #open(system: System): RotatingPool<IdentityMaterial> {
+  #open(system: System): UpstreamPool {
     const { settings, clock } = this.#options
-    return new RotatingPool({
-      origin: originOf(system),
-      connections: settings.upstreamConnections,
-      connectTimeoutMs: settings.upstreamConnectTimeoutMs,
+    const origin = originOf(system)
+    const { upstreamConnections: connections, upstreamConnectTimeoutMs } = settings
+    const bounds = { maxBytes: MAX_ANSWER_HEAD, maxHeaders: MAX_ANSWER_HEADERS }
+    return new RotatingPool<IdentityMaterial, Connections>({
+      open:
+        settings.codec === 'lean'
+          ? (connector) =>
+              new LeanPool({ host: new URL(origin).host, connector, connections, bounds })
+          : undiciPool(origin, connections, upstreamConnectTimeoutMs),
       clock,
       generation: (goodUntil) => {
         // Call tokens are verified with the key of the connection they travel on: one identity a generation.

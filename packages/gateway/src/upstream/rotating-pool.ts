@@ -1,10 +1,14 @@
 import { Pool } from 'undici'
 import type { Clock } from '@sallyport/base'
 import type { Connector } from '@sallyport/transport'
+import type { Connections } from './connections.ts'
 
 /** How long before the end of a certificate connections made with it take no new requests. */
 const MAX_MARGIN_MS = 10_000
 const MARGIN_PART = 0.2
+/** Of the head of an answer. */
+export const MAX_ANSWER_HEAD = 16_384
+export const MAX_ANSWER_HEADERS = 256
 
 /** When a connection that rests on this certificate should stop taking requests. */
 export function retireAt(svid: { readonly notBefore: number; readonly notAfter: number }): number {
@@ -12,19 +16,16 @@ export function retireAt(svid: { readonly notBefore: number; readonly notAfter: 
   return svid.notAfter - margin
 }
 
-export interface RotatingPoolOptions<T> {
-  /** Names the pool; the connector decides where it goes. */
-  readonly origin: string
+export interface RotatingPoolOptions<T, P extends Connections> {
+  /** Makes the connections of one generation. */
+  readonly open: (connector: Connector) => P
   /** Begins a generation: its connector, which reports until when connections are good, and what belongs to it. */
   generation(goodUntil: (at: number) => void): { readonly connector: Connector; readonly tag: T }
-  readonly connections: number
-  readonly maxHeaderSize?: number
-  readonly connectTimeoutMs: number
   readonly clock: Clock
 }
 
-interface Generation<T> {
-  readonly pool: Pool
+interface Generation<T, P> {
+  readonly pool: P
   readonly tag: T
   readonly until: { at: number }
 }
@@ -33,20 +34,20 @@ interface Generation<T> {
  * Keep-alive connections to one destination that are given up, in peace, before a certificate under them ends: new
  * requests go to a new generation, those in flight finish on the old one.
  */
-export class RotatingPool<T> {
-  readonly #options: RotatingPoolOptions<T>
-  readonly #retired = new Set<Pool>()
-  #current: Generation<T> | undefined
+export class RotatingPool<T, P extends Connections> {
+  readonly #options: RotatingPoolOptions<T, P>
+  readonly #retired = new Set<P>()
+  #current: Generation<T, P> | undefined
   #closed = false
   lastUsed: number
 
-  constructor(options: RotatingPoolOptions<T>) {
+  constructor(options: RotatingPoolOptions<T, P>) {
     this.#options = options
     this.lastUsed = options.clock.monotonic()
   }
 
   /** The connections for a request that starts now. */
-  lease(): { readonly pool: Pool; readonly tag: T } {
+  lease(): { readonly pool: P; readonly tag: T } {
     const { clock } = this.#options
     this.lastUsed = clock.monotonic()
     if (this.#current && clock.now() >= this.#current.until.at) this.retire()
@@ -76,14 +77,25 @@ export class RotatingPool<T> {
     await Promise.all(pools.map((pool) => pool.destroy().catch(() => undefined)))
   }
 
-  #open(): Generation<T> {
+  #open(): Generation<T, P> {
     if (this.#closed) throw new Error('the pool is closed')
-    const { origin, connections, maxHeaderSize, connectTimeoutMs } = this.#options
     const until = { at: Number.POSITIVE_INFINITY }
     const { connector, tag } = this.#options.generation((at) => {
       until.at = Math.min(until.at, at)
     })
-    const pool = new Pool(origin, {
+    return { pool: this.#options.open(connector), tag, until }
+  }
+}
+
+/**
+ * Connections of undici's, whose parser is llhttp.
+ *
+ * @param origin names the pool; the connector decides where it goes
+ */
+export const undiciPool =
+  (origin: string, connections: number, connectTimeoutMs: number) =>
+  (connector: Connector): Pool =>
+    new Pool(origin, {
       connect: connector,
       connections,
       // One request at a time on a connection: an answer can be nobody else's.
@@ -92,9 +104,6 @@ export class RotatingPool<T> {
       keepAliveMaxTimeout: 30_000,
       headersTimeout: 0,
       bodyTimeout: 0,
-      maxHeaderSize: maxHeaderSize ?? 16_384,
+      maxHeaderSize: MAX_ANSWER_HEAD,
       connectTimeout: connectTimeoutMs,
     })
-    return { pool, tag, until }
-  }
-}

@@ -54,6 +54,7 @@ export class TestAgent {
         identity: new IdentityHolder(material),
         target: world.gateway.address,
         expect: ({ id }) => kindOf(id)?.kind === 'gateway',
+        timeoutMs: 60_000,
       }),
     })
   }

@@ -1,0 +1,132 @@
+import type { TLSSocket } from 'node:tls'
+import type { Connector } from '@sallyport/transport'
+import type { AnswerHandler, Connections, SentRequest } from '../upstream/connections.ts'
+import { Call, ClientConnection } from './client.ts'
+import { Fault } from './fault.ts'
+import type { HeadBounds } from './head.ts'
+
+const SWEEP_MS = 250
+
+export interface LeanPoolOptions {
+  /** What requests say in `Host`. */
+  readonly host: string
+  readonly connector: Connector
+  /** At most, at once. */
+  readonly connections: number
+  readonly bounds: HeadBounds
+}
+
+/** Keep-alive connections to one server, with our own codec on them. */
+export class LeanPool implements Connections {
+  readonly #options: LeanPoolOptions
+  readonly #open = new Set<ClientConnection>()
+  /** The one that was used last is used first: the others may end. */
+  readonly #free: ClientConnection[] = []
+  readonly #waiting: Call[] = []
+  #connecting = 0
+  #timer: NodeJS.Timeout | undefined
+  #whenEmpty: (() => void)[] = []
+  closed = false
+  destroyed = false
+
+  constructor(options: LeanPoolOptions) {
+    this.#options = options
+  }
+
+  dispatch(request: SentRequest, handler: AnswerHandler): void {
+    const call = new Call(request, handler)
+    if (this.closed || this.destroyed) {
+      call.fail(new Fault('given-up'))
+      return
+    }
+    this.#waiting.push(call)
+    this.#pump()
+  }
+
+  /** Lets what is in flight or waits end. */
+  close(): Promise<void> {
+    this.closed = true
+    return this.#emptied()
+  }
+
+  destroy(): Promise<void> {
+    this.closed = true
+    this.destroyed = true
+    const reason = new Fault('given-up')
+    for (const call of this.#waiting.splice(0)) call.fail(reason)
+    for (const connection of this.#open) connection.destroy(reason)
+    return this.#emptied()
+  }
+
+  #emptied(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#whenEmpty.push(resolve)
+      this.#settle()
+    })
+  }
+
+  #pump(): void {
+    while (this.#waiting.length > 0) {
+      const connection = this.#free.pop()
+      if (!connection) break
+      // There is one.
+      const call = this.#waiting.shift()
+      if (call) connection.start(call)
+    }
+    const { connections } = this.#options
+    while (
+      this.#connecting < this.#waiting.length &&
+      this.#open.size + this.#connecting < connections
+    ) {
+      this.#connect()
+    }
+  }
+
+  #connect(): void {
+    this.#connecting++
+    this.#options.connector({}, (error, socket) => {
+      this.#connecting--
+      if (error) this.#waiting.shift()?.fail(error)
+      else this.#connected(socket)
+      this.#pump()
+      this.#settle()
+    })
+  }
+
+  #connected(socket: TLSSocket): void {
+    const { host, bounds } = this.#options
+    const connection = new ClientConnection(socket, host, bounds, {
+      free: (one) => {
+        this.#free.push(one)
+        this.#pump()
+        this.#settle()
+      },
+      gone: (one) => {
+        this.#open.delete(one)
+        const at = this.#free.indexOf(one)
+        if (at >= 0) this.#free.splice(at, 1)
+        this.#pump()
+        this.#settle()
+      },
+    })
+    this.#open.add(connection)
+    this.#timer ??= setInterval(() => {
+      const now = performance.now()
+      for (const one of this.#open) one.check(now)
+    }, SWEEP_MS).unref()
+    if (this.destroyed || socket.destroyed) connection.destroy(new Fault('closed'))
+    else this.#free.push(connection)
+  }
+
+  /** Connections that nobody will use again end, and with the last of them whoever waits for that. */
+  #settle(): void {
+    if (this.closed && this.#waiting.length === 0) {
+      for (const connection of this.#free.splice(0)) connection.destroy(new Fault('given-up'))
+    }
+    if (this.#open.size === 0 && this.#connecting === 0) {
+      clearInterval(this.#timer)
+      this.#timer = undefined
+      if (this.closed) for (const resolve of this.#whenEmpty.splice(0)) resolve()
+    }
+  }
+}
