@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, sign } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { SignJWT } from 'jose'
@@ -107,13 +107,19 @@ test('forged call tokens are refused', async () => {
   const iat = Math.floor(NOW / 1000)
   const full = { ...claims, iat, exp: iat + 30, jti: 'j' }
   const jwt = (
-    head: { alg: string; typ?: string; crit?: string[] },
+    head: { alg: string; typ?: string; kid?: string },
     body: object,
     key: Parameters<SignJWT['sign']>[0],
   ): Promise<string> => new SignJWT({ ...body }).setProtectedHeader(head).sign(key)
   const encode = (value: unknown): string =>
     Buffer.from(JSON.stringify(value)).toString('base64url')
   const typ = 'sallyport-call+jwt'
+  /** By the gateway's own key, whatever it says. */
+  const signed = (head: object, body: string): string => {
+    const text = `${encode(head)}.${Buffer.from(body).toString('base64url')}`
+    const key = { key: ec.privateKey, dsaEncoding: 'ieee-p1363' } as const
+    return `${text}.${sign('sha256', Buffer.from(text), key).toString('base64url')}`
+  }
   const secret = ec.publicKey.export({ format: 'der', type: 'spki' })
   const { request: _, ...incomplete } = full
   const forged = [
@@ -127,6 +133,20 @@ test('forged call tokens are refused', async () => {
     await jwt({ alg: 'EdDSA', typ }, full, ed.privateKey),
     await jwt({ alg: 'ES256', typ: 'JWT' }, full, ec.privateKey),
     await jwt({ alg: 'ES256' }, full, ec.privateKey),
+    await jwt({ alg: 'ES256', typ, kid: 'k' }, full, ec.privateKey),
+    await jwt({ alg: 'ES256', typ: 'SALLYPORT-CALL+JWT' }, full, ec.privateKey),
+    // Said twice: a second parser might take the other one.
+    signed({ alg: 'ES256', typ }, JSON.stringify(full).replace('{', `{"sub":"${claims.iss}",`)),
+    signed({ alg: 'EdDSA', typ }, JSON.stringify(full)),
+    signed({ alg: 'ES256', typ, crit: ['x'], x: 1 }, JSON.stringify(full)),
+    signed({ alg: 'ES256', typ, b64: false, crit: ['b64'] }, JSON.stringify(full)),
+    `${header}=.${payload}.${signature}`,
+    `${header}.${payload}.${signature}=`,
+    `${header}.${payload}.${signature.slice(0, -1)}`,
+    `${header}.${payload}.${respelled(signature)}`,
+    `${header}.${payload}`,
+    `${header}.${payload}.`,
+    `${header}.${payload}.${Buffer.alloc(64).toString('base64url')}`,
     await jwt({ alg: 'ES256', typ }, { ...full, exp: iat + 3600 }, ec.privateKey),
     await jwt({ alg: 'ES256', typ }, { ...full, aud: [claims.aud, 'x'] }, ec.privateKey),
     await jwt({ alg: 'ES256', typ }, { ...full, admin: true }, ec.privateKey),
@@ -144,7 +164,19 @@ test('forged call tokens are refused', async () => {
     )
   }
   await verifyCallToken(await jwt({ alg: 'ES256', typ }, full, ec.privateKey), ec.publicKey, expect)
+  await verifyCallToken(signed({ typ, alg: 'ES256' }, JSON.stringify(full)), ec.publicKey, expect)
 })
+
+/** The same bytes, with other bits in the last character than its padding has. */
+function respelled(text: string): string {
+  const bytes = Buffer.from(text, 'base64url')
+  const last = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  for (const one of last) {
+    const other = `${text.slice(0, -1)}${one}`
+    if (other !== text && Buffer.from(other, 'base64url').equals(bytes)) return other
+  }
+  throw new Error('nothing else means the same')
+}
 
 test('keys of other kinds sign no call tokens', async () => {
   const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' })
