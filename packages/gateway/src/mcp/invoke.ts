@@ -113,7 +113,7 @@ export class McpInvocations {
         return (open.stream ??= new ClientStream(res, decision)).send(text)
       })
       open.stream ??= new ClientStream(res, grant.id)
-      call = new Underway(this.#parts, grant, open.stream)
+      call = new Underway(this.#parts, grant, open.stream, signal)
       this.#underway.add(call)
       await this.#forward(context, session, rpc, invocation, call)
     } catch (error) {
@@ -140,7 +140,10 @@ export class McpInvocations {
         stream.end()
       } else sendJson(res, { status: 200, body })
     } finally {
-      if (call) this.#underway.delete(call)
+      if (call) {
+        this.#underway.delete(call)
+        call.close()
+      }
     }
   }
 
@@ -236,8 +239,7 @@ export class McpInvocations {
     const { pipeline, upstream, messages, pins } = this.#parts
     const { res } = context
     const { grant, stream } = underway
-    const signal = AbortSignal.any([context.signal, underway.stopped])
-    const call = this.#call(context, session, grant, signal)
+    const call = this.#call(context, session, grant, underway.stopped)
     const channel = {
       ...context,
       session,

@@ -18,15 +18,27 @@ export class Underway {
   released: ContentRelease['released'] = {}
   readonly #parts: AgainParts
   readonly #stop = new AbortController()
+  readonly #gone: AbortSignal | undefined
+  readonly #onGone = (): void => {
+    this.#stop.abort()
+  }
   #stoppedBy: Refusal | undefined
 
-  constructor(parts: AgainParts, grant: Grant, stream: ClientStream) {
+  /** @param gone aborts when nobody waits for it any more; listened to until `close` */
+  constructor(parts: AgainParts, grant: Grant, stream: ClientStream, gone?: AbortSignal) {
     this.#parts = parts
     this.grant = grant
     this.stream = stream
+    this.#gone = gone
+    gone?.addEventListener('abort', this.#onGone)
+    if (gone?.aborted === true) this.#onGone()
   }
 
-  /** Aborts when the call may not go on. */
+  close(): void {
+    this.#gone?.removeEventListener('abort', this.#onGone)
+  }
+
+  /** Aborts when the call may not go on, or is waited for by nobody. */
   get stopped(): AbortSignal {
     return this.#stop.signal
   }

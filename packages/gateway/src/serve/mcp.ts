@@ -139,12 +139,15 @@ export class McpCalls {
       given.abort()
     }
     session.open.set(message.id, giveUp)
-    session.ended.signal.addEventListener('abort', giveUp)
-    const signal = AbortSignal.any([context.signal, given.signal])
+    // Linked by hand: `AbortSignal.any` takes as long as everything else here, and leaves work for the collector.
+    const ends = [session.ended.signal, context.signal]
+    for (const end of ends) end.addEventListener('abort', giveUp)
+    if (context.signal.aborted) giveUp()
+    const { signal } = given
     try {
       await this.#answer({ ...context, signal }, system, session, message)
     } finally {
-      session.ended.signal.removeEventListener('abort', giveUp)
+      for (const end of ends) end.removeEventListener('abort', giveUp)
       session.open.delete(message.id)
     }
   }

@@ -289,8 +289,14 @@ function asker(call: McpAsk): McpAsker {
 }
 
 /** One for each session of a client, and with what the declaration says of the server now. */
-const keyOf = ({ session, system }: Pick<McpAsk, 'session' | 'system'>): string =>
-  `${session} ${JSON.stringify([system.name, system.upstream])}`
+function keyOf({ session, system }: Pick<McpAsk, 'session' | 'system'>): string {
+  let key = keys.get(system)
+  if (key === undefined) keys.set(system, (key = JSON.stringify([system.name, system.upstream])))
+  return `${session} ${key}`
+}
+
+/** Of systems as declarations have them, which nobody changes. */
+const keys = new WeakMap<System, string>()
 
 function resultOf({ result, error }: Message): Message {
   if (isObject(error)) {
