@@ -62,6 +62,8 @@ export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
       checkServerIdentity: () => undefined,
       ALPNProtocols: [...(options.alpn ?? DEFAULT_ALPN)],
     })
+    // As servers of the profile have it.
+    socket.setNoDelay(true)
     const timer = setTimeout(() => {
       fail(new SallyportError('SP_CONNECT_TIMEOUT', 'the connection took too long'))
     }, options.timeoutMs ?? DEFAULT_TIMEOUT_MS)

@@ -108,6 +108,8 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
   }
 
   server.on('connection', (socket) => {
+    // Nagle's algorithm holds a short piece back until the one before it is acknowledged, which peers put off by tens of milliseconds.
+    socket.setNoDelay(true)
     open.add(socket)
     socket.once('close', () => open.delete(socket))
   })

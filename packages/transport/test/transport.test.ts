@@ -105,6 +105,18 @@ describe('the TLS profile', () => {
     socket.destroy()
   })
 
+  it('holds no short piece back, on either end', async (t) => {
+    const set = t.mock.method(net.Socket.prototype, 'setNoDelay')
+    await using served = await serve()
+    const socket = await dial(served.port)
+    const ends = set.mock.calls.flatMap(({ this: end, arguments: [on] }) => (on ? [end] : []))
+    assert.ok(ends.includes(socket), 'the client')
+    const accepts = (end: unknown): boolean =>
+      end instanceof net.Socket && end.localPort === served.port
+    assert.ok(ends.some(accepts), 'the server')
+    socket.destroy()
+  })
+
   it('refuses TLS 1.2', async () => {
     await using served = await serve()
     assert.equal((await raw(served.port, {})).text, 'hello')
