@@ -2,8 +2,8 @@ import { DIGIT, IDEOGRAPH, LOWER, UPPER, WIDE } from './characters.ts'
 import type { GrowingText } from './growing.ts'
 import type { Span } from './recognise/recogniser.ts'
 import { WordTrie } from './word-trie.ts'
-import type { Node } from './word-trie.ts'
-import { escape, fold, HASH_BITS, hashOf, signAt, wordsOf } from './words.ts'
+import type { Node, Word } from './word-trie.ts'
+import { escape, fold, HASH_BITS, hashOf, hashOfCodes, signAt, wordsOf } from './words.ts'
 
 export interface KnownOptions {
   readonly maxValues: number
@@ -148,8 +148,8 @@ function writingsOf(value: string): { words: readonly string[][]; gap: number } 
 class Judge<T> {
   readonly #trie: WordTrie<T>
   readonly #holds: (about: T) => boolean
-  /** Node → the longest value that ends with its words and is wanted. */
-  readonly #judged = new Map<Node<T>, Node<T> | undefined>()
+  /** Node → of how many words the longest value is that ends with its words and is wanted; 0 for none. */
+  readonly #judged = new Map<Node<T>, number>()
   #version = -1
 
   constructor(trie: WordTrie<T>, holds: (about: T) => boolean) {
@@ -165,19 +165,22 @@ class Judge<T> {
       this.#judged.clear()
       this.#version = this.#trie.version
     }
-    const unknown: Node<T>[] = []
     let one = node.about === undefined ? value : node
-    while (one && !this.#judged.has(one)) {
+    let found = one && this.#judged.get(one)
+    if (found !== undefined) return found
+    const unknown: Node<T>[] = []
+    while (one && found === undefined) {
       unknown.push(one)
       one = this.#trie.linked(one).value
+      found = one && this.#judged.get(one)
     }
-    let found = one && this.#judged.get(one)
+    let words = found ?? 0
     for (const next of unknown.toReversed()) {
       this.#trie.steps++
-      if (next.about !== undefined && this.#holds(next.about)) found = next
-      this.#judged.set(next, found)
+      if (next.about !== undefined && this.#holds(next.about)) words = next.depth
+      this.#judged.set(next, words)
     }
-    return found?.depth ?? 0
+    return words
   }
 }
 
@@ -211,35 +214,35 @@ class Scanner<T> implements KnownScanner {
       .map((one) => one - by)
   }
 
-  advance({ text, codes, kinds, length, ended }: GrowingText, spans: Span[]): void {
+  advance(growing: GrowingText, spans: Span[]): void {
+    const { codes, kinds, length, ended } = growing
     const { trie, hashes } = this.#shared
     if (trie.values === 0) {
       this.#at = length
       return
     }
+    const { root } = trie
+    const gap = Math.max(MAX_GAP, this.#shared.gap)
+    let i = this.#at
+    let signs = this.#signs
     for (;;) {
-      let i = this.#at
       if (this.#tooLong) {
         while (i < length && ((kinds[i] ?? 0) & WORD) !== 0) i++
-        this.#at = i
         if (i >= length) break
         this.#tooLong = false
-        this.#signs = 0
+        signs = 0
       }
       let found = 0
-      let signs = this.#signs
       while (i < length) {
         found = (kinds[i] ?? 0) & (WORD | IDEOGRAPH)
         if (found !== 0) break
         const sign = codes[i]
-        const size = sign === 0x5c || sign === 0x25 ? signAt(text, i, ended) : 1
+        const size = sign === 0x5c || sign === 0x25 ? signAt(growing.text, i, ended) : 1
         if (size === 0) break
         signs++
         i += size
       }
-      this.#signs = signs
-      if (signs > MAX_GAP && signs > this.#shared.gap) this.#node = trie.root
-      this.#at = i
+      if (signs > gap) this.#node = root
       if (i >= length || found === 0) break
       let end = i
       if ((found & IDEOGRAPH) !== 0) {
@@ -253,7 +256,7 @@ class Scanner<T> implements KnownScanner {
           found |= one
         }
         if (end - i > MAX_WORD) {
-          this.#node = trie.root
+          this.#node = root
           this.#tooLong = true
           continue
         }
@@ -267,16 +270,20 @@ class Scanner<T> implements KnownScanner {
         const third = end - i > 2 ? (codes[i + 2] ?? 0) : 0
         may = hashes[hashOf(end - i, codes[i] ?? 0, second, third)] ?? 0
       }
-      if (may === BEGINS || (may === INSIDE && this.#node !== trie.root)) {
-        const word = text.slice(i, end)
-        this.#word(wide ? fold(word) : found & UPPER ? word.toLowerCase() : word, i, end, spans)
-      } else this.#node = trie.root
-      this.#at = end
-      this.#signs = 0
+      if (may === BEGINS || (may === INSIDE && this.#node !== root)) {
+        const word = wide
+          ? trie.word(fold(growing.text.slice(i, end)))
+          : trie.wordAt(codes, i, end, hashOfCodes(codes, i, end))
+        this.#word(word, i, end, spans)
+      } else this.#node = root
+      i = end
+      signs = 0
     }
+    this.#at = i
+    this.#signs = signs
   }
 
-  #word(word: string, start: number, end: number, spans: Span[]): void {
+  #word(word: Word<T> | undefined, start: number, end: number, spans: Span[]): void {
     this.#node = this.#shared.trie.follow(this.#node, word)
     if (this.#node.depth === 0) {
       this.#starts.length = 0

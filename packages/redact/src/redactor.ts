@@ -63,6 +63,25 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 const byPlace = (a: Span, b: Span): number =>
   a.start - b.start || b.end - a.end || KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind)
 
+/** They come nearly so, and few at a time. */
+function inOrder(spans: Span[]): void {
+  if (spans.length > 64) {
+    spans.sort(byPlace)
+    return
+  }
+  for (let i = 1; i < spans.length; i++) {
+    const one = spans[i]
+    if (one === undefined) return
+    let at = i
+    for (; at > 0; at--) {
+      const before = spans[at - 1]
+      if (before === undefined || byPlace(before, one) <= 0) break
+      spans[at] = before
+    }
+    if (at < i) spans[at] = one
+  }
+}
+
 const analysers = new Map<string, Analyser>()
 
 /** What is looked for says all of an analyser: there are a handful. */
@@ -138,12 +157,13 @@ class Stream implements RedactingStream {
 
   #emit(decided: number): string {
     // Whatever begins before it is known, so that they are gone through in order, whatever pieces the text came in.
-    const spans = this.#spans.length > 1 ? this.#spans.sort(byPlace) : this.#spans
+    const spans = this.#spans
+    inOrder(spans)
     let out = ''
     let done = 0
-    for (const span of spans) {
-      if (span.start >= decided) break
-      done++
+    for (; done < spans.length; done++) {
+      const span = spans[done]
+      if (span === undefined || span.start >= decided) break
       const open = this.#open
       if (open && span.start < open.end && span.end - open.start <= MAX_FOUND) {
         open.end = Math.max(open.end, span.end)
@@ -151,9 +171,11 @@ class Stream implements RedactingStream {
         continue
       }
       if (open) out += this.#replaced(open)
-      this.#open = { ...span, start: Math.max(span.start, this.#emitted) }
+      const { start, end, kind } = span
+      this.#open = { start: Math.max(start, this.#emitted), end, kind }
     }
-    if (done > 0) this.#spans.splice(0, done)
+    if (done === spans.length) spans.length = 0
+    else if (done > 0) spans.splice(0, done)
     if (this.#open && this.#open.end <= decided) {
       out += this.#replaced(this.#open)
       this.#open = undefined
@@ -190,7 +212,7 @@ class Stream implements RedactingStream {
       end: end - by,
       kind,
     })
-    this.#spans = this.#spans.map(shifted)
+    if (this.#spans.length > 0) this.#spans = this.#spans.map(shifted)
     this.#open &&= shifted(this.#open)
   }
 }

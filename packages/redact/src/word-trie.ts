@@ -1,11 +1,23 @@
-import { own } from './words.ts'
+import { hashOfText, lowered, own } from './words.ts'
+
+/** Places of an index in the beginning, and how many words of one are looked at. */
+const FIRST_INDEX = 64
+const MAX_TRIES = 8
+
+const emptyIndex = <T>(size: number): (Word<T> | undefined)[] =>
+  Array.from({ length: size }, () => undefined)
 
 /** Nodes that are changed in one go. */
 const STRETCH = 2048
 
 /** A word that some value has. */
-interface Word {
+export interface Word<T> {
   readonly text: string
+  readonly hash: number
+  /** The next one in the same place of the index. */
+  next: Word<T> | undefined
+  /** Its node below the root: most words that are followed begin a value. */
+  first: Node<T> | undefined
   /** Version in which a node with this word last came, went, or became or ceased to be the end of a value. */
   changed: number
   nodes: number
@@ -14,12 +26,12 @@ interface Word {
 /** The words of a value up to one of them. */
 export interface Node<T> {
   readonly parent: Node<T> | undefined
-  readonly word: Word
+  readonly word: Word<T>
   /** How many words it is of. */
   readonly depth: number
   /** Most nodes have one child at most: it needs no map. */
   only: Node<T> | undefined
-  more: Map<Word, Node<T>> | undefined
+  more: Map<Word<T>, Node<T>> | undefined
   /** Of the value that ends here, where one does. */
   about: T | undefined
   /** The longest end of these words that is a node too, and the longest that is a value; as of a version. */
@@ -35,7 +47,9 @@ export interface Node<T> {
  */
 export class WordTrie<T> {
   readonly root: Node<T>
-  readonly #words = new Map<string, Word>()
+  readonly #words = new Map<string, Word<T>>()
+  /** The same words by their hash, for those who have code units and no string. */
+  #index: (Word<T> | undefined)[] = emptyIndex(FIRST_INDEX)
   #version = 0
   /** Ends of values. */
   values = 0
@@ -62,12 +76,8 @@ export class WordTrie<T> {
     this.#version++
     let node = this.root
     for (const text of words) {
-      let word = this.#words.get(text)
-      if (!word) {
-        word = { text: own(text), changed: 0, nodes: 0 }
-        this.#words.set(word.text, word)
-      }
-      node = child(node, word) ?? this.#grow(node, word)
+      const word = this.#words.get(text) ?? this.#add(own(text))
+      node = this.#child(node, word) ?? this.#grow(node, word)
     }
     if (node === this.root) return
     if (node.about === undefined) {
@@ -107,9 +117,10 @@ export class WordTrie<T> {
     ) {
       const { parent, word } = node
       drop(parent, node)
+      if (parent === this.root) word.first = undefined
       word.changed = this.#version
       this.characters -= word.text.length
-      if (--word.nodes === 0) this.#words.delete(word.text)
+      if (--word.nodes === 0) this.#forget(word)
     }
   }
 
@@ -117,22 +128,78 @@ export class WordTrie<T> {
     let node: Node<T> | undefined = this.root
     for (const text of words) {
       const word = this.#words.get(text)
-      node = word && node && child(node, word)
+      node = word && node && this.#child(node, word)
     }
     return node
   }
 
+  #add(text: string): Word<T> {
+    if (this.#words.size >= this.#index.length) {
+      this.#index = emptyIndex(2 * this.#index.length)
+      for (const word of this.#words.values()) this.#place(word)
+    }
+    const hash = hashOfText(text)
+    const word: Word<T> = {
+      text,
+      hash,
+      next: undefined,
+      first: undefined,
+      changed: 0,
+      nodes: 0,
+    }
+    this.#words.set(text, word)
+    this.#place(word)
+    return word
+  }
+
+  #place(word: Word<T>): void {
+    const at = word.hash & (this.#index.length - 1)
+    word.next = this.#index[at]
+    this.#index[at] = word
+  }
+
+  #forget(word: Word<T>): void {
+    this.#words.delete(word.text)
+    const at = word.hash & (this.#index.length - 1)
+    let before = this.#index[at]
+    if (before === word) this.#index[at] = word.next
+    while (before && before.next !== word) before = before.next
+    if (before) before.next = word.next
+  }
+
+  word(text: string): Word<T> | undefined {
+    return this.#words.get(text)
+  }
+
+  /** The word that stands in a text of ASCII, whatever its case; `hash` is its `hashOfCodes`. */
+  wordAt(codes: Uint16Array, start: number, end: number, hash: number): Word<T> | undefined {
+    let word = this.#index[hash & (this.#index.length - 1)]
+    // Whoever chose words to meet in one place gains nothing by it.
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      if (word === undefined) return undefined
+      if (word.hash === hash && reads(word.text, codes, start, end)) return word
+      word = word.next
+    }
+    return this.#words.get(String.fromCharCode(...codes.subarray(start, end)).toLowerCase())
+  }
+
   /** @returns where the longest value that is begun stands after one more word; the root where none is */
-  follow(from: Node<T>, text: string): Node<T> {
+  follow(from: Node<T>, word: Word<T> | undefined): Node<T> {
     this.steps++
-    const word = this.#words.get(text)
     if (!word) return this.root
     for (let node = from; ; node = this.linked(node).link) {
       this.steps++
-      const next = child(node, word)
+      const next = this.#child(node, word)
       if (next) return next
       if (node === this.root) return node
     }
+  }
+
+  #child(node: Node<T>, word: Word<T>): Node<T> | undefined {
+    if (node === this.root) return word.first
+    const { only, more } = node
+    if (more !== undefined) return more.get(word)
+    return only?.word === word ? only : undefined
   }
 
   /** The node with its links as they are now. */
@@ -158,7 +225,7 @@ export class WordTrie<T> {
       waiting.from ??= parent.link
       for (;;) {
         this.steps++
-        const next = child(waiting.from, node.word)
+        const next = this.#child(waiting.from, node.word)
         if (next) {
           link = next
           break
@@ -175,7 +242,7 @@ export class WordTrie<T> {
     return undefined
   }
 
-  #grow(parent: Node<T>, word: Word): Node<T> {
+  #grow(parent: Node<T>, word: Word<T>): Node<T> {
     const { root } = this
     const node: Node<T> = {
       parent,
@@ -191,6 +258,7 @@ export class WordTrie<T> {
     word.nodes++
     word.changed = this.#version
     this.characters += word.text.length
+    if (parent === root) word.first = node
     if (parent.only === undefined) parent.only = node
     else {
       parent.more ??= new Map([[parent.only.word, parent.only]])
@@ -212,10 +280,17 @@ const isFresh = <T>(node: Node<T>): boolean => node.linked >= node.word.changed
 function rootNode<T>(): Node<T> {
   class Root implements Node<T> {
     readonly parent = undefined
-    readonly word: Word = { text: '', changed: 0, nodes: 1 }
+    readonly word: Word<T> = {
+      text: '',
+      hash: 0,
+      next: undefined,
+      first: undefined,
+      changed: 0,
+      nodes: 1,
+    }
     readonly depth = 0
     only: Node<T> | undefined
-    more: Map<Word, Node<T>> | undefined
+    more: Map<Word<T>, Node<T>> | undefined
     about: T | undefined
     link: Node<T> = this
     value: Node<T> | undefined
@@ -224,9 +299,13 @@ function rootNode<T>(): Node<T> {
   return new Root()
 }
 
-function child<T>({ only, more }: Node<T>, word: Word): Node<T> | undefined {
-  if (more !== undefined) return more.get(word)
-  return only?.word === word ? only : undefined
+/** Whether a text of ASCII reads so, but for its case. */
+function reads(word: string, codes: Uint16Array, start: number, end: number): boolean {
+  if (word.length !== end - start) return false
+  for (let i = 0; i < word.length; i++) {
+    if (word.charCodeAt(i) !== lowered(codes[start + i] ?? 0)) return false
+  }
+  return true
 }
 
 function drop<T>(parent: Node<T>, node: Node<T>): void {

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { classOf, IDEOGRAPH, isWordClass } from './characters.ts'
 
 /** Percent-encoded, and no letter or digit. */
@@ -75,4 +76,23 @@ export const HASH_BITS = 16
 export const hashOf = (length: number, a: number, b: number, c: number): number =>
   Math.imul((lowered(a) * 128 + lowered(b)) * 128 + lowered(c) + (length << 21), 0x9e3779b1) >>>
   (32 - HASH_BITS)
-const lowered = (c: number): number => (c >= 65 && c <= 90 ? c | 0x20 : c)
+export const lowered = (c: number): number => (c >= 65 && c <= 90 ? c | 0x20 : c)
+
+/** Nobody outside can choose words that meet. */
+const SEED = randomInt(2 ** 32) | 0
+const stir = (hash: number, c: number): number => Math.imul(hash ^ c, 0x9e3779b1)
+const settle = (hash: number): number => hash ^ (hash >>> 15)
+
+/** Of a whole word that is folded. */
+export function hashOfText(word: string): number {
+  let hash = SEED
+  for (let i = 0; i < word.length; i++) hash = stir(hash, word.charCodeAt(i))
+  return settle(hash)
+}
+
+/** The same of a word of ASCII as it stands in a text. */
+export function hashOfCodes(codes: Uint16Array, start: number, end: number): number {
+  let hash = SEED
+  for (let i = start; i < end; i++) hash = stir(hash, lowered(codes[i] ?? 0))
+  return settle(hash)
+}

@@ -10,7 +10,7 @@ import type { MarkedId } from './marked.ts'
 import { names } from './names.ts'
 import { payment } from './payment.ts'
 import { Dispatch } from './recogniser.ts'
-import type { Group, Place, Recogniser, Span } from './recogniser.ts'
+import type { Group, Place, Recogniser, Span, Trial } from './recogniser.ts'
 import { secrets } from './secrets.ts'
 
 const ALL: readonly Recogniser[] = [
@@ -46,6 +46,9 @@ export interface Stretch {
   readonly promising: boolean
 }
 
+/** The fewest characters without a blank that any recogniser asks for. */
+const MIN_TOKEN = Math.min(...ALL.map(({ token = Number.POSITIVE_INFINITY }) => token))
+
 const D = 0
 const L = 1
 const M = 2
@@ -55,23 +58,26 @@ const N = 3
 export class Analyser {
   readonly names: boolean
   readonly #all: Dispatch
+  /** Those of them that ask how many characters without a blank stand there. */
+  readonly #tokens: Dispatch | undefined
   /** Those that find something where there is no digit, no mark and no long word. */
   readonly #plain: Dispatch | undefined
   readonly #marked: ReadonlySet<MarkedId>
-  readonly #withoutContext: boolean
-  readonly #place: Mutable<Place> = { codes: new Uint16Array(0), start: 0, end: 0, limit: 0 }
+  readonly #trying: Trying
 
   constructor(wanted: Wanted) {
     const only = 'only' in wanted ? wanted.only : undefined
     const groups: readonly Group[] = 'groups' in wanted ? wanted.groups : []
-    this.#withoutContext = only !== undefined
     const recognisers = ALL.filter(({ id, group }) =>
       only === undefined
         ? // Any day is a day of birth too.
           groups.includes(group) && !(id === 'date_of_birth' && groups.includes('dates'))
         : id === only || TOGETHER.get(id) === only,
     )
-    this.#all = new Dispatch(recognisers)
+    this.#trying = new Trying(only !== undefined)
+    const tokens = recognisers.filter(({ token }) => token !== undefined)
+    this.#all = new Dispatch(recognisers.filter(({ token }) => token === undefined))
+    this.#tokens = tokens.length > 0 ? new Dispatch(tokens) : undefined
     this.#plain = recognisers.includes(month) ? new Dispatch([month]) : undefined
     // The keys of a record of exactly these ids.
     const ids = Object.keys(MARKED) as MarkedId[]
@@ -93,22 +99,18 @@ export class Analyser {
   }
 
   #dispatch(recognisers: Dispatch, stretch: Stretch, spans: Span[]): void {
-    const { growing, from, end: limit } = stretch
-    const { codes } = growing
-    const place = this.#place
-    place.codes = codes
-    place.limit = limit
-    let text: string | undefined
-    let lower: string | undefined
-    let i = stretch.start
-    // One number in many groups would be looked at once for each of them.
-    let dialled = i
+    const { start: begin, end: limit } = stretch
+    const { codes } = stretch.growing
+    const tokens = stretch.promising ? this.#tokens : undefined
+    const trying = this.#trying
+    trying.begin(stretch)
+    let i = begin
     // The last characters without a blank, and the last figure in them.
     let tokenEnd = i
     let figure = i
     while (i < limit) {
       let c = codes[i] ?? 0
-      if (!isWord(c)) {
+      if (c > 0x7f || words[c] === 0) {
         i++
         continue
       }
@@ -118,51 +120,34 @@ export class Analyser {
       do {
         if (c <= 57) digits++
         c = ++i < limit ? (codes[i] ?? 0) : 0
-      } while (isWord(c))
+      } while (c <= 0x7f && words[c] === 1)
       const length = i - start
       const make = digits === length ? D : digits === 0 ? L : initial <= 57 ? N : M
-      const tried = recognisers.at(make, length, initial, c)
-      if (tried.length === 0) continue
-      place.start = start
-      place.end = i
-      for (const recogniser of tried) {
-        const { token, pattern, quick, holds, context, kind } = recogniser
-        if (token !== undefined) {
-          if (start >= tokenEnd) {
-            figure = -1
-            tokenEnd = start
-            for (; tokenEnd < limit; tokenEnd++) {
-              const one = codes[tokenEnd] ?? 0
-              if (one <= 0x20 || one > 0x7e) break
-              if (one >= 48 && one <= 57) figure = tokenEnd
-            }
+      if (tokens !== undefined) {
+        if (start >= tokenEnd) {
+          figure = -1
+          tokenEnd = start
+          for (; tokenEnd < limit; tokenEnd++) {
+            const one = codes[tokenEnd] ?? 0
+            if (one <= 0x20 || one > 0x7e) break
+            if (one >= 48 && one <= 57) figure = tokenEnd
           }
-          if (tokenEnd - start < token || figure < start) continue
         }
-        if (kind === 'PHONE' && start < dialled) continue
-        if (quick !== undefined && !quick(place)) continue
-        text ??= textOf(stretch)
-        pattern.lastIndex = start - from
-        const match = pattern.exec(text)
-        if (match === null) continue
-        const held = holds === undefined || holds(match[0])
-        if (held === false) continue
-        if (context !== undefined && !this.#withoutContext) {
-          lower ??= text.toLowerCase()
-          const until = start - from
-          if (!context.test(lower.slice(Math.max(0, until - CONTEXT), until))) continue
+        // Most words are in no token with a figure that is long enough for any.
+        if (figure >= start && tokenEnd - start >= MIN_TOKEN) {
+          for (const trial of tokens.at(make, length, initial, c)) {
+            if (tokenEnd - start >= trial.token) trying.at(trial, start, i, spans)
+          }
         }
-        const end = start + (held === true ? match[0].length : held)
-        let first = start
-        if (kind === 'PHONE') {
-          dialled = end
-          // A `+` or a bracket before a telephone number belongs to it.
-          while (first > stretch.start && (codes[first - 1] === 0x2b || codes[first - 1] === 0x28))
-            first--
-        }
-        spans.push({ start: first, end, kind })
+      }
+      const tried = recognisers.at(make, length, initial, c)
+      // oxlint-disable-next-line typescript/prefer-for-of -- most lists are empty, and there is one for every word
+      for (let k = 0; k < tried.length; k++) {
+        const trial = tried[k]
+        if (trial !== undefined) trying.at(trial, start, i, spans)
       }
     }
+    trying.begin(undefined)
   }
 
   #marks(stretch: Stretch, spans: Span[]): void {
@@ -182,6 +167,72 @@ export class Analyser {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
+/** Tries recognisers at words of one stretch. */
+class Trying {
+  readonly #withoutContext: boolean
+  readonly #place: Mutable<Place> = { codes: new Uint16Array(0), start: 0, end: 0, limit: 0 }
+  #stretch: Stretch | undefined
+  #text: string | undefined
+  #lower: string | undefined
+  /** One number in many groups would be looked at once for each of them. */
+  #dialled = 0
+
+  constructor(withoutContext: boolean) {
+    this.#withoutContext = withoutContext
+  }
+
+  /** @param stretch undefined to keep nothing of the one before */
+  begin(stretch: Stretch | undefined): void {
+    this.#stretch = stretch
+    this.#text = this.#lower = undefined
+    if (stretch === undefined) return
+    this.#place.codes = stretch.growing.codes
+    this.#place.limit = stretch.end
+    this.#dialled = stretch.start
+  }
+
+  at(
+    { pattern, quick, holds, context, kind }: Trial,
+    start: number,
+    end: number,
+    spans: Span[],
+  ): void {
+    if (kind === 'PHONE' && start < this.#dialled) return
+    const place = this.#place
+    if (quick !== undefined) {
+      place.start = start
+      place.end = end
+      if (!quick(place)) return
+    }
+    const stretch = this.#stretch
+    if (stretch === undefined) return
+    const { from } = stretch
+    const text = (this.#text ??= textOf(stretch))
+    const at = start - from
+    pattern.lastIndex = at
+    if (!pattern.test(text)) return
+    let until = pattern.lastIndex
+    if (holds !== undefined) {
+      const held = holds(text.slice(at, until))
+      if (held === false) return
+      if (held !== true) until = at + held
+    }
+    if (context !== undefined && !this.#withoutContext) {
+      const lower = (this.#lower ??= text.toLowerCase())
+      if (!context.test(lower.slice(Math.max(0, at - CONTEXT), at))) return
+    }
+    let first = start
+    if (kind === 'PHONE') {
+      this.#dialled = until + from
+      const { codes } = place
+      // A `+` or a bracket before a telephone number belongs to it.
+      while (first > stretch.start && (codes[first - 1] === 0x2b || codes[first - 1] === 0x28))
+        first--
+    }
+    spans.push({ start: first, end: until + from, kind })
+  }
+}
+
 /** Recognisers that are one for those who ask for one by itself. */
 const TOGETHER: ReadonlyMap<string, string> = new Map([
   ['phone_plain', 'phone'],
@@ -198,7 +249,6 @@ function textOf({ growing: { text, codes }, from, start, end }: Stretch): string
   return text.slice(from, end)
 }
 
+/** A letter, a figure or `_` of ASCII. */
 const words = new Uint8Array(128)
 for (let c = 0; c < 128; c++) words[c] = /\w/.test(String.fromCharCode(c)) ? 1 : 0
-/** A letter, a figure or `_` of ASCII. */
-const isWord = (c: number): boolean => c < 128 && words[c] === 1

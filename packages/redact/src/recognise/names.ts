@@ -173,12 +173,8 @@ function begins(codes: Uint16Array, from: number, at: number): boolean {
   return i < from || BEFORE.has(codes[i] ?? 0)
 }
 
-function readWords(
-  { codes, kinds, text }: GrowingText,
-  from: number,
-  limit: number,
-  atBeginning: boolean,
-): void {
+function readWords(growing: GrowingText, from: number, limit: number, atBeginning: boolean): void {
+  const { codes, kinds } = growing
   let i = from
   let count = 0
   for (;;) {
@@ -187,6 +183,7 @@ function readWords(
     const start = i
     let found = 0
     let all = 0
+    let hash = 0
     for (; i < limit; i++) {
       const one = (kinds[i] ?? 0) & WORD
       const c = codes[i] ?? 0
@@ -198,6 +195,7 @@ function readWords(
       }
       found |= one
       all |= c
+      hash = Math.imul(hash ^ c, 0x9e3779b1)
     }
     const next = i < limit ? (codes[i] ?? 0) : 0x20
     words.start[count] = start
@@ -207,7 +205,7 @@ function readWords(
     words.foreign[count] = all > 0x7f ? 1 : 0
     const capital = ((kinds[start] ?? 0) & UPPER) !== 0
     let make = capital
-      ? makeOf(text.slice(start, i), found)
+      ? makeOf(growing, start, i, found, hash)
       : (found & (UPPER | LOWER)) === 0
         ? NUMBER
         : (found & DIGIT) !== 0
@@ -225,19 +223,37 @@ function readWords(
 }
 
 const WORD = DIGIT | UPPER | LOWER
-/** What was asked before: the same words come again and again. */
-const makes = new Map<string, number>()
-const MAX_MAKES = 8192
-/** A longer one would keep the text that it was cut from. */
+/** What was asked before, one word in a place: the same words come again and again. */
+const PLACES = 8192
+/** Longer ones are judged each time. */
 const MAX_KEPT = 12
+const keptHash = new Int32Array(PLACES)
+const keptLength = new Uint8Array(PLACES)
+const keptMake = new Uint8Array(PLACES)
+const keptCodes = new Uint16Array(PLACES * MAX_KEPT)
 
-function makeOf(word: string, found: number): number {
-  const known = makes.get(word)
-  if (known !== undefined) return known
-  const make = judge(word, found)
-  if (word.length > MAX_KEPT) return make
-  if (makes.size >= MAX_MAKES) makes.clear()
-  makes.set(word, make)
+/** @param hash of the word's code units */
+function makeOf(
+  { codes, text }: GrowingText,
+  start: number,
+  end: number,
+  found: number,
+  hash: number,
+): number {
+  const length = end - start
+  if (length > MAX_KEPT) return judge(text.slice(start, end), found)
+  const place = (hash ^ (hash >>> 16)) & (PLACES - 1)
+  const first = place * MAX_KEPT
+  if (keptHash[place] === hash && keptLength[place] === length) {
+    let i = 0
+    while (i < length && keptCodes[first + i] === codes[start + i]) i++
+    if (i === length) return keptMake[place] ?? OTHER
+  }
+  const make = judge(text.slice(start, end), found)
+  keptHash[place] = hash
+  keptLength[place] = length
+  keptMake[place] = make
+  for (let i = 0; i < length; i++) keptCodes[first + i] = codes[start + i] ?? 0
   return make
 }
 

@@ -83,16 +83,35 @@ for (const blank of [0x20, 0x09, 0xa0]) signs[blank] = 1
 const FIRST = 0x30
 const INITIALS = 0x7b - FIRST
 
+/** A recogniser as it is tried: each has all of these, for they are read at every word. */
+export interface Trial {
+  readonly kind: Kind
+  readonly token: number
+  readonly pattern: RegExp
+  readonly quick: Recogniser['quick']
+  readonly holds: Recogniser['holds']
+  readonly context: RegExp | undefined
+}
+
+const trialOf = ({ kind, token = 0, pattern, quick, holds, context }: Recogniser): Trial => ({
+  kind,
+  token,
+  pattern,
+  quick,
+  holds,
+  context,
+})
+
 /** Recognisers by the words that they are tried at. */
 export class Dispatch {
-  readonly #recognisers: readonly Recogniser[]
-  /** Filled as words come: most of its places no word ever asks for. */
-  readonly #table: (readonly Recogniser[] | undefined)[]
+  readonly #recognisers: readonly (readonly [Recogniser, Trial])[]
+  /** By word, the number of a list, from 1 on. Filled as words come: most of its places no word ever asks for. */
+  readonly #table = new Uint16Array(MAKES.length * (LONGEST + 1) * NEXTS * INITIALS)
+  readonly #lists: (readonly Trial[])[] = [[]]
+  readonly #numbers = new Map<string, number>()
 
   constructor(recognisers: readonly Recogniser[]) {
-    this.#recognisers = recognisers
-    const size = MAKES.length * (LONGEST + 1) * NEXTS * INITIALS
-    this.#table = Array.from({ length: size }, () => undefined)
+    this.#recognisers = recognisers.map((one) => [one, trialOf(one)])
   }
 
   /**
@@ -102,13 +121,26 @@ export class Dispatch {
    * @param initial the code of its first character
    * @param next the code of what follows it; 0 for the end
    */
-  at(make: number, length: number, initial: number, next: number): readonly Recogniser[] {
+  at(make: number, length: number, initial: number, next: number): readonly Trial[] {
     const long = length < LONGEST ? length : LONGEST
     const sign = next < 256 ? (signs[next] ?? 0) : 0
     const key = ((make * (LONGEST + 1) + long) * NEXTS + sign) * INITIALS + (initial - FIRST)
-    return (this.#table[key] ??= this.#recognisers.filter((one) =>
+    const number = this.#table[key] ?? 0
+    return this.#lists[number === 0 ? this.#fill(key, make, long, initial, sign) : number] ?? []
+  }
+
+  #fill(key: number, make: number, long: number, initial: number, sign: number): number {
+    const tried = this.#recognisers.filter(([one]) =>
       startsAt(one, make, long, String.fromCharCode(initial), sign),
-    ))
+    )
+    const name = tried.map(([{ id }]) => id).join()
+    let number = this.#numbers.get(name)
+    if (number === undefined) {
+      number = this.#lists.push(tried.map(([, trial]) => trial)) - 1
+      this.#numbers.set(name, number)
+    }
+    this.#table[key] = number
+    return number
   }
 }
 
