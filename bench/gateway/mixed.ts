@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { IdentityMaterial } from '@sallyport/transport'
-import { Client } from 'undici'
+import { Client, errors } from 'undici'
 import { bounded, median, stated } from '../row.ts'
 import type { Row } from '../row.ts'
 import { LONG, MEDIUM } from './backend.ts'
@@ -50,10 +50,13 @@ export const mixed = (note: (text: string) => void): Promise<Row[]> =>
     const quarter = Math.max(1, Math.floor(states.length / 4))
     const early = median(states.slice(quarter, 2 * quarter).map(({ rss }) => rss))
     const late = median(states.slice(-quarter).map(({ rss }) => rss))
+    const all = [...counts.values()].reduce((sum, count) => sum + count, 0)
+    const refused = (100 * (counts.get(NO_TIME) ?? 0)) / all
     const rows = [...counts].map(([what, count]) => stated(`mixed load: ${what}`, count, ''))
     return [
       stated('mixed load, 16 callers', MINUTES, 'minutes'),
       ...rows,
+      bounded('calls that the machine had no time for', refused, '%', '<=', 1),
       stated('memory of the process in the second quarter, median', early / MIB, 'MiB'),
       MINUTES < SETTLED_MINUTES
         ? stated(GROWTH, (late - early) / MIB, 'MiB')
@@ -101,7 +104,7 @@ const KINDS = [
   { what: 'callers that went away', weight: 4, path: `/bank/v1/accounts/${LONG}`, status: 0 },
 ] as const
 
-const REFUSED = 'refused for now, on a busy machine'
+const NO_TIME = 'no time, on a busy machine'
 
 /** Until it has heard of the network a gateway refuses; on a busy machine that takes a while. */
 async function serves(agent: IdentityMaterial, port: number): Promise<void> {
@@ -146,14 +149,17 @@ async function call(
       const answer = await client.request({ method: 'GET', path: kind.path, signal })
       if (kind.status === 0) gone.abort()
       for await (const _piece of answer.body);
-      // A gateway that had no time to hear its control plane refuses, as it has to.
-      if (answer.statusCode === 503) what = REFUSED
+      // What had no time to hear its control plane, or its upstream, refuses, as it has to.
+      if (answer.statusCode === 503 || answer.statusCode === 504) what = NO_TIME
       else if (kind.status !== 0 && answer.statusCode !== kind.status) {
         const { statusCode, headers } = answer
         throw new Error(`${kind.path}: ${statusCode} ${JSON.stringify(headers)}`)
       }
     } catch (error) {
-      if (!signal.aborted) throw error
+      if (!signal.aborted) {
+        if (!(error instanceof errors.UndiciError)) throw error
+        what = NO_TIME
+      }
     }
     counts.set(what, (counts.get(what) ?? 0) + 1)
   }
