@@ -1,26 +1,56 @@
 /**
  * `node tools/fuzz-gateway.ts [--messages N] [--seed S]`: sends messages that are nearly HTTP/1.1 through a gateway to a
  * recording upstream, and looks for one that the upstream reads otherwise than it was decided, or that carries anything of the
- * caller's but its typed input. Ten million (`--messages 10000000`) take a night or two of one core. Exit code 1, with the
- * message, where one is found. `unheard` counts plain messages that a busy machine did not answer in time.
+ * caller's but its typed input. Exit code 1, with the message, where one is found. `unheard` counts plain messages that a busy
+ * machine did not answer in time. It is handshakes and sockets that take the time: a few hundred messages a second.
+ *
+ * `node tools/fuzz-gateway.ts --parts [--messages N] [--seed S] [--from I] [--minutes M]`: without sockets, what judges messages
+ * (HTTP/1.1, targets, JSON, forms, parts, events, lines, gRPC), each beside another reader of the same. Ten million
+ * (`--messages 10000000`) take minutes. Each message is made from the seed and its own number alone: a difference names both,
+ * and `--from I --messages 1` makes it again.
  */
 import { parseArgs } from 'node:util'
 import { fuzzGateway } from '../packages/gateway/test/support/near-http.ts'
+import { KINDS, readTwice } from '../packages/gateway/test/support/readings/index.ts'
 import { startWorld } from '../packages/gateway/test/support/world.ts'
 
 const ROUND = 2000
+const NOTE_EVERY_MS = 10_000
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      messages: { type: 'string', default: '20000' },
-      seed: { type: 'string', default: String(Date.now() % 1e6) },
-    },
-  })
-  const messages = Number(values.messages)
-  const seed = Number(values.seed)
+const { values } = parseArgs({
+  options: {
+    messages: { type: 'string', default: '20000' },
+    seed: { type: 'string', default: String(Date.now() % 1e6) },
+    parts: { type: 'boolean', default: false },
+    from: { type: 'string', default: '0' },
+    minutes: { type: 'string' },
+  },
+})
+const messages = Number(values.messages)
+const seed = Number(values.seed)
+const until =
+  values.minutes === undefined
+    ? Number.POSITIVE_INFINITY
+    : performance.now() + Number(values.minutes) * 60_000
+
+async function parts(): Promise<void> {
+  // Most messages are refused, and nobody reads where.
+  Error.stackTraceLimit = 0
+  let noted = performance.now()
+  const note = (done: number): void => {
+    if (performance.now() < noted + NOTE_EVERY_MS) return
+    noted = performance.now()
+    process.stderr.write(`fuzz-gateway: ${done} messages, seed ${seed}\n`)
+  }
+  const from = Number(values.from)
+  const kinds = await readTwice(KINDS, { messages, seed, from, until, note })
+  const total = Object.values(kinds).reduce((sum, one) => sum + one.messages, 0)
+  process.stdout.write(`${JSON.stringify({ seed, from, messages: total, kinds })}\n`)
+}
+
+async function wholePath(): Promise<void> {
   const total = { messages: 0, plain: 0, unheard: 0, answered: 0, accepted: 0, forwarded: 0 }
-  while (total.messages < messages) {
+  while (total.messages < messages && performance.now() < until) {
     // A world of its own for each round: what one has logged is not kept for hours.
     const world = await startWorld({ settings: { maxCallsPerSecond: 1e6, maxCallBurst: 1e6 } })
     try {
@@ -42,4 +72,5 @@ async function main(): Promise<void> {
   process.stdout.write(`${JSON.stringify({ seed, ...total })}\n`)
 }
 
-await main()
+process.stderr.write(`fuzz-gateway: seed ${seed}\n`)
+await (values.parts ? parts() : wholePath())

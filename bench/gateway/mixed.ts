@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { SallyportError } from '@sallyport/base'
 import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { IdentityMaterial } from '@sallyport/transport'
 import { Client, errors } from 'undici'
@@ -87,6 +88,8 @@ async function watch(
   const every = Math.max(500, (MINUTES * 60_000) / 120)
   while (performance.now() < until || states.length < 4) {
     await sleep(every)
+    // What ended it is told by whoever failed.
+    if (!gateway.process.connected) return
     const state = await ask(gateway.process)
     states.push(state)
     if (states.length % 10 === 0) note(`${(state.rss / MIB).toFixed(0)} MiB`)
@@ -150,14 +153,14 @@ async function call(
       if (kind.status === 0) gone.abort()
       for await (const _piece of answer.body);
       // What had no time to hear its control plane, or its upstream, refuses, as it has to.
-      if (answer.statusCode === 503 || answer.statusCode === 504) what = NO_TIME
+      if ([502, 503, 504].includes(answer.statusCode)) what = NO_TIME
       else if (kind.status !== 0 && answer.statusCode !== kind.status) {
         const { statusCode, headers } = answer
         throw new Error(`${kind.path}: ${statusCode} ${JSON.stringify(headers)}`)
       }
     } catch (error) {
       if (!signal.aborted) {
-        if (!(error instanceof errors.UndiciError)) throw error
+        if (!(error instanceof errors.UndiciError || error instanceof SallyportError)) throw error
         what = NO_TIME
       }
     }
