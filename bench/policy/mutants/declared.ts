@@ -50,7 +50,11 @@ export function it(
   if (typeof first !== 'function' && first.skip) return
   current().tests.push({ name: [...(suites.getStore() ?? []), name].join(' › '), run })
 }
-export const test: typeof it = it
+
+/** The other name of `it`. */
+export function test(...given: Parameters<typeof it>): void {
+  it(...given)
+}
 
 export function describe(name: string, declare: Step): void {
   const inside = [...(suites.getStore() ?? []), name]
