@@ -36,11 +36,9 @@ function current(): NonNullable<typeof into> {
 }
 
 type Options = { readonly skip?: string | boolean }
+type How = readonly [Step] | readonly [Options, Step]
 
-export function it(
-  name: string,
-  ...[first, second]: readonly [Step] | readonly [Options, Step]
-): void {
+export function it(name: string, ...[first, second]: How): void {
   const run = typeof first === 'function' ? first : second
   const unknown =
     typeof first === 'function' ? [] : Object.keys(first).filter((key) => key !== 'skip')
@@ -52,8 +50,8 @@ export function it(
 }
 
 /** The other name of `it`. */
-export function test(...given: Parameters<typeof it>): void {
-  it(...given)
+export function test(name: string, ...how: How): void {
+  it(name, ...how)
 }
 
 export function describe(name: string, declare: Step): void {
