@@ -114,10 +114,10 @@ it('what a word is taken for does not depend on the words before it', () => {
     find: { groups: ['names'] },
     replace: (kind) => `<${kind}>`,
   })
-  const letters = 'bdfgklmnprstvz'
-  const words = Array.from({ length: 20_000 }, (_one, i) => {
-    const at = (k: number): string => letters.charAt(Math.floor(i / 14 ** k) % 14)
-    return `${at(0).toUpperCase()}a${at(1)}e${at(2)}o${at(3)}`
+  const letters = 'bdfgklmnprsvwz'
+  const words = Array.from({ length: 4 * 14 ** 3 }, (_one, i) => {
+    const at = (k: number): string => letters.charAt(Math.floor(i / 4 / 14 ** k) % 14)
+    return `${'SPTM'.charAt(i % 4)}a${at(0)}e${at(1)}${at(2)}`
   })
   // No names, and as long: some of them fall in a place where one of those was.
   const ordinary =
@@ -130,7 +130,11 @@ it('what a word is taken for does not depend on the words before it', () => {
   const forth = texts.map((text) => redactor.redact(text))
   const back = texts.toReversed().map((text) => redactor.redact(text))
   assert.deepEqual(back.toReversed(), forth)
-  assert.ok(forth.slice(0, words.length).every((text) => text === 'we saw <NAME> again'))
+  const names = forth.slice(0, words.length)
+  assert.deepEqual(
+    names.filter((text) => text !== 'we saw <NAME> again'),
+    [],
+  )
   for (const word of ordinary) assert.ok(forth.includes(`we saw ${word} again`), word)
   assert.deepEqual(forth.slice(-6), [
     'we saw The again',
