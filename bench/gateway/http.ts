@@ -17,7 +17,12 @@ const ROUND_MS = 2000
 const WARM_MS = 6000
 const ALONE_MS = 1500
 /** On a busy machine 64 handshakes at once take long, and that is not what is measured. */
-const PATIENT = { handshakeTimeoutMs: 60_000, headersTimeoutMs: 60_000, requestTimeoutMs: 60_000 }
+const PATIENT = {
+  handshakeTimeoutMs: 60_000,
+  headersTimeoutMs: 60_000,
+  requestTimeoutMs: 60_000,
+  upstreamConnectTimeoutMs: 60_000,
+}
 
 type Name = 'gateway' | 'lean' | 'direct' | 'bare' | 'buffered' | 'synced'
 

@@ -126,6 +126,7 @@ describe('connections of our own codec', () => {
     'a size that never ends': ['CHUNK', chunked('0'.repeat(10))],
     'a chunk without its end': ['CHUNK', chunked('1\r\n{}\r\n0\r\n\r\n')],
     'a size with a bare line feed': ['CHUNK', chunked('1\n{\r\n0\r\n\r\n')],
+    'two digits with a bare line feed': ['CHUNK', chunked('11\n{\r\n0\r\n\r\n')],
     'a trailer that frames': ['TRAILER', chunked('0\r\nContent-Length: 2\r\n\r\n')],
     'a trailer that is none': ['HEADER', chunked('0\r\n a\r\n\r\n')],
     'two answers to one request': ['BEHIND_THE_ANSWER', OK + OK],
