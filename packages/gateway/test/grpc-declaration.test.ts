@@ -102,6 +102,23 @@ describe('a system that speaks gRPC', () => {
     assert.match(report, /SP_NETWORK_GRPC/)
   })
 
+  it('is refused where options of its fields cannot be meant', () => {
+    const id = '[(sallyport.token_of) = "accounts.id"]'
+    const any = '[(sallyport.any_of) = "ledger.v1.Fee"]'
+    const problems = (from: string, to: string): string => {
+      assert.ok(PROTO.includes(from))
+      return problemsOf(YAML, compile(PROTO.replace(from, to)).set).join('\n')
+    }
+    assert.match(problems(id, id.replace('accounts.id', 'accounts.none')), /is no field of a data/)
+    assert.match(problems('uint64 amount = 2;', `uint64 amount = 2 ${id};`), /is no text/)
+    assert.match(problems(any, any.replace('Fee', 'None')), /is not described/)
+    assert.match(problems('string memo = 4;', `string memo = 4 ${any};`), /is no `google/)
+    const twice = '[(sallyport.any_of) = "ledger.v1.Fee", (sallyport.any_of) = "ledger.v1.Fee"]'
+    assert.match(problems(any, twice), /names a type twice/)
+    const itself = any.replace('ledger.v1.Fee', 'google.protobuf.Any')
+    assert.match(problems(any, itself), /names a type twice, or no type/)
+  })
+
   it('types what policies read', () => {
     const two = compile(`syntax = "proto2"; package ledger.v1;
       service Ledger { rpc GetAccount(Ask) returns (Ask); rpc Transfer(Ask) returns (Ask); rpc Watch(Ask) returns (stream Ask);

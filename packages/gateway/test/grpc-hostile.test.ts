@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { performServerHandshake } from 'node:http2'
+import { constants, performServerHandshake } from 'node:http2'
 import type {
   ClientHttp2Session,
   IncomingHttpHeaders,
@@ -14,7 +14,17 @@ import type { MtlsServer } from '@sallyport/transport'
 import { readHeaders } from '../src/edge/headers.ts'
 import { codeOf, decode, encode, GrpcAgent, startLedgerWorld } from './support/grpc.ts'
 import type { LedgerWorld } from './support/grpc.ts'
-import { h2Session } from './support/h2.ts'
+import {
+  END_HEADERS,
+  FRAME,
+  frame,
+  h2Session,
+  h2Socket,
+  hpack,
+  PREFACE,
+  u32,
+} from './support/h2.ts'
+import { until } from './support/world.ts'
 
 const GET = encode('GetAccountRequest', { account_id: 'ACC-1' })
 const HEAD = {
@@ -99,6 +109,20 @@ describe('hostile calls of gRPC', () => {
     const identity = { ...HEAD, 'grpc-encoding': 'identity', 'x-more': 'is dropped' }
     assert.equal((await say(session, identity, framed(GET))).grpc, status.OK)
     assert.equal(world.ledger.seen.at(-1)?.metadata.get('x-more').length, 0)
+    // Neither what names itself ours, nor binary metadata, nor what a system could take for the words of a proxy.
+    const smuggled = {
+      ...{
+        'sallyport-call-token': 'forged',
+        'x-forwarded-for': '10.0.0.1',
+        'x-role-bin': 'YWRtaW4',
+      },
+      ...{ 'grpc-previous-rpc-attempts': '9', 'grpc-trace-bin': 'AAAA', 'lb-token': 'x' },
+    }
+    assert.equal((await say(session, { ...HEAD, ...smuggled }, framed(GET))).grpc, status.OK)
+    const got = world.ledger.seen.at(-1)?.metadata
+    assert.ok(got)
+    assert.notEqual(got.get('sallyport-call-token')[0], 'forged')
+    for (const name of Object.keys(smuggled).slice(1)) assert.deepEqual(got.get(name), [], name)
     assert.equal((await say(session, HEAD, framed(Buffer.alloc(0)))).grpc, status.OK)
     const named = { ...HEAD, 'sallyport-system': 'ledger' }
     assert.equal((await say(session, named, framed(GET))).grpc, status.OK)
@@ -114,6 +138,14 @@ describe('hostile calls of gRPC', () => {
     ],
     'a compressed message': [framed(GET, 1), 12, 'SP_GRPC_UNIMPLEMENTED'],
     'unknown flags': [framed(GET, 2), 3, 'SP_GRPC_MESSAGE'],
+    'compressed, and unknown flags': [framed(GET, 3), 3, 'SP_GRPC_MESSAGE'],
+    'the highest flag': [framed(GET, 0x80), 3, 'SP_GRPC_MESSAGE'],
+    'a length that is too short': [framed(GET, 0, GET.length - 1), 3, 'SP_GRPC_MESSAGE'],
+    'an empty message behind the message': [
+      Buffer.concat([framed(GET), framed(Buffer.alloc(0))]),
+      3,
+      'SP_GRPC_REQUEST',
+    ],
     'two messages': [Buffer.concat([framed(GET), framed(GET)]), 3, 'SP_GRPC_REQUEST'],
   }
   for (const [what, [body, grpc, code]] of Object.entries(FRAMES)) {
@@ -132,6 +164,33 @@ describe('hostile calls of gRPC', () => {
     for (let i = 0; i < 8; i++) await refused(say(session, HEAD, large), 8, 'SP_GRPC_MESSAGE')
     assert.equal((await say(session, HEAD, framed(GET))).grpc, status.OK)
   })
+
+  const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL } = constants
+  for (const code of [NGHTTP2_NO_ERROR, NGHTTP2_CANCEL]) {
+    it(`does not take a reset for the end of its message, by code ${code}`, async () => {
+      const socket = await h2Socket(world, world.agent('teller', 'resets'))
+      socket.on('error', () => undefined)
+      const head = [[':scheme', 'https'], [':authority', 'gateway.test'], ...Object.entries(HEAD)]
+      const list = head
+        .toSorted(([a = ''], [b = '']) => Number(b.startsWith(':')) - Number(a.startsWith(':')))
+        .map(([name = '', value = '']): [string, string] => [name, value])
+      const { requests, refused: before } = world.gateway.stats()
+      const calls = world.ledger.seen.length
+      socket.write(
+        Buffer.concat([
+          PREFACE,
+          frame(FRAME.settings, 0, 0),
+          frame(FRAME.headers, END_HEADERS, 1, hpack(list)),
+          frame(FRAME.data, 0, 1, framed(GET)),
+        ]),
+      )
+      await until(() => world.gateway.stats().requests > requests)
+      socket.write(frame(FRAME.reset, 0, 1, u32(code)))
+      await until(() => world.gateway.stats().refused > before || world.ledger.seen.length > calls)
+      assert.equal(world.ledger.seen.length, calls)
+      socket.destroy()
+    })
+  }
 
   it('brings no trailers', async () => {
     const trailers = { 'sallyport-mandate': 'x', 'content-type': 'application/json' }
@@ -161,6 +220,16 @@ describe('hostile calls of gRPC', () => {
     ],
     'by another method': [{ ':method': 'PUT' }, 3, 'SP_GRPC_REQUEST'],
     'with a timeout without a unit': [{ 'grpc-timeout': '10' }, 3, 'SP_GRPC_REQUEST'],
+    'with a timeout below zero': [{ 'grpc-timeout': '-1S' }, 3, 'SP_GRPC_REQUEST'],
+    'with a timeout with a fraction': [{ 'grpc-timeout': '1.5S' }, 3, 'SP_GRPC_REQUEST'],
+    'with a timeout of an unknown unit': [{ 'grpc-timeout': '5s' }, 3, 'SP_GRPC_REQUEST'],
+    'with two timeouts in one': [{ 'grpc-timeout': '5S, 9H' }, 3, 'SP_GRPC_REQUEST'],
+    'that says how it was compressed, of several ways': [
+      { 'grpc-encoding': 'identity, gzip' },
+      12,
+      'SP_GRPC_UNIMPLEMENTED',
+    ],
+    'with a forged token of the gateway': [{ sallyport_call_token: 'x' }, 3, 'SP_REQUEST_HEADER'],
     'with a timeout of nine digits': [{ 'grpc-timeout': '123456789S' }, 3, 'SP_GRPC_REQUEST'],
     'of a method that nobody declared': [
       { ':path': '/ledger.v1.Ledger/Close' },

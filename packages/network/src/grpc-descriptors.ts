@@ -2,6 +2,7 @@ import { Halt } from './problem.ts'
 import { MalformedWire, WIRE, WireReader, wireText } from './protobuf-wire.ts'
 import { featuresOf, NO_FEATURES } from './grpc-features.ts'
 import type { Features } from './grpc-features.ts'
+import { GRPC_ANY } from './grpc-types.ts'
 import type { GrpcBinding, GrpcEnum, GrpcField, GrpcMessage, GrpcScalar } from './grpc-types.ts'
 
 /** A `FileDescriptorSet`, as far as calls are governed by it. Names are full, without a leading dot. */
@@ -89,6 +90,11 @@ const TYPES: Readonly<Record<number, GrpcScalar | 'enum' | 'message'>> = {
   18: 'sint64',
 }
 
+/** Options of fields that say something here (`package sallyport`), whatever their numbers. */
+const OPTIONS: ReadonlySet<string> = new Set(['sallyport.token_of', 'sallyport.any_of'])
+const FIELD_OPTIONS = '.google.protobuf.FieldOptions'
+const STRING = 9
+
 const MAX_NESTING = 32
 const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*$/
 
@@ -117,7 +123,11 @@ class Collector {
   readonly #methods = new Map<string, Omit<GrpcBinding, 'kind'>>()
   readonly #unread = new Map<string, Set<string>>()
 
+  /** Of `OPTIONS`, the numbers that the set gives them. */
+  readonly #options = new Map<string, number>()
+
   collect(files: readonly Raw[]): Descriptors {
+    for (const file of files) this.#extensions(file)
     for (const file of files) this.#file(file)
     for (const [name, { fields }] of this.#messages) {
       for (const { name: field, type, of } of fields) {
@@ -137,6 +147,40 @@ class Collector {
       methods: this.#methods,
       unread: this.#unread,
     }
+  }
+
+  #extensions(file: Raw): void {
+    for (const extension of file.all(7)) {
+      const name = fullName(file.text(2) ?? '', extension)
+      if (!OPTIONS.has(name)) continue
+      const number = extension.int(3)
+      const fits = extension.text(2) === FIELD_OPTIONS && extension.int(5) === STRING
+      if (!fits || number === undefined || this.#options.has(name)) {
+        throw refuse(`\`${name}\` is no text option of fields`, 'declare it as documented')
+      }
+      this.#options.set(name, number)
+    }
+  }
+
+  /** What a field says by one of `OPTIONS`. */
+  #said(options: Raw | undefined, name: string): string[] {
+    const number = this.#options.get(name)
+    return number === undefined ? [] : (options?.texts(number) ?? [])
+  }
+
+  /** The message that an `Any` of these types is read as. */
+  #any(field: string, types: readonly string[]): string {
+    const fields = types.map((of, i): GrpcField => ({
+      ...{ number: i + 1, name: of.replaceAll('.', '_'), type: 'message', of },
+      ...{ presence: 'explicit', oneof: 'type' },
+    }))
+    if (new Set(fields.map(({ name }) => name)).size < fields.length || types.includes(GRPC_ANY)) {
+      throw refuse(`\`${field}\` names a type twice, or no type`, 'correct its `any_of`')
+    }
+    // No declared message has such a name.
+    const name = `${field}:any`
+    this.#messages.set(name, { fields, isAny: true })
+    return name
   }
 
   #file(file: Raw): void {
@@ -213,7 +257,16 @@ class Collector {
             : 'explicit'
     const packs = options?.flag(2) ?? features.packed
     const packed = presence === 'repeated' && packs && !LENGTH_PREFIXED.has(type)
-    const of = raw.text(6)?.replace(/^\./, '')
+    const named = raw.text(6)?.replace(/^\./, '')
+    const [tokenOf] = this.#said(options, 'sallyport.token_of')
+    if (tokenOf !== undefined && type !== 'string') {
+      throw refuse(`\`${message}.${name}\` takes tokens and is no text`, 'leave out its `token_of`')
+    }
+    const types = this.#said(options, 'sallyport.any_of')
+    if (types.length > 0 && named !== GRPC_ANY) {
+      throw refuse(`\`${message}.${name}\` is no \`${GRPC_ANY}\``, 'leave out its `any_of`')
+    }
+    const of = types.length > 0 ? this.#any(`${message}.${name}`, types) : named
     const given = raw.text(7)
     const fallback = given === undefined ? undefined : defaultOf(type, given)
     return {
@@ -222,6 +275,7 @@ class Collector {
       ...(packed && { packed }),
       ...(oneof !== undefined && { oneof }),
       ...(fallback !== undefined && presence === 'explicit' && { default: fallback }),
+      ...(tokenOf !== undefined && { tokenOf }),
     }
   }
 

@@ -24,6 +24,8 @@ export interface GrpcMessage {
   readonly fields: readonly GrpcField[]
   /** One entry of a map: its fields are `key` and `value`. */
   readonly isMapEntry?: true
+  /** A `google.protobuf.Any` whose types are declared: one field for each, named by its full name with `_` for `.`; at most one is there. */
+  readonly isAny?: true
 }
 
 /** Name → number, each number once: of several names of one the first that was declared. */
@@ -63,7 +65,9 @@ export interface GrpcField {
   readonly oneof?: string
   /** What the system takes where it is absent (proto2), as it is read. */
   readonly default?: string | number | boolean
+  /** `DATASET.FIELD` whose tokens callers may send in the place of its values. */
+  readonly tokenOf?: string
 }
 
-/** Never read, and never passed on: what is in it nobody declared. */
+/** Never read, and never passed on, but where its field says which types may be in it: what else is in it nobody declared. */
 export const GRPC_ANY = 'google.protobuf.Any'

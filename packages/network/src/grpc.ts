@@ -70,7 +70,7 @@ export function grpcFrom(bytes: Uint8Array): GrpcApi {
 
 /**
  * What a message is as typed input. Fields that Cedar cannot hold are no input of the operation, and a call that has one is
- * refused: of an `Any`, of a group, and of a message within itself.
+ * refused: of an `Any` whose types nobody declared, of a group, and of a message within itself.
  */
 class InputTypes {
   readonly #descriptors: Descriptors
@@ -105,7 +105,7 @@ class InputTypes {
     return { type: 'set', items: one, maxItems: MAX_ITEMS }
   }
 
-  #one({ type, of = '' }: GrpcField, within: readonly string[]): InputType | undefined {
+  #one({ type, of = '', tokenOf }: GrpcField, within: readonly string[]): InputType | undefined {
     switch (type) {
       case 'message':
         return of === GRPC_ANY || within.includes(of) || within.length >= MAX_DEPTH
@@ -118,8 +118,9 @@ class InputTypes {
         }
       case 'bool':
         return { type: 'boolean' }
-      // Numbers with a fraction are texts, and bytes base64: Cedar has neither, and nothing of them may be lost.
       case 'string':
+        return { type: 'string', maxLength: MAX_LENGTH, ...(tokenOf !== undefined && { tokenOf }) }
+      // Numbers with a fraction are texts, and bytes base64: Cedar has neither, and nothing of them may be lost.
       case 'bytes':
       case 'double':
       case 'float':

@@ -46,6 +46,7 @@ class Reader {
   message(name: string, bytes: Uint8Array, depth: number): Members {
     if (depth > MAX_DEPTH) throw new MalformedWire('its messages nest too deep')
     const message = messageOf(this.#types, name)
+    if (message.isAny === true) return this.#any(message, bytes, depth)
     const fields = byNumber(message)
     const found = new Map<string, JsonValue>()
     const lists = new Map<string, JsonValue[]>()
@@ -77,6 +78,30 @@ class Reader {
     for (const [list, items] of lists) found.set(list, items)
     if (this.#reading === 'request') this.#defaults(message, found)
     return Object.fromEntries(found)
+  }
+
+  /** The message in an `Any`, below the name of its type: of a type that is declared for it, or of none. */
+  #any({ fields }: GrpcMessage, bytes: Uint8Array, depth: number): Members {
+    let [url, value]: (Uint8Array | undefined)[] = []
+    const reader = new WireReader(bytes)
+    while (!reader.isDone) {
+      const { number, kind } = reader.tag()
+      const known = kind === WIRE.bytes && (number === 1 ? !url : number === 2 && !value)
+      if (!known) throw new MalformedWire(`an \`${GRPC_ANY}\` is not one type and one value`)
+      if (number === 1) url = reader.bytes()
+      else value = reader.bytes()
+    }
+    const type = url && wireText(url)
+    const field = fields.find(({ of }) => type === anyUrl(of))
+    if (field) {
+      return {
+        [field.name]: this.message(field.of ?? '', value ?? new Uint8Array(), depth + 1),
+      }
+    }
+    if (this.#reading === 'request') {
+      throw new MalformedWire(`an \`${GRPC_ANY}\` is of a type that is not declared for it`)
+    }
+    return {}
   }
 
   #repeated(
@@ -240,6 +265,9 @@ function shortest(value: number | bigint): number | string {
   const number = Number(value)
   return Number.isSafeInteger(number) ? number : String(value)
 }
+
+/** How an `Any` names a type: others that mean it are not taken, for a system could resolve them otherwise. */
+export const anyUrl = (of: string | undefined): string => `type.googleapis.com/${of ?? ''}`
 
 /** How one value of a field is written. */
 export function kindOf({ type }: GrpcField): 0 | 1 | 2 | 5 {

@@ -1,6 +1,6 @@
 import { GRPC_ANY, WIRE } from '@sallyport/network'
 import type { GrpcField, GrpcSystem } from '@sallyport/network'
-import { enumOf, kindOf, messageOf } from './read.ts'
+import { anyUrl, enumOf, kindOf, messageOf } from './read.ts'
 
 const MAX_I64 = 2n ** 63n
 const MAX_U64 = 2n ** 64n
@@ -38,6 +38,22 @@ class Writer {
     return Buffer.concat(parts)
   }
 
+  /** @returns undefined where nothing of it is left */
+  #any(name: string, value: object): Buffer | undefined {
+    const field = messageOf(this.#types, name).fields.find((one) => Object.hasOwn(value, one.name))
+    if (!field) return undefined
+    // Asked for by an own name of an object.
+    const given = (value as Readonly<Record<string, unknown>>)[field.name]
+    if (typeof given !== 'object' || given === null) return undefined
+    const message = this.message(field.of ?? '', given)
+    return sized(
+      Buffer.concat([
+        ...[tag(1, WIRE.bytes), sized(Buffer.from(anyUrl(field.of)))],
+        ...(message.length > 0 ? [tag(2, WIRE.bytes), sized(message)] : []),
+      ]),
+    )
+  }
+
   #list(field: GrpcField, given: unknown, parts: Buffer[]): void {
     if (!Array.isArray(given)) return
     const values = given.flatMap((one: unknown) => this.#value(field, one) ?? [])
@@ -54,7 +70,10 @@ class Writer {
     switch (type) {
       case 'message':
         if (typeof value !== 'object' || value === null || of === undefined) return undefined
-        return of === GRPC_ANY ? undefined : sized(this.message(of, value))
+        if (of === GRPC_ANY) return undefined
+        return messageOf(this.#types, of).isAny === true
+          ? this.#any(of, value)
+          : sized(this.message(of, value))
       case 'string':
         return typeof value === 'string' && value.isWellFormed()
           ? sized(Buffer.from(value))

@@ -28,11 +28,30 @@ export interface Compiled {
   readonly root: protobuf.Root
 }
 
-/** Compiles one file; it may import what comes with protobufjs. */
+/** The file that declares the options of fields that Sallyport reads. */
+const OPTIONS = 'sallyport/options.proto'
+const TOKEN_OF = 50_901
+const ANY_OF = 50_902
+descriptor.FieldOptions.add(new protobuf.Field('token_of', TOKEN_OF, 'string'))
+descriptor.FieldOptions.add(new protobuf.Field('any_of', ANY_OF, 'string', 'repeated'))
+
+const optionsFile = (): Json => {
+  const text = { type: TYPES['string'], extendee: '.google.protobuf.FieldOptions' }
+  return {
+    ...{ name: OPTIONS, package: 'sallyport', syntax: 'proto3' },
+    extension: [
+      { ...text, name: 'token_of', number: TOKEN_OF, label: 1 },
+      { ...text, name: 'any_of', number: ANY_OF, label: 3 },
+    ],
+  }
+}
+
+/** Compiles one file; it may import what comes with protobufjs, and `sallyport/options.proto`. */
 export function compile(text: string): Compiled {
   const root = new protobuf.Root()
   const { package: scope = '', imports = [] } = protobuf.parse(text, root, { keepCase: true })
   for (const file of imports) {
+    if (file === OPTIONS) continue
     const common = protobuf.common.get(file)
     if (!common?.nested) throw new Error(`no file ${file}`)
     root.addJSON(common.nested)
@@ -42,6 +61,7 @@ export function compile(text: string): Compiled {
   const google = root.lookup('google.protobuf')
   const syntax = /syntax = "(\w+)"/.exec(text)?.[1] ?? 'proto2'
   const files = [
+    ...(imports.includes(OPTIONS) ? [optionsFile()] : []),
     ...(google instanceof protobuf.Namespace ? [fileOf(google, 'google.protobuf', 'proto3')] : []),
     ...(own instanceof protobuf.Namespace ? [fileOf(own, scope, syntax)] : []),
   ]
@@ -90,9 +110,7 @@ function messageOf(type: protobuf.Type): Json {
         ...(field.partOf && { oneofIndex: oneofs.indexOf(field.partOf) }),
         ...(field.options?.['proto3_optional'] === true && { proto3Optional: true }),
         ...(fallback !== undefined && { defaultValue: fallback }),
-        ...(typeof field.options?.['packed'] === 'boolean' && {
-          options: { packed: field.options['packed'] },
-        }),
+        ...optionsOf(field),
       }
     }),
     oneofDecl: oneofs.map(({ name }) => ({ name })),
@@ -102,6 +120,22 @@ function messageOf(type: protobuf.Type): Json {
     ],
     enumType: type.nestedArray.filter((one) => one instanceof protobuf.Enum).map(enumOf),
   }
+}
+
+function optionsOf(field: protobuf.Field): Json {
+  // As they were written, each by itself.
+  const parsed = (field.parsedOptions ?? []) as readonly Json[]
+  const said = (name: string): unknown[] =>
+    parsed.flatMap((one) => (one[name] === undefined ? [] : [one[name]]))
+  const [tokenOf] = said('(sallyport.token_of)')
+  const anyOf = said('(sallyport.any_of)')
+  const packed = field.options?.['packed']
+  const options = {
+    ...(typeof packed === 'boolean' && { packed }),
+    ...(tokenOf !== undefined && { token_of: tokenOf }),
+    ...(anyOf.length > 0 && { any_of: anyOf }),
+  }
+  return Object.keys(options).length > 0 ? { options } : {}
 }
 
 function typed(type: string, of: protobuf.Type | protobuf.Enum | null): Json {
