@@ -122,9 +122,11 @@ describe('sessions to systems of gRPC', () => {
     holder.replace(plane.agent('gateway-to-be', 'g1', 600))
     const asked = await ask()
     const other = await ask('spiffe://test.example/agent/reader/i10')
-    const gone = Promise.all([once(old, 'close'), once(asked, 'close')])
+    // An error, and no mere end: a server on Node would take that for the end of what the caller says.
+    const gone = [old, asked].map((one) => assert.rejects(once(one, 'close'), /was cut off/))
     sessions.cut(CALLER)
-    await gone
+    await Promise.all(gone)
+    for (const one of [old, asked]) assert.equal(one.destroyed, true)
     assert.equal(other.destroyed, false)
     other.close()
   })

@@ -66,7 +66,7 @@ export const malformed = (detail: string): Refusal =>
 export const unreadable = (detail: string, status = 400): Refusal =>
   new Refusal('SP_GRPC_MESSAGE', `the message cannot be read: ${detail}`, { status })
 
-export const unimplemented = (message: string, status = 501): Refusal =>
+const unimplemented = (message: string, status = 501): Refusal =>
   new Refusal('SP_GRPC_UNIMPLEMENTED', message, { status })
 
 export const compressed = (): Refusal => unimplemented('compressed messages are not accepted')
