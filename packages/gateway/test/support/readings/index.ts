@@ -6,4 +6,3 @@ import { texts } from './texts.ts'
 /** All parts that judge what others wrote, each beside another reader. */
 export const KINDS: readonly Kind[] = [...http, ...texts, ...binary]
 export { readTwice } from './reading.ts'
-export type { Count } from './reading.ts'
