@@ -470,14 +470,13 @@ describe('the log', () => {
 })
 
 describe('a gateway’s identity', () => {
-  it('renews without a failed call', { timeout: 60_000 }, async () => {
+  it('renews without a failed call', { timeout: 120_000 }, async () => {
     world = await startWorld({}, (plane) => {
       plane.gatewayTtl = 4
     })
     const agent = world.agent('reader')
-    const end = performance.now() + 9000
     let calls = 0
-    while (performance.now() < end) {
+    while (world.plane.renewals.length < 4 || calls < 20) {
       const { status, body } = (await agent.ask({ path: A }).catch((error: unknown) => ({
         status: 0,
         body: { error: String(error) },
@@ -486,7 +485,6 @@ describe('a gateway’s identity', () => {
       if (status !== 0) assert.equal(status, 200, JSON.stringify(body))
       calls++
     }
-    assert.ok(calls > 100)
     assert.equal(world.bank.refusals, 0)
   })
 

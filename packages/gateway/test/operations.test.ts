@@ -163,7 +163,7 @@ describe('an upstream that does not answer', () => {
   }
 
   it('is left alone after some failures, and tried again by one call', async (t) => {
-    const settings = { breakerFailures: 3, breakerOpenMs: 200, upstreamConnectTimeoutMs: 2000 }
+    const settings = { breakerFailures: 3, breakerOpenMs: 2000, upstreamConnectTimeoutMs: 2000 }
     const net = await world(t, { settings })
     const [reader, teller] = [net.agent('reader'), net.agent('teller')]
     assert.equal(await codeOf(reader), 200)
@@ -171,8 +171,10 @@ describe('an upstream that does not answer', () => {
     await net.bank.close()
     const codes: unknown[] = []
     // A connection that stood counts for whoever had it; one that does not come about counts for all.
-    for (let i = 0; i < 8; i++) codes.push(await codeOf(i % 2 === 0 ? reader : teller))
-    assert.ok(codes.includes('SP_UPSTREAM_FAILED'), String(codes))
+    for (let i = 0; i < 60 && codes.at(-1) !== 'SP_UPSTREAM_OPEN'; i++) {
+      codes.push(await codeOf(i % 2 === 0 ? reader : teller))
+    }
+    assert.ok(codes.filter((code) => code === 'SP_UPSTREAM_FAILED').length >= 3, String(codes))
     assert.equal(codes.at(-1), 'SP_UPSTREAM_OPEN')
     const { status, headers } = await teller.ask({ path: ACCOUNT })
     assert.ok(status === 503 || status === 502)
