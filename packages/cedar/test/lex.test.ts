@@ -189,3 +189,78 @@ describe('large integers', () => {
     assert.equal(restoreInteger(0, integers), 0)
   })
 })
+
+describe('escapes that are none', () => {
+  const policy = (text: string, operator = '=='): string =>
+    `permit(principal, action, resource) when { context.a ${operator} "${text}" };`
+  const schema = (text: string): string => `entity A { "${text}": Long };`
+  const right = [
+    ...[
+      '\\n',
+      '\\r',
+      '\\t',
+      '\\0',
+      '\\\\',
+      "\\'",
+      '\\"',
+      '\\\n',
+      '\\x00',
+      '\\x41',
+      '\\x7F',
+      '\\x7a',
+    ],
+    ...['\\u{41}', '\\u{0}', '\\u{d7ff}', '\\u{e000}', '\\u{10ffff}', '\\u{00_41_}', '\\u{000041}'],
+  ]
+  const wrong = [
+    ...['\\q', '\\N', '\\x80', '\\x4', '\\x4g', '\\xg4', '\\X41', '\\*', '\r', '\\1', '\\U{41}'],
+    ...['\\u41', '\\u{}', '\\u{_1}', '\\u{g}', '\\u{d800}', '\\u{dabc}', '\\u{dfff}'],
+    ...['\\u{110000}', '\\u{ffffff}', '\\u{0000041}', '\\u{41'],
+  ]
+  const many = {
+    code: 'SP_CEDAR_LIMIT',
+    message: 'policy `p` has more than 16 escapes that are none',
+  }
+  const manyOfSchema = {
+    code: 'SP_CEDAR_LIMIT',
+    message: 'the schema has more than 16 escapes that are none',
+  }
+
+  for (const text of right) {
+    it(`${JSON.stringify(text)} is one`, async () => {
+      boundPolicy('p', policy(text.repeat(40)))
+      boundPolicy('p', policy(text.repeat(40), 'like'))
+      await boundSchema(schema(text.repeat(40)), new Slicer())
+    })
+  }
+  for (const text of wrong) {
+    it(`${JSON.stringify(text)} is none: sixteen are taken and no more`, async () => {
+      // Something between them, lest two make one.
+      boundPolicy('p', policy(`${text} `.repeat(16)))
+      assert.throws(() => boundPolicy('p', policy(`${text} `.repeat(17))), many)
+      await boundSchema(schema(`${text} `.repeat(16)), new Slicer())
+      await assert.rejects(boundSchema(schema(`${text} `.repeat(17)), new Slicer()), manyOfSchema)
+    })
+  }
+
+  it('a star is escaped in a pattern alone', () => {
+    boundPolicy('p', policy('\\*'.repeat(40), 'like'))
+    assert.throws(() => boundPolicy('p', policy('\\*'.repeat(17))), many)
+    const after = `permit(principal, action, resource) when { context.a like "x" && "${'\\*'.repeat(17)}" == "" };`
+    assert.throws(() => boundPolicy('p', after), many)
+  })
+
+  it('are counted over all texts, and in texts alone', async () => {
+    const two = (each: number): string => policy(`${'\\q'.repeat(each)}" == "${'\\q'.repeat(each)}`)
+    boundPolicy('p', two(8))
+    assert.throws(() => boundPolicy('p', two(9)), many)
+    boundPolicy('p', `permit(principal, action, resource); ${'\\q '.repeat(40)}`)
+    await boundSchema(`entity A; ${'\\q '.repeat(40)}`, new Slicer())
+  })
+})
+
+it('what stands in a text is no bracket and no operator', async () => {
+  const { depth, operators } = POLICY_LIMITS
+  const text = `${'('.repeat(depth + 1)}${' + '.repeat(operators + 1)}`
+  boundPolicy('p', `permit(principal, action, resource) when { context.a == "${text}" };`)
+  await boundSchema(`entity A { "${'<'.repeat(depth + 1)}": Long };`, new Slicer())
+})
