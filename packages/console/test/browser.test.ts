@@ -350,6 +350,61 @@ describe('live', () => {
     }))
 })
 
+describe('whoever signs in next', () => {
+  it('sees nothing that was read before, however the session ended', () =>
+    withFixture(built, async (fixture) => {
+      const seen = await visit(browser, fixture)
+      const { page, context } = seen
+      await virtualPasskey(seen)
+      await page.goto('/enrol#first-link')
+      await page.getByRole('button', { name: 'Create a passkey' }).click()
+      await page.getByRole('link', { name: 'Agents', exact: true }).click()
+      const agent = page.getByRole('main').getByRole('link', { name: 'notifier' })
+      await agent.waitFor()
+      const signIn = page.getByRole('button', { name: 'Sign in with a passkey' })
+      const ways = [
+        async () => {
+          await page.getByRole('button', { name: /Olivia Reyes/ }).click()
+          await page.getByRole('menuitem', { name: 'Sign out' }).click()
+        },
+        async () => {
+          await context.clearCookies()
+          fixture.cutStreams()
+        },
+      ]
+      for (const end of ways) {
+        await end()
+        await signIn.waitFor()
+        const answer = fixture.hold('/agents')
+        await signIn.click()
+        await page.getByRole('heading', { name: 'Agents' }).waitFor()
+        assert.equal(await agent.count(), 0)
+        answer()
+        await agent.waitFor()
+      }
+
+      // Nor what was asked for before, and comes only now.
+      fixture.world.people.break('viktor', 'payments stand still')
+      const late = fixture.hold('/break-glass')
+      const asked = page.waitForRequest((one) => one.url().endsWith('/api/break-glass'))
+      fixture.publish('alarm', {})
+      await asked
+      await context.clearCookies()
+      fixture.cutStreams()
+      await signIn.click()
+      await page.getByRole('heading', { name: 'Agents' }).waitFor()
+      const answer = fixture.hold('/break-glass')
+      const came = page.waitForResponse((one) => one.url().endsWith('/api/break-glass'))
+      late()
+      await (await came).finished()
+      await page.waitForTimeout(200)
+      assert.equal(await page.locator('.glass-banner').count(), 0)
+      answer()
+      await page.locator('.glass-banner').waitFor()
+      await context.close()
+    }))
+})
+
 describe('a map of 150 nodes', () => {
   it('answers at once and moves nothing when it is opened again', () =>
     withFixture(

@@ -1,5 +1,5 @@
 import { useEffect, useSyncExternalStore } from 'react'
-import { invalidate } from './resource.ts'
+import { forgetResources, invalidate } from './resource.ts'
 import { loadSession } from './session.ts'
 import type { DecisionRecord } from './types.ts'
 
@@ -123,7 +123,7 @@ function risk(value: unknown): void {
   })
 }
 
-/** Opens the event stream while the caller is mounted. */
+/** Opens the event stream while the caller, the signed-in part of the tree, is mounted; then forgets what was read. */
 export function useLiveStream(): void {
   useEffect(() => {
     open()
@@ -133,6 +133,8 @@ export function useLiveStream(): void {
       source = undefined
       wasLive = false
       set({ connection: 'off', since: Date.now(), decisions: [], risk: {} })
+      // However the session ended: whoever signs in next may see less.
+      forgetResources()
     }
   }, [])
 }

@@ -14,6 +14,8 @@ const watchers = new Map<string, Set<() => void>>()
 const inFlight = new Set<string>()
 const again = new Set<string>()
 const due = new Map<string, ReturnType<typeof setTimeout>>()
+/** Rises as sessions end: what was asked for before is nothing for who comes after. */
+let visit = 0
 
 function put(path: string, entry: Entry): void {
   entries.set(path, entry)
@@ -26,12 +28,14 @@ async function load(path: string): Promise<void> {
     return
   }
   inFlight.add(path)
+  const of = visit
   try {
-    put(path, { data: await get<unknown>(path), error: undefined, loading: false })
+    const data = await get<unknown>(path)
+    if (of === visit) put(path, { data, error: undefined, loading: false })
   } catch (error) {
     // `get` throws nothing else. What was shown stays on the page beside the error.
     const failure = error as ApiError
-    put(path, { data: entries.get(path)?.data, error: failure, loading: false })
+    if (of === visit) put(path, { data: entries.get(path)?.data, error: failure, loading: false })
   } finally {
     inFlight.delete(path)
     if (again.delete(path)) void load(path)
@@ -58,8 +62,17 @@ export function invalidate(prefix: string, delayMs: number = 250): void {
   }
 }
 
-/** Forgets everything, at sign-out. */
+/** Reads nothing again that was going to be, before a sign-out. */
+export function stopReading(): void {
+  for (const timer of due.values()) clearTimeout(timer)
+  due.clear()
+  again.clear()
+}
+
+/** Forgets everything when a session has ended, also what is still on its way. */
 export function forgetResources(): void {
+  stopReading()
+  visit++
   entries.clear()
 }
 

@@ -5,7 +5,7 @@ import { Menu, MenuItem, MenuTrigger } from 'react-aria-components/Menu'
 import { Popover } from 'react-aria-components/Popover'
 import { post } from '../api/client.ts'
 import { useLive } from '../api/live.ts'
-import { forgetResources, useResource } from '../api/resource.ts'
+import { stopReading, useResource } from '../api/resource.ts'
 import { loadSession, useSession } from '../api/session.ts'
 import type { NetworkInfo } from '../api/types.ts'
 import { Badge } from '../ui/badge.tsx'
@@ -76,8 +76,8 @@ function OperatorMenu(): ReactNode {
   const [codes, setCodes] = useState(false)
   if (!operator) return null
   const signOut = async (): Promise<void> => {
+    stopReading()
     await post('/auth/logout').catch(() => undefined)
-    forgetResources()
     await loadSession()
   }
   return (

@@ -120,7 +120,7 @@ export class Fixture {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#held.set(path, promise)
     return () => {
-      this.#held.delete(path)
+      if (this.#held.get(path) === promise) this.#held.delete(path)
       resolve()
     }
   }
