@@ -182,6 +182,7 @@ describe('bytes on the wire', () => {
       await until(() => held.length === 2)
       held[1]?.()
       assert.deepEqual(statuses(await heard), ['200', '200', '400'])
+      await sleep(200)
       assert.deepEqual(seen(), ['/v1/accounts/A', '/v1/accounts/B'])
     } finally {
       world.bank.answer = usual

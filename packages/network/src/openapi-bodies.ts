@@ -98,32 +98,37 @@ function partsOf(media: Part, resolve: Resolve): ImportedBody {
       return file
     },
   )
-  const files: string[] = []
-  const given: Record<string, InputMember> = {}
-  for (const [name, member] of Object.entries(members)) {
-    const { schema } = member
-    const file = schema.type === 'set' ? schema.items : schema
-    if (file.type !== 'record' || !made.delete(file)) {
-      given[name] = member
-      continue
-    }
-    files.push(name)
-    const typed = withTypes(file, encodingOf(media, name)['contentType'])
-    given[name] = { ...member, schema: schema.type === 'set' ? { ...schema, items: typed } : typed }
+  const files = new Set<string>()
+  const found = new Set<InputSchema>()
+  /** The members with what files among them may be. */
+  const withFiles = (given: ImportedBody['members']): ImportedBody['members'] =>
+    Object.fromEntries(
+      Object.entries(given).map(([name, member]) => {
+        const { schema } = member
+        const file = schema.type === 'set' ? schema.items : schema
+        if (file.type !== 'record' || !made.has(file)) return [name, member]
+        files.add(name)
+        found.add(file)
+        const typed = withTypes(file, encodingOf(media, name)['contentType'])
+        return [
+          name,
+          { ...member, schema: schema.type === 'set' ? { ...schema, items: typed } : typed },
+        ]
+      }),
+    )
+  const shapes: ImportedBody = {
+    members: withFiles(members),
+    ...(variants !== undefined && {
+      variants: {
+        ...variants,
+        of: variants.of.map((shape) => ({ ...shape, members: withFiles(shape.members) })),
+      },
+    }),
   }
-  if (made.size > 0) {
+  if (found.size < made.size) {
     throw refuse('a file stands inside of an object', 'let it be a part of its own')
   }
-  if (variants === undefined) return { members: given, body: { kind: 'parts', files } }
-  // A file has one type whatever the shape; here it has its media types, too.
-  const of = variants.of.map((shape) => {
-    const typed = Object.entries(shape.members).map(([name, member]): [string, InputMember] => {
-      const schema = files.includes(name) ? given[name]?.schema : undefined
-      return [name, schema === undefined ? member : { ...member, schema }]
-    })
-    return { ...shape, members: Object.fromEntries(typed) }
-  })
-  return { members: given, variants: { ...variants, of }, body: { kind: 'parts', files } }
+  return { ...shapes, body: { kind: 'parts', files: [...files] } }
 }
 
 const shapesOf = ({ members, variants }: InputSchema): ImportedBody =>

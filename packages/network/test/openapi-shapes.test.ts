@@ -233,6 +233,23 @@ describe('API descriptions in the shape of those of banks', () => {
     }
   })
 
+  it('parts that are one of several, each with its files', () => {
+    const kinds = ['invoice', 'receipt'].map((kind) =>
+      object({ file: FILE, [kind]: text() }, ['file', kind]),
+    )
+    const encoding = { file: { contentType: 'application/pdf' } }
+    const [operation] = importedWell(posted({ oneOf: kinds }, PARTS, encoding), ['x'])
+    assert.deepEqual(bindingOf(operation).body, { kind: 'parts', files: ['file'] })
+    const shapes = [operation?.input, ...(operation?.input.variants?.of ?? [])]
+    assert.equal(shapes.length, 3)
+    for (const shape of shapes) {
+      const { schema } = shape?.members['file'] ?? {}
+      assert.ok(schema?.type === 'record')
+      const type = schema.members['type']?.schema
+      assert.equal(type?.type === 'string' ? type.pattern : '', '^(?:application/pdf)$')
+    }
+  })
+
   it('null in both versions, members that may be more, and variants told apart by a text', () => {
     const schemas = {
       Card: object({ kind: text(), number: text() }, ['kind', 'number']),

@@ -46,8 +46,11 @@ export class Listener {
   readonly #h2: H2Edge
   readonly #mtls: MtlsServer
   readonly #peers = new Map<TLSSocket, VerifiedSvid>()
-  /** Of each HTTP/1.1 connection: the answer to its newest request, and how many requests wait for answers before them. */
-  readonly #lines = new WeakMap<Duplex, { newest: ServerResponse | undefined; waiting: number }>()
+  /** Of each HTTP/1.1 connection: whether a request is being answered, and those that wait for that. */
+  readonly #lines = new WeakMap<
+    Duplex,
+    { isAnswering: boolean; readonly waiting: (() => void)[] }
+  >()
   #isDraining = false
   #balanced: BalancedDoor | undefined
 
@@ -215,24 +218,23 @@ export class Listener {
    */
   #inTurn(req: IncomingMessage, res: ServerResponse): void {
     const { socket } = req
-    const line = this.#lines.get(socket) ?? { newest: undefined, waiting: 0 }
+    const line = this.#lines.get(socket) ?? { isAnswering: false, waiting: [] }
     this.#lines.set(socket, line)
-    const ahead = line.newest
-    line.newest = res
-    if (ahead === undefined || ahead.closed) {
+    const take = (): void => {
+      line.isAnswering = true
+      res.once('close', () => {
+        line.isAnswering = false
+        if (socket.writable && !socket.destroyed) line.waiting.shift()?.()
+      })
       this.#options.onRequest(req, res)
-      return
     }
-    if (++line.waiting > MAX_AHEAD) {
+    if (!line.isAnswering) take()
+    else if (line.waiting.length < MAX_AHEAD) line.waiting.push(take)
+    else {
       // Sockets here are those that `onConnection` handed over.
       this.#options.onMalformed(this.#peers.get(socket as TLSSocket), 'too many requests ahead')
       socket.destroy()
-      return
     }
-    ahead.once('close', () => {
-      line.waiting--
-      if (socket.writable && !socket.destroyed) this.#options.onRequest(req, res)
-    })
   }
 
   #malformed(socket: Duplex, code: string): void {
