@@ -110,7 +110,10 @@ test('a real browser enrols the first passkey at the https origin and signs in w
   const complaints: string[] = []
   page.on('pageerror', (error) => complaints.push(error.message))
   page.on('console', (message) => {
-    if (message.type() === 'error') complaints.push(message.text())
+    // A read that was under way when its session ended is answered with 401, and the browser says so.
+    if (message.type() === 'error' && !message.text().includes('status of 401')) {
+      complaints.push(message.text())
+    }
   })
   await virtualPasskey({ context: page.context(), page, complaints })
   await page.goto(link)

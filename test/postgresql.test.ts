@@ -248,6 +248,47 @@ function hashOf(sql: string, method: string): string {
   return requestHash(method, '/ledger', Buffer.concat([Buffer.from(`${sql}\0`), empty]))
 }
 
+test('a column without a name is called what the database calls it', async (t) => {
+  for (const expression of [
+    "date '2020-01-10'",
+    "date '2020-01-10'::text",
+    "'1'::int8::text::varchar",
+    'balance::text::varchar',
+    'lower(branch)::text',
+    '(CASE WHEN open THEN balance ELSE id END)::text',
+    'CASE WHEN open THEN balance END',
+    "CASE WHEN open THEN branch ELSE 'no'::text END",
+    'CASE WHEN open THEN 1 ELSE CASE WHEN open THEN 2 ELSE id END END',
+    'id + 1',
+    '(id + 1)::text',
+    'nullif(id, 1)::text',
+    'coalesce(id, 1)::text',
+    'greatest(id, 1)::text',
+    'ARRAY[id]::text',
+    '(ARRAY[id])[1]',
+    '(branch COLLATE "C")::text',
+    'EXISTS (SELECT 1)::text',
+    '(SELECT 1)',
+    '(SELECT 1)::text',
+    '(SELECT id)::text',
+    '(SELECT * FROM (SELECT branch AS b) q)',
+    '(SELECT 1::int8)::text',
+    '(SELECT id UNION SELECT id)::text',
+    '(VALUES (id))',
+    'current_date::text',
+    'rank() OVER (ORDER BY id)',
+  ]) {
+    await t.test(expression, async () => {
+      const sql = `SELECT ${expression} FROM accounts a`
+      const [through, byHand] = await Promise.all([analyst.query(sql), world.owner.query(sql)])
+      assert.deepEqual(
+        through.fields.map(({ name }) => name),
+        byHand.fields.map(({ name }) => name),
+      )
+    })
+  }
+})
+
 test('labels are those of the columns that a statement reads', async () => {
   const fresh = world.client('analyst', { ssl: tls(world.material('analyst', 'labels')) })
   await fresh.connect()

@@ -108,7 +108,8 @@ describe('what an operator may do', () => {
       await page.goto('/approvals/apr_1')
       await page.getByText('Approving needs your passkey').waitFor()
       await page.goto('/agents/pattern-analyst')
-      assert.ok(await page.getByRole('button', { name: 'Quarantine', exact: true }).isEnabled())
+      // It can be pressed once the agent has been read; a trial waits for that.
+      await page.getByRole('button', { name: 'Quarantine', exact: true }).click({ trial: true })
       await context.close()
     }))
 

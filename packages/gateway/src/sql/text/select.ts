@@ -7,6 +7,7 @@ import { quoteName } from './names.ts'
 import { flagOf, listOf, namesOf, only, plain, textOf, unwrap } from './nodes.ts'
 import type { Node } from './nodes.ts'
 import { nameOf } from './output-name.ts'
+import type { SubqueryNames } from './output-name.ts'
 import { isSingle } from './single.ts'
 import { Scope } from './scope.ts'
 import type { Column, Ctes, FromItem, Place } from './scope.ts'
@@ -31,6 +32,7 @@ export class Selects implements Queries {
   readonly expressions: Expressions
   /** LIMIT of the outermost query, where it is a number. */
   limit: number | undefined
+  readonly #subqueryNames: SubqueryNames = new WeakMap()
 
   constructor(tables: Tables) {
     this.tables = tables
@@ -43,6 +45,7 @@ export class Selects implements Queries {
       if (column.token !== undefined) throw tokenInside(column.name)
       column.note(place)
     }
+    if (columns[0]) this.#subqueryNames.set(node, columns[0].name)
     return { sql, width: columns.length }
   }
 
@@ -103,7 +106,7 @@ export class Selects implements Queries {
         this.expressions.sql(node['val'], scope, 'output'),
       )
       const single = isSingle(node['val'])
-      return [{ name: textOf(node['name']) || nameOf(node['val']), sql, note, single }]
+      return [{ name: textOf(node['name']) || nameOf(node['val'], this.#subqueryNames), sql, note, single }]
     })
   }
 
