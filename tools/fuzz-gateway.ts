@@ -5,9 +5,10 @@
  * machine did not answer in time. It is handshakes and sockets that take the time: a few hundred messages a second.
  *
  * `node tools/fuzz-gateway.ts --parts [--messages N] [--seed S] [--from I] [--minutes M]`: without sockets, what judges messages
- * (HTTP/1.1, targets, JSON, forms, parts, events, lines, gRPC), each beside another reader of the same. Ten million
- * (`--messages 10000000`) take minutes. Each message is made from the seed and its own number alone: a difference names both,
- * and `--from I --messages 1` makes it again.
+ * (HTTP/1.1, targets, JSON, forms, parts, events, lines, gRPC), each beside another reader of the same. It counts what both read
+ * the `same`, and what the gateway took `alone`, because the other could not say what it reads; the rest was refused, or held
+ * nothing. Ten million (`--messages 10000000`) take minutes. Each message is made from the seed and its own number alone: a
+ * difference names both, and `--from I --messages 1` makes it again.
  */
 import { parseArgs } from 'node:util'
 import { fuzzGateway } from '../packages/gateway/test/support/near-http.ts'
@@ -26,12 +27,20 @@ const { values } = parseArgs({
     minutes: { type: 'string' },
   },
 })
-const messages = Number(values.messages)
-const seed = Number(values.seed)
+const messages = numberOf('messages', values.messages)
+const seed = numberOf('seed', values.seed)
+const from = numberOf('from', values.from)
 const until =
   values.minutes === undefined
     ? Number.POSITIVE_INFINITY
-    : performance.now() + Number(values.minutes) * 60_000
+    : performance.now() + numberOf('minutes', values.minutes) * 60_000
+
+/** A run of no messages would find nothing, and say so. */
+function numberOf(name: string, text: string): number {
+  const number = Number(text)
+  if (text === '' || !(number >= 0)) throw new TypeError(`--${name} \`${text}\` is no number`)
+  return number
+}
 
 async function parts(): Promise<void> {
   // Most messages are refused, and nobody reads where.
@@ -42,7 +51,6 @@ async function parts(): Promise<void> {
     noted = performance.now()
     process.stderr.write(`fuzz-gateway: ${done} messages, seed ${seed}\n`)
   }
-  const from = Number(values.from)
   const kinds = await readTwice(KINDS, { messages, seed, from, until, note })
   const total = Object.values(kinds).reduce((sum, one) => sum + one.messages, 0)
   process.stdout.write(`${JSON.stringify({ seed, from, messages: total, kinds })}\n`)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KINDS, readTwice } from './support/readings/index.ts'
+import type { Outcome } from './support/readings/reading.ts'
 import { strictMessages } from './support/readings/strict-http.ts'
 
 describe('what judges messages reads them as another reader does', () => {
@@ -8,9 +9,12 @@ describe('what judges messages reads them as another reader does', () => {
     it(kind.name, async () => {
       const messages = 4000
       const counts = await readTwice([kind], { messages, seed: 20_261_126 })
-      const { taken = 0 } = counts[kind.name] ?? {}
-      // Both are tried: what is taken, and what is refused.
-      assert.ok(taken > messages / 20, String(taken))
+      const { same = 0, alone = messages } = counts[kind.name] ?? {}
+      const refused = messages - same - alone
+      // Both are tried: what is taken, and what is refused. What no other could read is the exception.
+      assert.ok(same > messages / 20, `${same} the same`)
+      assert.ok(refused > 0, `${refused} refused`)
+      assert.ok(alone < same / 20, `${alone} alone`)
     })
   }
 
@@ -19,9 +23,9 @@ describe('what judges messages reads them as another reader does', () => {
     const kind = {
       name: 'a reader that is wrong',
       share: 1,
-      read: (): boolean => {
+      read: (): Outcome => {
         if (++tried === 5) throw new Error('we read 1, another reads 2')
-        return true
+        return 'same'
       },
     }
     await assert.rejects(readTwice([kind], { messages: 10, seed: 7 }), {

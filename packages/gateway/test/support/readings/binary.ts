@@ -130,13 +130,13 @@ export const binary: readonly Kind[] = [
     read: (chance) => {
       const bytes = changedBytes(pick(chance, MESSAGES), chance)
       const ours = orRefused(() => readMessage(types, 't.All', bytes, 'request'), MalformedWire)
-      if (!ours) return false
+      if (!ours) return 'refused'
       // It stumbles over an entry of a map that has no value.
       const theirs = orRefused(() => plain(bytes), TypeError)
-      if (theirs === undefined) return true
+      if (theirs === undefined) return 'alone'
       const again = writeMessage(types, 't.All', ours)
       demandSame('message of gRPC', bytes.toString('hex'), plain(again), theirs)
-      return true
+      return 'same'
     },
   },
   {
@@ -153,7 +153,7 @@ export const binary: readonly Kind[] = [
       }, MalformedWire)
       const theirs = framesOf(bytes, 200)?.map((frame) => frame.toString('hex'))
       demandSame('frames', bytes.toString('hex'), ours ?? null, theirs ?? null)
-      return ours !== undefined && ours.length > 0
+      return ours !== undefined && ours.length > 0 ? 'same' : 'refused'
     },
   },
   {
@@ -164,12 +164,12 @@ export const binary: readonly Kind[] = [
       const ours = orRefused(() =>
         readParts(body, 'xBOUNDx', { a: member, b: member, f: member }, ['f']),
       )
-      if (!ours) return false
+      if (!ours) return 'refused'
       const headers = { 'content-type': 'multipart/form-data; boundary=xBOUNDx' }
       const theirs: Record<string, string[]> = {}
       // It takes a boundary without its dashes for one, and then refuses the whole.
       const form = await new Response(body, { headers }).formData().catch(() => undefined)
-      if (!form) return false
+      if (!form) return 'alone'
       for (const [name, value] of form) {
         const one =
           typeof value === 'string'
@@ -187,7 +187,7 @@ export const binary: readonly Kind[] = [
         ),
       ])
       demandSame('parts', body.toString('latin1'), Object.fromEntries(read), theirs)
-      return true
+      return 'same'
     },
   },
 ]

@@ -101,7 +101,7 @@ const PIECES =
 
 export const http: readonly Kind[] = [
   {
-    name: 'messages of HTTP/1.1, beside a reader by RFC 9112 alone',
+    name: 'messages of HTTP/1.1, beside a strict reader by RFC 9112',
     share: 30,
     read: (chance) => {
       const bytes = Buffer.concat(
@@ -120,7 +120,7 @@ export const http: readonly Kind[] = [
         taken++
         if (given.headers.all.get('connection')?.toLowerCase() === 'close') break
       }
-      return taken > 0
+      return taken > 0 ? 'same' : 'refused'
     },
   },
   {
@@ -130,7 +130,7 @@ export const http: readonly Kind[] = [
       const url = changed(pick(chance, TARGETS), PIECES, chance, 3)
       const target = orRefused(() => readTarget(url))
       if (target) demandTarget(url, target)
-      return target !== undefined
+      return target ? 'same' : 'refused'
     },
   },
 ]

@@ -2,6 +2,9 @@ import { SallyportError } from '@sallyport/base'
 import { chanceOf } from '../near-http.ts'
 import type { Chance } from '../near-http.ts'
 
+/** What became of a message: `alone` was taken, but the other reader could not say what it reads, so that nothing was compared. */
+export type Outcome = 'same' | 'alone' | 'refused'
+
 /** One part of the gateway that reads what others wrote, beside a reader that shares nothing with it. */
 export interface Kind {
   readonly name: string
@@ -10,9 +13,9 @@ export interface Kind {
   /**
    * Makes one message and has both read it.
    *
-   * @returns whether the gateway's reader took it @throws Error where it did, and the other reads something else
+   * @throws Error where the gateway's reader took it, and the other reads something else
    */
-  readonly read: (chance: Chance) => boolean | Promise<boolean>
+  readonly read: (chance: Chance) => Outcome | Promise<Outcome>
 }
 
 export const pick = <T>(chance: Chance, from: readonly T[]): T => {
@@ -88,7 +91,9 @@ export function cut(bytes: Buffer, chance: Chance): Buffer[] {
 
 export interface Count {
   messages: number
-  taken: number
+  /** Taken, and read the same by the other. */
+  same: number
+  alone: number
 }
 
 /**
@@ -96,7 +101,7 @@ export interface Count {
  *
  * @param until in milliseconds of `performance.now()`
  * @param note told about every stretch of messages
- * @returns by kind how many there were, and how many were taken @throws Error with seed and number of the first difference
+ * @returns by kind how many there were, and what became of them @throws Error with seed and number of the first difference
  */
 export async function readTwice(
   kinds: readonly Kind[],
@@ -110,7 +115,7 @@ export async function readTwice(
 ): Promise<Readonly<Record<string, Count>>> {
   const { messages, seed, from = 0, until = Number.POSITIVE_INFINITY, note } = options
   const counts: Record<string, Count> = {}
-  for (const { name } of kinds) counts[name] = { messages: 0, taken: 0 }
+  for (const { name } of kinds) counts[name] = { messages: 0, same: 0, alone: 0 }
   const total = kinds.reduce((sum, { share }) => sum + share, 0)
   for (let i = from; i < from + messages; i++) {
     const chance = chanceOf(Math.imul(seed, 0x9e3779b1) + i)
@@ -119,9 +124,10 @@ export async function readTwice(
     const count = kind && counts[kind.name]
     if (!kind || !count) throw new TypeError('there is nothing to try')
     try {
-      const taken = kind.read(chance)
+      const reading = kind.read(chance)
       count.messages++
-      if (typeof taken === 'boolean' ? taken : await taken) count.taken++
+      const outcome = typeof reading === 'string' ? reading : await reading
+      if (outcome !== 'refused') count[outcome]++
     } catch (error) {
       throw new Error(`${kind.name}, --seed ${seed} --from ${i}: ${String(error)}`, {
         cause: error,

@@ -6,7 +6,7 @@ export interface WireMessage {
   readonly body: string
 }
 
-/** Section 3 lets more than one blank stand between the three, and llhttp does. */
+/** More than one blank between the three is none of the grammar, but section 3 allows it to be read, and llhttp does: as this one. */
 const LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) +([\x21-\x7e]+) +HTTP\/1\.1$/
 // oxlint-disable-next-line no-control-regex -- what no value holds
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t ]*([^\0-\x08\x0a-\x1f\x7f]*?)[\t ]*$/
@@ -14,7 +14,8 @@ const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t ]*([^\0-\x08\x0a-\x1f\x7f]*?)[
 const CHUNK = /^([0-9A-Fa-f]{1,8})(?:[\t ]*;[^\0-\x08\x0a-\x1f\x7f]*)?$/
 
 /**
- * The messages of a connection by RFC 9112 alone: lines end with CR LF, nothing is folded, and there is one framing.
+ * The messages of a connection by RFC 9112: lines end with CR LF, nothing is folded, and there is one framing. Only where nothing
+ * can be read in two ways is it as patient as llhttp: several blanks in a request line, and any ends of lines before it.
  * Written for nothing but to be compared with.
  *
  * @param text each character is one byte
@@ -58,7 +59,7 @@ export function strictMessages(text: string): WireMessage[] {
     }
   }
   for (;;) {
-    // Empty lines before a message are to be overlooked (section 2.2), and llhttp overlooks half of one.
+    // An empty line before a message is to be overlooked (section 2.2); llhttp overlooks several, and half of one too.
     while (text[at] === '\r' || text[at] === '\n') at++
     const [, method, url] = LINE.exec(line() ?? '') ?? []
     if (method === undefined || url === undefined) return messages
