@@ -106,7 +106,14 @@ export class Selects implements Queries {
         this.expressions.sql(node['val'], scope, 'output'),
       )
       const single = isSingle(node['val'])
-      return [{ name: textOf(node['name']) || nameOf(node['val'], this.#subqueryNames), sql, note, single }]
+      return [
+        {
+          name: textOf(node['name']) || nameOf(node['val'], this.#subqueryNames),
+          sql,
+          note,
+          single,
+        },
+      ]
     })
   }
 
