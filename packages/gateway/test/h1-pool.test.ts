@@ -15,7 +15,7 @@ describe('connections of our own codec', () => {
   let pool: LeanPool
   const newPool = (connections = 4): LeanPool =>
     new LeanPool({
-      ...{ host: 'bank.test:8443', connector: server.connector, connections },
+      ...{ host: 'bank_1.test:8443', connector: server.connector, connections },
       bounds: { maxBytes: 16_384, maxHeaders: 64 },
     })
   beforeEach(async () => {
@@ -42,7 +42,7 @@ describe('connections of our own codec', () => {
     await askPool(pool)
     await askPool(pool, { method: 'DELETE' })
     await askPool(pool, { method: 'PUT' })
-    const common = 'HTTP/1.1\r\nhost: bank.test:8443\r\nconnection: keep-alive\r\n'
+    const common = 'HTTP/1.1\r\nhost: bank_1.test:8443\r\nconnection: keep-alive\r\n'
     assert.deepEqual(heard, [
       `POST /v1/a?b=c ${common}accept: x/y\r\nx-a: b\xe9\r\ncontent-length: 8\r\n\r\n{"\xc3\xa9":1}`,
       `GET /v1/a ${common}\r\n`,
@@ -195,6 +195,31 @@ describe('connections of our own codec', () => {
     first?.write('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsplit')
     await until(() => first?.destroyed === true)
     assert.equal((await askPool(pool)).body, '{}')
+    assert.equal(server.sockets.length, 2)
+  })
+
+  it('take nothing for an answer that came before its request had left', async () => {
+    // Of just the size of a record of TLS: what stands behind it comes together with it, and is read on its own.
+    const head = 'HTTP/1.1 200 OK\r\nContent-Length: 16342\r\n\r\n'
+    const answer = head + 'x'.repeat(16_384 - head.length)
+    const behind = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsplit'
+    server.onData = (socket, _all, connection) => {
+      socket.write(connection === 0 ? answer + behind : OK)
+    }
+    await pool.destroy()
+    pool = newPool(1)
+    const both = await Promise.all([askPool(pool), askPool(pool)])
+    assert.deepEqual(
+      both.map(({ body }) => body),
+      ['x'.repeat(16_342), '{}'],
+    )
+    assert.equal(server.sockets.length, 2)
+  })
+
+  it('are not used again when the server is about to end them', async () => {
+    server.answers('HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\n{}')
+    await askPool(pool)
+    await askPool(pool)
     assert.equal(server.sockets.length, 2)
   })
 

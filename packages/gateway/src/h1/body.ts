@@ -1,5 +1,5 @@
 import { Fault } from './fault.ts'
-import { readTrailers } from './head.ts'
+import { checkTrailers } from './head.ts'
 import type { Framing, HeadBounds } from './head.ts'
 
 /** RFC 9112, section 7.1, without extensions: nobody needs them, and readers disagree about where they end. */
@@ -20,7 +20,6 @@ export class BodyReader {
   #left = 0
   /** Bytes of a size or of trailers that are not whole yet. */
   #held: Buffer | undefined
-  rawTrailers: readonly string[] = []
 
   /** @param piece is called with each piece of the body, which stays as it is */
   constructor(framing: Framing, bounds: HeadBounds, piece: (bytes: Buffer) => void) {
@@ -126,7 +125,7 @@ export class BodyReader {
       return undefined
     }
     this.#held = undefined
-    this.rawTrailers = readTrailers(all.toString('latin1', 0, end + 2), this.#bounds)
+    checkTrailers(all.toString('latin1', 0, end + 2), this.#bounds)
     this.#step = 'over'
     return all.subarray(end + 4)
   }

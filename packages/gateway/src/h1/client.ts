@@ -204,7 +204,7 @@ export class ClientConnection {
     this.#interims = 0
     this.#deadline = performance.now() + this.#idleMs
     // An answer that came before its request had left: the rest of the request is still on its way.
-    const inStep = !this.#close && this.#socket.writableLength === 0
+    const inStep = !this.#close && this.#idleMs > 0 && this.#socket.writableLength === 0
     if (this.#isPaused) {
       this.#isPaused = false
       this.#socket.resume()

@@ -113,8 +113,8 @@ function framingOf(status: number, method: string, stated: Framing | undefined):
 }
 
 /** @throws Fault for whatever is not exactly the trailers of a message, or could change how it is read */
-export function readTrailers(text: string, bounds: HeadBounds): readonly string[] {
-  return readFields(text, 0, bounds, (name) => {
+export function checkTrailers(text: string, bounds: HeadBounds): void {
+  readFields(text, 0, bounds, (name) => {
     if (NEVER_BEHIND.has(name)) throw new Fault('trailer')
   })
 }
@@ -124,19 +124,16 @@ function readFields(
   from: number,
   { maxHeaders }: HeadBounds,
   take: (name: string, value: string) => void,
-): string[] {
-  const raw: string[] = []
+): void {
+  let count = 0
   for (let at = from; at < text.length; at = FIELD.lastIndex) {
     FIELD.lastIndex = at
     const field = FIELD.exec(text)
     if (!field) throw new Fault('header')
     const [, name = '', padded = ''] = field
-    if (raw.length >= maxHeaders * 2) throw new Fault('too-many-headers')
-    const value = trimEnd(padded)
-    raw.push(name, value)
-    take(name.toLowerCase(), value)
+    if (++count > maxHeaders) throw new Fault('too-many-headers')
+    take(name.toLowerCase(), trimEnd(padded))
   }
-  return raw
 }
 
 /** Without the blanks at its end. A regular expression for it would take time that grows with their square. */

@@ -5,7 +5,7 @@ const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 const METHOD = /^[A-Z]+$/
 const PATH = /^\/[\x21\x22\x24-\x7e]*$/
-const HOST = /^[A-Za-z0-9.:[\]-]+$/
+const HOST = /^[A-Za-z0-9._:[\]-]+$/
 /** What a connection itself says, and whoever hands headers over must not. */
 const OWN: ReadonlySet<string> = new Set([
   ...['host', 'content-length', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'expect'],

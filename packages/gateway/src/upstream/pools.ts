@@ -206,7 +206,7 @@ function externalConnector(
     socket.once('secureConnect', () => {
       clearTimeout(timer)
       socket.removeListener('error', failed)
-      // Until undici listens; it does so in this turn.
+      // Until whoever uses it listens, in this turn.
       socket.on('error', () => undefined)
       callback(null, socket)
     })

@@ -291,6 +291,18 @@ export const STRICTER: Readonly<
     why: 'a chunk extension, or a size of more than eight digits',
     example: 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\n{\r\n0\r\n\r\n',
   },
+  interim: {
+    why: 'more interim answers than anybody needs',
+    example: `${'HTTP/1.1 102 Processing\r\n\r\n'.repeat(9)}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n`,
+  },
+  'too-many-headers': {
+    why: 'more headers than the bound, which llhttp has none of',
+    example: `HTTP/1.1 200 OK\r\n${'A: b\r\n'.repeat(64)}Content-Length: 0\r\n\r\n`,
+  },
+  'head-too-large': {
+    why: 'every byte of a head counts, not those of names and values alone',
+    example: `HTTP/1.1 200 OK\r\n${`A: ${'a'.repeat(269)}\r\n`.repeat(60)}Content-Length: 0\r\n\r\n`,
+  },
   trailer: {
     why: 'a trailer that would say how its message is read',
     example: 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: a\r\n\r\n',
