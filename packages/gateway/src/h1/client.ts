@@ -211,7 +211,12 @@ export class ClientConnection {
     }
     call.handler.onResponseEnd(call)
     if (!inStep) this.#lost(new Fault('closed'))
-    else if (!this.#isGone) this.#owner.free(this)
+    // What came together with the answer and stands behind it is read first, and meets no call.
+    else setImmediate(this.#setFree)
+  }
+
+  readonly #setFree = (): void => {
+    if (!this.#isGone) this.#owner.free(this)
   }
 
   #lost(error: Error): void {

@@ -99,7 +99,8 @@ export function askPool(pool: LeanPool, asked: Asked = {}): Promise<Answered> {
           asked.onData?.(control, piece)
         },
         onResponseEnd: () => {
-          resolve({ status, headers, body: Buffer.concat(body).toString('latin1') })
+          // By then its connection is free again.
+          setImmediate(resolve, { status, headers, body: Buffer.concat(body).toString('latin1') })
         },
         onResponseError: (_control, error) => {
           reject(error)
