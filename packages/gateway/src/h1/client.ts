@@ -209,10 +209,10 @@ export class ClientConnection {
       this.#isPaused = false
       this.#socket.resume()
     }
+    // What came together with the answer and stands behind it is read first, and meets no call.
+    if (inStep) setImmediate(this.#setFree)
     call.handler.onResponseEnd(call)
     if (!inStep) this.#lost(new Fault('closed'))
-    // What came together with the answer and stands behind it is read first, and meets no call.
-    else setImmediate(this.#setFree)
   }
 
   readonly #setFree = (): void => {
