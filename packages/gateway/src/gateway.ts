@@ -58,10 +58,10 @@ import { Sessions } from './state/sessions.ts'
 import { newStats } from './stats.ts'
 import type { Stats } from './stats.ts'
 import { Credentials } from './upstream/credentials.ts'
+import type { Towards } from './upstream/destinations.ts'
 import { Exchange } from './upstream/exchange.ts'
 import { McpUpstream } from './upstream/mcp.ts'
 import { UpstreamPools } from './upstream/pools.ts'
-import type { UpstreamPoolsOptions } from './upstream/pools.ts'
 import { Programs } from './upstream/programs.ts'
 
 export interface GatewayOptions {
@@ -239,7 +239,7 @@ class RunningGateway implements Gateway {
     })
     const liveness = new Liveness()
     const tasks = tasksOf(this.#settings, clock)
-    const towards: UpstreamPoolsOptions = {
+    const towards: Towards = {
       holder,
       clock,
       overrides: this.#options.upstreams ?? {},

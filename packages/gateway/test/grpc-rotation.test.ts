@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { performServerHandshake } from 'node:http2'
+import { constants, performServerHandshake } from 'node:http2'
 import type { ClientHttp2Stream, ServerHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { after, before, describe, it } from 'node:test'
@@ -122,7 +122,6 @@ describe('sessions to systems of gRPC', () => {
     holder.replace(plane.agent('gateway-to-be', 'g1', 600))
     const asked = await ask()
     const other = await ask('spiffe://test.example/agent/reader/i10')
-    // An error, and no mere end: a server on Node would take that for the end of what the caller says.
     const gone = [old, asked].map((one) => assert.rejects(once(one, 'close'), /was cut off/))
     sessions.cut(CALLER)
     await Promise.all(gone)
@@ -131,15 +130,39 @@ describe('sessions to systems of gRPC', () => {
     other.close()
   })
 
-  it('are cut with the service, and do not reach one that is refused', async () => {
+  /** A call on a session that takes no new ones and one on its successor, with their other ends. */
+  const oldAndNew = async () => {
+    const old = await ask()
+    const farOld = answering()
+    holder.replace(plane.agent('gateway-to-be', 'g1', 600))
     const asked = await ask()
-    const gone = once(asked, 'close')
-    sessions.cutPeers(({ id }) => id.uri.includes('/service/ledger/'))
-    await gone
+    return { near: [old, asked], far: [farOld, answering()] }
+  }
+  /** What a system hears of calls that are broken off: no mere end, which it could take for the end of what the caller says. */
+  const brokenOff = async ({ near, far }: Awaited<ReturnType<typeof oldAndNew>>, by: () => void) => {
+    const gone = [
+      ...near.map((one) => assert.rejects(once(one, 'close'), /was cut off/)),
+      ...far.map((one) => until(() => one.closed)),
+    ]
+    by()
+    await Promise.all(gone)
+    for (const { rstCode } of far) assert.equal(rstCode, constants.NGHTTP2_INTERNAL_ERROR)
+  }
+
+  it('are cut with the service, and do not reach one that is refused', async () => {
+    await brokenOff(await oldAndNew(), () => {
+      sessions.cutPeers(({ id }) => id.uri.includes('/service/ledger/'))
+    })
     refuses = true
     await assert.rejects(ask(), { code: 'SP_PEER_REFUSED' })
     refuses = false
     const again = await ask()
     again.close()
+  })
+
+  it('are broken off where the gateway ends', async () => {
+    await brokenOff(await oldAndNew(), () => {
+      sessions.close()
+    })
   })
 })

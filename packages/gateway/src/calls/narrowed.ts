@@ -1,6 +1,5 @@
 import type { FieldTreatment, Outcome, Projection } from '@sallyport/decide'
-
-const CLASSES = ['public', 'internal', 'confidential', 'restricted'] as const
+import { classRank } from '@sallyport/network'
 
 /**
  * What both of two decisions on calls of one operation let through of an answer, e.g. of one to several messages: of each field the
@@ -8,12 +7,11 @@ const CLASSES = ['public', 'internal', 'confidential', 'restricted'] as const
  */
 export function narrowed(one: Outcome, other: Outcome): Outcome {
   if (one === other) return one
-  const higher = Math.max(CLASSES.indexOf(one.maxClass), CLASSES.indexOf(other.maxClass))
   return {
     ...one,
     projection: both(one.projection, other.projection),
     labels: [...new Set([...one.labels, ...other.labels])],
-    maxClass: CLASSES[higher] ?? 'restricted',
+    maxClass: classRank(one.maxClass) < classRank(other.maxClass) ? other.maxClass : one.maxClass,
   }
 }
 

@@ -126,14 +126,14 @@ export class LastingCalls {
       const { enforced } = streams.again(grant)
       const typed = typeMessage({ enforced, caller }, method, tokeniser, message)
       const granted = await pipeline.authorise(enforced, caller, typed, request.headers)
-      const isGone = turn.isOver
-      if (!isGone) {
+      let forwarded = false
+      if (!turn.isOver) {
         stream.goesOn(granted)
-        await answer.send(granted.upstream.body ?? Buffer.alloc(0))
+        forwarded = await answer.send(granted.upstream.body ?? Buffer.alloc(0))
       }
       const nothing = { status: 200, bytesOut: 0, released: {} }
-      const result = isGone ? 'cut' : 'completed'
-      pipeline.finish(granted, { ...nothing, result, forwarded: !isGone })
+      const result = forwarded ? 'completed' : 'cut'
+      pipeline.finish(granted, { ...nothing, result, forwarded })
       if (turn.isOver) return
     }
     clearTimeout(idle)

@@ -1,14 +1,12 @@
 import { constants } from 'node:http2'
 import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2'
 import type { Clock } from '@sallyport/base'
-import type { Call } from '@sallyport/decide'
-import type { System } from '@sallyport/network'
-import type { UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import { AnswerBody } from '../upstream/answer-body.ts'
 import { Breakers } from '../upstream/breakers.ts'
 import type { Attempt } from '../upstream/breakers.ts'
+import type { Addressed } from '../upstream/call-tokens.ts'
 import { blame, failed, unusable } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import { Frames, framed } from './frames.ts'
@@ -22,16 +20,8 @@ export interface UpstreamParts {
   readonly clock: Clock
 }
 
-export interface UpstreamCall {
-  /** SPIFFE id of the caller. */
-  readonly caller: string
-  readonly delegation: Pick<Call, 'onBehalfOf' | 'mandate'>
-  readonly system: System
-  readonly decision: string
-  /** `SYSTEM.OPERATION`. */
-  readonly operation: string
-  /** Its body is the message. */
-  readonly request: UpstreamRequest
+/** One call on behalf of a caller; the body of its request is the message. */
+export interface UpstreamCall extends Addressed {
   /** Milliseconds after which nobody waits for the whole of it. */
   readonly timeoutMs: number
   /** Bytes of one message of the answer. */
@@ -49,8 +39,12 @@ export interface GrpcAnswer extends UpstreamAnswer {
    * @throws Refusal `SP_UPSTREAM_REFUSED`, `SP_UPSTREAM_RESPONSE`, `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`
    */
   next(): Promise<readonly Buffer[] | undefined>
-  /** Sends another message. Resolves when the system takes more; where it takes none any more, `next` says why. */
-  send(message: Buffer): Promise<void>
+  /**
+   * Sends another message. Resolves when the system takes more; where it takes none any more, `next` says why.
+   *
+   * @returns false where it was not sent
+   */
+  send(message: Buffer): Promise<boolean>
   endSending(): void
 }
 
@@ -69,7 +63,7 @@ export class GrpcUpstream {
   }
 
   /**
-   * Sends a call with its one message.
+   * Sends a call with its first message.
    *
    * @throws Refusal `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`, `SP_UPSTREAM_OPEN`, `SP_CREDENTIAL_MISSING`
    */
@@ -277,10 +271,11 @@ function giveUp(stream: ClientHttp2Stream): void {
   else stream.destroy(new Error('the call was given up'))
 }
 
-/** Writes to a stream, and waits until it takes more or is gone. */
-function sent(stream: ClientHttp2Stream, bytes: Buffer): Promise<void> {
-  if (stream.destroyed || stream.closed || stream.write(bytes)) return Promise.resolve()
-  return new Promise((resolve) => {
+/** Writes to a stream, and waits until it takes more or is gone. @returns false where it is gone before */
+async function sent(stream: ClientHttp2Stream, bytes: Buffer): Promise<boolean> {
+  if (stream.destroyed || stream.closed) return false
+  if (stream.write(bytes)) return true
+  await new Promise<void>((resolve) => {
     const done = (): void => {
       stream.removeListener('drain', done)
       stream.removeListener('close', done)
@@ -289,6 +284,7 @@ function sent(stream: ClientHttp2Stream, bytes: Buffer): Promise<void> {
     stream.on('drain', done)
     stream.on('close', done)
   })
+  return true
 }
 
 const timedOut = (): Error =>

@@ -1,14 +1,12 @@
-import { connect } from 'node:tls'
 import type { TLSSocket } from 'node:tls'
-import type { Clock } from '@sallyport/base'
 import type { System } from '@sallyport/network'
-import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
-import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
+import { mtlsConnector } from '@sallyport/transport'
 import type { Connector, IdentityMaterial } from '@sallyport/transport'
 import { LeanPool } from '../h1/pool.ts'
-import type { GatewaySettings } from '../settings.ts'
 import type { Connections } from './connections.ts'
+import { connectOutside, originOf, overrideOf, toService } from './destinations.ts'
+import type { Towards } from './destinations.ts'
 import {
   MAX_ANSWER_HEAD,
   MAX_ANSWER_HEADERS,
@@ -17,21 +15,6 @@ import {
   undiciPool,
 } from './rotating-pool.ts'
 
-interface Address {
-  readonly host: string
-  readonly port: number
-}
-
-export interface UpstreamPoolsOptions {
-  readonly holder: IdentityHolder
-  /** System name → where it is, if not as declared. */
-  readonly overrides: Readonly<Record<string, Address>>
-  readonly settings: GatewaySettings
-  readonly clock: Clock
-  /** Whether a service is quarantined or its certificate revoked. */
-  refuses(service: VerifiedSvid): boolean
-}
-
 type UpstreamPool = RotatingPool<IdentityMaterial, Connections>
 
 /**
@@ -39,7 +22,7 @@ type UpstreamPool = RotatingPool<IdentityMaterial, Connections>
  * callers, so that no answer and no state of a connection can reach another.
  */
 export class UpstreamPools {
-  readonly #options: UpstreamPoolsOptions
+  readonly #options: Towards
   /** Caller → system and destination → pool. */
   readonly #pools = new Map<string, Map<string, UpstreamPool>>()
   /** Open connections to services of the network. */
@@ -47,7 +30,7 @@ export class UpstreamPools {
   readonly #timer: NodeJS.Timeout
   readonly #unsubscribe: () => void
 
-  constructor(options: UpstreamPoolsOptions) {
+  constructor(options: Towards) {
     this.#options = options
     this.#timer = setInterval(() => {
       this.#dropIdle()
@@ -121,32 +104,28 @@ export class UpstreamPools {
     material: IdentityMaterial,
     goodUntil: (at: number) => void,
   ): Connector {
-    const { overrides, settings } = this.#options
-    const override = Object.hasOwn(overrides, system.name) ? overrides[system.name] : undefined
     const { upstream } = system
-    if (upstream.kind === 'external') return externalConnector(upstream, override, settings)
+    const override = overrideOf(this.#options, system)
     if (upstream.kind === 'program') throw new Error('no connection leads to a program')
-    const { trustDomain } = material
-    return mtlsConnector({
-      identity: new IdentityHolder(material),
-      target: override ?? { host: upstream.service, port: upstream.port },
-      timeoutMs: settings.upstreamConnectTimeoutMs,
-      expect: (peer) => {
-        const kind = kindOf(peer.id)
-        return (
-          peer.id.trustDomain === trustDomain &&
-          kind?.kind === 'service' &&
-          kind.name === upstream.service &&
-          !this.#options.refuses(peer)
+    if (upstream.kind === 'external') {
+      return (_options, callback) => {
+        connectOutside(upstream, override, this.#options.settings, 'http/1.1').then(
+          (socket) => {
+            callback(null, socket)
+          },
+          (error: unknown) => {
+            callback(error instanceof Error ? error : new Error(String(error)), null)
+          },
         )
-      },
+      }
+    }
+    return mtlsConnector({
+      ...toService(this.#options, upstream, override, material),
       onConnected: (socket, peer) => {
         this.#peers.set(socket, peer)
         socket.once('close', () => this.#peers.delete(socket))
         goodUntil(retireAt(peer))
       },
-      // No new request went onto it for a while already; what is still in flight may end.
-      onPeerExpired: () => undefined,
     })
   }
 
@@ -166,49 +145,3 @@ export class UpstreamPools {
 
 /** Of systems as declarations have them, which nobody changes. */
 const keys = new WeakMap<System, string>()
-
-/** For `Host`; where a connection goes is the connector's to say. */
-function originOf({ upstream }: System): string {
-  if (upstream.kind === 'external') return new URL(upstream.url).origin
-  return `https://${upstream.kind === 'service' ? upstream.service : 'program'}.invalid`
-}
-
-/** Server-authenticated TLS to the outside: the name and, where declared, the only CA are pinned. */
-function externalConnector(
-  upstream: Extract<System['upstream'], { kind: 'external' }>,
-  override: Address | undefined,
-  settings: GatewaySettings,
-): Connector {
-  const url = new URL(upstream.url)
-  const { host, port } = override ?? {
-    host: url.hostname.replaceAll(/^\[|\]$/g, ''),
-    port: Number(url.port || 443),
-  }
-  return (_options, callback) => {
-    const socket = connect({
-      host,
-      port,
-      servername: upstream.serverName,
-      ...(upstream.caFile === undefined ? {} : { ca: upstream.caFile }),
-      minVersion: 'TLSv1.2',
-      rejectUnauthorized: true,
-      ALPNProtocols: ['http/1.1'],
-    })
-    const timer = setTimeout(() => {
-      socket.destroy(new Error('the connection took too long'))
-    }, settings.upstreamConnectTimeoutMs)
-    const failed = (error: Error): void => {
-      clearTimeout(timer)
-      socket.destroy()
-      callback(error, null)
-    }
-    socket.once('error', failed)
-    socket.once('secureConnect', () => {
-      clearTimeout(timer)
-      socket.removeListener('error', failed)
-      // Until whoever uses it listens, in this turn.
-      socket.on('error', () => undefined)
-      callback(null, socket)
-    })
-  }
-}

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { constants } from 'node:http2'
+import { after, before, describe, it } from 'node:test'
+import { encode, startLedgerWorld } from './support/grpc.ts'
+import type { LedgerWorld } from './support/grpc.ts'
+import { END_HEADERS, END_STREAM, FRAME, frame, FrameReader } from './support/h2.ts'
+import { h2Socket, hpack, PREFACE, u32 } from './support/h2.ts'
+import { startWorld, until } from './support/world.ts'
+import type { World } from './support/world.ts'
+
+const MESSAGE = encode('GetAccountRequest', { account_id: 'ACC-1' })
+
+interface Kind {
+  readonly path: string
+  readonly headers: readonly (readonly [string, string])[]
+  /** Whole, as far as its bytes go. */
+  readonly body: Buffer
+  /** How many reached the system. */
+  readonly seen: () => number
+}
+
+/** Reads both as an end, were it not for END_STREAM. */
+const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL } = constants
+
+describe('a body that a reset ends', () => {
+  let world: World
+  let grpc: LedgerWorld
+  before(async () => {
+    world = await startWorld()
+    grpc = await startLedgerWorld()
+  })
+  after(async () => {
+    await world.close()
+    await grpc.close()
+  })
+
+  const json: Kind = {
+    path: '/bank/v1/accounts/A/transfers',
+    headers: [['content-type', 'application/json']],
+    body: Buffer.from('{"amount":1,"to":"bob"}'),
+    seen: () => world.bank.seen.length,
+  }
+  const call: Kind = {
+    path: '/ledger.v1.Ledger/GetAccount',
+    headers: [
+      ['content-type', 'application/grpc'],
+      ['te', 'trailers'],
+    ],
+    body: Buffer.concat([Buffer.from([0]), u32(MESSAGE.length), MESSAGE]),
+    seen: () => grpc.ledger.seen.length,
+  }
+
+  for (const [what, kind, of] of [
+    ['of JSON', json, () => world],
+    ['of gRPC', call, () => grpc],
+  ] as const) {
+    const { path, headers, body, seen } = kind
+    const start = async (flags: number) => {
+      const socket = await h2Socket(of(), of().agent('teller'))
+      const reader = new FrameReader(socket)
+      const head = [
+        [':method', 'POST'],
+        [':scheme', 'https'],
+        [':authority', 'gateway.test'],
+        [':path', path],
+        ...headers,
+      ] as const
+      const frames = [
+        frame(FRAME.settings, 0, 0),
+        frame(FRAME.headers, END_HEADERS, 1, hpack(head)),
+        frame(FRAME.data, flags, 1, body),
+      ]
+      return { socket, reader, said: Buffer.concat([PREFACE, ...frames]) }
+    }
+    it(`is forwarded where it ends by itself, ${what}`, async () => {
+      const [calls, { allowed }] = [seen(), of().gateway.stats()]
+      const { socket, reader, said } = await start(END_STREAM)
+      socket.write(said)
+      await until(() => reader.settled(1))
+      assert.equal(reader.status(1), '200')
+      assert.deepEqual([seen(), of().gateway.stats().allowed], [calls + 1, allowed + 1])
+      socket.destroy()
+    })
+
+    for (const code of [NGHTTP2_NO_ERROR, NGHTTP2_CANCEL]) {
+      for (const isLate of [false, true]) {
+        const how = `${what}, by code ${code}${isLate ? ', later' : ''}`
+        it(`is refused before anything is decided, ${how}`, async () => {
+          const calls = seen()
+          const before = of().gateway.stats()
+          const { socket, said } = await start(0)
+          const reset = frame(FRAME.reset, 0, 1, u32(code))
+          socket.write(isLate ? said : Buffer.concat([said, reset]))
+          await until(() => of().gateway.stats().requests > before.requests)
+          if (isLate) socket.write(reset)
+          const now = (): typeof before => of().gateway.stats()
+          await until(() => now().refused > before.refused || now().allowed > before.allowed)
+          assert.deepEqual([seen(), now().allowed], [calls, before.allowed])
+          socket.destroy()
+        })
+      }
+    }
+  }
+})
