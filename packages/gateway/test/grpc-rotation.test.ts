@@ -139,7 +139,10 @@ describe('sessions to systems of gRPC', () => {
     return { near: [old, asked], far: [farOld, answering()] }
   }
   /** What a system hears of calls that are broken off: no mere end, which it could take for the end of what the caller says. */
-  const brokenOff = async ({ near, far }: Awaited<ReturnType<typeof oldAndNew>>, by: () => void) => {
+  const brokenOff = async (
+    { near, far }: Awaited<ReturnType<typeof oldAndNew>>,
+    by: () => void,
+  ) => {
     const gone = [
       ...near.map((one) => assert.rejects(once(one, 'close'), /was cut off/)),
       ...far.map((one) => until(() => one.closed)),
