@@ -80,11 +80,15 @@ export function connectOutside(
   const timer = setTimeout(() => {
     socket.destroy(new Error('the connection took too long'))
   }, upstreamConnectTimeoutMs)
-  // It stays: until whoever gets the socket listens, an error of it must not end the process.
-  socket.on('error', (error) => {
+  const failed = (error: Error): void => {
     clearTimeout(timer)
     socket.destroy()
     reject(error)
+  }
+  // They stay: until whoever gets the socket listens, an error of it must not end the process.
+  socket.on('error', failed)
+  socket.once('close', () => {
+    failed(new Error('the other side closed the connection'))
   })
   socket.once('secureConnect', () => {
     clearTimeout(timer)

@@ -109,14 +109,7 @@ export class UpstreamPools {
     if (upstream.kind === 'program') throw new Error('no connection leads to a program')
     if (upstream.kind === 'external') {
       return (_options, callback) => {
-        connectOutside(upstream, override, this.#options.settings, 'http/1.1').then(
-          (socket) => {
-            callback(null, socket)
-          },
-          (error: unknown) => {
-            callback(error instanceof Error ? error : new Error(String(error)), null)
-          },
-        )
+        void hand(connectOutside(upstream, override, this.#options.settings, 'http/1.1'), callback)
       }
     }
     return mtlsConnector({
@@ -145,3 +138,14 @@ export class UpstreamPools {
 
 /** Of systems as declarations have them, which nobody changes. */
 const keys = new WeakMap<System, string>()
+
+async function hand(opening: Promise<TLSSocket>, callback: Parameters<Connector>[1]): Promise<void> {
+  let socket: TLSSocket
+  try {
+    socket = await opening
+  } catch (error) {
+    callback(error instanceof Error ? error : new Error(String(error)), null)
+    return
+  }
+  callback(null, socket)
+}
