@@ -139,7 +139,10 @@ export class UpstreamPools {
 /** Of systems as declarations have them, which nobody changes. */
 const keys = new WeakMap<System, string>()
 
-async function hand(opening: Promise<TLSSocket>, callback: Parameters<Connector>[1]): Promise<void> {
+async function hand(
+  opening: Promise<TLSSocket>,
+  callback: Parameters<Connector>[1],
+): Promise<void> {
   let socket: TLSSocket
   try {
     socket = await opening
