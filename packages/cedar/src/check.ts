@@ -1,10 +1,10 @@
-import type { DetailedError, PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
+import type { DetailedError } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
 import { liftIntegers } from './est.ts'
 import type { LiftedSource } from './est.ts'
 import { boundPolicy, boundSchema, POLICY_LIMITS } from './lex.ts'
 import { parsePolicies, validatePolicies } from './parser.ts'
-import type { WorkerLink } from './parser.ts'
+import type { ParseAnswer, WorkerLink } from './parser.ts'
 import type { PolicyInput, TemplateLink } from './policy-set.ts'
 import { Slicer } from './slicer.ts'
 import type { Diagnostic } from './types.ts'
@@ -30,14 +30,14 @@ export async function checkPolicies(
 /** As `checkPolicies` once the bounds are kept, with what the parser made of each policy and each template. */
 export async function parseAndCheck(input: PolicyInput): Promise<{
   readonly diagnostics: readonly Diagnostic[]
-  readonly policies: readonly PolicyToJsonAnswer[]
-  readonly templates: readonly PolicyToJsonAnswer[]
+  readonly policies: readonly ParseAnswer[]
+  readonly templates: readonly ParseAnswer[]
 }> {
   const diagnostics: Diagnostic[] = []
   const parse = async (
     texts: PolicyInput['policies'],
     asTemplates: boolean,
-  ): Promise<readonly PolicyToJsonAnswer[]> => {
+  ): Promise<readonly ParseAnswer[]> => {
     const answers = await parsePolicies(
       texts.map(({ source }) => source),
       asTemplates,

@@ -60,7 +60,7 @@ function probeOf(policy: CompiledPolicy): Probe {
   let probe = probes.get(policy)
   if (probe === undefined) {
     const maker = new Maker(policy.integers)
-    const conditions = policy.conditions.flatMap(({ kind, body }) => {
+    const conditions = policy.conditions().flatMap(({ kind, body }) => {
       const negated = kind === 'unless'
       const clauses = negated ? [body] : conjuncts(body)
       return clauses.map((clause) => ({ run: maker.clause(clause, kind, 0), negated }))

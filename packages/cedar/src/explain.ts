@@ -47,11 +47,13 @@ function trace(policy: CompiledPolicy, env: Env, known: Outcome | undefined): Po
     scopeTrace('action', policy.action, env.action, env),
     scopeTrace('resource', policy.resource, env.resource, env),
   ]
-  const conditions = policy.conditions.flatMap(({ kind, body }) =>
-    (kind === 'when' ? conjuncts(body) : [body]).map((clause) =>
-      clauseTrace(clause, kind === 'unless', policy.integers, env),
-    ),
-  )
+  const conditions = policy
+    .conditions()
+    .flatMap(({ kind, body }) =>
+      (kind === 'when' ? conjuncts(body) : [body]).map((clause) =>
+        clauseTrace(clause, kind === 'unless', policy.integers, env),
+      ),
+    )
   // A permit beside a forbid may be satisfied and still determine nothing.
   const satisfied = [...scope, ...conditions].every(({ result }) => result === 'true')
   const outcome = known ?? (satisfied ? 'satisfied' : 'unsatisfied')

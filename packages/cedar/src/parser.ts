@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import type {
-  PolicyToJsonAnswer,
+  DetailedError,
   SchemaToJsonWithResolvedTypesAnswer,
   ValidationAnswer,
 } from '@cedar-policy/cedar-wasm/nodejs'
@@ -27,8 +27,16 @@ export type WorkerTask =
     }
   | { readonly kind: 'schema'; readonly schema: string }
 
+/**
+ * What the parser makes of a policy. The JSON stays text until somebody needs it: a set is thousands of small objects, and
+ * whatever collects the garbage of the thread that decides would have to move them all at once.
+ */
+export type ParseAnswer =
+  | { readonly type: 'success'; readonly json: string }
+  | { readonly type: 'failure'; readonly errors: readonly DetailedError[] }
+
 export type WorkerReply =
-  | { readonly kind: 'parse'; readonly answers: readonly PolicyToJsonAnswer[] }
+  | { readonly kind: 'parse'; readonly answers: readonly ParseAnswer[] }
   | { readonly kind: 'validate'; readonly answer: ValidationAnswer }
   | { readonly kind: 'schema'; readonly answer: SchemaToJsonWithResolvedTypesAnswer }
 
@@ -53,8 +61,8 @@ let lastId = 0
 export async function parsePolicies(
   sources: readonly string[],
   templates = false,
-): Promise<readonly PolicyToJsonAnswer[]> {
-  const answers: PolicyToJsonAnswer[] = []
+): Promise<readonly ParseAnswer[]> {
+  const answers: ParseAnswer[] = []
   const deadline = performance.now() + TIMEOUT_MS
   for (let at = 0; at < sources.length;) {
     const slice = sliceOf(sources, at)

@@ -5,8 +5,8 @@ import type { CompiledPolicy } from './policy.ts'
 
 /** A compiled policy as it was written. */
 export function policyAst(policy: CompiledPolicy): PolicyAst {
-  const { id, effect, annotations, conditions, integers } = policy
-  const clauses = conditions.map(({ kind, body }: ConditionEst) => ({
+  const { id, effect, annotations, integers } = policy
+  const clauses = policy.conditions().map(({ kind, body }: ConditionEst) => ({
     kind,
     body: exprOf(body, integers),
   }))

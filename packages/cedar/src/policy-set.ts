@@ -1,4 +1,3 @@
-import type { PolicyToJsonAnswer } from '@cedar-policy/cedar-wasm/nodejs'
 import { SallyportError } from '@sallyport/base'
 import { answer, answerAt, sorted } from './answer.ts'
 import { policyAst } from './policy-ast.ts'
@@ -9,11 +8,12 @@ import type { Env } from './operators.ts'
 import { contextFromJson, refOf, unreadable } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
 import { coveragePoints, coverPolicies } from './coverage.ts'
-import type { LiftedSource, PolicyEst, ScopeEst } from './est.ts'
+import type { LiftedSource, ScopeEst } from './est.ts'
 import { explainPolicies } from './explain.ts'
 import { parsePolicies } from './parser.ts'
-import { compilePolicy } from './policy.ts'
-import type { CompiledPolicy } from './policy.ts'
+import type { ParseAnswer } from './parser.ts'
+import { compilePolicy, estOf } from './policy.ts'
+import type { CompiledPolicy, ParsedPolicy } from './policy.ts'
 import { Pool } from './pool.ts'
 import type { PreparedContext } from './prepare.ts'
 import { PlanParts, ResourcePlan } from './resource-plan.ts'
@@ -133,26 +133,20 @@ async function compileAll(
   const pool = new Pool()
   const index = new PolicyIndex(parsed.length)
   const byId = new Map<string, CompiledPolicy>()
-  for (const [order, { id, est, integers }] of parsed.entries()) {
+  for (const [order, one] of parsed.entries()) {
     if (slicer.over) await slicer.rest()
-    const policy = compilePolicy(id, order, est, integers, pool)
-    byId.set(id, policy)
+    const policy = compilePolicy(one, order, pool)
+    byId.set(one.id, policy)
     index.add(policy)
   }
   return new Policies(byId, index, pool.clauses, sliceMemo)
-}
-
-interface ParsedPolicy {
-  readonly id: string
-  readonly est: PolicyEst
-  readonly integers: ReadonlyMap<number, bigint>
 }
 
 /** What the parser answered; asked again, with stand-ins, only where a policy has integers that it would corrupt. */
 async function compilable(
   texts: readonly PolicyText[],
   lifted: readonly LiftedSource[],
-  answers: readonly PolicyToJsonAnswer[],
+  answers: readonly ParseAnswer[],
   asTemplates: boolean,
 ): Promise<ParsedPolicy[]> {
   const large = lifted.slice(0, texts.length).filter(({ integers }) => integers.size > 0)
@@ -167,8 +161,7 @@ async function compilable(
     if (answer?.type !== 'success' || each === undefined) {
       throw new SallyportError('SP_CEDAR_SYNTAX', `policy \`${id}\` cannot be read`)
     }
-    // The binding's PolicyJson is the same format in looser types; the compiler refuses what it does not know.
-    return { id, est: answer.json as unknown as PolicyEst, integers: each.integers }
+    return { id, json: answer.json, integers: each.integers }
   })
 }
 
@@ -185,10 +178,10 @@ function fillSlots(link: TemplateLink, template: ParsedPolicy | undefined): Pars
     if (!entity) throw wrong('leaves a slot empty')
     return slot === undefined ? { ...rest, in: { entity } } : { ...rest, entity }
   }
-  const { est } = template
+  const est = estOf(template)
   const principal = fill(est.principal, link.principal)
   const resource = fill(est.resource, link.resource)
-  return { ...template, id: link.id, est: { ...est, principal, resource } }
+  return { ...template, id: link.id, filled: { principal, resource } }
 }
 
 class Policies implements PolicySet {

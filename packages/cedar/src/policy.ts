@@ -1,5 +1,5 @@
 import { SallyportError } from '@sallyport/base'
-import { compileAll } from './compile.ts'
+import { compileAll, conjuncts } from './compile.ts'
 import { recordOf } from './operators.ts'
 import type { Env } from './operators.ts'
 import type { ConditionEst, ExprEst, PolicyEst, ScopeEst, UidEst } from './est.ts'
@@ -30,22 +30,36 @@ export interface CompiledPolicy {
   readonly principal: Scope
   readonly action: Scope
   readonly resource: Scope
-  readonly conditions: readonly ConditionEst[]
+  /** Which variables each clause reads, in their order. */
+  readonly reads: readonly ReadonlySet<string>[]
+  /** As the parser gave them. What decides does not need them: they are read when first asked for. */
+  readonly conditions: () => readonly ConditionEst[]
   readonly integers: ReadonlyMap<number, bigint>
   readonly annotations: Readonly<Record<string, string>>
 }
 
+/** A policy as the parser gave it. */
+export interface ParsedPolicy {
+  readonly id: string
+  /** `PolicyEst`; the parser's declared type is the same format, looser, and the compiler refuses what it does not know. */
+  readonly json: string
+  /** The sides of its scope that had slots. */
+  readonly filled?: Pick<PolicyEst, 'principal' | 'resource'>
+  readonly integers: ReadonlyMap<number, bigint>
+}
+
+export const estOf = ({ json, filled }: ParsedPolicy): PolicyEst => ({
+  ...(JSON.parse(json) as PolicyEst),
+  ...filled,
+})
+
 /** @throws SallyportError `SP_CEDAR_UNSUPPORTED` */
-export function compilePolicy(
-  id: string,
-  order: number,
-  est: PolicyEst,
-  integers: ReadonlyMap<number, bigint>,
-  pool: Pool,
-): CompiledPolicy {
-  const clauses = compileAll(est.conditions.map(asWhen), integers, pool)
+export function compilePolicy(parsed: ParsedPolicy, order: number, pool: Pool): CompiledPolicy {
+  const { id, json, integers } = parsed
+  const est = estOf(parsed)
+  const clauses = est.conditions.map(asWhen)
   return {
-    ...pool.clauses.add(clauses),
+    ...pool.clauses.add(compileAll(clauses, integers, pool)),
     effect: est.effect,
     held: heldAlone(id, est.effect),
     order,
@@ -53,10 +67,16 @@ export function compilePolicy(
     principal: scopeOf(est.principal, pool),
     action: scopeOf(est.action, pool),
     resource: scopeOf(est.resource, pool),
-    conditions: est.conditions,
+    reads: clauses.flatMap(conjuncts).map((clause) => pool.variables(clause)),
+    conditions: conditionsOf(json),
     integers,
     annotations: annotationsOf(est),
   }
+}
+
+function conditionsOf(json: string): CompiledPolicy['conditions'] {
+  let conditions: readonly ConditionEst[] | undefined
+  return () => (conditions ??= (JSON.parse(json) as PolicyEst).conditions)
 }
 
 function heldAlone(id: string, effect: CompiledPolicy['effect']): CedarDecision {

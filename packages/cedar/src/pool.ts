@@ -1,5 +1,6 @@
 import { Clauses } from './clauses.ts'
 import type { Compiled } from './code.ts'
+import type { ExprEst } from './est.ts'
 import { EntityRef } from './value.ts'
 
 /** Parts of an expression that are looked at to find its like: longer ones are rarely written twice. */
@@ -13,6 +14,7 @@ export class Pool {
   readonly clauses: Clauses = new Clauses()
   readonly #entities = new Map<string, { type: string; refs: Map<string, EntityRef> }>()
   readonly #expressions = new Map<string, Compiled>()
+  readonly #variables = new Map<string, ReadonlySet<string>>()
 
   /** One object for all mentions of an entity, and one text for all of its type. */
   entity(type: string, id: string): EntityRef {
@@ -21,6 +23,15 @@ export class Pool {
     let ref = ids.refs.get(id)
     if (ref === undefined) ids.refs.set(id, (ref = new EntityRef(ids.type, id)))
     return ref
+  }
+
+  /** Which variables an expression reads. */
+  variables(expr: object): ReadonlySet<string> {
+    const found = variablesOf(expr, new Set())
+    const key = [...found].toSorted().join(' ')
+    const known = this.#variables.get(key)
+    if (known === undefined) this.#variables.set(key, found)
+    return known ?? found
   }
 
   /** The compiled form of an expression that means the same wherever it stands. */
@@ -44,4 +55,14 @@ function textOf(value: unknown, left: { parts: number }): string | undefined {
     text += `${JSON.stringify(key)}:${inner},`
   }
   return `${text}${Array.isArray(value) ? ']' : '}'}`
+}
+
+function variablesOf(expr: unknown, found: Set<string>): Set<string> {
+  if (Array.isArray(expr)) for (const item of expr) variablesOf(item, found)
+  else if (typeof expr === 'object' && expr !== null) {
+    const { Var: name } = expr as ExprEst
+    if (typeof name === 'string') found.add(name)
+    for (const inner of Object.values(expr)) variablesOf(inner, found)
+  }
+  return found
 }

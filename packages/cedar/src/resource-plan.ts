@@ -1,11 +1,9 @@
 import { answer } from './answer.ts'
 import type { Clauses } from './clauses.ts'
-import { conjuncts } from './compile.ts'
 import { reading, refOf } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
-import type { ExprEst } from './est.ts'
 import type { Env } from './operators.ts'
-import { admits, asWhen } from './policy.ts'
+import { admits } from './policy.ts'
 import type { CompiledPolicy } from './policy.ts'
 import { PolicyIndex } from './policy-index.ts'
 import type { PreparedContext } from './prepare.ts'
@@ -37,8 +35,7 @@ interface Group {
 export class PlanParts {
   readonly clauses: Clauses
   readonly #policies: readonly CompiledPolicy[]
-  readonly #reads = new Map<CompiledPolicy, PolicyReads>()
-  readonly #acting = new Map<number | string, readonly PolicyReads[]>()
+  readonly #acting = new Map<number | string, readonly CompiledPolicy[]>()
   readonly #left = new Map<string, Left>()
 
   constructor(policies: readonly CompiledPolicy[], clauses: Clauses) {
@@ -47,14 +44,12 @@ export class PlanParts {
   }
 
   /** The policies whose scope admits an action. */
-  acting(action: EntityRef, actionRecord: EntityRecord | undefined): readonly PolicyReads[] {
+  acting(action: EntityRef, actionRecord: EntityRecord | undefined): readonly CompiledPolicy[] {
     const key = actionRecord?.serial ?? JSON.stringify([action.type, action.id])
     let acting = this.#acting.get(key)
     if (acting === undefined) {
       const env: Env = { ...NOTHING, action, actionRecord }
-      acting = this.#policies
-        .filter((policy) => admits(policy.action, action, env))
-        .map((policy) => this.#readsOf(policy))
+      acting = this.#policies.filter((policy) => admits(policy.action, action, env))
       this.#acting.set(key, acting)
     }
     return acting
@@ -65,12 +60,6 @@ export class PlanParts {
     let left = this.#left.get(key)
     if (left === undefined) this.#left.set(key, (left = this.#reduced(specialised)))
     return left
-  }
-
-  #readsOf(policy: CompiledPolicy): PolicyReads {
-    let reads = this.#reads.get(policy)
-    if (reads === undefined) this.#reads.set(policy, (reads = readsOf(policy)))
-    return reads
   }
 
   #reduced(specialised: readonly Specialised[]): Left {
@@ -150,27 +139,6 @@ export class ResourcePlan {
 
 const NO_POLICIES = new Slice([])
 
-/** Which variables each clause of a policy reads, in the order of its clauses. */
-interface PolicyReads {
-  readonly policy: CompiledPolicy
-  readonly reads: readonly ReadonlySet<string>[]
-}
-
-function readsOf(policy: CompiledPolicy): PolicyReads {
-  const clauses = policy.conditions.map(asWhen).flatMap(conjuncts)
-  return { policy, reads: clauses.map((clause) => variablesOf(clause, new Set())) }
-}
-
-function variablesOf(expr: unknown, found: Set<string>): Set<string> {
-  if (Array.isArray(expr)) for (const item of expr) variablesOf(item, found)
-  else if (typeof expr === 'object' && expr !== null) {
-    const { Var: name } = expr as ExprEst
-    if (typeof name === 'string') found.add(name)
-    for (const inner of Object.values(expr)) variablesOf(inner, found)
-  }
-  return found
-}
-
 interface Specialised {
   readonly policy: CompiledPolicy
   /** Indices of the clauses that a decision still has to evaluate. */
@@ -188,7 +156,7 @@ const keyOf = (specialised: readonly Specialised[]): string =>
  * fails comes before one that is false.
  */
 function specialise(
-  { policy, reads }: PolicyReads,
+  policy: CompiledPolicy,
   clauses: Clauses,
   record: EntityRecord,
 ): Specialised | undefined {
@@ -196,12 +164,12 @@ function specialise(
   if (!admits(policy.resource, record.uid, env)) return undefined
   const kept: number[] = []
   clauses.begin(env)
-  for (const [i, variables] of reads.entries()) {
+  for (const [i, variables] of policy.reads.entries()) {
     const known = onlyResource(variables) ? valueOf(clauses, policy, i, env) : undefined
     if (known === false && kept.length === 0) return undefined
     if (known !== true) kept.push(i)
   }
-  return { policy, kept, own: kept.some((i) => reads[i]?.has('resource') === true) }
+  return { policy, kept, own: kept.some((i) => policy.reads[i]?.has('resource') === true) }
 }
 
 const onlyResource = (reads: ReadonlySet<string>): boolean =>

@@ -1,5 +1,6 @@
 import { SallyportError } from '@sallyport/base'
 import { boundAll } from './check.ts'
+import type { PolicyEst } from './est.ts'
 import { tokenise, POLICY_LIMITS } from './lex.ts'
 import { parsePolicies } from './parser.ts'
 
@@ -37,7 +38,8 @@ export async function splitPolicies(text: string, file: string): Promise<SplitPo
       const at = start + Buffer.from(source).subarray(0, bytes).toString().length
       throw syntax(error?.message ?? 'not a policy', text, file, at)
     }
-    const id = answer.json.annotations?.['id'] ?? `${name}.policy${i}`
+    const { annotations } = JSON.parse(answer.json) as PolicyEst
+    const id = annotations?.['id'] ?? `${name}.policy${i}`
     if (taken.has(id)) throw syntax(`two policies have the id \`${id}\``, text, file, first)
     taken.add(id)
     return { id, source, file, line: position(text, first).line }

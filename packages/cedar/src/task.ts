@@ -1,13 +1,16 @@
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
-import type { WorkerReply, WorkerTask } from './parser.ts'
+import type { ParseAnswer, WorkerReply, WorkerTask } from './parser.ts'
 
 /** Does what a worker is asked. Throws where cedar-wasm crashes, whose instance is then not to be trusted. */
 export function perform(task: WorkerTask): WorkerReply {
   switch (task.kind) {
     case 'parse':
-      return { kind: 'parse', answers: task.sources.map((source) => cedar.policyToJson(source)) }
+      return { kind: 'parse', answers: task.sources.map((one) => textOf(cedar.policyToJson(one))) }
     case 'parse-templates':
-      return { kind: 'parse', answers: task.sources.map((source) => cedar.templateToJson(source)) }
+      return {
+        kind: 'parse',
+        answers: task.sources.map((one) => textOf(cedar.templateToJson(one))),
+      }
     case 'validate':
       return {
         kind: 'validate',
@@ -24,3 +27,6 @@ export function perform(task: WorkerTask): WorkerReply {
       return { kind: 'schema', answer: cedar.schemaToJsonWithResolvedTypes(task.schema) }
   }
 }
+
+const textOf = (answer: cedar.PolicyToJsonAnswer): ParseAnswer =>
+  answer.type === 'success' ? { type: 'success', json: JSON.stringify(answer.json) } : answer

@@ -31,7 +31,7 @@ function explain(
   const pool = new Pool()
   const policies = sources.map((source, i) => {
     const { est, integers } = parseSource(source)
-    return compilePolicy(`p${i}`, i, est, integers, pool)
+    return compilePolicy({ id: `p${i}`, json: JSON.stringify(est), integers }, i, pool)
   })
   const explained = explainPolicies(policies, decision, envOf(REQUEST, ENTITIES))
   assert.equal(explained.decision, decision)

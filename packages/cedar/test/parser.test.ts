@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
 import { closeCedar } from '../src/index.ts'
+import type { PolicyEst } from '../src/est.ts'
 import { parsePolicies, parseSchema, validatePolicies } from '../src/parser.ts'
 import { perform } from '../src/task.ts'
 
@@ -74,7 +75,8 @@ describe('the parser', () => {
     const answers = await Promise.all(asked.map((source) => parsePolicies([source])))
     for (const [i, [answer]] of answers.entries()) {
       assert.ok(answer?.type === 'success')
-      assert.deepEqual(answer.json.annotations, { id: String(i) })
+      const { annotations } = JSON.parse(answer.json) as PolicyEst
+      assert.deepEqual(annotations, { id: String(i) })
     }
   })
 

@@ -19,7 +19,11 @@ const OPEN: PolicyEst = {
   conditions: [],
 }
 const compile = (est: Partial<PolicyEst>, order = 0, pool = new Pool()): CompiledPolicy =>
-  compilePolicy(`p${order}`, order, { ...OPEN, ...est }, new Map(), pool)
+  compilePolicy(
+    { id: `p${order}`, json: JSON.stringify({ ...OPEN, ...est }), integers: new Map() },
+    order,
+    pool,
+  )
 
 function indexOf(policies: readonly CompiledPolicy[]): PolicyIndex {
   const index = new PolicyIndex(policies.length)
