@@ -168,7 +168,7 @@ describe('a compiled policy', () => {
       [policy.id, policy.order, policy.effect, policy.held, policy.annotations],
       ['p7', 7, 'forbid', { decision: 'deny', reasons: ['p7'], errors: [] }, { a: 'x', b: '' }],
     )
-    assert.equal(policy.conditions, conditions)
+    assert.deepEqual(policy.conditions(), conditions)
     assert.deepEqual(compile({}).annotations, {})
     const { held, annotations } = policy
     assert.equal(compile({}).held.decision, 'allow')
