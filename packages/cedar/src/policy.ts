@@ -90,7 +90,7 @@ function heldAlone(id: string, effect: CompiledPolicy['effect']): CedarDecision 
 export const NO_ERRORS: CedarDecision['errors'] = Object.freeze([])
 
 /** A condition that must hold. */
-export const asWhen = ({ kind, body }: ConditionEst): ExprEst =>
+const asWhen = ({ kind, body }: ConditionEst): ExprEst =>
   kind === 'when' ? body : { '!': { arg: body } }
 
 const NO_ANNOTATIONS: Readonly<Record<string, string>> = Object.freeze({})
