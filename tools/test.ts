@@ -1,6 +1,7 @@
 /** `npm test`: every unit, property and end-to-end test with Node's own runner. Arguments narrow it to some globs. */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 
 const globs = process.argv.slice(2)
 const result = spawnSync(
@@ -8,6 +9,7 @@ const result = spawnSync(
   [
     '--test',
     '--test-concurrency=2',
+    `--import=${pathToFileURL(join(import.meta.dirname, 'seeded.ts')).href}`,
     ...(globs.length > 0
       ? globs
       : ['packages/*/test/**/*.test.ts', 'examples/*/test/**/*.test.ts', 'test/**/*.test.ts']),
