@@ -214,6 +214,9 @@ export class A2aCalls {
         {
           ...{ system, operation, input },
           upstream: (decision) => peerRequest(system, a2a.speaks, decision, ask),
+          meanwhile: (going) => {
+            peers.prepare(going)
+          },
         },
         {
           approval: message.approval ?? request.headers.approval,

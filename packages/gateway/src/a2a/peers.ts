@@ -4,6 +4,7 @@ import { rpcResult } from '../adapters/jsonrpc.ts'
 import type { RpcRequest } from '../adapters/jsonrpc.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
+import type { Going } from '../calls/types.ts'
 import { beginEvents, sendJson } from '../edge/answer.ts'
 import { drained } from '../edge/message.ts'
 import type { EdgeResponse } from '../edge/message.ts'
@@ -11,6 +12,7 @@ import { EventReader } from '../edge/sse.ts'
 import type { RequestContext } from '../serve/context.ts'
 import type { AnswerStream, EventStreams } from '../serve/events.ts'
 import type { GatewaySettings } from '../settings.ts'
+import { addressed } from '../upstream/call-tokens.ts'
 import { parseUpstream, readPieces, unusable, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import { eventOf, rpcResultOf, taskOf } from './answers.ts'
@@ -74,6 +76,11 @@ export class Peers {
     }
   }
 
+  /** As `Exchange.prepare`. */
+  prepare(going: Going): void {
+    this.#parts.exchange.prepare(addressed(going))
+  }
+
   /** Tells a peer something that it answers with nothing of interest. @throws Refusal */
   async told(grant: Grant, a2a: A2aSystem, signal: AbortSignal): Promise<void> {
     const answer = await this.#send(grant, a2a, signal, false)
@@ -106,14 +113,8 @@ export class Peers {
   ): Promise<UpstreamAnswer> {
     const { exchange, cards, settings } = this.#parts
     await cards.demand(grant, a2a, signal)
-    const { system, operation } = grant.typed
     const answer = await exchange.send({
-      caller: grant.caller.instance,
-      delegation: grant.call,
-      system,
-      decision: grant.id,
-      operation: `${system.name}.${operation.name}`,
-      request: grant.upstream,
+      ...addressed(grant),
       accept: stream ? `${EVENTS}, application/json` : 'application/json',
       repeatable: false,
       // A peer may think as long as a model.

@@ -164,9 +164,9 @@ export class Recorder {
 }
 
 /** After the turn in which the log hands its record to the disk: what it does then costs no time that anybody waits for. */
-function prepare({ id, call, upstream, typed }: Draft): void {
+function prepare(draft: Draft): void {
   try {
-    typed.meanwhile?.({ id, call, upstream })
+    draft.typed.meanwhile?.(draft)
   } catch {
     // Forwarding makes what is not there, and says what stops it.
   }

@@ -62,6 +62,8 @@ export interface TypedCall {
 export interface Going {
   /** Decision id. */
   readonly id: string
+  readonly caller: Caller
+  readonly typed: Pick<TypedCall, 'system' | 'operation'>
   readonly call: Call
   readonly upstream: UpstreamRequest
 }

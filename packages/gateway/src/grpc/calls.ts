@@ -10,6 +10,7 @@ import { noOperation } from '../serve/http.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Enforced } from '../state/bundles.ts'
 import type { Stats } from '../stats.ts'
+import { addressed } from '../upstream/call-tokens.ts'
 import { unusable } from '../upstream/exchange.ts'
 import { malformed, readHead } from './head.ts'
 import { LastingCalls } from './lasting.ts'
@@ -101,7 +102,7 @@ export class GrpcCalls {
   ): Promise<void> {
     const { pipeline, upstream, settings, tokeniser } = this.#parts
     const { caller, enforced, request, req } = context
-    const { binding, operation } = method
+    const { binding } = method
     const typed = typeMessage(context, method, tokeniser, message)
     const grant = await pipeline.authorise(enforced, caller, typed, request.headers)
     const lasts = more !== undefined || binding.serverStreams
@@ -110,12 +111,7 @@ export class GrpcCalls {
     let answer: GrpcAnswer | undefined
     try {
       answer = await upstream.start({
-        caller: caller.instance,
-        delegation: grant.call,
-        system: method.system,
-        decision: grant.id,
-        operation: `${method.system.name}.${operation.name}`,
-        request: grant.upstream,
+        ...addressed(grant),
         timeoutMs: Math.min(most, waits ?? most),
         maxMessageBytes: binding.serverStreams ? settings.maxEventBytes : settings.maxResponseBytes,
         signal: context.signal,

@@ -17,6 +17,7 @@ import { noOperation } from '../serve/http.ts'
 import { typedInput } from '../serve/typed.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
+import { addressed } from '../upstream/call-tokens.ts'
 import { basePath, unusable, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import { isObject } from '../adapters/jsonrpc.ts'
@@ -180,12 +181,7 @@ export class LlmCalls {
     let answer: UpstreamAnswer | undefined
     try {
       answer = await exchange.send({
-        caller: caller.instance,
-        delegation: grant.call,
-        system,
-        decision: grant.id,
-        operation: `${system.name}.${grant.typed.operation.name}`,
-        request: grant.upstream,
+        ...addressed(grant),
         accept: asked.stream ? `${EVENTS}, application/json` : 'application/json',
         ...(llm.dialect === 'anthropic'
           ? { headers: { 'anthropic-version': ANTHROPIC_VERSION } }

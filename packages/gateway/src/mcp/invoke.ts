@@ -17,6 +17,7 @@ import { noOperation } from '../serve/http.ts'
 import { typedInput } from '../serve/typed.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
+import { addressed } from '../upstream/call-tokens.ts'
 import type { McpAsk, McpCall, McpUpstream } from '../upstream/mcp.ts'
 import { mcpPath } from '../upstream/mcp-http.ts'
 import type { Again } from './again.ts'
@@ -201,7 +202,7 @@ export class McpInvocations {
     system: System,
     { operation, about, raw, method, params, presented, progressToken }: Invocation,
   ): Promise<Grant> {
-    const { pipeline, tokeniser } = this.#parts
+    const { pipeline, tokeniser, upstream } = this.#parts
     const { index } = enforced.decider
     if (about && !index.findFlow(caller.agent, system.name, about.name)) throw noOperation()
     const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () => raw)
@@ -220,6 +221,9 @@ export class McpInvocations {
             path: mcpPath(system),
             body: Buffer.from(canonicalJson(message)),
           }
+        },
+        meanwhile: (going) => {
+          upstream.prepare(addressed(going))
         },
       },
       {

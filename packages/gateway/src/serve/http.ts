@@ -2,13 +2,13 @@ import type { System } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
-import type { Caller, Going, TypedCall } from '../calls/types.ts'
+import type { TypedCall } from '../calls/types.ts'
 import { routeName } from '../inventory/names.ts'
 import { Refusal } from '../refusal.ts'
 import type { Strange } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
-import type { Addressed } from '../upstream/call-tokens.ts'
+import { addressed } from '../upstream/call-tokens.ts'
 import { basePath, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
@@ -70,7 +70,7 @@ export class HttpCalls {
     let answer: UpstreamAnswer | undefined
     try {
       answer = await this.#parts.exchange.send({
-        ...addressed({ ...grant, system, operation: typed.operation }),
+        ...addressed(grant),
         accept: [...(wantsEvents ? [EVENTS] : []), ...lines, 'application/json'].join(', '),
         repeatable: kind === 'read',
         signal: context.signal,
@@ -111,7 +111,7 @@ export class HttpCalls {
     return {
       ...{ system, operation, input, upstream: () => upstream },
       meanwhile: (going) => {
-        this.#parts.exchange.prepare(addressed({ ...going, caller, system, operation }))
+        this.#parts.exchange.prepare(addressed(going))
       },
     }
   }
@@ -138,20 +138,3 @@ export const noOperation = (strange?: Strange): Refusal =>
     outcome: 'not-permitted',
     ...(strange === undefined ? {} : { strange }),
   })
-
-/** A call as the exchange is told of it. */
-const addressed = ({
-  id,
-  caller,
-  call,
-  upstream,
-  system,
-  operation,
-}: Going & Pick<TypedCall, 'system' | 'operation'> & { readonly caller: Caller }): Addressed => ({
-  caller: caller.instance,
-  delegation: call,
-  system,
-  decision: id,
-  operation: `${system.name}.${operation.name}`,
-  request: upstream,
-})

@@ -6,7 +6,7 @@ import type { System } from '@sallyport/network'
 import { serviceId } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
 import { issueCallToken } from '@sallyport/wire'
-import type { UpstreamRequest } from '../calls/types.ts'
+import type { Going, UpstreamRequest } from '../calls/types.ts'
 import { hashOf } from './request-hash.ts'
 
 /** What the credential of a request depends on. */
@@ -20,6 +20,19 @@ export interface Addressed {
   /** `SYSTEM.OPERATION`. */
   readonly operation: string
   readonly request: UpstreamRequest
+}
+
+/** A call of the pipeline as whoever forwards it is told of it. */
+export function addressed({ id, caller, call, upstream, typed }: Going): Addressed {
+  const { system, operation } = typed
+  return {
+    caller: caller.instance,
+    delegation: call,
+    system,
+    decision: id,
+    operation: `${system.name}.${operation.name}`,
+    request: upstream,
+  }
 }
 
 /** A token that was made before its call may go. */

@@ -4,6 +4,7 @@ import { isObject } from '../adapters/jsonrpc.ts'
 import type { UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
+import type { Addressed } from './call-tokens.ts'
 import { unusable } from './exchange.ts'
 import type { Exchange, ExchangeRequest } from './exchange.ts'
 import { McpHttp, mcpPath } from './mcp-http.ts'
@@ -104,6 +105,11 @@ export class McpUpstream {
    */
   call(call: McpCall): Promise<Message> {
     return this.#request(call, call.decision)
+  }
+
+  /** As `Exchange.prepare`, for the message of a call. */
+  prepare(call: Addressed): void {
+    this.#exchange.prepare(call)
   }
 
   /** Opens the session of a call where there is none. @throws Refusal `SP_UPSTREAM_*` */
