@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import { readH2Head } from '../src/edge/h2-head.ts'
+import { readHeaders } from '../src/edge/headers.ts'
 import { Refusal } from '../src/refusal.ts'
 import { ACK, askH2, END_HEADERS, END_STREAM, frame, FRAME, FrameReader } from './support/h2.ts'
 import { h2Session, h2Socket, hpack, PREFACE, u32 } from './support/h2.ts'
@@ -471,6 +472,16 @@ describe('the head of an HTTP/2 request', () => {
     ])
   })
 
+  // A byte that is no blank of HTTP is part of the value, which is then not plain, and never left out of it.
+  it('keeps of a value what HTTP/1.1 would keep', () => {
+    const value = (text: string) =>
+      readHeaders(['host', 'gateway.test', 'x-a', text]).all.get('x-a')
+    assert.equal(value('\t 1 2 \t'), '1 2')
+    for (const strange of ['\xa01', '1\xa0', '\f1', '1\v', '\ufeff1', '\u20281']) {
+      assert.throws(() => value(strange), { code: 'SP_REQUEST_HEADER' }, JSON.stringify(strange))
+    }
+  })
+
   const refusedAs = (status: number, given: readonly string[], name?: string): void => {
     assert.throws(
       () => readH2Head(given, name, 4096),
@@ -490,6 +501,10 @@ describe('the head of an HTTP/2 request', () => {
     refusedAs(400, list('x-a', ' 1'))
     refusedAs(400, list('x-a', '1 '))
     refusedAs(400, list(':protocol', 'websocket'))
+    const authority = list().indexOf('Gateway.test:8443')
+    for (const spelled of ['gateway.test ', '\tgateway.test']) {
+      refusedAs(400, list().with(authority, spelled))
+    }
     for (const name of ['connection', 'keep-alive', 'transfer-encoding', 'upgrade']) {
       refusedAs(400, list(name, 'x'))
     }

@@ -49,6 +49,8 @@ export function readH2Head(
   for (let i = 0; i + 1 < list.length; i += 2) {
     const name = list[i] ?? ''
     const value = list[i + 1] ?? ''
+    // HTTP/1.1 cannot carry these at the ends of a value; RFC 9113 section 8.2.1.
+    if (/^[\t ]|[\t ]$/.test(value)) throw refuse(`\`${name}\` begins or ends with a blank`)
     if (name.startsWith(':')) {
       if (rawHeaders.length > 0) throw refuse('a pseudo-header stands behind a header')
       if (!PSEUDO.has(name) || pseudo.has(name)) throw refuse('a pseudo-header is not accepted')
@@ -57,8 +59,6 @@ export function readH2Head(
     }
     if (name !== name.toLowerCase()) throw refuse('a header name is not in lower case')
     if (CONNECTION_SPECIFIC.has(name)) throw refuse(`\`${name}\` has no meaning in HTTP/2`)
-    // HTTP/1.1 cannot carry these at the ends of a value; RFC 9113 section 8.2.1.
-    if (/^[\t ]|[\t ]$/.test(value)) throw refuse(`\`${name}\` begins or ends with a blank`)
     rawHeaders.push(name, value)
   }
   const [method, scheme, authority, url] = [':method', ':scheme', ':authority', ':path'].map(

@@ -63,7 +63,7 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
   const headers = new Map<string, string>()
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
     const name = (rawHeaders[i] ?? '').toLowerCase()
-    const value = (rawHeaders[i + 1] ?? '').trim()
+    const value = withoutBlanks(rawHeaders[i + 1] ?? '')
     if (!NAME.test(name)) throw refuse('a header name is not plain')
     if (!VALUE.test(value)) throw refuse(`\`${name}\` is not plain ASCII`)
     if (headers.has(name)) throw refuse(`\`${name}\` stands twice`)
@@ -98,6 +98,16 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     all: headers,
   }
 }
+
+/** Without the blanks of HTTP around it (RFC 9110, section 5.6.3), and no others: what `trim` takes away is part of a value elsewhere. */
+function withoutBlanks(value: string): string {
+  let [from, to] = [0, value.length]
+  while (from < to && isBlank(value[from])) from++
+  while (from < to && isBlank(value[to - 1])) to--
+  return value.slice(from, to)
+}
+
+const isBlank = (character: string | undefined): boolean => character === ' ' || character === '\t'
 
 /** A call of gRPC says that it takes trailers, for that is how it ends. */
 const takesTrailers = (headers: ReadonlyMap<string, string>): boolean =>
