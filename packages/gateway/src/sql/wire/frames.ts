@@ -93,8 +93,8 @@ export class BodyReader {
     return this.#take(1)[0] ?? 0
   }
 
-  int16(): number {
-    return this.#take(2).readInt16BE()
+  uint16(): number {
+    return this.#take(2).readUInt16BE()
   }
 
   int32(): number {

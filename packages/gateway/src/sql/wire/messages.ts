@@ -16,7 +16,7 @@ export function errorFields(body: Buffer): ErrorFields {
   for (let letter = reader.byte(); letter !== 0; letter = reader.byte()) {
     fields[String.fromCharCode(letter)] = reader.text()
   }
-  return fields
+  return ended(reader, fields)
 }
 
 export const ready = (status: string): Buffer => message('Z', status)
@@ -80,17 +80,15 @@ export const bind = (given: BindMessage): Buffer =>
 
 /** Text (0) or binary (1). */
 function format(reader: BodyReader): number {
-  const value = reader.int16()
+  const value = reader.uint16()
   if (value !== 0 && value !== 1) throw new RangeError('a format that is neither text nor binary')
   return value
 }
 
 function counted<T>(reader: BodyReader, read: () => T): T[] {
-  const count = reader.int16()
-  // Signed on the wire; more than 65,535 parameters do not exist.
-  const length = count < 0 ? count + 65_536 : count
+  const count = reader.uint16()
   const items: T[] = []
-  for (let i = 0; i < length; i++) items.push(read())
+  for (let i = 0; i < count; i++) items.push(read())
   return items
 }
 
@@ -144,37 +142,36 @@ export const NO_PARAMETERS: Buffer = message('t', int16(0))
 /** A RowDescription without where its columns come from: numbers of tables and columns are the database's own business. */
 export function strippedDescription(body: Buffer): Buffer {
   const reader = new BodyReader(body)
-  const parts: Buffer[] = []
-  const count = reader.int16()
-  for (let i = 0; i < count; i++) {
-    parts.push(text(reader.text()))
+  const parts = counted(reader, () => {
+    const name = text(reader.text())
     reader.bytes(6)
-    parts.push(Buffer.alloc(6), reader.bytes(12))
-  }
-  return message('T', int16(count), ...parts)
+    return [name, Buffer.alloc(6), reader.bytes(12)]
+  })
+  return message('T', int16(parts.length), ...ended(reader, parts).flat())
 }
 
 /** Types of the columns in a RowDescription. */
 export function columnTypes(body: Buffer): number[] {
   const reader = new BodyReader(body)
-  const count = reader.int16()
-  return Array.from({ length: count }, () => {
+  const types = counted(reader, () => {
     reader.text()
     reader.bytes(6)
     const type = reader.uint32()
     reader.bytes(8)
     return type
   })
+  return ended(reader, types)
 }
 
 /** Tells every value of a DataRow that is not null, and its place. */
 export function eachValue(body: Buffer, tell: (value: Buffer, at: number) => void): void {
   const reader = new BodyReader(body)
-  const count = reader.int16()
+  const count = reader.uint16()
   for (let i = 0; i < count; i++) {
     const length = reader.int32()
     if (length !== -1) tell(reader.bytes(length), i)
   }
+  ended(reader, undefined)
 }
 
 /** Replaces some columns of a DataRow. @param change null stays null */
@@ -183,7 +180,7 @@ export function changedRow(
   changes: ReadonlyMap<number, (value: Buffer) => Buffer>,
 ): Buffer {
   const reader = new BodyReader(body)
-  const count = reader.int16()
+  const count = reader.uint16()
   const parts: Buffer[] = [int16(count)]
   for (let i = 0; i < count; i++) {
     const length = reader.int32()
@@ -195,5 +192,5 @@ export function changedRow(
     const changed = changes.get(i)?.(value) ?? value
     parts.push(int32(changed.length), changed)
   }
-  return message('D', ...parts)
+  return message('D', ...ended(reader, parts))
 }
