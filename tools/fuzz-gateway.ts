@@ -4,11 +4,12 @@
  * caller's but its typed input. Exit code 1, with the message, where one is found. `unheard` counts plain messages that a busy
  * machine did not answer in time. It is handshakes and sockets that take the time: a few hundred messages a second.
  *
- * `node tools/fuzz-gateway.ts --parts [--messages N] [--seed S] [--from I] [--minutes M]`: without sockets, what judges messages
- * (HTTP/1.1, targets, JSON, forms, parts, events, lines, gRPC), each beside another reader of the same. It counts what both read
+ * `node tools/fuzz-gateway.ts --parts [--kinds TEXT]… [--messages N] [--seed S] [--from I] [--minutes M]`: without sockets, what judges
+ * messages (HTTP/1.1, targets, heads of HTTP/2, JSON, JSON-RPC, forms, parts, events, lines, gRPC, PostgreSQL, frames of the PROXY
+ * protocol), each beside another reader of the same; with `--kinds`, those whose names have one of these. It counts what both read
  * the `same`, and what the gateway took `alone`, because the other could not say what it reads; the rest was refused, or held
  * nothing. Ten million (`--messages 10000000`) take minutes. Each message is made from the seed and its own number alone: a
- * difference names both, and `--from I --messages 1` makes it again.
+ * difference names both, and `--from I --messages 1` makes it again, with the same `--kinds`.
  */
 import { parseArgs } from 'node:util'
 import { fuzzGateway } from '../packages/gateway/test/support/near-http.ts'
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     messages: { type: 'string', default: '20000' },
     seed: { type: 'string', default: String(Date.now() % 1e6) },
     parts: { type: 'boolean', default: false },
+    kinds: { type: 'string', multiple: true, default: [] },
     from: { type: 'string', default: '0' },
     minutes: { type: 'string' },
   },
@@ -51,7 +53,11 @@ async function parts(): Promise<void> {
     noted = performance.now()
     process.stderr.write(`fuzz-gateway: ${done} messages, seed ${seed}\n`)
   }
-  const kinds = await readTwice(KINDS, { messages, seed, from, until, note })
+  const chosen = KINDS.filter(
+    ({ name }) => values.kinds.length === 0 || values.kinds.some((text) => name.includes(text)),
+  )
+  if (chosen.length === 0) throw new TypeError('no kind has that in its name')
+  const kinds = await readTwice(chosen, { messages, seed, from, until, note })
   const total = Object.values(kinds).reduce((sum, one) => sum + one.messages, 0)
   process.stdout.write(`${JSON.stringify({ seed, from, messages: total, kinds })}\n`)
 }

@@ -5,9 +5,8 @@ import { readParts } from '../../../src/adapters/parts.ts'
 import { framed, Frames } from '../../../src/grpc/frames.ts'
 import { readMessage } from '../../../src/grpc/read.ts'
 import { writeMessage } from '../../../src/grpc/write.ts'
-import type { Chance } from '../near-http.ts'
 import { compile } from '../proto.ts'
-import { changed, cut, demandSame, orRefused, pick } from './reading.ts'
+import { changed, changedBytes, cut, demandSame, orRefused, pick } from './reading.ts'
 import type { Kind } from './reading.ts'
 
 const PROTO = `syntax = "proto3"; package t;
@@ -54,29 +53,6 @@ const MESSAGES = [
 
 const plain = (bytes: Uint8Array): unknown =>
   all.toObject(all.decode(bytes), { longs: String, enums: String, bytes: String, defaults: true })
-
-/** Bytes with some changed, taken out, put in, or written twice. */
-function changedBytes(bytes: Buffer, chance: Chance): Buffer {
-  let now = Buffer.from(bytes)
-  for (let left = chance(4); left > 0; left--) {
-    const at = chance(now.length + 1)
-    const end = at + 1 + chance(6)
-    switch (chance(4)) {
-      case 0:
-        now = Buffer.concat([now.subarray(0, at), now.subarray(end)])
-        break
-      case 1:
-        now = Buffer.concat([now.subarray(0, end), now.subarray(at)])
-        break
-      case 2:
-        now = Buffer.concat([now.subarray(0, at), Buffer.of(chance(256)), now.subarray(at)])
-        break
-      default:
-        if (at < now.length) now[at] = chance(2) === 0 ? chance(256) : (now[at] ?? 0) ^ 1
-    }
-  }
-  return now
-}
 
 /** The frames of a whole stream; undefined where one of them is none. */
 function framesOf(bytes: Buffer, most: number): Buffer[] | undefined {

@@ -76,6 +76,29 @@ export function changed(
   return now
 }
 
+/** Bytes with some changed, taken out, put in, or written twice. */
+export function changedBytes(bytes: Buffer, chance: Chance): Buffer {
+  let now = Buffer.from(bytes)
+  for (let left = chance(4); left > 0; left--) {
+    const at = chance(now.length + 1)
+    const end = at + 1 + chance(6)
+    switch (chance(4)) {
+      case 0:
+        now = Buffer.concat([now.subarray(0, at), now.subarray(end)])
+        break
+      case 1:
+        now = Buffer.concat([now.subarray(0, end), now.subarray(at)])
+        break
+      case 2:
+        now = Buffer.concat([now.subarray(0, at), Buffer.of(chance(256)), now.subarray(at)])
+        break
+      default:
+        if (at < now.length) now[at] = chance(2) === 0 ? chance(256) : (now[at] ?? 0) ^ 1
+    }
+  }
+  return now
+}
+
 /** The same bytes in pieces. */
 export function cut(bytes: Buffer, chance: Chance): Buffer[] {
   const pieces: Buffer[] = []
