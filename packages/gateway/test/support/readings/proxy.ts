@@ -104,9 +104,11 @@ async function taken(
     if (!socket.destroyed) socket.write(piece)
     await new Promise(setImmediate)
   }
-  for (let more: unknown; read !== undefined && (more = socket.read()) !== null;) {
-    // Typed as anything by Node; in this mode it is a buffer.
-    left += (more as Buffer).toString('hex')
+  if (read !== undefined) {
+    for (let more: unknown; (more = socket.read()) !== null;) {
+      // Typed as anything by Node; in this mode it is a buffer.
+      left += (more as Buffer).toString('hex')
+    }
   }
   socket.destroy()
   // Its clock stops where it is closed.
