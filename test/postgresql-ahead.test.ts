@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, mock, test } from 'node:test'
+import { Audit } from '../packages/gateway/src/audit/audit.ts'
 import { Link } from '../packages/gateway/src/sql/upstream/link.ts'
 import { message, text } from '../packages/gateway/src/sql/wire/frames.ts'
 import { bind, describe, execute, FLUSH, parse, Raw, SYNC } from './support/sql/raw.ts'
@@ -45,24 +46,23 @@ test('what only reads is asked for at once, what writes once its description is 
       await clerk.until('Z')
     })
   const read = 'SELECT id FROM accounts WHERE id = 1'
-  const once = ['PBDHES']
+  // What is asked for while a record is being written comes first.
+  const once = ['P', 'BDES']
   assert.deepEqual(await saying(described(read)), once)
   assert.deepEqual(await saying(step(read), SYNC), once)
   assert.deepEqual(await saying(message('Q', text(read))), once)
-  assert.deepEqual(await saying(message('Q', text('BEGIN'))), once)
+  assert.deepEqual(await saying(message('Q', text('BEGIN'))), ['PBDES'])
   assert.deepEqual(await saying(message('Q', text(read))), once)
-  assert.deepEqual(await saying(message('Q', text('COMMIT'))), once)
-  assert.deepEqual(await saying(described(pay(6001))), ['PBDH', 'EH', 'S'])
-  assert.deepEqual(await saying(message('Q', text(pay(6002)))), ['PBDH', 'EH', 'S'])
+  assert.deepEqual(await saying(message('Q', text('COMMIT'))), ['PBDES'])
+  assert.deepEqual(await saying(described(pay(6001))), ['P', 'BDH', 'EH', 'S'])
+  assert.deepEqual(await saying(message('Q', text(pay(6002)))), ['P', 'BDH', 'EH', 'S'])
   // Nobody knows yet what comes after it.
-  assert.deepEqual(await saying(step(read), FLUSH, SYNC), ['PBDH', 'EH', 'S'])
+  assert.deepEqual(await saying(step(read), FLUSH, SYNC), ['P', 'BDH', 'EH', 'S'])
   // Its end would be the end of what was written before it, whose portal is closed first.
   assert.deepEqual(await saying(step(pay(6003)), step(read), SYNC), [
-    'PBDH',
-    'EH',
+    ...['P', 'BDH', 'EH'],
     'C',
-    'PBDH',
-    'EH',
+    ...['P', 'BDH', 'EH'],
     'S',
   ])
   clerk.socket.destroy()
@@ -101,4 +101,51 @@ test('an error of the database in what was asked for at once is told once, and t
   // What comes next is found malformed when its turn comes, not before.
   clerk.send(parse('SELECT 1'), bind(), message('E', text('')), SYNC)
   assert.match((await clerk.until('Z')).join(' '), /E08P01 gone$/)
+})
+
+test('a database parses while the record of a statement is written, and is asked for nothing else before', async () => {
+  const clerk = await Raw.open(world, 'clerk')
+  const happened: string[] = []
+  // oxlint-disable-next-line typescript/unbound-method -- it is called as a method of what it was called on
+  const { append } = Audit.prototype
+  const watched = [
+    mock.method(Link.prototype, 'send', function (this: Link, ...messages: readonly Buffer[]) {
+      // Sessions of the tests before this one are being made as new.
+      if (typesOf(messages) !== 'Q') happened.push(typesOf(messages))
+      this.socket.write(Buffer.concat(messages))
+    }),
+    mock.method(
+      Audit.prototype,
+      'append',
+      async function (this: Audit, ...[record, why]: Parameters<typeof append>) {
+        const index = await append.call(this, record, why)
+        if (record.kind === 'decision') happened.push(record.kind)
+        return index
+      },
+    ),
+  ]
+  try {
+    clerk.send(step(pay(6201)), SYNC)
+    await clerk.until('Z')
+    assert.deepEqual(happened, ['P', 'decision', 'BDH', 'EH', 'S'])
+    happened.length = 0
+    // Of a statement of two tables, only what both are decided for.
+    clerk.send(step('SELECT 1 FROM accounts JOIN payments ON account = accounts.id LIMIT 1'), SYNC)
+    await clerk.until('Z')
+    assert.deepEqual(happened, ['decision', 'P', 'decision', 'BDES'])
+  } finally {
+    for (const one of watched) one.mock.restore()
+  }
+  clerk.socket.destroy()
+})
+
+test('one prepared text, other values: each is judged by its own', async () => {
+  const clerk = world.client('clerk')
+  await clerk.connect()
+  const text = 'DELETE FROM accounts WHERE branch = $1 AND id = $2'
+  const closing = (branch: string): Promise<unknown> =>
+    clerk.query({ name: 'close', text, values: [branch, 9999] })
+  await closing('north')
+  await assert.rejects(closing('zero'), { code: '42501' })
+  await closing('south')
 })

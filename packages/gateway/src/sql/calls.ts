@@ -11,13 +11,13 @@ import type { Enforced } from '../state/bundles.ts'
 import { SqlRefusal } from './refuse.ts'
 import { Shown, shownColumns } from './shown.ts'
 import type { ShownColumn } from './shown.ts'
-import { filterSql } from './rows.ts'
-import { compile } from './text/compile.ts'
+import { RowConditions } from './rows.ts'
 import type { Compiled } from './text/compile.ts'
 import type { TableFacts, TableView, Tokens } from './text/facts.ts'
 import type { Node } from './text/nodes.ts'
 import type { TablesParts } from './text/tables.ts'
 import type { Parameters } from './text/values.ts'
+import { Written } from './written.ts'
 
 export interface CallParts {
   readonly pipeline: Pipeline
@@ -37,10 +37,15 @@ export interface Asked {
 }
 
 /** A statement that may be sent: every table in it decided, counted, recorded. */
-export interface Authorised {
-  readonly compiled: Compiled
+export interface Authorised extends Sent {
   readonly grants: readonly Grant[]
+}
+
+interface Sent {
+  readonly compiled: Compiled
   readonly maxRows: number
+  /** Tags of all that it reads. */
+  readonly labels: readonly string[]
   /** By data set, the highest class of what leaves whole of it. */
   readonly classes: ReadonlyMap<string, DataClass>
   readonly shown: readonly ShownColumn[]
@@ -49,8 +54,8 @@ export interface Authorised {
 /** What of a statement is decided so far. */
 interface State {
   readonly views: Map<string, TableView>
-  /** By table and action, what is known of its columns. */
-  readonly seen: Map<string, string>
+  /** The same as texts: what is known of its columns, and of its rows. */
+  readonly ways: Map<string, readonly [columns: string, rows: string | undefined]>
   compiled: Compiled | undefined
 }
 
@@ -64,6 +69,8 @@ const keyOf = ({ table, action }: TableFacts): string => `${table.name}.${action
 /** Takes statements through the second door: one call for each table and what is done with it. */
 export class Calls {
   readonly #parts: CallParts
+  readonly #written = new Written()
+  readonly #conditions = new RowConditions()
 
   constructor(parts: CallParts) {
     this.#parts = parts
@@ -74,41 +81,46 @@ export class Calls {
    *
    * @throws SqlRefusal
    */
-  draft({ system, enforced, postgres, statement, parameters }: Omit<Asked, 'values'>): Compiled {
-    const [kind, node] = statement
-    return compile(kind, node, this.#tables({ system, enforced, postgres, parameters }))
+  draft(asked: Omit<Asked, 'values'>): Compiled {
+    const { system, enforced, statement } = asked
+    const way = JSON.stringify([system.name])
+    return this.#written.of(statement, enforced.decider.index, way, this.#tables(asked))
   }
 
   /**
    * Decides all that a statement does. When this resolves every decision is durable, and so are the labels.
    *
+   * @param meanwhile told of what would be sent, once all of it is decided and while the last record is being written: it may be made
+   *   ready, and nothing may come of it yet
    * @throws Refusal with the id of the decision
    */
-  async authorise(asked: Asked, presented: Presented): Promise<Authorised> {
+  async authorise(
+    asked: Asked,
+    presented: Presented,
+    meanwhile: (compiled: Compiled) => void,
+  ): Promise<Authorised> {
     const { pipeline } = this.#parts
     const { caller, enforced } = asked
     const draft = this.draft(asked)
-    const state: State = { views: new Map(), seen: new Map(), compiled: undefined }
+    const state: State = { views: new Map(), ways: new Map(), compiled: undefined }
     const typed = draft.facts.flatMap((facts) => this.#typed(asked, draft, facts, state))
+    let sent: Sent | undefined
+    const last = typed.pop()
+    if (last) {
+      const ready = (): void => meanwhile((sent = sentOf(enforced, draft, state)).compiled)
+      typed.push({ ...last, meanwhile: ready })
+    }
     const grants: Grant[] = []
     try {
       for (const call of typed) {
         grants.push(await pipeline.authorise(enforced, caller, call, presented))
       }
-      // A statement without tables has nothing that is decided: it is sent as it was drafted.
-      const compiled = typed.length === 0 ? draft : state.compiled
-      // INVARIANT: nothing is sent in which a table stands that no view was made for.
-      if (!compiled?.facts.every((facts) => typed.length === 0 || state.views.has(keyOf(facts))))
-        throw new Refusal('SP_INTERNAL', 'the statement was not written', { status: 503 })
-      demandJudged(draft, compiled)
-      const classes = classesOf(enforced, compiled, state.views)
-      const labels = labelsOf(enforced, compiled)
+      sent ??= sentOf(enforced, draft, state)
+      const { labels } = sent
       for (const grant of grants) {
         await pipeline.answers.commitLabels({ ...grant, outcome: { ...grant.outcome, labels } })
       }
-      const limits = compiled.facts.map(({ table }) => table.maxRows)
-      const shown = shownColumns(compiled.outputs, enforced.decider.index)
-      return { compiled, grants, classes, shown, maxRows: Math.min(...limits, MAX_ROWS) }
+      return { ...sent, grants }
     } catch (error) {
       const refusal = toRefusal(error)
       for (const grant of grants) {
@@ -124,7 +136,7 @@ export class Calls {
    */
   sketch(asked: Omit<Asked, 'values'>): Compiled {
     const { pipeline } = this.#parts
-    const state: State = { views: new Map(), seen: new Map(), compiled: undefined }
+    const state: State = { views: new Map(), ways: new Map(), compiled: undefined }
     const draft = this.draft(asked)
     const whole = { ...asked, values: Buffer.alloc(0) }
     for (const facts of draft.facts) {
@@ -226,12 +238,13 @@ export class Calls {
         upstream: () => base,
         rewrite: (decided) => {
           // Every row of an INSERT comes here; only where it is seen otherwise is the statement another one.
-          const seen = JSON.stringify(decided.outcome.projection)
-          if (state.seen.get(key) === seen) return sent
-          state.seen.set(key, seen)
-          const [kind, node] = asked.statement
-          state.views.set(key, this.#view(asked, facts, decided))
-          state.compiled = compile(kind, node, {
+          const columns = JSON.stringify(decided.outcome.projection)
+          if (state.ways.get(key)?.[0] === columns) return sent
+          const view = this.#view(asked, facts, decided)
+          state.views.set(key, view)
+          state.ways.set(key, [columns, view.filter])
+          const way = JSON.stringify([system.name, ...state.ways])
+          state.compiled = this.#written.of(asked.statement, index, way, {
             ...this.#tables(asked),
             // A table that is not decided yet is written as in the draft: only what the last decision completes is sent.
             view: (table, action) => state.views.get(`${table.name}.${action}`),
@@ -248,11 +261,12 @@ export class Calls {
     const { index } = enforced.decider
     const treatments = outcome.projection[table.dataset] ?? {}
     const rows = enforced.rows.get(`${system.name}.${table.name}`)
+    const filter = rows && this.#conditions.of(rows, { call, session })
     return {
       treatmentOf: (column) =>
         (Object.hasOwn(treatments, column) ? treatments[column] : undefined) ?? 'drop',
       maskOf: (column) => index.findField(table.dataset, column)?.mask ?? 'full',
-      filter: rows && filterSql(rows.filter(call, session)),
+      filter,
     }
   }
 
@@ -299,6 +313,28 @@ function inputOf(
 function request({ system, values }: Asked, action: TableAction, sql: string): UpstreamRequest {
   const body = Buffer.concat([Buffer.from(`${sql}\0`), values])
   return { method: action.toUpperCase(), path: `/${system.name}`, body }
+}
+
+/**
+ * What is sent of a statement all of whose calls are decided.
+ *
+ * @throws Refusal where it may not be
+ */
+function sentOf(enforced: Enforced, draft: Compiled, { views, compiled: written }: State): Sent {
+  // A statement without tables has nothing that is decided: it is sent as it was drafted.
+  const isDecided = draft.facts.length > 0
+  const compiled = isDecided ? written : draft
+  // INVARIANT: nothing is sent in which a table stands that no view was made for.
+  if (!compiled?.facts.every((facts) => !isDecided || views.has(keyOf(facts))))
+    throw new Refusal('SP_INTERNAL', 'the statement was not written', { status: 503 })
+  demandJudged(draft, compiled)
+  return {
+    compiled,
+    classes: classesOf(enforced, compiled, views),
+    labels: labelsOf(enforced, compiled),
+    shown: shownColumns(compiled.outputs, enforced.decider.index),
+    maxRows: Math.min(...compiled.facts.map(({ table }) => table.maxRows), MAX_ROWS),
+  }
 }
 
 /**

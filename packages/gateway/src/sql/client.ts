@@ -7,6 +7,8 @@ import type { Frame } from './wire/frames.ts'
 /** What may wait to be handled before the client is asked to wait. */
 const MAX_WAITING = 256
 const MAX_WAITING_BYTES = 1024 * 1024
+/** What may be held back for what comes after it. */
+const MAX_HELD_BYTES = 16 * 1024
 
 export const protocolError = (what: string): SqlRefusal =>
   new SqlRefusal('SP_SQL_PROTOCOL', what, '08P01')
@@ -23,7 +25,12 @@ export class ClientWire {
   #ended = false
   #broken: SqlRefusal | undefined
   #wake: (() => void) | undefined
-  #isGathering = false
+  /** Said and not sent yet. */
+  #held: Buffer[] = []
+  #heldBytes = 0
+  /** More of what the client has said is handled right after this, and is answered with it. */
+  #isAmidst = false
+  #isSending = false
 
   /** @param maxBytes of one message */
   constructor(socket: TLSSocket, maxBytes: number, maxStartBytes: number) {
@@ -74,8 +81,10 @@ export class ClientWire {
       if (frame) {
         this.#waiting -= frame.raw.length
         if (!this.#full(2)) this.socket.resume()
+        this.#isAmidst = this.#frames.length > 0
         return frame
       }
+      this.flush()
       if (this.#broken) throw this.#broken
       if (this.closed) return undefined
       await this.#more()
@@ -87,19 +96,42 @@ export class ClientWire {
     return this.#frames[at]
   }
 
-  /** Writes; what one turn of the event loop has to say travels together. */
+  /**
+   * Writes. Answers to messages that came together travel together, as a server's do (PostgreSQL, section 54.2.4), and so does what one
+   * turn of the event loop has to say.
+   */
   write(...messages: readonly Buffer[]): void {
-    if (this.socket.destroyed || !this.socket.writable) return
-    if (!this.#isGathering) {
-      this.#isGathering = true
-      this.socket.cork()
-      // After the promises of this turn. Where the socket is ended before, nothing is held back any more.
+    for (const message of messages) {
+      if (message.length === 0) continue
+      this.#held.push(message)
+      this.#heldBytes += message.length
+    }
+    if (this.#heldBytes >= MAX_HELD_BYTES) this.flush()
+    else if (!this.#isAmidst && !this.#isSending) {
+      this.#isSending = true
+      // After the promises of this turn.
       process.nextTick(() => {
-        this.#isGathering = false
-        this.socket.uncork()
+        this.#isSending = false
+        this.flush()
       })
     }
-    this.socket.write(messages.length === 1 ? (messages[0] ?? '') : Buffer.concat(messages))
+  }
+
+  /** Sends what was held back. */
+  flush(): void {
+    if (this.#held.length === 0) return
+    const held = this.#held.length === 1 ? this.#held[0] : Buffer.concat(this.#held)
+    this.#held = []
+    this.#heldBytes = 0
+    if (held !== undefined && !this.socket.destroyed && this.socket.writable) {
+      this.socket.write(held)
+    }
+  }
+
+  /** Says goodbye: nothing is said after it. */
+  end(): void {
+    this.flush()
+    this.socket.end()
   }
 
   /** Waits until what was written has been taken. */

@@ -65,25 +65,42 @@ export class Run {
   }
 
   /**
-   * Parses, binds and describes it.
+   * Asks for it to be parsed, bound and described.
    *
+   * @param isParsed the database was asked to parse it before
    * @param ahead how many rows the client is known to ask for next, 0 for all of them, with nothing after them: it is run at once, and the
    *   transaction's end asked for
-   * @throws what the database said, as it may be told
    */
-  async open(bound: wire.BindMessage, oids: readonly number[], ahead?: number): Promise<void> {
-    const { link, calls } = this.#parts
-    const { sql, parameterTypes } = this.#compiled
-    const types = sentOids(oids, bound.values.length, parameterTypes)
+  ask(
+    bound: wire.BindMessage,
+    oids: readonly number[],
+    isParsed: boolean,
+    ahead: number | undefined,
+  ): void {
     try {
-      link.send(
-        wire.parse({ name: '', sql, oids: types }),
+      this.#parts.link.send(
+        ...(isParsed ? [] : [parsing(this.#compiled, oids, bound.values.length)]),
         wire.bind({ ...bound, portal: this.#name, statement: '' }),
         wire.describe({ kind: 'P', name: this.#name }),
-        wire.FLUSH,
-        ...(ahead === undefined ? [] : [wire.execute(this.#name, this.#atMost(ahead)), wire.SYNC]),
+        ...(ahead === undefined
+          ? [wire.FLUSH]
+          : [wire.execute(this.#name, this.#atMost(ahead)), wire.SYNC]),
       )
       this.#sent = ahead !== undefined
+    } catch (error) {
+      this.end('upstream-error')
+      throw error
+    }
+  }
+
+  /**
+   * Waits until it is described.
+   *
+   * @throws what the database said, as it may be told
+   */
+  async opened({ resultFormats }: wire.BindMessage): Promise<void> {
+    const { calls } = this.#parts
+    try {
       for (;;) {
         const frame = await this.#next()
         if (frame.type !== 'T' && frame.type !== 'n') continue
@@ -91,7 +108,7 @@ export class Run {
         this.#described(frame)
         if (this.#authorised) {
           const { columns } = this
-          this.#shown = calls.shown(this.#authorised, columns, bound.resultFormats)
+          this.#shown = calls.shown(this.#authorised, columns, resultFormats)
         }
         return
       }
@@ -103,10 +120,8 @@ export class Run {
 
   /** Types of its parameters and columns; nothing is executed. */
   async describe(oids: readonly number[]): Promise<readonly Buffer[]> {
-    const { sql, parameterTypes } = this.#compiled
-    const types = sentOids(oids, 0, parameterTypes)
     this.#parts.link.send(
-      wire.parse({ name: '', sql, oids: types }),
+      parsing(this.#compiled, oids, 0),
       wire.describe({ kind: 'S', name: '' }),
       wire.FLUSH,
     )
@@ -179,7 +194,7 @@ export class Run {
               out.push(this.#row(frame))
               continue
             }
-            client.write(...out.splice(0))
+            client.write(Buffer.concat(out.splice(0)))
             if (frame.type === 'E') throw this.#parts.toldError(frame.body)
             if (frame.type === 'C' || frame.type === 's' || frame.type === 'I') {
               out.push(Buffer.from(frame.raw))
@@ -191,7 +206,9 @@ export class Run {
           // Whatever stopped this: an error among them is what whoever fails the transaction waits for.
           link.putBack(frames.slice(read))
         }
-        client.write(...out)
+        client.write(Buffer.concat(out))
+        // Of what takes long, all that is there is told.
+        if (!done) client.flush()
         await client.drained()
         if (client.closed) throw new SqlRefusal('SP_SQL_CANCELLED', 'the client went away', '57014')
         this.#recheck()
@@ -259,3 +276,10 @@ export class Run {
     return frame
   }
 }
+
+/** Asks a database to parse a statement, of which nothing is executed. @param count of the values that come with it */
+export const parsing = (
+  { sql, parameterTypes }: Compiled,
+  oids: readonly number[],
+  count: number,
+): Buffer => wire.parse({ name: '', sql, oids: sentOids(oids, count, parameterTypes) })

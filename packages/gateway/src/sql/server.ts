@@ -216,7 +216,7 @@ export class SqlServer {
       client.write(toldRefusal(refusal))
     } finally {
       clearTimeout(late)
-      socket.end()
+      client.end()
       setTimeout(() => socket.destroy(), 1000).unref()
     }
   }

@@ -14,15 +14,17 @@ import type { ClientWire } from './client.ts'
 import { protocolError } from './client.ts'
 import { connectionOf } from './connection.ts'
 import { checkOids, boundParameters, UNKNOWN } from './parameters.ts'
-import { Run } from './run.ts'
+import { parsing, Run } from './run.ts'
 import { NO_VALUES, Statements } from './statements.ts'
 import type { Portal, Prepared } from './statements.ts'
 import type { RunParts } from './run.ts'
 import { SqlRefusal } from './refuse.ts'
 import { controlOf, isOwn } from './text/control.ts'
+import type { Compiled } from './text/compile.ts'
 import type { OwnControl } from './text/control.ts'
 import { parseStatement } from './text/parser.ts'
 import { DatabaseError, toldRefusal } from './told.ts'
+import { Transaction } from './transaction.ts'
 import type { Link } from './upstream/link.ts'
 import type { Frame } from './wire/frames.ts'
 import * as wire from './wire/messages.ts'
@@ -49,12 +51,7 @@ export class Session {
     approval: undefined,
     mandate: undefined,
   }
-  /** As the database's last ReadyForQuery said: idle, in a transaction, or in a failed one. */
-  #status = 'I'
-  /** The database was sent something since then. */
-  #dirty = false
-  /** It was also asked for its next ReadyForQuery, which has not come yet. */
-  #syncing = false
+  readonly #transaction: Transaction
   /** After an error nothing counts until the client has said where it goes on (PostgreSQL, section 54.2.3). */
   #skipping = false
   #run: Run | undefined
@@ -69,13 +66,15 @@ export class Session {
     this.system = system
     this.#client = client
     this.#link = link
+    this.#transaction = new Transaction(link)
     this.#known = system
     this.#connection = connectionOf(system)
   }
 
   /** Whether the session with the database could be another client's of the same instance. */
   get clean(): boolean {
-    return this.#status === 'I' && !this.#dirty && this.#run === undefined
+    const { status, isOpen } = this.#transaction
+    return status === 'I' && !isOpen && this.#run === undefined
   }
 
   /** Whether something runs that could be cancelled. */
@@ -123,6 +122,7 @@ export class Session {
           await this.#sync()
           return
         case 'H':
+          this.#client.flush()
           return
         case 'F':
           throw new SqlRefusal(
@@ -144,64 +144,35 @@ export class Session {
     let broken = error instanceof RangeError ? protocolError('a message is not one') : error
     if (broken instanceof DatabaseError) {
       this.#client.write(broken.told)
+      // It may be the last that the database says.
+      this.#client.flush()
     } else {
       if (!(broken instanceof Error)) broken = new Error(String(broken))
       const refusal = toRefusal(broken)
       if (refusal.decision === undefined) {
-        refusal.decision = await this.#parts.pipeline.refuseUntyped(
-          this.caller,
-          refusal,
-          this.system.name,
-        )
+        const { pipeline } = this.#parts
+        refusal.decision = await pipeline.refuseUntyped(this.caller, refusal, this.system.name)
       }
       this.#client.write(toldRefusal(refusal))
       if (refusal.close || refusal.code === 'SP_SQL_PROTOCOL' || !this.#link.alive) {
-        this.#client.socket.end()
+        this.#client.end()
         throw refusal
       }
-      await this.#abort()
+      // Whatever becomes of the database meanwhile.
+      this.#client.flush()
+      await this.#transaction.fail()
     }
     if (simple) await this.#sync()
     else this.#skipping = true
   }
 
-  /** What the database has done of this transaction must not stand: it is brought to the state the client was told of. */
-  async #abort(): Promise<void> {
-    // What ends with its own transaction only read: there is nothing to take back, but what comes of it.
-    if (this.#syncing) await this.#ready()
-    // What the status was says nothing once something was sent: a transaction may have ended, and another begun.
-    if (!this.#dirty && this.#status !== 'T') return
-    // An error whatever the client has done, such as given a savepoint any name.
-    this.#dirty = true
-    this.#link.send(wire.parse({ name: '', sql: 'refused', oids: [] }), wire.FLUSH)
-    await this.#until('E')
-  }
-
   async #sync(): Promise<void> {
     this.#skipping = false
-    if (this.#dirty) {
-      if (!this.#syncing) this.#link.send(wire.SYNC)
-      await this.#ready()
-    }
+    await this.#transaction.end()
+    const { status } = this.#transaction
     // Portals end with their transaction.
-    if (this.#status === 'I') this.#statements.endPortals('completed')
-    this.#client.write(wire.ready(this.#status))
-  }
-
-  /** Reads up to the end of what was sent, as the database has it. */
-  async #ready(): Promise<void> {
-    const { body } = await this.#until('Z')
-    this.#syncing = false
-    this.#dirty = false
-    this.#status = body.toString('latin1')
-  }
-
-  /** Reads up to and with a message of this type. */
-  async #until(type: string): Promise<Frame> {
-    for (;;) {
-      const frame = await this.#link.next()
-      if (frame.type === type) return frame
-    }
+    if (status === 'I') this.#statements.endPortals('completed')
+    this.#client.write(wire.ready(status))
   }
 
   async #query(sql: string): Promise<void> {
@@ -238,12 +209,8 @@ export class Session {
     const control = controlOf(...parsed, postgres.statementTimeoutMs)
     if (!control) {
       this.#parts.calls.draft({
-        caller: this.caller,
-        enforced,
-        system: this.system,
-        postgres,
-        statement: parsed,
-        parameters: UNKNOWN,
+        ...{ caller: this.caller, enforced, system: this.system, postgres },
+        ...{ statement: parsed, parameters: UNKNOWN },
       })
     }
     return { parsed, control, oids, size: 0, columns: undefined }
@@ -276,7 +243,7 @@ export class Session {
       ...{ statement: parsed, parameters: UNKNOWN },
     })
     const run = new Run(this.#runParts(), '', draft)
-    this.#dirty = true
+    this.#transaction.sent()
     const described = await run.describe(oids)
     prepared.columns = run.columns
     this.#client.write(...described)
@@ -330,6 +297,8 @@ export class Session {
       this.#own(control)
       return undefined
     }
+    const isFirst = !this.#transaction.isOpen
+    let known: Compiled | undefined
     const authorised = control
       ? undefined
       : await calls.authorise(
@@ -339,14 +308,21 @@ export class Session {
             values: wire.bind({ ...bound, portal: '', statement: '' }),
           },
           this.#presented,
+          // INVARIANT: parsed, and neither bound nor executed, before its record is durable.
+          (compiled) => {
+            this.#link.send(parsing(compiled, oids, bound.values.length))
+            this.#transaction.sent()
+            known = compiled
+          },
         )
     const compiled = authorised?.compiled ?? { ...NOTHING_READ, sql: control?.sql ?? '' }
     const run = new Run(this.#runParts(), name, compiled, authorised)
     // Whatever was sent before it would end with it, and might have to be taken back.
-    const once = this.#dirty || !run.onlyReads ? undefined : ahead
-    this.#dirty = true
-    this.#syncing = once !== undefined
-    await run.open(bound, oids, once)
+    const once = isFirst && run.onlyReads ? ahead : undefined
+    run.ask(bound, oids, known === compiled, once)
+    if (once === undefined) this.#transaction.sent()
+    else this.#transaction.sentWhole()
+    await run.opened(bound)
     // What the decision says of a column may have changed since the client was told its type.
     if (prepared.columns !== undefined && prepared.columns.join() !== run.columns.join()) {
       run.end('aborted')
@@ -361,7 +337,7 @@ export class Session {
 
   async #runOn(run: Run, most: number): Promise<void> {
     this.#run = run
-    this.#dirty = true
+    this.#transaction.sent()
     try {
       await run.execute(most)
     } finally {
@@ -416,4 +392,6 @@ export class Session {
   }
 }
 
-const NOTHING_READ = { outputs: [], facts: [], parameterTypes: new Map<number, never>() }
+const NOTHING_READ = {
+  ...{ outputs: [], facts: [], parameterTypes: new Map<number, never>(), isFixed: true },
+}

@@ -1,6 +1,6 @@
 import type { ColumnType } from '@sallyport/network'
 import { unsupported } from '../refuse.ts'
-import type { TableFacts } from './facts.ts'
+import type { Reading, TableFacts } from './facts.ts'
 import type { OutputColumn } from './from.ts'
 import { Selects } from './select.ts'
 import { Tables } from './tables.ts'
@@ -9,7 +9,7 @@ import type { Node } from './nodes.ts'
 import { Writes } from './write.ts'
 
 /** A column of what comes back. */
-export interface CompiledOutput extends OutputColumn {
+export interface CompiledOutput extends Pick<OutputColumn, 'token' | 'single'> {
   readonly sources: readonly Source[]
 }
 
@@ -19,6 +19,8 @@ export interface Compiled {
   readonly outputs: readonly CompiledOutput[]
   readonly facts: readonly TableFacts[]
   readonly parameterTypes: ReadonlyMap<number, ColumnType>
+  /** Whether it would be the same with other values, but for what rows are wanted by. */
+  readonly isFixed: boolean
 }
 
 /**
@@ -27,18 +29,35 @@ export interface Compiled {
  * @throws SqlRefusal for whatever it does not understand, and for what is declared nowhere
  */
 export function compile(kind: string, node: Node, parts: TablesParts): Compiled {
-  const tables = new Tables(parts)
+  let isFixed = true
+  const tables = new Tables({
+    ...parts,
+    parameters: {
+      read: (number, type) => {
+        isFixed = false
+        return parts.parameters.read(number, type)
+      },
+    },
+  })
   const selects = new Selects(tables)
   const { sql, columns } = compileAny(kind, node, selects)
   for (const facts of tables.facts) {
     if (facts.action === 'select' && tables.facts.length === 1) facts.limit = selects.limit
   }
-  const outputs = columns.map((column) => ({
-    ...column,
-    sources: tables.sourcesOf(column.note),
+  const outputs = columns.map(({ token, single, note }) => ({
+    ...(token === undefined ? {} : { token }),
+    single: single === true,
+    sources: tables.sourcesOf(note),
   }))
-  return { sql, outputs, facts: tables.facts, parameterTypes: tables.parameterTypes }
+  const { facts, parameterTypes } = tables
+  return { sql, outputs, facts, parameterTypes, isFixed }
 }
+
+/** A statement of which `isFixed` is true, with other values. */
+export const withValues = (compiled: Compiled, reading: Reading): Compiled => ({
+  ...compiled,
+  facts: compiled.facts.map((facts) => facts.with(reading)),
+})
 
 function compileAny(
   kind: string,

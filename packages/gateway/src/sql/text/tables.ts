@@ -1,15 +1,13 @@
-import type { CedarJson } from '@sallyport/cedar'
 import type { FieldTreatment } from '@sallyport/decide'
 import type { ColumnType, PostgresSystem, PostgresTable, TableAction } from '@sallyport/network'
 import { plain } from '../../inventory/plain.ts'
 import { noColumn, noName } from '../refuse.ts'
 import { TableFacts } from './facts.ts'
-import type { Equality, TableView, Tokens } from './facts.ts'
+import type { Equality, Reading, TableView } from './facts.ts'
 import { hasTokens, maskSql } from './masks.ts'
 import { columnType, declaredName, quoteName, ROW } from './names.ts'
 import type { Column, Place } from './scope.ts'
-import { isJudged, judgedValue, typedSql } from './values.ts'
-import type { Parameters } from './values.ts'
+import { typedSql } from './values.ts'
 
 /** Takes down that a column was referred to. */
 type Note = (place: Place) => void
@@ -22,10 +20,8 @@ export interface Source {
   readonly whole: boolean
 }
 
-export interface TablesParts {
+export interface TablesParts extends Reading {
   readonly system: PostgresSystem
-  readonly parameters: Parameters
-  readonly tokens: Tokens
   /** How a table is seen; absent while that is not decided: then every column is taken to be. */
   view?(table: PostgresTable, action: TableAction): TableView | undefined
 }
@@ -94,7 +90,7 @@ export class Tables {
     }
     const key = `${table.name}.${action}`
     let facts = this.#facts.get(key)
-    if (!facts) this.#facts.set(key, (facts = new TableFacts(table, action)))
+    if (!facts) this.#facts.set(key, (facts = new TableFacts(table, action, this.parts)))
     return new Use(this, facts)
   }
 
@@ -163,28 +159,9 @@ export class Use {
     this.#equal.push(equality)
   }
 
-  /** What policies may take for granted of the rows; once, when all equalities are known. */
+  /** Once, when all equalities are known. */
   settle(): void {
-    const { parameters, tokens } = this.tables.parts
-    const found = new Map<string, CedarJson>()
-    for (const { column, type, value } of this.#equal) {
-      if (!isJudged(type)) continue
-      let judged: CedarJson | undefined
-      try {
-        judged = judgedValue(value, type, parameters)
-      } catch {
-        // It restricts the rows all the same; policies cannot build on it.
-        continue
-      }
-      if (judged === undefined) continue
-      found.set(
-        column,
-        typeof judged === 'string'
-          ? tokens.restored(tokens.kindOf(this.table, column), judged)
-          : judged,
-      )
-    }
-    this.facts.restrict(found)
+    this.facts.restrict(this.#equal)
   }
 
   /** Conditions on `ROW` that the statement itself implies, so that indexes serve although other conditions wait for the filter. */

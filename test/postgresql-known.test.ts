@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { createDecider, createTableRows } from '@sallyport/decide'
+import type { Call, RowFilters, SessionState } from '@sallyport/decide'
+import type { NetworkIndex, PostgresSystem } from '@sallyport/network'
+import { closeCedar } from '@sallyport/cedar'
+import { RowConditions } from '../packages/gateway/src/sql/rows.ts'
+import { parseStatement } from '../packages/gateway/src/sql/text/parser.ts'
+import type { Compiled } from '../packages/gateway/src/sql/text/compile.ts'
+import type { TableView } from '../packages/gateway/src/sql/text/facts.ts'
+import { Written } from '../packages/gateway/src/sql/written.ts'
+import { sqlDeclaration } from './support/sql/declaration.ts'
+
+let index: NetworkIndex
+let postgres: PostgresSystem
+let rows: RowFilters
+before(async () => {
+  const declaration = await sqlDeclaration()
+  const decider = await createDecider({ declaration })
+  ;({ index } = decider)
+  const system = index.findSystem('ledger')?.postgres
+  const all = await createTableRows({ declaration, decider, alias: 'sp_row' })
+  const filters = all.get('ledger.accounts')
+  if (!system || !filters) throw new Error('the declaration of these tests has them')
+  postgres = system
+  rows = filters
+})
+after(closeCedar)
+
+interface Asked {
+  readonly values?: readonly string[]
+  readonly view?: TableView
+  readonly way?: string
+}
+
+/** Writes statements as one gateway would, one after the other. */
+function writer(): (sql: string, asked?: Asked) => Promise<Compiled> {
+  const written = new Written()
+  return async (sql, { values = [], view, way = '' } = {}) => {
+    const statement = await parseStatement(sql)
+    if (!statement) throw new Error('a statement')
+    return written.of(statement, index, way, {
+      system: postgres,
+      parameters: { read: (number) => ({ kind: 'text', text: values[number - 1] ?? '' }) },
+      tokens: {
+        kindOf: (_table, column) => column,
+        restored: (_kind, text) => text.replace(/^tok_/, ''),
+      },
+      view: () => view,
+    })
+  }
+}
+
+const viewOf = (treatment: 'whole' | 'tokenise', filter?: string): TableView => ({
+  treatmentOf: () => treatment,
+  maskOf: () => 'full',
+  filter,
+})
+
+test('a statement that is known is judged by the values that come with it', async () => {
+  const write = writer()
+  const sql = 'SELECT id FROM accounts WHERE branch = $1 AND id IN (SELECT account FROM payments)'
+  const [north, south] = [
+    await write(sql, { values: ['north'] }),
+    await write(sql, { values: ['south'] }),
+  ]
+  assert.deepEqual(
+    [north, south].map(({ facts }) => facts[0]?.where),
+    [{ branch: 'north' }, { branch: 'south' }],
+  )
+  assert.equal(north.sql, south.sql)
+})
+
+test('what depends on values in another way is written for each', async () => {
+  const write = writer()
+  const limited = 'SELECT id FROM accounts LIMIT $1'
+  const limits = [await write(limited, { values: ['5'] }), await write(limited, { values: ['7'] })]
+  assert.deepEqual(
+    limits.map(({ facts }) => facts[0]?.limit),
+    [5, 7],
+  )
+  const view = viewOf('tokenise')
+  const byToken = 'SELECT id FROM accounts WHERE iban = $1'
+  const tokens = [
+    await write(byToken, { view, values: ['tok_DE1'] }),
+    await write(byToken, { view, values: ['tok_DE2'] }),
+  ]
+  assert.match(tokens[0]?.sql ?? '', /'DE1'/)
+  assert.match(tokens[1]?.sql ?? '', /'DE2'/)
+  assert.doesNotMatch(tokens[1]?.sql ?? '', /DE1/)
+  const update = 'UPDATE accounts SET branch = $1 WHERE id = 1'
+  const sets = [
+    await write(update, { values: ['north'] }),
+    await write(update, { values: ['zero'] }),
+  ]
+  assert.deepEqual(
+    sets.map(({ facts }) => facts[0]?.sets),
+    [[{ branch: 'north' }], [{ branch: 'zero' }]],
+  )
+})
+
+test('a statement that is known is written by what is seen of its tables', async () => {
+  const write = writer()
+  const sql = 'SELECT id FROM accounts'
+  const all = await write(sql, { way: 'all', view: viewOf('whole') })
+  const some = await write(sql, { way: 'some', view: viewOf('whole', '(branch = 1)') })
+  assert.doesNotMatch(all.sql, /branch = 1/)
+  assert.match(some.sql, /branch = 1/)
+  assert.equal((await write(sql, { way: 'all' })).sql, all.sql)
+})
+
+test('a condition on rows is made anew for whatever policies about rows read', () => {
+  let made = 0
+  const counted: RowFilters = {
+    filter: (call, session) => {
+      made++
+      return rows.filter(call, session)
+    },
+  }
+  const conditions = new RowConditions()
+  const call: Call = {
+    ...{ instance: 'spiffe://sql.example/agent/analyst/i1', agent: 'analyst', system: 'ledger' },
+    ...{ operation: 'read_accounts', time: 1_800_000_000_000, evidence: { approvals: [] } },
+    input: { columns: ['id'], filters: [], where: {}, written: [], set: {} },
+  }
+  const session: SessionState = { labels: [], risk: 0 }
+  const first = conditions.of(counted, { call, session })
+  assert.match(first ?? '', /north/)
+  const other = { ...call, input: { ...call.input, where: { id: 7 } }, time: call.time + 999 }
+  assert.equal(conditions.of(counted, { call: other, session }), first)
+  assert.equal(made, 1)
+  const clerk = { instance: 'spiffe://sql.example/agent/clerk/i1', agent: 'clerk' }
+  assert.match(conditions.of(counted, { call: { ...call, ...clerk }, session }) ?? '', /zero/)
+  const onBehalfOf = { subject: 'operator:olga', actors: [] }
+  const changed: readonly (readonly [Call, SessionState])[] = [
+    [{ ...call, time: call.time + 1000 }, session],
+    [{ ...call, instance: `${call.instance}2` }, session],
+    [{ ...call, operation: 'read_payments' }, session],
+    [{ ...call, source: '192.0.2.1' }, session],
+    [{ ...call, onBehalfOf }, session],
+    [{ ...call, evidence: { approvals: ['olga'] } }, session],
+    [{ ...call, mandate: { id: 'm', delegator: 'operator:olga', depth: 1, task: 't' } }, session],
+    [call, { ...session, risk: 50 }],
+    [call, { ...session, labels: ['pii'] }],
+  ]
+  for (const [one, its] of changed) {
+    const until: number = made
+    conditions.of(counted, { call: one, session: its })
+    assert.equal(made, until + 1, JSON.stringify([one, its]))
+  }
+})
