@@ -2,13 +2,17 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { createDecider, createTableRows } from '@sallyport/decide'
 import type { Call, RowFilters, SessionState } from '@sallyport/decide'
+import { createTokeniser } from '@sallyport/redact'
 import type { NetworkIndex, PostgresSystem } from '@sallyport/network'
 import { closeCedar } from '@sallyport/cedar'
 import { RowConditions } from '../packages/gateway/src/sql/rows.ts'
 import { parseStatement } from '../packages/gateway/src/sql/text/parser.ts'
 import type { Compiled } from '../packages/gateway/src/sql/text/compile.ts'
 import type { TableView } from '../packages/gateway/src/sql/text/facts.ts'
+import { KeptTokens } from '../packages/gateway/src/sql/tokens.ts'
+import { changedRow } from '../packages/gateway/src/sql/wire/messages.ts'
 import { Written } from '../packages/gateway/src/sql/written.ts'
+import { int16, int32, message } from '../packages/gateway/src/sql/wire/frames.ts'
 import { sqlDeclaration } from './support/sql/declaration.ts'
 
 let index: NetworkIndex
@@ -148,4 +152,53 @@ test('a condition on rows is made anew for whatever policies about rows read', (
     conditions.of(counted, { call: one, session: its })
     assert.equal(made, until + 1, JSON.stringify([one, its]))
   }
+})
+
+test('a token that is kept is the one that would be made, and what was not asked for lately is forgotten', () => {
+  const real = createTokeniser(Buffer.alloc(32, 7))
+  const made: string[] = []
+  const counted = {
+    tokenise: (kind: string, value: string): string => {
+      made.push(`${kind} ${value}`)
+      return real.tokenise(kind, value)
+    },
+  }
+  const kept = new KeptTokens(counted, 3)
+  for (const kind of ['accounts.iban', 'payments.iban', 'accounts.iban']) {
+    assert.equal(kept.of(kind, 'DE1'), real.tokenise(kind, 'DE1'))
+  }
+  assert.deepEqual(made.splice(0), ['accounts.iban DE1', 'payments.iban DE1'])
+  const long = 'x'.repeat(65)
+  assert.equal(kept.of('a.b', long), kept.of('a.b', long))
+  assert.deepEqual(made.splice(0), [`a.b ${long}`, `a.b ${long}`])
+  // Asked for again and again it stays; what was asked for once goes, and no more than two generations are there.
+  for (let i = 0; i < 20; i++) {
+    kept.of('a.b', `once ${i}`)
+    kept.of('accounts.iban', 'DE1')
+  }
+  assert.equal(made.filter((one) => one.startsWith('accounts.iban')).length, 0)
+  made.length = 0
+  kept.of('a.b', 'once 0')
+  kept.of('payments.iban', 'DE1')
+  assert.deepEqual(made, ['a.b once 0', 'payments.iban DE1'])
+  assert.throws(() => kept.of('no kind!', 'DE1'), { code: 'SP_TOKEN_KIND' })
+})
+
+test('a row is changed where it is to be, and nowhere else', () => {
+  const long = Buffer.alloc(40_000, 'y')
+  const row = (...values: readonly (Buffer | null)[]): Buffer =>
+    Buffer.concat([
+      int16(values.length),
+      ...values.flatMap((value) => (value ? [int32(value.length), value] : [int32(-1)])),
+    ])
+  const values = [Buffer.from('1'), null, Buffer.from('two'), Buffer.alloc(0), long]
+  const change = (value: Buffer): Buffer => Buffer.concat([Buffer.from('t_'), value])
+  const changes = new Map([1, 2, 3].map((at) => [at, change]))
+  const wanted = [values[0] ?? null, null, Buffer.from('t_two'), Buffer.from('t_'), long]
+  assert.deepEqual(changedRow(row(...values), changes), message('D', row(...wanted)))
+  assert.deepEqual(changedRow(row(), changes), message('D', row()))
+  assert.throws(
+    () => changedRow(Buffer.concat([row(...values), Buffer.of(0)]), changes),
+    RangeError,
+  )
 })

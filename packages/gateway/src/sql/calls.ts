@@ -17,6 +17,7 @@ import type { TableFacts, TableView, Tokens } from './text/facts.ts'
 import type { Node } from './text/nodes.ts'
 import type { TablesParts } from './text/tables.ts'
 import type { Parameters } from './text/values.ts'
+import { KeptTokens } from './tokens.ts'
 import { Written } from './written.ts'
 
 export interface CallParts {
@@ -71,9 +72,11 @@ export class Calls {
   readonly #parts: CallParts
   readonly #written = new Written()
   readonly #conditions = new RowConditions()
+  readonly #kept: KeptTokens
 
   constructor(parts: CallParts) {
     this.#parts = parts
+    this.#kept = new KeptTokens(parts.tokeniser)
   }
 
   /**
@@ -151,7 +154,7 @@ export class Calls {
   /** @throws SqlRefusal for a value that has no token: it does not leave in another form */
   tokenise(kind: string, value: Buffer): string {
     try {
-      return this.#parts.tokeniser.tokenise(kind, DECODER.decode(value))
+      return this.#kept.of(kind, DECODER.decode(value))
     } catch {
       throw new SqlRefusal('SP_SQL_COLUMN', 'a value cannot leave as a token', '42501')
     }

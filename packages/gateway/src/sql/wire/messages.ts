@@ -174,23 +174,39 @@ export function eachValue(body: Buffer, tell: (value: Buffer, at: number) => voi
   ended(reader, undefined)
 }
 
-/** Replaces some columns of a DataRow. @param change null stays null */
+/**
+ * A DataRow with some of its columns replaced.
+ *
+ * @param change of each value that is not null; what is null stays so
+ */
 export function changedRow(
   body: Buffer,
   changes: ReadonlyMap<number, (value: Buffer) => Buffer>,
 ): Buffer {
   const reader = new BodyReader(body)
   const count = reader.uint16()
-  const parts: Buffer[] = [int16(count)]
+  const values: (Buffer | undefined)[] = []
+  // The message's length, the number of its columns, and the length of each.
+  let size = 6 + 4 * count
   for (let i = 0; i < count; i++) {
     const length = reader.int32()
-    if (length === -1) {
-      parts.push(int32(-1))
-      continue
-    }
-    const value = reader.bytes(length)
-    const changed = changes.get(i)?.(value) ?? value
-    parts.push(int32(changed.length), changed)
+    const value = length === -1 ? undefined : reader.bytes(length)
+    const changed = value && (changes.get(i)?.(value) ?? value)
+    values.push(changed)
+    size += changed?.length ?? 0
   }
-  return message('D', ...ended(reader, parts))
+  ended(reader, values)
+  // One buffer for all of it: this is done for every row that leaves.
+  const row = Buffer.allocUnsafe(1 + size)
+  row.writeUInt8(DATA_ROW, 0)
+  row.writeUInt32BE(size, 1)
+  row.writeUInt16BE(count, 5)
+  let at = 7
+  for (const value of values) {
+    at = row.writeInt32BE(value?.length ?? -1, at)
+    if (value) at += value.copy(row, at)
+  }
+  return row
 }
+
+const DATA_ROW = 0x44
