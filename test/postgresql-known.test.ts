@@ -10,7 +10,7 @@ import { parseStatement } from '../packages/gateway/src/sql/text/parser.ts'
 import type { Compiled } from '../packages/gateway/src/sql/text/compile.ts'
 import type { TableView } from '../packages/gateway/src/sql/text/facts.ts'
 import { KeptTokens } from '../packages/gateway/src/sql/tokens.ts'
-import { changedRow } from '../packages/gateway/src/sql/wire/messages.ts'
+import { bind, changedRow, readBind } from '../packages/gateway/src/sql/wire/messages.ts'
 import { Written } from '../packages/gateway/src/sql/written.ts'
 import { int16, int32, message } from '../packages/gateway/src/sql/wire/frames.ts'
 import { sqlDeclaration } from './support/sql/declaration.ts'
@@ -201,4 +201,20 @@ test('a row is changed where it is to be, and nowhere else', () => {
     () => changedRow(Buffer.concat([row(...values), Buffer.of(0)]), changes),
     RangeError,
   )
+})
+
+test('what is bound is read back as it was', () => {
+  const text = { portal: 'p€', statement: '', formats: [], values: [], resultFormats: [] }
+  const long = Buffer.alloc(40_000, 'y')
+  const values = [null, Buffer.alloc(0), Buffer.from('1'), long]
+  for (const bound of [
+    text,
+    { ...text, statement: 's', formats: [0, 1, 0, 1], values, resultFormats: [1] },
+    { ...text, formats: [1], values: Array.from({ length: 40_000 }, () => null) },
+  ]) {
+    const bytes = bind(bound)
+    assert.equal(bytes.toString('latin1', 0, 1), 'B')
+    assert.equal(bytes.readUInt32BE(1), bytes.length - 1)
+    assert.deepEqual(readBind(bytes.subarray(5)), bound)
+  }
 })

@@ -35,6 +35,7 @@ export class Run {
   readonly #authorised: Authorised | undefined
   readonly #changes: ReadonlyMap<number, (value: Buffer) => Buffer>
   #description: Frame | undefined
+  #columns: readonly number[] | undefined
   #shown: Shown | undefined
   #checkedAt: number
   #rows = 0
@@ -101,16 +102,10 @@ export class Run {
   async opened({ resultFormats }: wire.BindMessage): Promise<void> {
     const { calls } = this.#parts
     try {
-      for (;;) {
-        const frame = await this.#next()
-        if (frame.type !== 'T' && frame.type !== 'n') continue
-        // INVARIANT: before any row is handed on, whether or not they are on their way.
-        this.#described(frame)
-        if (this.#authorised) {
-          const { columns } = this
-          this.#shown = calls.shown(this.#authorised, columns, resultFormats)
-        }
-        return
+      // INVARIANT: before any row is handed on, whether or not they are on their way.
+      this.#described(await this.#until('T', 'n'))
+      if (this.#authorised) {
+        this.#shown = calls.shown(this.#authorised, this.columns, resultFormats)
       }
     } catch (error) {
       this.end('upstream-error')
@@ -125,20 +120,16 @@ export class Run {
       wire.describe({ kind: 'S', name: '' }),
       wire.FLUSH,
     )
-    const told: Buffer[] = []
-    for (;;) {
-      const frame = await this.#next()
-      if (frame.type === 't') told.push(Buffer.from(frame.raw))
-      if (frame.type !== 'T' && frame.type !== 'n') continue
-      this.#description = frame
-      return [...told, ...this.description()]
-    }
+    const parameters = await this.#until('t')
+    const told = Buffer.from(parameters.raw)
+    this.#description = await this.#until('T', 'n')
+    return [told, ...this.description()]
   }
 
   /** Types of its columns. */
   get columns(): readonly number[] {
     const { type, body } = this.#description ?? {}
-    return type === 'T' && body ? wire.columnTypes(body) : []
+    return (this.#columns ??= type === 'T' && body ? wire.columnTypes(body) : [])
   }
 
   /** Whether the client was given any of it. */
@@ -153,6 +144,7 @@ export class Run {
   /** INVARIANT: what is changed on its way is found by its place, so places must be those of the statement as written. */
   #described(frame: Frame): void {
     this.#description = frame
+    this.#columns = undefined
     const { columns } = this
     const { outputs } = this.#compiled
     const tokens = outputs.every(({ token }, i) => token === undefined || columns[i] === OIDS.text)
@@ -270,10 +262,17 @@ export class Run {
     calls.recheck(this.#authorised)
   }
 
-  async #next(): Promise<Frame> {
-    const frame = await this.#parts.link.next()
-    if (frame.type === 'E') throw this.#parts.toldError(frame.body)
-    return frame
+  /** Reads up to and with a message of one of these types. @throws what the database said instead */
+  async #until(...types: readonly string[]): Promise<Frame> {
+    const { link } = this.#parts
+    for (;;) {
+      const frames = await link.batch()
+      const at = frames.findIndex(({ type }) => type === 'E' || types.includes(type))
+      link.putBack(at < 0 ? [] : frames.slice(at + 1))
+      const found = frames[at]
+      if (found?.type === 'E') throw this.#parts.toldError(found.body)
+      if (found) return found
+    }
   }
 }
 

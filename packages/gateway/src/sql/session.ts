@@ -170,26 +170,28 @@ export class Session {
     this.#skipping = false
     await this.#transaction.end()
     const { status } = this.#transaction
+    this.#client.write(wire.ready(status))
+    // Before what nobody waits for, such as the record of how it ended.
+    this.#client.flush()
     // Portals end with their transaction.
     if (status === 'I') this.#statements.endPortals('completed')
-    this.#client.write(wire.ready(status))
   }
 
   async #query(sql: string): Promise<void> {
     this.#statements.forget('')
     this.#statements.dropPortal('')
     const prepared = await this.#prepare(sql, [])
-    if (!prepared.parsed) {
-      this.#client.write(wire.EMPTY_QUERY)
-    } else {
-      const run = await this.#open({ prepared, bound: NO_VALUES, run: undefined }, '', 0)
-      if (run) {
-        if (run.returnsRows) this.#client.write(...run.description())
-        await this.#runOn(run, 0)
-        run.end('completed')
-      }
+    let run: Run | undefined
+    if (prepared.parsed) {
+      run = await this.#open({ prepared, bound: NO_VALUES, run: undefined }, '', 0)
+      if (run?.returnsRows) this.#client.write(...run.description())
+      if (run) await this.#runOn(run, 0)
+    } else this.#client.write(wire.EMPTY_QUERY)
+    try {
+      await this.#sync()
+    } finally {
+      run?.end('completed')
     }
-    await this.#sync()
   }
 
   async #parse({ name, sql, oids }: wire.ParseMessage): Promise<void> {

@@ -64,8 +64,11 @@ export class Transaction {
   /** Reads up to and with a message of this type. */
   async #until(type: string): Promise<Buffer> {
     for (;;) {
-      const frame = await this.#link.next()
-      if (frame.type === type) return frame.body
+      const frames = await this.#link.batch()
+      const at = frames.findIndex((frame) => frame.type === type)
+      this.#link.putBack(at < 0 ? [] : frames.slice(at + 1))
+      const found = frames[at]
+      if (found) return found.body
     }
   }
 }

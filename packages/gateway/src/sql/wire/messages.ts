@@ -66,17 +66,28 @@ export function readBind(body: Buffer): BindMessage {
   return ended(reader, { portal, statement, formats, values, resultFormats })
 }
 
-export const bind = (given: BindMessage): Buffer =>
-  message(
-    'B',
-    ...[text(given.portal), text(given.statement)],
-    ...[int16(given.formats.length), ...given.formats.map(int16)],
-    int16(given.values.length),
-    ...given.values.flatMap((value) =>
-      value === null ? [int32(-1)] : [int32(value.length), value],
-    ),
-    ...[int16(given.resultFormats.length), ...given.resultFormats.map(int16)],
-  )
+/** In one buffer: this is done twice for every statement. */
+export function bind({ portal, statement, formats, values, resultFormats }: BindMessage): Buffer {
+  const names = Buffer.from(`${portal}\0${statement}\0`)
+  let size = 4 + names.length + 6 + 2 * (formats.length + resultFormats.length)
+  for (const value of values) size += 4 + (value?.length ?? 0)
+  const bound = Buffer.allocUnsafe(1 + size)
+  bound.writeUInt8(BIND, 0)
+  let at = bound.writeUInt32BE(size, 1)
+  at += names.copy(bound, at)
+  at = bound.writeUInt16BE(formats.length, at)
+  for (const one of formats) at = bound.writeUInt16BE(one, at)
+  at = bound.writeUInt16BE(values.length, at)
+  for (const value of values) {
+    at = bound.writeInt32BE(value?.length ?? -1, at)
+    if (value) at += value.copy(bound, at)
+  }
+  at = bound.writeUInt16BE(resultFormats.length, at)
+  for (const one of resultFormats) at = bound.writeUInt16BE(one, at)
+  return bound
+}
+
+const BIND = 0x42
 
 /** Text (0) or binary (1). */
 function format(reader: BodyReader): number {
