@@ -197,8 +197,7 @@ async function edgeReads(said: Buffer): Promise<readonly (Read | 'refused')[]> {
 /** What nghttp2 leaves out of a head before anyone sees it, in place of refusing the head: no such field goes further. */
 const isLeftOut = ([name, value]: Field): boolean =>
   !name.startsWith(':') &&
-  !/[A-Z]/.test(name) &&
-  (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name) ||
+  (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name) ||
     (name === 'host' && !/^[!$%&'()*+,.;=:[\]_~0-9A-Za-z-]*$/.test(value)) ||
     // oxlint-disable-next-line no-control-regex -- what it takes for no value
     /[\0-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$/.test(value))
