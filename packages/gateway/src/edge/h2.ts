@@ -34,6 +34,10 @@ interface Session {
   /** Until when it may have nothing open. */
   idleUntil: number
   requests: number
+  /** Streams that were told of. */
+  told: number
+  /** Streams that were not, for their heads were none: as many as were counted. */
+  untold: number
   trouble: number
   troubleAt: number
 }
@@ -88,6 +92,7 @@ export class H2Edge {
       streams: new Map(),
       idleUntil: now + settings.headersTimeoutMs,
       requests: 0,
+      ...{ told: 0, untold: 0 },
       trouble: 0,
       troubleAt: now,
     }
@@ -125,6 +130,7 @@ export class H2Edge {
     const { socket } = open
     // Whoever reads it learns of an error; until then, and after, it must not end the process.
     stream.on('error', () => undefined)
+    open.told++
     if (stream.destroyed) {
       this.#trouble(session, open)
       return
@@ -149,10 +155,10 @@ export class H2Edge {
   }
 
   /** Counts what an honest peer seldom does, and cuts off whoever does it all the time. */
-  #trouble(session: ServerHttp2Session, open: Session): void {
+  #trouble(session: ServerHttp2Session, open: Session, times = 1): void {
     const now = this.#options.clock.monotonic()
     const forgiven = ((now - open.troubleAt) / 1000) * TROUBLE_PER_SECOND
-    open.trouble = Math.max(0, open.trouble - forgiven) + 1
+    open.trouble = Math.max(0, open.trouble - forgiven) + times
     open.troubleAt = now
     if (open.trouble <= TROUBLE_BURST || session.destroyed) return
     this.#options.onMalformed(open.socket, 'H2_FLOOD')
@@ -160,10 +166,22 @@ export class H2Edge {
     open.socket.destroy()
   }
 
+  /**
+   * A head that Node gives up, for its fields are too many or too large, cost what it took to read it, and nobody is told.
+   * Streams have every other number, as all clients count; who skips some is taken to have begun them.
+   */
+  #countUntold(session: ServerHttp2Session, open: Session): void {
+    const untold = Math.ceil((session.state.lastProcStreamID ?? 0) / 2) - open.told
+    const more = untold - open.untold
+    open.untold = untold
+    if (more > 0) this.#trouble(session, open, more)
+  }
+
   #sweep(): void {
     const { clock, settings } = this.#options
     const now = clock.monotonic()
     for (const [session, open] of this.#sessions) {
+      this.#countUntold(session, open)
       for (const [stream, { req, res, startedAt }] of open.streams) {
         const slowBody =
           !req.complete && !req.takesItsTime && now - startedAt > settings.requestTimeoutMs
