@@ -8,7 +8,7 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'us_ssn',
-    starts: 'd3[s.-] d5[-] d9',
+    starts: 'd3[s.-]# d5[-]# d9',
     pattern:
       /(?<![\d][.-])(?:\d{3}([- .])\d{2}\1\d{4}|\d{3}-\d{6}|\d{5}-\d{4}|\d{9})(?![\w]|[-.]\d)/y,
     // Never issued: 000, 666 and 9xx; group 00; serial 0000; and the one that a wallet maker printed.
@@ -20,7 +20,7 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'us_itin',
-    starts: 'd3[s-] d5[s-] d9',
+    starts: 'd3[s-]# d5[s-]# d9',
     initials: '9',
     pattern: /9\d{2}[- ]?(?:5\d|6[0-5]|7\d|8[0-8]|9[0-24-9])[- ]?\d{4}(?!\w)/y,
   },
@@ -34,7 +34,7 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'us_npi',
-    starts: 'd4[s-] d10',
+    starts: 'd4[s-]# d10',
     initials: '12',
     pattern: /[12]\d{3}(?:[ -]\d{3}[ -]\d{3}|\d{6})(?![\w])/y,
     holds: (text) => luhn(`80840${text}`) && !/^1{9}/.test(text.replaceAll(/\D/g, '')),
@@ -69,7 +69,7 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'ca_sin',
-    starts: 'd3[s-] d9',
+    starts: 'd3[s-]# d9',
     pattern: /[1-79]\d{2}([- ]?)\d{3}\1\d{3}(?![\w]|[- ]\d)/y,
     holds: (text) => luhn(text) && !allSame(text),
   },

@@ -92,10 +92,10 @@ export class Analyser {
   }
 
   analyse(stretch: Stretch, spans: Span[]): void {
-    const recognisers = stretch.promising ? this.#all : this.#plain
+    const months = this.names && names(stretch, spans)
+    const recognisers = stretch.promising ? this.#all : months ? this.#plain : undefined
     if (recognisers) this.#dispatch(recognisers, stretch, spans)
     if (stretch.marks !== 0) this.#marks(stretch, spans)
-    if (this.names) names(stretch, spans)
   }
 
   #dispatch(recognisers: Dispatch, stretch: Stretch, spans: Span[]): void {
@@ -122,6 +122,7 @@ export class Analyser {
         c = ++i < limit ? (codes[i] ?? 0) : 0
       } while (c <= 0x7f && words[c] === 1)
       const length = i - start
+      const second = i + 1 < limit ? (codes[i + 1] ?? 0) : 0
       const make = digits === length ? D : digits === 0 ? L : initial <= 57 ? N : M
       if (tokens !== undefined) {
         if (start >= tokenEnd) {
@@ -135,12 +136,12 @@ export class Analyser {
         }
         // Most words are in no token with a figure that is long enough for any.
         if (figure >= start && tokenEnd - start >= MIN_TOKEN) {
-          for (const trial of tokens.at(make, length, initial, c)) {
+          for (const trial of tokens.at(make, length, initial, c, second)) {
             if (tokenEnd - start >= trial.token) trying.at(trial, start, i, spans)
           }
         }
       }
-      const tried = recognisers.at(make, length, initial, c)
+      const tried = recognisers.at(make, length, initial, c, second)
       // oxlint-disable-next-line typescript/prefer-for-of -- most lists are empty, and there is one for every word
       for (let k = 0; k < tried.length; k++) {
         const trial = tried[k]

@@ -1,5 +1,4 @@
 import { allSame, digitsOf, isDay, luhn, verhoeff, weighted } from './checksums.ts'
-import { figureFollows } from './recogniser.ts'
 import type { Recogniser } from './recogniser.ts'
 
 const ID = { kind: 'ID', group: 'identifiers' } as const
@@ -12,7 +11,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'au_abn',
-    starts: 'd2[s] d11',
+    starts: 'd2[s]# d11',
     pattern: /[1-9]\d(?: \d{3} \d{3} \d{3}|\d{9})(?![\w]| \d)/y,
     holds: (text) => {
       const [first = 0, ...rest] = digitsOf(text)
@@ -22,7 +21,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'au_acn',
-    starts: 'd3[s] d9',
+    starts: 'd3[s]# d9',
     pattern: /\d{3}( ?)\d{3}\1\d{3}(?![\w]| \d)/y,
     holds: (text) => {
       const digits = digitsOf(text)
@@ -33,7 +32,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'au_tfn',
-    starts: 'd3[s] d9',
+    starts: 'd3[s]# d9',
     pattern: /\d{3}( ?)\d{3}\1\d{3}(?![\w]| \d)/y,
     holds: (text) =>
       weighted(digitsOf(text), [1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 === 0 && !allSame(text),
@@ -42,7 +41,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'au_medicare',
-    starts: 'd4[s] d10',
+    starts: 'd4[s]# d10',
     initials: '23456',
     pattern: /[2-6]\d{3}( ?)\d{5}\1\d(?![\w]| \d)/y,
     holds: (text) => {
@@ -54,7 +53,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'in_aadhaar',
-    starts: 'd4[s:-] d12',
+    starts: 'd4[s:-]# d12',
     pattern: /[2-9]\d{3}([- :]?)\d{4}\1\d{4}(?![\w])/y,
     holds: (text) => {
       const digits = text.replaceAll(/\D/g, '')
@@ -125,7 +124,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'kr_driver_license',
-    starts: 'd2[s-] d12',
+    starts: 'd2[s-]# d12',
     initials: '12',
     pattern: /(?<!\d[- ]?)(?:1[1-9]|2[0-8])([- ]?)\d{2}\1\d{6}\1\d{2}(?![\w]|-\d)/y,
     context: /(?:licen[cs]e|driv|면허)/,
@@ -149,8 +148,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...PLATE,
     id: 'ng_vehicle_registration',
-    starts: 'l3[s-] m8',
-    quick: figureFollows,
+    starts: 'l3[s-]# m8',
     pattern: /[A-Z]{3}[- ]?\d{3}[A-Z]{2}(?!\w)/iy,
     context: CAR,
   },

@@ -51,6 +51,7 @@ export const contact: readonly Recogniser[] = [
     group: 'identifiers',
     starts: 'd1-4[s()-] d11 d12',
     initials: '06',
+    quick: goesOn,
     pattern:
       /(?:(?<=\+)63[- ]?\(?9\d{2}\)?[- ]?\d{3}[- ]?\d{4}|0[- ]?\(?9\d{2}\)?[- ]?\d{3}[- ]?\d{4})(?!\d)/y,
   },
@@ -60,6 +61,7 @@ export const contact: readonly Recogniser[] = [
     group: 'identifiers',
     starts: 'd1-4[s.()-] d10-12',
     initials: '023459',
+    quick: goesOn,
     pattern:
       /(?:(?<=\+)90[ .-]?|0[ .-]?)?\(?[2-5]\d{2}\)?[ .-]?\d{3}[ .-]?\d{2}[ .-]?\d{2}(?![\w])/y,
     context: PHONE_CONTEXT,
@@ -72,6 +74,14 @@ function dials({ codes, start, end, limit }: Place): boolean {
   // After a bracket, or in one, it is as it is.
   if (codes[start - 1] === 0x2b || next === 0x28 || next === 0x29) return true
   if (next !== 0x20 && next !== 0x2d && next !== 0x2e) return false
+  const after = end + 1 < limit ? (codes[end + 1] ?? 0) : 0
+  return after === 0x28 || (after >= 0x30 && after <= 0x39)
+}
+
+/** After a few figures and a sign that joins, there must be more of them, or a bracket. */
+function goesOn({ codes, start, end, limit }: Place): boolean {
+  const next = end < limit ? codes[end] : 0
+  if (end - start > 4 || next === 0x28 || next === 0x29) return true
   const after = end + 1 < limit ? (codes[end + 1] ?? 0) : 0
   return after === 0x28 || (after >= 0x30 && after <= 0x39)
 }

@@ -34,7 +34,7 @@ export const dates: readonly Recogniser[] = [
     id: 'date_of_birth',
     starts: `d4[/-] ${SIGNED}`,
     initials: INITIALS,
-    quick: isMonthOrFigure,
+    quick: isDate,
     pattern: new RegExp(`(?<![\\w/.-])(?:${FORMS.join('|')})`, 'iy'),
     context: /(?:born|birth|\bdob\b|geboren|geburt|naissance|nacimiento|nascita|\bd\.o\.b)/,
   },
@@ -44,7 +44,7 @@ export const dates: readonly Recogniser[] = [
     group: 'dates',
     starts: `d4 ${SIGNED}`,
     initials: INITIALS,
-    quick: isMonthOrFigure,
+    quick: isDate,
     pattern: new RegExp(`(?<![\\w/.-])(?:${[...FORMS, ...LOOSE].join('|')})`, 'iy'),
   },
 ]
@@ -56,7 +56,7 @@ export const month: Recogniser = {
   group: 'dates',
   starts: 'l3-9',
   initials: 'JFMASOND',
-  quick: isMonthOrFigure,
+  quick: ({ codes, start }) => isMonth(codes, start),
   pattern: new RegExp(
     `(?<=\\b(?:in|of|on|since|until|by|last|next|this) )${MONTH_NAME}(?!\\w)`,
     'y',
@@ -86,10 +86,18 @@ for (const name of [
   months[keyOf(Buffer.from(name), 0)] = 1
 }
 
-/** A word that begins as a month does, or a figure; after a day and a blank there must be a month, or `of`. */
-function isMonthOrFigure({ codes, start, end, limit }: Place): boolean {
-  if ((codes[start] ?? 0) > 0x39) return months[keyOf(codes, start)] === 1
-  const day = end - start <= 2 || (codes[end - 1] ?? 0) > 0x39
-  if (!day || end >= limit || codes[end] !== 0x20) return true
-  return end + 1 < limit && ((codes[end + 1] ?? 0) | 0x20) >= 0x61
+/** Whether a word begins as a month does. */
+export const isMonth = (codes: Uint16Array, at: number): boolean => months[keyOf(codes, at)] === 1
+
+/** A month with a day after it, a year, or a day with what belongs to it: after a blank a month, or `of`. */
+function isDate({ codes, start, end, limit }: Place): boolean {
+  const next = end < limit ? (codes[end] ?? 0) : 0
+  const after = end + 1 < limit ? (codes[end + 1] ?? 0) : 0
+  if ((codes[start] ?? 0) > 0x39) return isMonth(codes, start) && (next !== 0x20 || after <= 0x39)
+  const length = end - start
+  if (length > 2 && (codes[end - 1] ?? 0) <= 0x39) {
+    const century = 10 * (codes[start] ?? 0) + (codes[start + 1] ?? 0) - 528
+    return century === 19 || century === 20 || next === 0x2d || next === 0x2f
+  }
+  return next !== 0x20 || (after | 0x20) >= 0x61
 }

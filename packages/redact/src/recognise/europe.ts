@@ -14,7 +14,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'uk_nino',
-    starts: 'l2[s] m4[s] m9',
+    starts: 'l2[s]# m4[s] m9',
     quick: figureFollows,
     pattern:
       /(?!bg|gb|nk|kn|nt|tn|zz)[a-ceghj-pr-tw-z][a-ceghj-npr-tw-z] ?\d{2} ?\d{2} ?\d{2} ?[a-d](?!\w)/iy,
@@ -22,7 +22,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'uk_nhs',
-    starts: 'd3[s-] d10',
+    starts: 'd3[s-]# d10',
     pattern: /\d{3}([- ]?)\d{3}\1\d{4}(?![\w]|-\d)/y,
     holds: (text) => {
       const digits = digitsOf(text)
@@ -48,7 +48,7 @@ export const europe: readonly Recogniser[] = [
     kind: 'POSTCODE',
     group: 'identifiers',
     id: 'uk_postcode',
-    starts: 'm2-4[s] m5-7 l3[s]',
+    starts: 'm2-4[s] m5-7 l3[s]#',
     quick: figureFollows,
     pattern:
       /(?:GIR\s?0AA|(?:[A-PR-UWYZ]\d[ABCDEFGHJKPSTUW]?|[A-PR-UWYZ]\d\d|[A-PR-UWYZ][A-HK-Y]\d[ABEHMNPRVWXY]?|[A-PR-UWYZ][A-HK-Y]\d\d)\s?\d[ABD-HJLNP-UW-Z]{2})(?!\w)/y,
@@ -56,7 +56,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...PLATE,
     id: 'uk_vehicle_registration',
-    starts: 'm2-4[s-] m5-8 l3[s-]',
+    starts: 'm2-4[s-] m5-8 l3[s-]#',
     quick: figureFollows,
     pattern:
       /(?:[A-HJ-PR-Y]{2}(?:0[2-9]|[12]\d|5[1-9]|[67]\d)[- ]?[A-HJ-PR-Z]{3}|[A-HJ-NPR-TV-Y]\d{1,3}[- ]?[A-HJ-PR-Y][A-HJ-PR-Z]{2}|[A-HJ-PR-Z]{3}[- ]?\d{1,3}[- ]?[A-HJ-NPR-TV-Y])(?!\w)/iy,
@@ -96,7 +96,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'de_vat_id',
-    starts: 'm11 l2[s.-] m5[s.-]',
+    starts: 'm11 l2[s.-]# m5[s.-]#',
     initials: 'Dd',
     pattern: /DE[\s.-]?\d{3}[\s.-]?\d{3}[\s.-]?\d{3}(?![\w-])/iy,
   },
@@ -226,8 +226,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'it_identity_card',
-    starts: 'm9 n9 l2[s]',
-    quick: figureFollows,
+    starts: 'm9 n9 l2[s]#',
     pattern: /(?:[A-Z]{2}\s?\d{7}|\d{7}[A-Z]{2}|[A-Z]{2}\d{5}[A-Z]{2})(?!\w)/iy,
     context: /(?:identit|carta|\bcie\b|\bid\b)/,
   },
@@ -302,6 +301,7 @@ export const europe: readonly Recogniser[] = [
     ...PLATE,
     id: 'tr_license_plate',
     starts: 'd2[s-] n5-9',
+    quick: lettersFollow,
     pattern: /(?:0[1-9]|[1-7]\d|8[01])(?:\s?[A-PR-VY-Z]{1,3}\s?|-[A-PR-VY-Z]{1,3}-)\d{2,4}(?!\w)/iy,
     context: CAR,
   },
@@ -316,6 +316,11 @@ function hasPlate({ codes, start, end, limit }: Place): boolean {
   while (i < limit && i < first + 2 && isLetter(codes[i] ?? 0)) i++
   const figure = i + 1 < limit ? (codes[i + 1] ?? 0) : 0
   return i > first && figure >= 0x30 && figure <= 0x39
+}
+
+/** After two figures and a sign a letter must stand. */
+function lettersFollow({ codes, start, end, limit }: Place): boolean {
+  return end - start > 2 || (end + 1 < limit && isLetter(codes[end + 1] ?? 0))
 }
 
 const isLetter = (c: number): boolean => (c | 0x20) >= 0x61

@@ -1,6 +1,7 @@
 import { DIGIT, LOWER, UPPER } from '../characters.ts'
 import type { GrowingText } from '../growing.ts'
 import type { Stretch } from './analyse.ts'
+import { isMonth } from './dates.ts'
 import type { Span } from './recogniser.ts'
 
 /**
@@ -111,6 +112,8 @@ class Words {
   readonly last = new Uint8Array(MAX_WORDS)
   /** It holds a letter beyond ASCII. */
   readonly foreign = new Uint8Array(MAX_WORDS)
+  /** Whether any has a capital and begins as a month does. */
+  months = false
 }
 /** A stretch is no longer than that. */
 const MAX_WORDS = 4096
@@ -120,8 +123,13 @@ const words = new Words()
  * Names of people, places and firms by how they are written: words with a capital that are no ordinary words, joined where one
  * name has several, with the numbers of an address. It knows no names, and so redacts many that are nobody's business: an aid
  * where nothing is known of what a text may hold, not what a bank should rely on.
+ *
+ * @returns whether a word with a capital begins as a month does
  */
-export function names({ growing, from, start: begin, end: limit }: Stretch, spans: Span[]): void {
+export function names(
+  { growing, from, start: begin, end: limit }: Stretch,
+  spans: Span[],
+): boolean {
   const { codes, text } = growing
   // A capital at the beginning of a sentence says nothing.
   const initial = begins(codes, from, begin)
@@ -155,6 +163,7 @@ export function names({ growing, from, start: begin, end: limit }: Stretch, span
     if (named && !lone) spans.push({ start, end, kind: 'NAME' })
     i = last
   }
+  return words.months
 }
 
 /** How much of a word `'s` is. */
@@ -177,6 +186,7 @@ function readWords(growing: GrowingText, from: number, limit: number, atBeginnin
   const { codes, kinds } = growing
   let i = from
   let count = 0
+  words.months = false
   for (;;) {
     while (i < limit && ((kinds[i] ?? 0) & WORD) === 0) i++
     if (i >= limit) break
@@ -204,6 +214,7 @@ function readWords(growing: GrowingText, from: number, limit: number, atBeginnin
     words.last[count] = next !== 0x20 && next !== 0xa0 && !(next === 0x2e && i - start <= 4) ? 1 : 0
     words.foreign[count] = all > 0x7f ? 1 : 0
     const capital = ((kinds[start] ?? 0) & UPPER) !== 0
+    if (capital && isMonth(codes, start)) words.months = true
     let make = capital
       ? makeOf(growing, start, i, found, hash)
       : (found & (UPPER | LOWER)) === 0
@@ -226,7 +237,7 @@ const WORD = DIGIT | UPPER | LOWER
 /** What was asked before, one word in a place: the same words come again and again. */
 const PLACES = 8192
 /** Longer ones are judged each time. */
-const MAX_KEPT = 12
+const MAX_KEPT = 16
 const keptHash = new Int32Array(PLACES)
 const keptLength = new Uint8Array(PLACES)
 const keptMake = new Uint8Array(PLACES)

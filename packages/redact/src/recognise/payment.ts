@@ -11,7 +11,7 @@ export const payment: readonly Recogniser[] = [
     id: 'credit_card',
     kind: 'CARD',
     group: 'identifiers',
-    starts: 'd4[s-] d12-19',
+    starts: 'd4[s-]# d12-19',
     // ISO/IEC 7812-1: 12 to 19 digits. A 1 begins airline cards only, of 15 digits.
     pattern:
       /(?:[2-6]\d{3}[- ]\d{4}[- ]\d{4}[- ]\d{4}(?:[- ]\d{3})?|3\d{3}[- ]\d{6}[- ]\d{4,5}|[2-6]\d{11,18}|1\d{14})(?![\w-])/y,

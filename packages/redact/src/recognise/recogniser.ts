@@ -34,7 +34,7 @@ export interface Recogniser {
   /**
    * The words it is tried at: a letter for the word's make (`d` digits, `l` letters, `m` mixed from a letter on, `n` mixed from
    * a digit on) and its length or range of lengths, e.g. `d3 d9 m8-10`. In brackets the signs of which one must stand after the
-   * word, `s` for a blank: `d3[s-]`.
+   * word, `s` for a blank: `d3[s-]`; with `#` after them a figure must follow that sign.
    */
   readonly starts: string
   readonly pattern: RegExp
@@ -71,8 +71,8 @@ const MAKES = 'dlmn'
 /** Longer words are taken for this long. */
 const LONGEST = 32
 const SIGNS = 's-./:()+'
-/** Of the signs above, and of anything else. */
-const NEXTS = SIGNS.length + 1
+/** Of the signs above, and of anything else; each twice, for with a figure after it there are others. */
+const NEXTS = 2 * (SIGNS.length + 1)
 
 /** Of a code unit below 128: its place in `SIGNS`, from 1 on. */
 const signs = new Uint8Array(256)
@@ -120,10 +120,18 @@ export class Dispatch {
    * @param make 0 to 3: digits, letters, mixed from a letter on, mixed from a digit on
    * @param initial the code of its first character
    * @param next the code of what follows it; 0 for the end
+   * @param second the code of what follows that
    */
-  at(make: number, length: number, initial: number, next: number): readonly Trial[] {
+  at(
+    make: number,
+    length: number,
+    initial: number,
+    next: number,
+    second: number,
+  ): readonly Trial[] {
     const long = length < LONGEST ? length : LONGEST
-    const sign = next < 256 ? (signs[next] ?? 0) : 0
+    const sign =
+      2 * (next < 256 ? (signs[next] ?? 0) : 0) + (second >= 0x30 && second <= 0x39 ? 1 : 0)
     const key = ((make * (LONGEST + 1) + long) * NEXTS + sign) * INITIALS + (initial - FIRST)
     const number = this.#table[key] ?? 0
     return this.#lists[number === 0 ? this.#fill(key, make, long, initial, sign) : number] ?? []
@@ -153,14 +161,15 @@ function startsAt(
 ): boolean {
   if (initials !== undefined && !initials.includes(initial)) return false
   return starts.split(' ').some((start) => {
-    const [, letter = '', from = '', to = from, next] =
-      /^([dlmn])(\d+)(?:-(\d+))?(?:\[([s\-./:()+]+)\])?$/.exec(start) ?? []
+    const [, letter = '', from = '', to = from, next, figure] =
+      /^([dlmn])(\d+)(?:-(\d+))?(?:\[([s\-./:()+]+)\](#)?)?$/.exec(start) ?? []
     if (letter === '') throw new Error(`no such start: ${id} ${start}`)
     return (
       MAKES.indexOf(letter) === make &&
       length >= Number(from) &&
       length <= Number(to) &&
-      (next === undefined || (sign > 0 && next.includes(SIGNS.charAt(sign - 1))))
+      (next === undefined || (sign > 1 && next.includes(SIGNS.charAt((sign >> 1) - 1)))) &&
+      (figure === undefined || sign % 2 === 1)
     )
   })
 }
