@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, before, mock, test } from 'node:test'
 import { Audit } from '../packages/gateway/src/audit/audit.ts'
+import { Standing } from '../packages/gateway/src/calls/standing.ts'
+import { declarationChanged } from '../packages/gateway/src/refusal.ts'
 import { Link } from '../packages/gateway/src/sql/upstream/link.ts'
 import { message, text } from '../packages/gateway/src/sql/wire/frames.ts'
 import { bind, describe, execute, FLUSH, parse, Raw, SYNC } from './support/sql/raw.ts'
@@ -25,7 +27,9 @@ async function saidDuring(act: () => Promise<unknown>): Promise<string[]> {
   const watched = mock.method(Link.prototype, 'send')
   try {
     await act()
-    return watched.mock.calls.map(({ arguments: messages }) => typesOf(messages))
+    const said = watched.mock.calls.map(({ arguments: messages }) => typesOf(messages))
+    // Sessions of the tests before this one are being made as new.
+    return said.filter((types) => types !== 'Q')
   } finally {
     watched.mock.restore()
   }
@@ -136,6 +140,45 @@ test('a database parses while the record of a statement is written, and is asked
   } finally {
     for (const one of watched) one.mock.restore()
   }
+  clerk.socket.destroy()
+})
+
+test('what is stopped after the database was asked to parse it leaves nothing behind', async () => {
+  const clerk = await Raw.open(world, 'clerk')
+  const stopped = async (...messages: readonly Buffer[]): Promise<string[]> => {
+    let asked = 0
+    // As where another declaration comes into force while the record is being written: it is asked once before, and once after.
+    const watched = mock.method(Standing.prototype, 'demandCurrent', () => {
+      asked++
+      if (asked === 2) throw declarationChanged()
+    })
+    try {
+      const said = await saidDuring(async () => {
+        clerk.send(...messages)
+        assert.match((await clerk.until('E')).join(' '), /E58000$/)
+      })
+      assert.equal(asked, 2)
+      return said
+    } finally {
+      watched.mock.restore()
+    }
+  }
+  const read = 'SELECT id FROM accounts WHERE id = 1'
+  // Parsed, and failed on purpose: neither bound nor executed.
+  assert.deepEqual((await stopped(described(pay(6301)))).slice(0, 2), ['P', 'PH'])
+  assert.deepEqual(await clerk.until('Z'), ['ZI'])
+  clerk.send(described(read))
+  assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
+  clerk.send(message('Q', text('BEGIN')), message('Q', text(pay(6302))))
+  await clerk.until('Z')
+  await clerk.until('Z')
+  await stopped(message('Q', text(read)))
+  assert.deepEqual(await clerk.until('Z'), ['ZE'])
+  clerk.send(message('Q', text('COMMIT')), described(read))
+  assert.deepEqual(await clerk.until('Z'), ['C', 'ZI'])
+  assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
+  const { rows } = await world.owner.query('SELECT id FROM payments WHERE id > 6300')
+  assert.deepEqual(rows, [])
   clerk.socket.destroy()
 })
 
