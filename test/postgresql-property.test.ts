@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test'
 import fc from 'fast-check'
 import pg from 'pg'
 import { SCHEMA, SECRET } from './support/sql/schema.ts'
-import { startSqlWorld } from './support/sql/world.ts'
+import { startSqlWorld, tls } from './support/sql/world.ts'
 import type { SqlWorld } from './support/sql/world.ts'
 
 /** The tables as the analyst is to see them, made by hand: the same statement there must come to the same. */
@@ -17,6 +17,10 @@ CREATE VIEW hand.payments AS SELECT id, account, amount, at FROM public.payments
 `
 const RUNS = Number(process.env['SALLYPORT_SQL_RUNS'] ?? 400)
 
+/** A client whose certificate outlasts a long run. */
+const longLived = (agent: string): pg.Client =>
+  world.client(agent, { ssl: tls(world.plane.agent(agent, 'i1', 36_000)) })
+
 let world: SqlWorld
 let analyst: pg.Client
 /** Token → the value behind it. */
@@ -26,7 +30,7 @@ before(async () => {
   world = await startSqlWorld(SCHEMA + HAND, (same) => same, {
     settings: { maxCallsPerSecond: 100_000, maxCallBurst: 100_000 },
   })
-  analyst = world.client('analyst')
+  analyst = longLived('analyst')
   await analyst.connect()
   const { rows: tokens } = await analyst.query('SELECT id, iban FROM accounts')
   const { rows: values } = await world.owner.query('SELECT id, iban FROM hand.accounts')
@@ -327,7 +331,7 @@ const { plain } = fc.letrec<{ plain: string }>((tie) => ({
 }))
 
 test('a write meets the rows that it would meet by hand, and not one more', async () => {
-  const clerk = world.client('clerk')
+  const clerk = longLived('clerk')
   await clerk.connect()
   let met = 0
   await fc.assert(
