@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict'
 import { constants } from 'node:http2'
 import { after, before, describe, it } from 'node:test'
+import type { TLSSocket } from 'node:tls'
+import { systemClock } from '@sallyport/base'
+import { H2Edge } from '../src/edge/h2.ts'
+import type { EdgeRequest } from '../src/edge/message.ts'
+import { DEFAULT_SETTINGS } from '../src/settings.ts'
 import { encode, startLedgerWorld } from './support/grpc.ts'
 import type { LedgerWorld } from './support/grpc.ts'
 import { END_HEADERS, END_STREAM, FRAME, frame, FrameReader } from './support/h2.ts'
 import { h2Socket, hpack, PREFACE, u32 } from './support/h2.ts'
+import { ends } from './support/readings/h2-wire.ts'
 import { startWorld, until } from './support/world.ts'
 import type { World } from './support/world.ts'
 
@@ -101,4 +107,54 @@ describe('a body that a reset ends', () => {
       }
     }
   }
+})
+
+describe('a body of no byte', () => {
+  const HEAD = [
+    [':method', 'POST'],
+    [':scheme', 'https'],
+    [':authority', 'gateway.test'],
+    [':path', '/bank/v1/accounts/A/close'],
+  ] as const
+
+  /** What the edge reads of the one stream of a connection, all of which came at once. */
+  const read = async (...frames: readonly Buffer[]): Promise<number> => {
+    const [ours, theirs] = ends()
+    const { promise, resolve } = Promise.withResolvers<Promise<number>>()
+    const edge = new H2Edge({
+      settings: DEFAULT_SETTINGS,
+      clock: systemClock,
+      onRequest: (req) => {
+        resolve(sizeOf(req))
+      },
+      onMalformed: () => undefined,
+    })
+    theirs.resume()
+    // A stream is all that HTTP/2 needs of it; it names no server.
+    edge.take(ours as unknown as TLSSocket)
+    theirs.write(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0), ...frames]))
+    try {
+      return await await promise
+    } finally {
+      edge.close()
+      for (const end of [ours, theirs]) end.destroy()
+    }
+  }
+  const sizeOf = async (req: EdgeRequest): Promise<number> => {
+    let size = 0
+    // Without an encoding set, a request yields buffers.
+    for await (const chunk of req) size += (chunk as Buffer).length
+    return size
+  }
+  const head = frame(FRAME.headers, END_HEADERS, 1, hpack(HEAD))
+
+  it('is whole where it ends by itself', async () => {
+    assert.equal(await read(head, frame(FRAME.data, END_STREAM, 1)), 0)
+  })
+
+  // Node has read it to its end by then, and closes it well: that it was broken off is all that tells it from a whole one.
+  it('is not where a reset without an error comes with its head', async () => {
+    const reset = frame(FRAME.reset, 0, 1, u32(NGHTTP2_NO_ERROR))
+    await assert.rejects(read(head, reset), { code: 'SP_REQUEST_BODY' })
+  })
 })

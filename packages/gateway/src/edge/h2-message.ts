@@ -72,7 +72,7 @@ export class H2Request implements EdgeRequest {
       yield chunk
     }
     if (this.#announced !== undefined && size !== this.#announced) throw this.#disagrees()
-    // RST_STREAM with NO_ERROR reads as an end; END_STREAM alone says that the body is whole.
+    // RST_STREAM with NO_ERROR reads as an end where it came before anyone read; END_STREAM alone says that the body is whole.
     if (this.#stream.aborted) {
       throw new Refusal('SP_REQUEST_BODY', 'the request was broken off', { status: 400 })
     }
