@@ -1,4 +1,5 @@
 /** Figures of the gateway. Arguments name parts to run; all of them otherwise. */
+import { benchGrpc } from './gateway/grpc.ts'
 import { benchHttp } from './gateway/http.ts'
 import { idle } from './gateway/idle.ts'
 import { mcp } from './gateway/mcp.ts'
@@ -17,6 +18,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   redact,
   sql,
   http: benchHttp,
+  grpc: benchGrpc,
   mcp,
   workers,
   idle,
