@@ -120,7 +120,7 @@ describe('a body of no byte', () => {
   /** What the edge reads of the one stream of a connection, all of which came at once. */
   const read = async (...frames: readonly Buffer[]): Promise<number> => {
     const [ours, theirs] = ends()
-    const { promise, resolve } = Promise.withResolvers<Promise<number>>()
+    const { promise, resolve } = Promise.withResolvers<number>()
     const edge = new H2Edge({
       settings: DEFAULT_SETTINGS,
       clock: systemClock,
@@ -134,7 +134,7 @@ describe('a body of no byte', () => {
     edge.take(ours as unknown as TLSSocket)
     theirs.write(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0), ...frames]))
     try {
-      return await await promise
+      return await promise
     } finally {
       edge.close()
       for (const end of [ours, theirs]) end.destroy()
