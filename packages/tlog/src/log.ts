@@ -2,13 +2,12 @@ import type { KeyObject } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
 import { checkpointSigner, signCheckpoint } from './checkpoint.ts'
 import type { CheckpointSigner } from './checkpoint.ts'
-import { decodeFrameHeader, decodeRecords, encodeFrame, encodeSegmentHeader } from './frame.ts'
+import { encodeFrame, encodeSegmentHeader, MAX_RECORD, SEGMENT_HEADER } from './frame.ts'
+import { FrameIndex } from './frame-index.ts'
 import { closed, failed } from './failed.ts'
-import { FRAME_HEADER, MAX_RECORD, SEGMENT_HEADER } from './frame.ts'
 import { lockWriter } from './lock.ts'
 import { CompactTree, inclusionProof, leafHash } from './merkle.ts'
 import { recover } from './recover.ts'
-import type { FramePosition } from './recover.ts'
 import { CHECKPOINT_FILE, segmentName } from './scan.ts'
 import { fileStorage } from './storage.ts'
 import type { Storage, StorageFile } from './storage.ts'
@@ -116,7 +115,7 @@ class Shard implements Log {
   readonly #checkpointEveryMs: number
   readonly #onCheckpoint: ((note: string) => void) | undefined
   #tree = new CompactTree()
-  #positions: FramePosition[] = []
+  #frames = new FrameIndex()
   #segment = 0
   #offset = 0
   #file: StorageFile | undefined
@@ -152,7 +151,7 @@ class Shard implements Log {
   async open(): Promise<void> {
     const state = await recover(this.#storage, this.origin, this.#signer.publicKey)
     this.#tree = state.tree
-    this.#positions = state.positions
+    this.#frames = state.frames
     this.#segment = state.segment
     this.#spareNumber = state.segments - 1
     this.#offset = state.offset
@@ -258,11 +257,7 @@ class Shard implements Log {
       position = 0
     }
     await this.#file?.writeDurably(data, position)
-    this.#positions.push({
-      start,
-      segment: this.#segment,
-      offset: position + data.length - frame.length,
-    })
+    this.#frames.add(start, this.#segment, position + data.length - frame.length)
     this.#offset = position + data.length
     this.#tree = tree
     for (const [i, { resolve }] of batch.entries()) resolve({ index: start + i })
@@ -334,45 +329,8 @@ class Shard implements Log {
     return note
   }
 
-  async *read(from: number, count: number): AsyncGenerator<{ index: number; record: Buffer }> {
-    const end = Math.min(from + count, this.size)
-    let index = from
-    let held: { segment: number; bytes: Buffer } | undefined
-    for (let i = this.#positionOf(from); index < end; i++) {
-      const position = this.#positions[i]
-      if (!position) return
-      if (held?.segment !== position.segment) {
-        held = {
-          segment: position.segment,
-          bytes: await this.#storage.read(segmentName(position.segment)),
-        }
-      } else if (!decodeFrameHeader(held.bytes, position.offset)) {
-        // The frame was written after the bytes were read.
-        held = { ...held, bytes: await this.#storage.read(segmentName(position.segment)) }
-      }
-      const header = decodeFrameHeader(held.bytes, position.offset)
-      const body = position.offset + FRAME_HEADER
-      const records =
-        header && decodeRecords(held.bytes.subarray(body, body + header.length), header.count)
-      if (!records) {
-        throw new SallyportError('SP_LOG_TAMPERED', `log record ${position.start} cannot be read`)
-      }
-      for (; index < end && index < position.start + records.length; index++) {
-        const record = records[index - position.start]
-        if (record) yield { index, record }
-      }
-    }
-  }
-
-  #positionOf(index: number): number {
-    let low = 0
-    let high = this.#positions.length - 1
-    while (low < high) {
-      const middle = Math.ceil((low + high) / 2)
-      if ((this.#positions[middle]?.start ?? 0) <= index) low = middle
-      else high = middle - 1
-    }
-    return low
+  read(from: number, count: number): AsyncGenerator<{ index: number; record: Buffer }> {
+    return this.#frames.read(this.#storage, from, Math.min(from + count, this.size))
   }
 
   async prove(index: number): Promise<InclusionProof> {

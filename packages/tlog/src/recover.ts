@@ -3,6 +3,7 @@ import { SallyportError } from '@sallyport/base'
 import { parseCheckpoint } from './checkpoint.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import type { Recovery } from './log.ts'
+import { FrameIndex } from './frame-index.ts'
 import { CompactTree } from './merkle.ts'
 import {
   CHECKPOINT_FILE,
@@ -16,15 +17,9 @@ import {
 import type { Break } from './scan.ts'
 import type { Storage } from './storage.ts'
 
-export interface FramePosition {
-  readonly start: number
-  readonly segment: number
-  readonly offset: number
-}
-
 export interface RecoveredState {
   readonly tree: CompactTree
-  readonly positions: FramePosition[]
+  readonly frames: FrameIndex
   /** Segment that takes the next frame, and where. */
   readonly segment: number
   readonly segments: number
@@ -57,7 +52,7 @@ export async function recover(
   const signedSize = checkpoints.at(-1)?.size ?? 0
   const matcher = new CheckpointMatcher(checkpoints)
   const tree = new CompactTree()
-  const positions: FramePosition[] = []
+  const frames = new FrameIndex()
   let segment = 0
   let offset = 0
   let torn: { number: number; end: number; bytes: Buffer; broken: Break } | undefined
@@ -69,7 +64,7 @@ export async function recover(
       continue
     }
     const { end, broken } = scanSegment(bytes, number, origin, tree, (frame) => {
-      positions.push({ start: frame.start, segment: number, offset: frame.offset })
+      frames.add(frame.start, number, frame.offset)
       matcher.at(tree)
     })
     if (broken?.kind === 'bad') throw tampered(`the log is damaged: ${broken.message}`)
@@ -97,7 +92,7 @@ export async function recover(
   }
   return {
     tree,
-    positions,
+    frames,
     segment,
     segments: names.length,
     offset,

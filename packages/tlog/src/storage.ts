@@ -7,6 +7,8 @@ import { join } from 'node:path'
 export interface Storage {
   list(): Promise<string[]>
   read(name: string): Promise<Buffer>
+  /** So many bytes from a position on; fewer where the file ends before. */
+  readAt(name: string, position: number, length: number): Promise<Buffer>
   /** Opens for writing at positions, making the file where it is missing. */
   open(name: string): Promise<StorageFile>
   /** Makes created names durable. */
@@ -34,6 +36,27 @@ export async function fileStorage(dir: string): Promise<Storage> {
   return {
     list: () => readdir(dir),
     read: (name) => readFile(join(dir, name)),
+    async readAt(name, position, length) {
+      const handle = await open(join(dir, name), 'r')
+      try {
+        const { size } = await handle.stat()
+        const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, size - position)))
+        let filled = 0
+        while (filled < bytes.length) {
+          const { bytesRead } = await handle.read(
+            bytes,
+            filled,
+            bytes.length - filled,
+            position + filled,
+          )
+          if (bytesRead === 0) break
+          filled += bytesRead
+        }
+        return bytes.subarray(0, filled)
+      } finally {
+        await handle.close()
+      }
+    },
     async open(name) {
       const path = join(dir, name)
       const handle = await open(path, 'r+').catch((error: unknown) => {

@@ -26,6 +26,8 @@ function disk(): Disk {
   const storage: Storage = {
     list: async () => [...files.keys()],
     read: async (name) => Buffer.from(files.get(name)?.live ?? []),
+    readAt: async (name, position, length) =>
+      Buffer.from(files.get(name)?.live.subarray(position, position + length) ?? []),
     async open(name): Promise<StorageFile> {
       const file = files.get(name) ?? {
         durable: Buffer.alloc(0),
