@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { GatewayOptions } from '@sallyport/gateway'
+import { NODE_FLAGS } from '@sallyport/gateway/node-flags'
 import type { Backend } from './backend.ts'
 import type { GatewayState } from './gateway-process.ts'
 
@@ -51,7 +52,7 @@ export async function startGatewayChild(
     },
   }
   const env = { BENCH_GATEWAY: JSON.stringify(options) }
-  const { process: running, message } = await child('gateway-process.ts', env, undo)
+  const { process: running, message } = await child('gateway-process.ts', env, undo, NODE_FLAGS)
   // As above.
   return { process: running, message: message as GatewayState }
 }
@@ -77,8 +78,12 @@ export async function child(
   file: string,
   env: Readonly<Record<string, string>>,
   undo: Undo,
+  flags: readonly string[] = [],
 ): Promise<{ readonly process: ChildProcess; readonly message: unknown }> {
-  const process_ = fork(join(import.meta.dirname, file), { env: { ...process.env, ...env } })
+  const process_ = fork(join(import.meta.dirname, file), {
+    env: { ...process.env, ...env },
+    execArgv: [...process.execArgv, ...flags],
+  })
   undo.push(async () => {
     if (process_.exitCode !== null) return
     const ended = new Promise((resolve) => {

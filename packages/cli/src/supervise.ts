@@ -137,3 +137,12 @@ export function selfCommand(...args: readonly string[]): { command: string; args
     args: [new URL('../bin/sallyport.ts', import.meta.url).pathname, ...args],
   }
 }
+
+/** As `selfCommand`, in a Node with flags of its own. */
+export function selfWith(
+  flags: readonly string[],
+  ...args: readonly string[]
+): ReturnType<typeof selfCommand> {
+  const own = selfCommand(...args)
+  return { ...own, args: [...flags, ...own.args] }
+}

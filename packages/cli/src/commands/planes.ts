@@ -4,12 +4,13 @@ import { Option } from 'commander'
 import type { Command } from 'commander'
 import { parseJson, SallyportError, systemClock } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
+import { NODE_FLAGS } from '@sallyport/gateway/node-flags'
 import { adminClient } from '../admin.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption, parseDuration, takePin } from '../options.ts'
 import { members, textOf } from '../shape.ts'
-import { selfCommand, stopSignal, supervise } from '../supervise.ts'
+import { selfCommand, selfWith, stopSignal, supervise } from '../supervise.ts'
 import type { Line } from '../supervise.ts'
 import { listenTarget, target } from '../address.ts'
 import { consoleArgs, consoleDir, consoleFlags, consoleSite, fixedOrigin } from '../console.ts'
@@ -281,7 +282,8 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
     )
     const gatewayProcess = supervise({
       name: 'gateway',
-      ...selfCommand(
+      ...selfWith(
+        NODE_FLAGS,
         'gateway',
         '--id',
         'gw1',

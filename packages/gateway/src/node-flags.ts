@@ -1,0 +1,5 @@
+/**
+ * What the Node of a gateway is best started with. A call leaves a hundred kilobytes behind, and with dozens of them in flight a young
+ * generation of Node's own size is full, and looked through, every few hundred calls: a tenth of all processor time.
+ */
+export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=64']
