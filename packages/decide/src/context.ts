@@ -38,7 +38,7 @@ export function sharedContext({
 }: ContextFacts): SharedContext {
   const shared: Members = {
     time: clock(call.time),
-    session: prepareValue({ labels: session.labels }),
+    session: sessionRecord(session.labels),
     // A fraction of a point counts as the whole one: the careful side.
     risk: Math.ceil(session.risk),
     purpose,
@@ -58,6 +58,26 @@ export function sharedContext({
     shared.mandate = { id, delegator, depth, task }
   }
   return prepareContext(shared)
+}
+
+/** Sets of labels that are remembered in Cedar's form: most sessions have touched the same few. */
+const MAX_SESSIONS = 1024
+const sessions = new Map<
+  string,
+  { readonly labels: readonly string[]; readonly record: PreparedValue }
+>()
+
+function sessionRecord(labels: readonly string[]): PreparedValue {
+  const key = labels.join()
+  const known = sessions.get(key)
+  // The key finds it quickly; whether it is the same is not left to what labels may hold.
+  if (known?.labels.length === labels.length && known.labels.every((one, i) => one === labels[i])) {
+    return known.record
+  }
+  const record = prepareValue({ labels })
+  if (sessions.size >= MAX_SESSIONS) sessions.clear()
+  sessions.set(key, { labels: [...labels], record })
+  return record
 }
 
 const NO_EVIDENCE = prepareValue({ approvals: 0, approvers: [] })

@@ -50,6 +50,19 @@ describe('what policies read beside the request', () => {
     })
   })
 
+  it('has the labels of its own session, whatever was asked for others', () => {
+    const demand = (labels: readonly string[], read: readonly string[]): void => {
+      const session = { labels: [...read] }
+      const of = facts({ session: { labels, risk: 0 } })
+      same(fieldContext(of), { ...expected, session, operation: 'core.list' })
+    }
+    const labels = ['a']
+    for (const given of [labels, ['a,b'], ['a', 'b'], ['a,b'], [], ['']]) demand(given, given)
+    // Whoever keeps its list and adds to it is read by what it holds now.
+    labels.push('c')
+    demand(labels, ['a', 'c'])
+  })
+
   it('takes labels as they are, and a fraction of risk as the whole point', () => {
     const session = { labels: ['pii', 'untrusted'], risk: 41.01 }
     same(fieldContext(facts({ session, purpose: 'ops' })), {
