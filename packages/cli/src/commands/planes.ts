@@ -4,7 +4,6 @@ import { Option } from 'commander'
 import type { Command } from 'commander'
 import { parseJson, SallyportError, systemClock } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
-import { NODE_FLAGS } from '@sallyport/gateway/node-flags'
 import { adminClient } from '../admin.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
@@ -280,6 +279,7 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
     const token = members(
       await adminClient(options.data).post('/api/join-tokens', { kind: 'gateway', name: 'gw1' }),
     )
+    const { NODE_FLAGS } = await import('@sallyport/gateway/node-flags')
     const gatewayProcess = supervise({
       name: 'gateway',
       ...selfWith(
