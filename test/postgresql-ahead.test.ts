@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, mock, test } from 'node:test'
 import { Audit } from '../packages/gateway/src/audit/audit.ts'
 import { Standing } from '../packages/gateway/src/calls/standing.ts'
-import { declarationChanged } from '../packages/gateway/src/refusal.ts'
+import { declarationChanged, Refusal } from '../packages/gateway/src/refusal.ts'
 import { Link } from '../packages/gateway/src/sql/upstream/link.ts'
 import { message, text } from '../packages/gateway/src/sql/wire/frames.ts'
 import { bind, describe, execute, FLUSH, parse, Raw, SYNC } from './support/sql/raw.ts'
@@ -179,6 +179,35 @@ test('what is stopped after the database was asked to parse it leaves nothing be
   assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
   const { rows } = await world.owner.query('SELECT id FROM payments WHERE id > 6300')
   assert.deepEqual(rows, [])
+  clerk.socket.destroy()
+})
+
+test('where the log fails at once, the database hears nothing of the statement, then or later', async () => {
+  const clerk = await Raw.open(world, 'clerk')
+  const turn = (): Promise<void> =>
+    new Promise((resolve) => {
+      setImmediate(resolve)
+    })
+  const ask = async (): Promise<string[]> => {
+    clerk.send(described(pay(6401)))
+    const heard = await clerk.until('Z')
+    await turn()
+    await turn()
+    return heard
+  }
+  const failing = mock.method(Audit.prototype, 'append', () =>
+    Promise.reject(new Refusal('SP_AUDIT_UNAVAILABLE', 'nothing can be recorded', { status: 503 })),
+  )
+  try {
+    assert.deepEqual(
+      await saidDuring(async () => assert.match((await ask()).join(' '), /^1 2 E\w+ ZI$/)),
+      [],
+    )
+  } finally {
+    failing.mock.restore()
+  }
+  const said = await saidDuring(async () => assert.deepEqual((await ask()).at(-1), 'ZI'))
+  assert.deepEqual(said.slice(0, 2), ['P', 'BDH'])
   clerk.socket.destroy()
 })
 

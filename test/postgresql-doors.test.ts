@@ -18,6 +18,7 @@ import { parseStatement } from '../packages/gateway/src/sql/text/parser.ts'
 import { Link } from '../packages/gateway/src/sql/upstream/link.ts'
 import { int32, message } from '../packages/gateway/src/sql/wire/frames.ts'
 import { errorResponse, ready } from '../packages/gateway/src/sql/wire/messages.ts'
+import { failure } from './support/sql/failure.ts'
 import { SCHEMA, SECRET } from './support/sql/schema.ts'
 import { startSqlWorld, tls } from './support/sql/world.ts'
 import type { SqlWorld } from './support/sql/world.ts'
@@ -54,15 +55,6 @@ before(async () => {
 after(async () => {
   await world?.close()
 })
-
-const failure = async (act: Promise<unknown>): Promise<pg.DatabaseError> => {
-  const error = await act.then(
-    (given) => assert.fail(`it was not refused: ${JSON.stringify(given)}`),
-    (given: unknown) => given,
-  )
-  assert.ok(error instanceof pg.DatabaseError, String(error))
-  return error
-}
 
 test('a bare name of an outer column is not taken from an inner table of the same name', async () => {
   const capture = (inner: string): string =>

@@ -11,6 +11,7 @@ import type { JsonValue } from '@sallyport/base'
 import { requestHash } from '@sallyport/wire'
 import pg from 'pg'
 import { until } from '../packages/gateway/test/support/world.ts'
+import { failure } from './support/sql/failure.ts'
 import { SCHEMA, SECRET } from './support/sql/schema.ts'
 import { startSqlWorld, tls } from './support/sql/world.ts'
 import type { SqlWorld } from './support/sql/world.ts'
@@ -28,15 +29,6 @@ before(async () => {
 after(async () => {
   await world?.close()
 })
-
-const failure = async (act: Promise<unknown>): Promise<pg.DatabaseError> => {
-  const error = await act.then(
-    () => assert.fail('it was not refused'),
-    (given: unknown) => given,
-  )
-  assert.ok(error instanceof pg.DatabaseError, String(error))
-  return error
-}
 
 type Members = Readonly<Record<string, JsonValue>>
 /** Records are JSON objects. */
@@ -247,47 +239,6 @@ function hashOf(sql: string, method: string): string {
   const empty = Buffer.concat([Buffer.from('B\0\0\0\x0c', 'latin1'), Buffer.alloc(8)])
   return requestHash(method, '/ledger', Buffer.concat([Buffer.from(`${sql}\0`), empty]))
 }
-
-test('a column without a name is called what the database calls it', async (t) => {
-  for (const expression of [
-    "date '2020-01-10'",
-    "date '2020-01-10'::text",
-    "'1'::int8::text::varchar",
-    'balance::text::varchar',
-    'lower(branch)::text',
-    '(CASE WHEN open THEN balance ELSE id END)::text',
-    'CASE WHEN open THEN balance END',
-    "CASE WHEN open THEN branch ELSE 'no'::text END",
-    'CASE WHEN open THEN 1 ELSE CASE WHEN open THEN 2 ELSE id END END',
-    'id + 1',
-    '(id + 1)::text',
-    'nullif(id, 1)::text',
-    'coalesce(id, 1)::text',
-    'greatest(id, 1)::text',
-    'ARRAY[id]::text',
-    '(ARRAY[id])[1]',
-    '(branch COLLATE "C")::text',
-    'EXISTS (SELECT 1)::text',
-    '(SELECT 1)',
-    '(SELECT 1)::text',
-    '(SELECT id)::text',
-    '(SELECT * FROM (SELECT branch AS b) q)',
-    '(SELECT 1::int8)::text',
-    '(SELECT id UNION SELECT id)::text',
-    '(VALUES (id))',
-    'current_date::text',
-    'rank() OVER (ORDER BY id)',
-  ]) {
-    await t.test(expression, async () => {
-      const sql = `SELECT ${expression} FROM accounts a`
-      const [through, byHand] = await Promise.all([analyst.query(sql), world.owner.query(sql)])
-      assert.deepEqual(
-        through.fields.map(({ name }) => name),
-        byHand.fields.map(({ name }) => name),
-      )
-    })
-  }
-})
 
 test('labels are those of the columns that a statement reads', async () => {
   const fresh = world.client('analyst', { ssl: tls(world.material('analyst', 'labels')) })

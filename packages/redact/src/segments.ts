@@ -135,7 +135,7 @@ export class Segmenter {
       (found & DIGIT) !== 0 ||
       length >= 16 ||
       (capitals && (length === 8 || length === 11))
-    if (promising || (upper && (this.#analyser.names || (capitals && length <= 4)))) {
+    if (promising || (upper && (this.#analyser.plain || (capitals && length <= 4)))) {
       if (this.#start >= 0 && end - this.#start > MAX_RUN) this.#cut(growing, spans)
       if (this.#start < 0) {
         this.#start = this.#short >= 0 ? this.#short : start
@@ -203,7 +203,7 @@ export class Segmenter {
 
   #close(growing: GrowingText, spans: Span[]): void {
     if (this.#start < 0) return
-    if (this.#promising || this.#analyser.names) {
+    if (this.#promising || this.#analyser.plain) {
       this.#analyse(growing, this.#start, this.#tail, this.#marks, spans)
     }
     this.#start = -1

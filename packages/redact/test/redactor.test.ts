@@ -51,6 +51,21 @@ describe('identifiers', () => {
   })
 })
 
+describe('dates', () => {
+  for (const groups of [['dates'], ['dates', 'names'], ['identifiers', 'dates']] as const) {
+    it(`are found with ${groups.join(' and ')} asked for, a month in plain words too`, () => {
+      const one = createRedactor({ find: { groups }, replace })
+      for (const [text, expected] of [
+        ['it was paid in March and again', 'it was paid in <DATE> and again'],
+        ['due by 2026-11-05 or 3rd of May', 'due by <DATE> or <DATE>'],
+        ['they march in step, may they', 'they march in step, may they'],
+      ] as const) {
+        assert.equal(one.redact(text), expected)
+      }
+    })
+  }
+})
+
 describe('secrets', () => {
   const token = 'abcdefghijklmnopqrstuvwxyz0123456789'
   const key = ['-----BEGIN RSA PRIVATE KEY-----', 'MIIEow', 'Zm9v', '-----END RSA PRIVATE KEY-----']

@@ -194,15 +194,8 @@ export class A2aCalls {
     const contextId = task?.contextId ?? message.contextId
     const input = this.#input(context, system, operation, message)
     const ask = {
-      ...{
-        kind: 'send' as const,
-        stream,
-        wait,
-        binding: operation.binding,
-        input,
-        references,
-        push,
-      },
+      ...{ kind: 'send' as const, stream, wait, binding: operation.binding },
+      ...{ input, references, push },
       taskId: task?.peerId,
       contextId: tasks.peerContext(system.name, caller, contextId),
     }

@@ -78,7 +78,7 @@ export class Peers {
 
   /** As `Exchange.prepare`. */
   prepare(going: Going): void {
-    this.#parts.exchange.prepare(addressed(going))
+    this.#parts.exchange.prepare(going)
   }
 
   /** Tells a peer something that it answers with nothing of interest. @throws Refusal */

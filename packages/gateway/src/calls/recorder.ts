@@ -73,8 +73,13 @@ export class Recorder {
         )
       }
       draft.recorded = true
-      if (draft.typed.meanwhile) setImmediate(prepare, draft)
-      await Promise.all(records)
+      const making = draft.typed.meanwhile ? setImmediate(prepare, draft) : undefined
+      try {
+        await Promise.all(records)
+      } finally {
+        // Where the log fails at once, nothing is made ready behind what comes of that.
+        clearImmediate(making)
+      }
     } catch (error) {
       const spared = !settings.refuseReadsWithoutAudit && !isSensitive(draft)
       if (spared && error instanceof Refusal && error.code === 'SP_AUDIT_UNAVAILABLE') return

@@ -17,7 +17,6 @@ import { noOperation } from '../serve/http.ts'
 import { typedInput } from '../serve/typed.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
-import { addressed } from '../upstream/call-tokens.ts'
 import type { McpAsk, McpCall, McpUpstream } from '../upstream/mcp.ts'
 import { mcpPath } from '../upstream/mcp-http.ts'
 import type { Again } from './again.ts'
@@ -223,7 +222,7 @@ export class McpInvocations {
           }
         },
         meanwhile: (going) => {
-          upstream.prepare(addressed(going))
+          upstream.prepare(going)
         },
       },
       {

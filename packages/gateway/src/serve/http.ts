@@ -111,7 +111,7 @@ export class HttpCalls {
     return {
       ...{ system, operation, input, upstream: () => upstream },
       meanwhile: (going) => {
-        this.#parts.exchange.prepare(addressed(going))
+        this.#parts.exchange.prepare(going)
       },
     }
   }

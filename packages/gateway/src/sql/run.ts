@@ -262,17 +262,11 @@ export class Run {
     calls.recheck(this.#authorised)
   }
 
-  /** Reads up to and with a message of one of these types. @throws what the database said instead */
+  /** As `Link.until`. @throws what the database said instead */
   async #until(...types: readonly string[]): Promise<Frame> {
-    const { link } = this.#parts
-    for (;;) {
-      const frames = await link.batch()
-      const at = frames.findIndex(({ type }) => type === 'E' || types.includes(type))
-      link.putBack(at < 0 ? [] : frames.slice(at + 1))
-      const found = frames[at]
-      if (found?.type === 'E') throw this.#parts.toldError(found.body)
-      if (found) return found
-    }
+    const found = await this.#parts.link.until('E', ...types)
+    if (found.type === 'E') throw this.#parts.toldError(found.body)
+    return found
   }
 }
 

@@ -362,7 +362,7 @@ function wantedSettings(
 async function adjust(link: Link, wanted: ReadonlyMap<string, string>): Promise<boolean> {
   for (const [name, value] of wanted) {
     link.send(wire.query(`SET ${quoteName(name)} = ${quoteText(value)}`))
-    for (let type = ''; type !== 'Z';) ({ type } = await link.next())
+    await link.until('Z')
   }
   return true
 }

@@ -166,15 +166,21 @@ export class Session {
     else this.#skipping = true
   }
 
-  async #sync(): Promise<void> {
+  async #sync(run?: Run): Promise<void> {
     this.#skipping = false
-    await this.#transaction.end()
-    const { status } = this.#transaction
-    this.#client.write(wire.ready(status))
-    // Before what nobody waits for, such as the record of how it ended.
-    this.#client.flush()
-    // Portals end with their transaction.
-    if (status === 'I') this.#statements.endPortals('completed')
+    let failed = true
+    try {
+      const error = await this.#transaction.end()
+      failed = error !== undefined
+      const { status } = this.#transaction
+      this.#client.write(...(error ? [error.told] : []), wire.ready(status))
+      // Before what nobody waits for, such as the record of how it ended.
+      this.#client.flush()
+      // Portals end with their transaction.
+      if (status === 'I') this.#statements.endPortals(failed ? 'upstream-error' : 'completed')
+    } finally {
+      run?.end(failed ? 'upstream-error' : 'completed')
+    }
   }
 
   async #query(sql: string): Promise<void> {
@@ -187,11 +193,7 @@ export class Session {
       if (run?.returnsRows) this.#client.write(...run.description())
       if (run) await this.#runOn(run, 0)
     } else this.#client.write(wire.EMPTY_QUERY)
-    try {
-      await this.#sync()
-    } finally {
-      run?.end('completed')
-    }
+    await this.#sync(run)
   }
 
   async #parse({ name, sql, oids }: wire.ParseMessage): Promise<void> {
@@ -355,9 +357,8 @@ export class Session {
   #own(control: OwnControl): void {
     if (control.kind === 'deallocate') {
       this.#statements.deallocate(control.name)
-      this.#client.write(
-        wire.commandComplete(control.name === undefined ? 'DEALLOCATE ALL' : 'DEALLOCATE'),
-      )
+      const done = control.name === undefined ? 'DEALLOCATE ALL' : 'DEALLOCATE'
+      this.#client.write(wire.commandComplete(done))
       return
     }
     this.#presented[control.what] = control.value === '' ? undefined : control.value

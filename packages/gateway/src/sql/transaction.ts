@@ -1,3 +1,4 @@
+import { DatabaseError } from './told.ts'
 import type { Link } from './upstream/link.ts'
 import * as wire from './wire/messages.ts'
 
@@ -35,11 +36,16 @@ export class Transaction {
     this.#isEnding = true
   }
 
-  /** Ends what was sent, where anything was, and reads up to there. */
-  async end(): Promise<void> {
-    if (!this.#isOpen) return
+  /**
+   * Ends what was sent, where anything was, and reads up to there.
+   *
+   * @returns what the database said against it: what may wait until then, such as a deferred constraint, fails there, after its
+   *   statement was said to be done
+   */
+  async end(): Promise<DatabaseError | undefined> {
+    if (!this.#isOpen) return undefined
     if (!this.#isEnding) this.#link.send(wire.SYNC)
-    await this.#ended()
+    return this.#ended()
   }
 
   /** What the database has done of this transaction must not stand: it is brought to the state the client was told of. */
@@ -51,24 +57,21 @@ export class Transaction {
     // An error whatever the client has done, such as given a savepoint any name.
     this.#isOpen = true
     this.#link.send(wire.parse({ name: '', sql: 'refused', oids: [] }), wire.FLUSH)
-    await this.#until('E')
+    await this.#link.until('E')
   }
 
-  async #ended(): Promise<void> {
-    const body = await this.#until('Z')
-    this.#isEnding = false
-    this.#isOpen = false
-    this.#status = body.toString('latin1')
-  }
-
-  /** Reads up to and with a message of this type. */
-  async #until(type: string): Promise<Buffer> {
+  async #ended(): Promise<DatabaseError | undefined> {
+    let error: DatabaseError | undefined
     for (;;) {
-      const frames = await this.#link.batch()
-      const at = frames.findIndex((frame) => frame.type === type)
-      this.#link.putBack(at < 0 ? [] : frames.slice(at + 1))
-      const found = frames[at]
-      if (found) return found.body
+      const { type, body } = await this.#link.until('E', 'Z')
+      if (type === 'E') {
+        error ??= DatabaseError.of(body)
+        continue
+      }
+      this.#isEnding = false
+      this.#isOpen = false
+      this.#status = body.toString('latin1')
+      return error
     }
   }
 }

@@ -2,6 +2,7 @@ import { parseJson } from '@sallyport/base'
 import type { Clock, JsonValue } from '@sallyport/base'
 import type { System } from '@sallyport/network'
 import type { IdentityMaterial } from '@sallyport/transport'
+import type { Going } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { AnswerBody } from './answer-body.ts'
@@ -9,7 +10,7 @@ import { ask } from './ask.ts'
 import type { UpstreamAnswer } from './ask.ts'
 import { Breakers } from './breakers.ts'
 import type { Attempt } from './breakers.ts'
-import { CallTokens } from './call-tokens.ts'
+import { addressed, CallTokens } from './call-tokens.ts'
 import type { Addressed } from './call-tokens.ts'
 import type { Credentials } from './credentials.ts'
 import type { UpstreamPools } from './pools.ts'
@@ -159,7 +160,8 @@ export class Exchange {
    * Makes the token of a call that is about to be let go, where it takes one. Nothing leaves by this, and a token whose call is not let
    * go is dropped with it.
    */
-  prepare(exchange: Addressed): void {
+  prepare(going: Going): void {
+    const exchange = addressed(going)
     const { caller, system } = exchange
     if (system.upstream.kind !== 'service') return
     const identity = this.#options.pools.for(caller, system).lease().tag

@@ -1,10 +1,9 @@
 import type { JsonValue } from '@sallyport/base'
 import type { System } from '@sallyport/network'
 import { isObject } from '../adapters/jsonrpc.ts'
-import type { UpstreamRequest } from '../calls/types.ts'
+import type { Going, UpstreamRequest } from '../calls/types.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
-import type { Addressed } from './call-tokens.ts'
 import { unusable } from './exchange.ts'
 import type { Exchange, ExchangeRequest } from './exchange.ts'
 import { McpHttp, mcpPath } from './mcp-http.ts'
@@ -107,9 +106,9 @@ export class McpUpstream {
     return this.#request(call, call.decision)
   }
 
-  /** As `Exchange.prepare`, for the message of a call. */
-  prepare(call: Addressed): void {
-    this.#exchange.prepare(call)
+  /** As `Exchange.prepare`. */
+  prepare(going: Going): void {
+    this.#exchange.prepare(going)
   }
 
   /** Opens the session of a call where there is none. @throws Refusal `SP_UPSTREAM_*` */

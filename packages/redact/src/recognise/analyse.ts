@@ -56,7 +56,9 @@ const N = 3
 
 /** Looks at one stretch of text, whole. */
 export class Analyser {
-  readonly names: boolean
+  /** Whether it finds anything in a stretch that is not `promising`. */
+  readonly plain: boolean
+  readonly #names: boolean
   readonly #all: Dispatch
   /** Those of them that ask how many characters without a blank stand there. */
   readonly #tokens: Dispatch | undefined
@@ -88,11 +90,13 @@ export class Analyser {
           : id === only || TOGETHER.get(id) === only,
       ),
     )
-    this.names = only === undefined ? groups.includes('names') : only === 'names'
+    this.#names = only === undefined ? groups.includes('names') : only === 'names'
+    this.plain = this.#names || this.#plain !== undefined
   }
 
   analyse(stretch: Stretch, spans: Span[]): void {
-    const months = this.names && names(stretch, spans)
+    // Where names are looked for, they are who knows whether there can be a month.
+    const months = !this.#names || names(stretch, spans)
     const recognisers = stretch.promising ? this.#all : months ? this.#plain : undefined
     if (recognisers) this.#dispatch(recognisers, stretch, spans)
     if (stretch.marks !== 0) this.#marks(stretch, spans)

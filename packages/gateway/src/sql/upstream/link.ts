@@ -72,6 +72,17 @@ export class Link {
     return first
   }
 
+  /** Reads up to and with a message of one of these types. */
+  async until(...types: readonly string[]): Promise<Frame> {
+    for (;;) {
+      const frames = await this.batch()
+      const at = frames.findIndex(({ type }) => types.includes(type))
+      this.putBack(at < 0 ? [] : frames.slice(at + 1))
+      const found = frames[at]
+      if (found) return found
+    }
+  }
+
   /** Gives back what was read too far. */
   putBack(frames: readonly Frame[]): void {
     if (frames.length > 0) this.#frames = [...frames, ...this.#frames]
