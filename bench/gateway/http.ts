@@ -4,6 +4,7 @@ import { Callers } from '../../packages/gateway/test/support/callers.ts'
 import type { Load } from '../../packages/gateway/test/support/callers.ts'
 import { bounded, median, stated } from '../row.ts'
 import type { Row } from '../row.ts'
+import type { BareProxyReady } from './bare-proxy.ts'
 import { child, cpuOf, startBackend, startGatewayChild } from './children.ts'
 import type { DecisionsReady } from './decision-service.ts'
 import { inFolder } from './folder.ts'
@@ -24,7 +25,7 @@ const PATIENT = {
   upstreamConnectTimeoutMs: 60_000,
 }
 
-type Name = 'gateway' | 'lean' | 'direct' | 'bare' | 'buffered' | 'synced'
+type Name = 'gateway' | 'lean' | 'direct' | 'carried' | 'bare' | 'buffered' | 'synced'
 
 /** The full path over HTTP/1.1 beside what one would put together today, in turns. */
 export const benchHttp = (note: (text: string) => void): Promise<Row[]> =>
@@ -37,6 +38,10 @@ export const benchHttp = (note: (text: string) => void): Promise<Row[]> =>
       ['gateway', pidsOf(gateway.process)],
       ['lean', pidsOf(lean.process)],
     ])
+    const { rival: identity, upstreamPort: service } = backend
+    const told = JSON.stringify({ rival: identity, upstreamPort: service })
+    const carrier = await child('bare-proxy.ts', { BENCH_BACKEND: told }, undo)
+    pids.set('carried', pidsOf(carrier.process))
     let rivals: Rivals | undefined
     if (hasNginx) {
       const socket = join(dir, 'decisions.sock')
@@ -58,6 +63,9 @@ export const benchHttp = (note: (text: string) => void): Promise<Row[]> =>
     const path = '/bank/v1/accounts/ACC-1'
     callers.set('gateway', new Callers(agents, gateway.message.port, path))
     callers.set('lean', new Callers(agents, lean.message.port, path))
+    // Each process says first what its file says it does.
+    const { port: carried } = carrier.message as BareProxyReady
+    callers.set('carried', new Callers(agents, carried, path))
     callers.set('direct', new Callers(agents, upstreamPort, '/v1/accounts/ACC-1'))
     for (const [name, port] of Object.entries(rivals?.ports ?? {})) {
       // The names of `ports` are among those above.
@@ -146,6 +154,7 @@ function throughput(loads: Loads): Row[] {
       'calls/s',
     ),
     stated('the same with the lean codec towards systems', median(rates(loads, 'lean')), 'calls/s'),
+    stated('a proxy in Node that only carries', median(rates(loads, 'carried')), 'calls/s'),
   ]
   if (!loads.has('synced')) {
     return [...own, stated('nginx + auth_request and bare nginx', 'skipped: no nginx', '')]
@@ -194,6 +203,7 @@ function processorTime(loads: Loads): Row[] {
     stated('gateway: processor time a call', of('gateway'), 'µs'),
     stated('gateway with the lean codec: processor time a call', of('lean'), 'µs'),
     stated('processor time a call, lean codec / llhttp', cpuRatio(loads), '×'),
+    stated('a proxy in Node that only carries: processor time a call', of('carried'), 'µs'),
   ]
   if (!loads.has('synced')) return own
   return [

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { GatewayOptions } from '@sallyport/gateway'
+import { NODE_FLAGS } from '@sallyport/gateway/node-flags'
 import { Pool } from 'undici'
 import { Callers } from '../../packages/gateway/test/support/callers.ts'
 import { bounded, median, stated } from '../row.ts'
@@ -52,6 +53,7 @@ export const benchLlm = (note: (text: string) => void): Promise<Row[]> =>
       'gateway-process.ts',
       { BENCH_GATEWAY: JSON.stringify(options) },
       undo,
+      NODE_FLAGS,
     )
     // As above.
     const { port } = started.message as GatewayState
@@ -59,15 +61,21 @@ export const benchLlm = (note: (text: string) => void): Promise<Row[]> =>
     undo.push(() => callers.close())
     const own: number[] = []
     const others: number[] = []
+    const straight: number[] = []
     const count = backend.agents.length
     await callers.run(ROUND_MS, count)
-    const rival = RIVAL === undefined ? undefined : rivalAt(RIVAL, backend.plainPort, count)
+    const { plainPort } = backend
+    const model = plainAt(`http://127.0.0.1:${plainPort}`, plainPort, count)
+    undo.push(() => model.close())
+    await model.run(ROUND_MS)
+    const rival = RIVAL === undefined ? undefined : plainAt(RIVAL, plainPort, count)
     if (rival) {
       undo.push(() => rival.close())
       await rival.run(ROUND_MS)
     } else note('SALLYPORT_BENCH_PORTKEY is not set: nothing to compare with')
     for (let round = 0; round < ROUNDS; round++) {
       own.push((await callers.run(ROUND_MS, count)).rate)
+      straight.push(await model.run(ROUND_MS))
       if (rival) others.push(await rival.run(ROUND_MS))
       note(`models: ${own.at(-1)?.toFixed(0)}/s, Portkey: ${others.at(-1)?.toFixed(0) ?? '-'}/s`)
     }
@@ -77,17 +85,22 @@ export const benchLlm = (note: (text: string) => void): Promise<Row[]> =>
     const rows = [
       stated('calls to a model, full path, 64 connections', median(own), 'calls/s'),
       stated('processor time of a call', (after.cpu - before.cpu) / Math.max(1, calls), 'µs'),
+      stated('straight to the model, in the clear, nothing between', median(straight), 'calls/s'),
     ]
     if (others.length === 0) return rows
-    const ratios = own.map((rate, round) => rate / (others[round] ?? Number.NaN))
+    const ratioOf = (rates: readonly number[]): number =>
+      median(rates.map((rate, round) => rate / (others[round] ?? Number.NaN)))
     return [
       ...rows,
       stated('Portkey, without TLS, decision or log', median(others), 'calls/s'),
-      bounded('calls to a model / Portkey', median(ratios), '×', '>=', 10),
+      bounded('calls to a model / Portkey', ratioOf(own), '×', '>=', 10),
+      // What no gateway can pass on this machine.
+      stated('calls straight to the model / Portkey', ratioOf(straight), '×'),
     ]
   })
 
-function rivalAt(
+/** Without TLS; the headers are Portkey's, the model server does not look at them. */
+function plainAt(
   url: string,
   port: number,
   connections: number,
