@@ -4,34 +4,20 @@ import { sha256Hex, SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { createTokeniser } from '@sallyport/redact'
 import { gatewayId } from '@sallyport/spiffe'
-import type { VerifiedSvid } from '@sallyport/spiffe'
 import { trustedRoots } from '@sallyport/wire'
 import type { Target } from '@sallyport/transport'
-import type { TrustPins } from '@sallyport/wire'
-import { A2aCalls } from './a2a/calls.ts'
-import { Cards } from './a2a/cards.ts'
-import { Peers } from './a2a/peers.ts'
-import { Show } from './a2a/show.ts'
 import { tasksOf } from './a2a/tasks.ts'
 import { McpSessions } from './adapters/mcp-sessions.ts'
 import { Audit } from './audit/audit.ts'
 import { Feed } from './audit/feed.ts'
 import { secretFile } from './audit/keys.ts'
-import { Approvals } from './calls/approvals.ts'
-import { FollowUps } from './calls/follow.ts'
-import { Limits } from './calls/limits.ts'
-import { MandateUses } from './calls/mandate-uses.ts'
-import { Mandates } from './calls/mandates.ts'
-import { Pipeline } from './calls/pipeline.ts'
 import { Standing } from './calls/standing.ts'
+import { Cutting } from './cutting.ts'
 import { Doors } from './doors.ts'
 import { Drift } from './inventory/drift.ts'
 import type { Address } from './edge/listener.ts'
 import { Tokens } from './edge/tokens.ts'
-import { GrpcCalls } from './grpc/calls.ts'
 import { Sessions as GrpcSessions } from './grpc/sessions.ts'
-import { GrpcUpstream } from './grpc/upstream.ts'
-import { LlmCalls } from './llm/calls.ts'
 import { ReadValues } from './llm/read-values.ts'
 import { PlaneClient } from './plane/client.ts'
 import { establishIdentity } from './plane/enrol.ts'
@@ -41,16 +27,12 @@ import { startRenewal } from './plane/renewal.ts'
 import { followPlane } from './plane/stream.ts'
 import { HealthDoor } from './health.ts'
 import type { NotReady } from './health.ts'
-import { EventStreams } from './serve/events.ts'
-import { HttpCalls } from './serve/http.ts'
-import { McpCalls } from './serve/mcp.ts'
-import { ResourceMetadata } from './serve/metadata.ts'
-import { OwnCalls } from './serve/own.ts'
-import { Requests } from './serve/requests.ts'
+import { nothingYet } from './options.ts'
+import type { Gateway, GatewayOptions, GatewayStats } from './options.ts'
+import { createServing } from './serving.ts'
 import { DEFAULT_SETTINGS } from './settings.ts'
 import type { GatewaySettings } from './settings.ts'
 import { Bundles, readSeen } from './state/bundles.ts'
-import type { Narrowing } from './state/bundles.ts'
 import { ForeignTrust } from './state/foreign.ts'
 import { Shadow } from './state/shadow.ts'
 import { Liveness } from './state/liveness.ts'
@@ -63,72 +45,6 @@ import { Exchange } from './upstream/exchange.ts'
 import { McpUpstream } from './upstream/mcp.ts'
 import { UpstreamPools } from './upstream/pools.ts'
 import { Programs } from './upstream/programs.ts'
-
-export interface GatewayOptions {
-  /** Name of this gateway; its SPIFFE id is `spiffe://TD/gateway/ID`. */
-  readonly id: string
-  /** Keys, identity, log and what was seen: persistent, and this gateway's alone. */
-  readonly dataDir: string
-  readonly control: Address
-  readonly listen: Address
-  /** Where agents that speak PostgreSQL come in; absent means nowhere. */
-  readonly listenPostgres?: Address
-  /** System name → where agents reach it, of systems whose protocol is not read; absent means nowhere. */
-  readonly listenOpaque?: Readonly<Record<string, Address>>
-  /** Where enforcement points of somebody else's make ask for decisions; nowhere by default. */
-  readonly points?: Target
-  /** Where this machine asks how the gateway is (`/live`, `/ready`); nowhere by default. */
-  readonly health?: Address
-  /** Other gateways of this machine may listen on the same ports: for one that takes over from another. */
-  readonly sharePorts?: boolean
-  /**
-   * Addresses and ranges of balancers in front of `listen`. With it nobody else may connect there, and each connection begins with
-   * a frame of the PROXY protocol, version 2.
-   */
-  readonly proxyFrom?: readonly string[]
-  /** On the first start, one of both; kept in `dataDir` from then on. */
-  readonly trustPins?: TrustPins
-  readonly pinsFile?: string
-  /** One-use, to enrol. */
-  readonly joinToken?: string
-  /** Secret name → value: credentials of external systems. What is not here is asked of the control plane. */
-  readonly secrets: Readonly<Record<string, string>>
-  /** System name → where it is, if not as declared. */
-  readonly upstreams?: Readonly<Record<string, Address>>
-  /** Folders and files with keys beside `dataDir`: programs that it runs see none of them. */
-  readonly hide?: readonly string[]
-  readonly settings?: Partial<GatewaySettings>
-  readonly clock?: Clock
-}
-
-export interface GatewayStats extends Stats {
-  readonly openConnections: number
-  readonly openStreams: number
-  readonly inFlight: number
-  readonly upstreamPools: number
-  readonly logSize: number
-  /** Records not yet confirmed by the control plane. */
-  readonly feedLag: number
-  /** Milliseconds since the control plane last confirmed what is enforced; infinite before the first bundle. */
-  readonly bundleAgeMs: number
-  readonly revision: { readonly epoch: number; readonly n: number } | undefined
-}
-
-export interface Gateway {
-  readonly address: Address
-  readonly postgresAddress: Address | undefined
-  readonly pointsAddress: Target | undefined
-  readonly opaqueAddresses: Readonly<Record<string, Address>>
-  readonly healthAddress: Address | undefined
-  readonly spiffeId: string
-  stats(): GatewayStats
-  /**
-   * Takes no new connections, lets calls in flight end, and closes: when they have, or when their time is over. `/ready` says so
-   * first.
-   */
-  drain(): Promise<void>
-  close(): Promise<void>
-}
 
 /**
  * Starts the data plane: enrols or takes up its identity, follows the control plane, and serves agents once the first
@@ -282,53 +198,20 @@ class RunningGateway implements Gateway {
 
     // They are opened after the bundles that cut them; the streams come after those, too.
     const doors = new Doors()
-    let streams: EventStreams | undefined
-    let mcpCalls: McpCalls | undefined
+    let recheckServing: (() => void) | undefined
     const recheck = (): void => {
-      streams?.recheck()
-      mcpCalls?.recheck()
+      recheckServing?.()
       doors.recheck()
     }
-    const narrow = ({
-      quarantined,
-      released,
-      revoked,
-      mandates,
-      roots: retired,
-    }: Narrowing): void => {
-      for (const subject of quarantined) {
-        const sockets = doors.cut(subject)
-        this.#stats.socketsCut += sockets
-        pools.cut(subject)
-        pools.cutPeers(({ id: peer }) => peer.uri === subject)
-        grpcSessions.cut(subject)
-        grpcSessions.cutPeers(({ id: peer }) => peer.uri === subject)
-        tasks.cut(subject)
-        mcpUpstream.cut(subject)
-        mcpSessions.cut(subject)
-        audit.event('quarantine-applied', { subject, facts: { sockets } })
-      }
-      for (const subject of released) audit.event('quarantine-released', { subject })
-      for (const id of mandates) audit.event('mandate-revoked', { facts: { id } })
-      this.#stats.socketsCut += doors.cutPeers(revoked, retired)
-      const isCut = ({ serial, root }: VerifiedSvid): boolean =>
-        revoked.includes(serial) || retired.includes(root)
-      pools.cutPeers(isCut)
-      grpcSessions.cutPeers(isCut)
-      for (const root of retired) audit.event('root-retired', { facts: { root } })
-      recheck()
-    }
+    const cutting = new Cutting({
+      ...{ audit, doors, pools, grpcSessions, tasks, mcpUpstream, mcpSessions, recheck },
+      stats: this.#stats,
+    })
     const foreign = new ForeignTrust({
       dataDir,
       clock,
       onChange: (domain, roots, gone) => {
-        const subject = `spiffe://${domain}`
-        // Whoever was let in under a root that is gone comes again, or does not.
-        const sockets = doors.cutPeers([], gone)
-        this.#stats.socketsCut += sockets
-        const facts = { roots, gone: gone.length, sockets }
-        audit.event('foreign-bundle-changed', { subject, facts })
-        if (gone.length > 0) recheck()
+        cutting.foreign(domain, roots, gone)
       },
       onFailure: (domain, code) => {
         audit.boundedEvent('foreign-bundle-refused', { code, subject: `spiffe://${domain}` })
@@ -367,7 +250,9 @@ class RunningGateway implements Gateway {
       dataDir,
       pins,
       clock,
-      onNarrowing: narrow,
+      onNarrowing: (narrowing) => {
+        cutting.narrow(narrowing)
+      },
       onRoots: (pem) => {
         rootsPem = pem
         const current = holder.current()
@@ -395,7 +280,6 @@ class RunningGateway implements Gateway {
     this.#undo.push(() => bundles.settled())
     const tokens = new Tokens(bundles, clock, trustDomain)
     const standing = new Standing(bundles, clock, trustDomain, tokens, foreign)
-    const approvals = new Approvals(client, sessions.used)
     const key = await secretFile(join(dataDir, 'token.key'))
     const readValues = await ReadValues.open({ dataDir, now: () => clock.now() })
     const shared = {
@@ -409,53 +293,17 @@ class RunningGateway implements Gateway {
       readValues,
       drift,
     }
-    const mandates = new Mandates({ client, holder, bundles, clock })
-    const pipeline = new Pipeline({
-      ...shared,
-      sessions,
-      standing,
-      approvals,
-      limits: new Limits(client),
-      mandates,
-      mandateUses: new MandateUses(client),
-      shadow,
+    const serving = createServing({
+      ...{ ...shared, client, holder, sessions, standing, tokens, shadow, tasks, exchange },
+      ...{ grpcSessions, mcpUpstream, mcpSessions, trustDomain, key: key.export() },
+      spiffeId: this.spiffeId,
     })
-    const open = new EventStreams({ ...shared, pipeline })
-    streams = open
+    const { pipeline, requests } = serving
+    recheckServing = () => {
+      serving.recheck()
+    }
     this.#undo.push(() => {
-      open.close()
-    })
-    const peers = new Peers({
-      ...{ ...shared, pipeline, exchange, streams: open, tasks },
-      cards: new Cards({ exchange, audit, clock }, this.#settings.a2aCardMs),
-      show: new Show(pipeline.answers, tasks, () => clock.now()),
-    })
-    const followUps = new FollowUps({ ...shared, pipeline, standing, mandates, shadow })
-    const mcp = new McpCalls({
-      ...{ ...shared, pipeline, followUps },
-      ...{ upstream: mcpUpstream, sessions: mcpSessions },
-    })
-    mcpCalls = mcp
-    this.#undo.push(() => {
-      mcp.close()
-    })
-    const requests = new Requests({
-      ...shared,
-      standing,
-      tokens,
-      pipeline,
-      http: new HttpCalls({ ...shared, pipeline, exchange, streams: open }),
-      grpc: new GrpcCalls({
-        ...{ ...shared, pipeline, streams: open },
-        upstream: new GrpcUpstream({
-          ...{ exchange, clock, sessions: grpcSessions, settings: this.#settings },
-        }),
-      }),
-      mcp,
-      a2a: new A2aCalls({ ...shared, pipeline, followUps, peers, tasks }),
-      llm: new LlmCalls({ ...shared, pipeline, exchange, streams: open, key: key.export() }),
-      metadata: new ResourceMetadata(bundles, trustDomain),
-      own: new OwnCalls(approvals, sessions, this.spiffeId),
+      serving.close()
     })
 
     feed.start()
@@ -517,7 +365,7 @@ class RunningGateway implements Gateway {
     this.opaqueAddresses = at.opaqueAddresses
     this.#report = () => ({
       openConnections: doors.connections,
-      openStreams: open.size,
+      openStreams: serving.openStreams,
       inFlight: requests.inFlight,
       upstreamPools: pools.size,
       logSize: audit.log.size,
@@ -555,14 +403,3 @@ class RunningGateway implements Gateway {
     for (const undo of this.#undo.toReversed()) await undo()
   }
 }
-
-const nothingYet = (): Omit<GatewayStats, keyof Stats> => ({
-  openConnections: 0,
-  openStreams: 0,
-  inFlight: 0,
-  upstreamPools: 0,
-  logSize: 0,
-  feedLag: 0,
-  bundleAgeMs: Number.POSITIVE_INFINITY,
-  revision: undefined,
-})
