@@ -1,6 +1,5 @@
-import type { X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
 
 import { SallyportError } from '@sallyport/base'
 import { verifySvid } from '@sallyport/spiffe'
@@ -10,6 +9,7 @@ import { bundlesOf } from './identity.ts'
 import type { TrustAnchors } from './identity.ts'
 
 const peers = new WeakMap<object, VerifiedSvid>()
+const leaves = new WeakMap<object, Buffer>()
 const groups = new WeakMap<object, string>()
 
 /** How many certificates of a peer's chain are looked at; the verifier has its own, lower bound. */
@@ -31,18 +31,36 @@ export function identifyPeer(
   if (socket.isSessionReused()) {
     throw new SallyportError('SP_TLS_RESUMED', 'a resumed TLS session is not accepted')
   }
-  const chain: Buffer[] = []
-  let certificate: X509Certificate | undefined = socket.getPeerX509Certificate()
-  while (certificate && chain.length < MAX_CHAIN) {
-    chain.push(certificate.raw)
-    certificate = certificate.issuerCertificate
-  }
-  if (chain.length === 0) return undefined
+  const chain = chainOf(socket)
+  const [leaf] = chain
+  if (leaf === undefined) return undefined
   const own = bundlesOf(anchors)
   const bundles = foreign && foreign.size > 0 ? new Map([...foreign, ...own]) : own
   const peer = verifySvid(chain, bundles, { now })
   peers.set(socket, peer)
+  leaves.set(socket, leaf)
   return peer
+}
+
+/**
+ * What the peer presented, leaf first, each DER; the root that Node found for it may stand at the end. `getPeerX509Certificate` reads nicer, but
+ * each call takes the certificates above the leaf away from the session, and never frees them (nodejs/node#65579).
+ */
+function chainOf(socket: TLSSocket): Buffer[] {
+  const chain: Buffer[] = []
+  // Without a certificate: an empty object, or null where the connection is gone. Node's types know neither.
+  let at = socket.getPeerCertificate(true) as Partial<DetailedPeerCertificate> | null | undefined
+  while (at?.raw && chain.length < MAX_CHAIN) {
+    chain.push(at.raw)
+    // One that signed itself is its own issuer.
+    at = at.issuerCertificate === at ? undefined : at.issuerCertificate
+  }
+  return chain
+}
+
+/** The certificate (DER) of the SVID that the other side of this socket proved at the handshake. */
+export function certificateOf(socket: object): Buffer | undefined {
+  return leaves.get(socket)
 }
 
 /** The SVID that the other side of this socket proved at the handshake; undefined for an anonymous one. */

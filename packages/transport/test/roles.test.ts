@@ -122,6 +122,33 @@ describe('an SVID below a signing certificate', () => {
   })
 })
 
+describe('an SVID below a signing certificate that is sent along and not enclosed, as other software issues them', () => {
+  it('is accepted by both sides, which know the root alone', async () => {
+    const holder = (path: string, above: string): IdentityHolder => {
+      const leaf = forge({ signer: mid, uris: [`spiffe://bank.test${path}`] })
+      return holderOfForged({ ...leaf, pem: leaf.pem + above }, root.pem)
+    }
+    const served = await serve(holder('/gateway/g3', mid.pem))
+    try {
+      const socket = await mtlsConnect({
+        identity: holder('/agent/b/1', mid.pem),
+        port: served.port,
+        expect: (peer) => peer.id.path === '/gateway/g3',
+      })
+      let text = ''
+      for await (const chunk of socket) text += String(chunk)
+      assert.equal(text, 'hello')
+      assert.deepEqual(served.accepted, ['spiffe://bank.test/agent/b/1'])
+      // Beside it: one whose signer is another than the certificate that was sent along.
+      const other = holder('/agent/b/1', forgeSigner(root).pem)
+      assert.equal(await read(served.port, other).catch(() => ''), '')
+      assert.equal(served.refused.length, 1)
+    } finally {
+      await served.server.close()
+    }
+  })
+})
+
 describe('a client of the profile', () => {
   for (const bad of spoiled) {
     it(`refuses a server with ${bad.name}`, async () => {

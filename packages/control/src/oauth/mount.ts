@@ -1,6 +1,5 @@
 import { X509Certificate } from 'node:crypto'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import { SallyportError } from '@sallyport/base'
 import { createAuthorisationServer, isOauthPath, MAX_LIFETIME } from '@sallyport/oauth'
@@ -8,6 +7,7 @@ import type { AuthorisationServer, Peer } from '@sallyport/oauth'
 import { certificatesFromPem, kindOf, parseSpiffeId } from '@sallyport/spiffe'
 import type { Barrier } from '@sallyport/seal'
 import type { VerifiedSvid } from '@sallyport/spiffe'
+import { certificateOf } from '@sallyport/transport'
 import type { OperatorSet } from '@sallyport/wire'
 import type { Acts } from '../domain/acts.ts'
 import type { AlarmBell } from '../domain/alarms.ts'
@@ -215,8 +215,8 @@ function segmentsOf(subject: string): readonly string[] {
 }
 
 function peerOf({ socket }: IncomingMessage, { id, serial }: VerifiedSvid): Peer {
-  const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
-  if (certificate) return { id: id.uri, serial, certificate }
+  const der = certificateOf(socket)
+  if (der) return { id: id.uri, serial, certificate: new X509Certificate(der) }
   throw new SallyportError('SP_PLANE_IDENTITY', 'this call needs a certificate')
 }
 

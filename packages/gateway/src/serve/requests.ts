@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import type { System } from '@sallyport/network'
-import { peerOf, sourceOf, tlsFacts } from '@sallyport/transport'
+import { certificateOf, peerOf, sourceOf, tlsFacts } from '@sallyport/transport'
 import type { Pipeline } from '../calls/pipeline.ts'
 import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
@@ -189,8 +189,7 @@ export class Requests {
       request,
       caller,
       system,
-      // Every socket with a verified peer is one of TLS; each reading parses the certificate anew.
-      certificate: () => (req.socket as TLSSocket).getPeerX509Certificate()?.raw,
+      certificate: () => certificateOf(req.socket),
     })
   }
 
