@@ -1,12 +1,12 @@
-import { connect } from 'node:tls'
-import type { TLSSocket } from 'node:tls'
+import { connect, createSecureContext } from 'node:tls'
+import type { SecureContext, TLSSocket } from 'node:tls'
 
 import { SallyportError, systemClock } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { VerifiedSvid } from '@sallyport/spiffe'
 
 import { IdentityHolder } from './identity.ts'
-import type { TrustAnchors } from './identity.ts'
+import type { IdentityMaterial, TrustAnchors } from './identity.ts'
 import { identifyPeer } from './peer.ts'
 import { DEFAULT_ALPN, profile } from './profile.ts'
 import type { Target } from './target.ts'
@@ -55,7 +55,7 @@ export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
   const anchors = options.peers ?? own
   return new Promise((resolve, reject) => {
     const socket = connect({
-      ...profile({ ...own, ...anchorsOnly(anchors) }, options.requirePostQuantum ?? false),
+      secureContext: contextOf(own, anchors, options.requirePostQuantum ?? false),
       ...targetOf(options),
       rejectUnauthorized: true,
       // Names are SPIFFE ids, judged by `expect`; a DNS name proves nothing here.
@@ -120,6 +120,26 @@ function targetOf(options: MtlsClientOptions): Target {
   if (options.path !== undefined) return { path: options.path }
   if (options.port !== undefined) return { host: options.host ?? '127.0.0.1', port: options.port }
   throw new SallyportError('SP_CONNECT_FAILED', 'no address to connect to was given')
+}
+
+/** Per identity, anchors and group: reading keys and certificates anew for each connection takes longer than what else a client does of its own. */
+const contexts = new WeakMap<TrustAnchors, WeakMap<TrustAnchors, Map<boolean, SecureContext>>>()
+
+function contextOf(
+  own: IdentityMaterial | TrustAnchors,
+  anchors: TrustAnchors,
+  requirePostQuantum: boolean,
+): SecureContext {
+  const byAnchors = contexts.get(own) ?? new WeakMap<TrustAnchors, Map<boolean, SecureContext>>()
+  const byGroup = byAnchors.get(anchors) ?? new Map<boolean, SecureContext>()
+  let context = byGroup.get(requirePostQuantum)
+  if (!context) {
+    context = createSecureContext(profile({ ...own, ...anchorsOnly(anchors) }, requirePostQuantum))
+    byGroup.set(requirePostQuantum, context)
+    byAnchors.set(anchors, byGroup)
+    contexts.set(own, byAnchors)
+  }
+  return context
 }
 
 const anchorsOnly = ({ rootsPem, trustDomain }: TrustAnchors): TrustAnchors => ({
