@@ -1,6 +1,6 @@
 export { errorCode, renderError, SallyportError } from './error.ts'
 export type { SallyportErrorOptions, SourceSpan } from './error.ts'
-export { canonicalJson, parseJson } from './json.ts'
+export { canonicalJson, canonicalString, parseJson, sortedNames } from './json.ts'
 export type { JsonLimits, JsonValue } from './json.ts'
 export { createSteadyClock, systemClock } from './clock.ts'
 export type { Clock } from './clock.ts'

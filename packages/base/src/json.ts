@@ -248,7 +248,7 @@ function canonical(value: unknown, depth: number): string {
   }
   // A non-null, non-array object: its own enumerable members are all that canonicalisation reads.
   const members = value as Record<string, unknown>
-  for (const key of sorted(Object.keys(members))) {
+  for (const key of sortedNames(Object.keys(members))) {
     const member = members[key]
     if (member !== undefined) {
       text += `${text === '' ? '{' : ','}${canonicalKey(key)}:${canonical(member, depth + 1)}`
@@ -257,8 +257,8 @@ function canonical(value: unknown, depth: number): string {
   return text === '' ? '{}' : `${text}}`
 }
 
-/** Sorts keys in place, by UTF-16 code units: few of them, and mostly in order already. */
-function sorted(keys: string[]): string[] {
+/** Sorts names in place as the canonical form has them, by UTF-16 code units: few of them, and mostly in order already. */
+export function sortedNames(keys: string[]): string[] {
   if (keys.length > 32) return keys.sort()
   for (let i = 1; i < keys.length; i++) {
     const key = keys[i] ?? ''
@@ -287,7 +287,12 @@ function canonicalKey(key: string): string {
 /** Characters that JSON writes as they are, and of which no two make up another. */
 const PLAIN = /^[ !#-[\]-~]*$/
 
-function canonicalString(value: string): string {
+/**
+ * The canonical form of a string.
+ *
+ * @throws SallyportError `SP_JSON_UNREPRESENTABLE` where a surrogate in it is unpaired
+ */
+export function canonicalString(value: string): string {
   if (PLAIN.test(value)) return `"${value}"`
   if (!value.isWellFormed()) throw unrepresentable('a string with an unpaired surrogate')
   return JSON.stringify(value)

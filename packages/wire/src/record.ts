@@ -155,14 +155,18 @@ const SHAPES: ReadonlyMap<string, Check> = new Map(Object.entries(byKind))
  * @throws SallyportError `SP_RECORD_INVALID`, `SP_RECORD_TOO_LARGE`
  */
 export function encodeRecord(record: AuditRecord): Uint8Array {
-  checkRecord(record)
-  const bytes = Buffer.from(canonicalJson(record))
+  const bytes = Buffer.from(textOf(record))
   if (bytes.length > MAX_RECORD_BYTES) {
     throw new SallyportError('SP_RECORD_TOO_LARGE', 'the audit record is too large to be logged', {
       detail: `${bytes.length} bytes, the limit is ${MAX_RECORD_BYTES}`,
     })
   }
   return bytes
+}
+
+/** The canonical form of a record that has its declared shape. */
+function textOf(record: AuditRecord): string {
+  return SHAPES.get(record.kind)?.write?.(record) ?? canonicalJson(checkRecord(record))
 }
 
 /**
