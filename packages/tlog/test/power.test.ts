@@ -11,6 +11,8 @@ interface Disk {
   readonly storage: Storage
   /** Power goes: of what was not synced, each sector survives or not, by chance. */
   loseAndReturn(random: () => number): void
+  /** The process ends: what it opened it cannot write to any more. */
+  end(): void
   cut(afterWrites: number): void
 }
 
@@ -18,6 +20,7 @@ interface Disk {
 function disk(): Disk {
   const files = new Map<string, { durable: Buffer; live: Buffer; dirty: Set<number> }>()
   let writesLeft = Number.POSITIVE_INFINITY
+  let process = 0
   const grow = (bytes: Buffer, size: number): Buffer =>
     bytes.length >= size ? bytes : Buffer.concat([bytes, Buffer.alloc(size - bytes.length)])
   const spend = (): void => {
@@ -35,9 +38,15 @@ function disk(): Disk {
         dirty: new Set<number>(),
       }
       files.set(name, file)
+      const owner = process
+      // A process that really ends takes its timers with it.
+      const alive = (): void => {
+        if (owner !== process) throw new Error('the process ended')
+      }
       const opened: StorageFile = {
         async writeDurably(data, position) {
           await opened.write(data, position)
+          alive()
           spend()
           // What was written before and never synced is no part of it (open(2), O_DSYNC).
           file.durable = grow(file.durable, position + data.byteLength)
@@ -48,6 +57,7 @@ function disk(): Disk {
           }
         },
         async write(data, position) {
+          alive()
           file.live = grow(file.live, position + data.byteLength)
           file.live.set(data, position)
           const last = Math.floor((position + data.byteLength - 1) / SECTOR)
@@ -59,6 +69,7 @@ function disk(): Disk {
           file.durable = Buffer.from(file.durable.subarray(0, size))
         },
         async sync() {
+          alive()
           spend()
           file.durable = Buffer.from(file.live)
           file.dirty.clear()
@@ -73,6 +84,9 @@ function disk(): Disk {
     storage,
     cut(afterWrites) {
       writesLeft = afterWrites
+    },
+    end() {
+      process++
     },
     loseAndReturn(random) {
       writesLeft = Number.POSITIVE_INFINITY
@@ -124,6 +138,7 @@ test('simulated power loss: no acknowledged record is lost, and the log opens ag
       } catch {
         // It ended in the middle of a write or a sync.
       }
+      machine.end()
       // Or the process alone ends: what it wrote can be read by the next one, synced or not.
       if (random() < 0.3) machine.cut(Number.POSITIVE_INFINITY)
       else machine.loseAndReturn(random)
