@@ -2,9 +2,11 @@ import { hash, randomFillSync } from 'node:crypto'
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
 
-/** Random bytes that no id has yet: asking for a few at a time takes longer than making an id of them. */
-const random = Buffer.alloc(4096)
-let used = random.length
+const RANDOM = 16
+/** Random bytes that no id has yet, and as ids spell them: asking for a few at a time takes longer than making an id of them. */
+const random = Buffer.alloc(256 * RANDOM)
+let spelled = ''
+let used = 0
 
 /** Of the millisecond that the last id was made in. */
 let lastTime = Number.NaN
@@ -19,13 +21,15 @@ export function newId(prefix: string, now: number = Date.now()): string {
     lastTime = now
     lastText = timeText(now)
   }
-  if (used === random.length) {
-    randomFillSync(random)
-    used = 0
-  }
-  let text = `${prefix}_${lastText}`
-  for (let i = 0; i < 16; i++) text += ALPHABET.charAt((random[used++] ?? 0) & 31)
-  return text
+  if (used === spelled.length) refill()
+  return `${prefix}_${lastText}${spelled.slice(used, (used += RANDOM))}`
+}
+
+function refill(): void {
+  randomFillSync(random)
+  for (let i = 0; i < random.length; i++) random[i] = ALPHABET.charCodeAt((random[i] ?? 0) & 31)
+  spelled = random.toString('latin1')
+  used = 0
 }
 
 function timeText(now: number): string {

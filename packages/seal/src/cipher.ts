@@ -19,17 +19,20 @@ function freshIv(): Buffer {
   return iv
 }
 
-/** AES-256-GCM (NIST SP 800-38D) with a random 96-bit IV; the tag stands at the end of `ct`. */
+/** AES-256-GCM (NIST SP 800-38D), of a text as UTF-8, with a random 96-bit IV; the tag stands at the end of `ct`. */
 export function encrypt(
   key: KeyObject,
-  plaintext: Uint8Array,
+  plaintext: string | Uint8Array,
   aad: string | Uint8Array,
 ): { readonly iv: Buffer; readonly ct: Buffer } {
   const iv = freshIv()
   const cipher = createCipheriv('aes-256-gcm', key, iv)
   cipher.setAAD(octets(aad))
-  const ct = Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
-  return { iv, ct }
+  const ct =
+    typeof plaintext === 'string' ? cipher.update(plaintext, 'utf8') : cipher.update(plaintext)
+  // GCM holds nothing back for the end.
+  cipher.final()
+  return { iv, ct: Buffer.concat([ct, cipher.getAuthTag()]) }
 }
 
 /** @throws Error where key, IV, ciphertext or associated data are not those of the encryption */

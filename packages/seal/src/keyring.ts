@@ -81,28 +81,30 @@ export class Keyring {
   }
 
   /**
-   * Encrypts under the subject's key, which is made where there is none. The key is durable before the ciphertext is returned.
+   * Encrypts under the subject's key (a text as UTF-8), which is made where there is none. The key is durable before the ciphertext is returned.
    *
    * @param aad what the ciphertext belongs to, record and path: it opens nowhere else
    * @throws SallyportError `SP_SEAL_STORAGE`
    */
-  async seal(subject: string, plaintext: Uint8Array, aad: string): Promise<Sealed> {
-    const name = this.#nameOf(subject)
+  async seal(subject: string, plaintext: string | Uint8Array, aad: string): Promise<Sealed> {
     for (;;) {
-      const pending = this.#pending.get(name)
-      if (pending) {
-        await pending
-        continue
-      }
-      const active = this.#active.get(name)
-      if (active && active.used < active.leased) {
-        // No await between the check and the encryption: concurrent seals cannot overdraw the lease.
-        active.used++
-        const { iv, ct } = encrypt(this.#unwrap(active), plaintext, bound(active.k, aad))
-        return { k: active.k, iv: iv.toString('base64url'), ct: ct.toString('base64url') }
-      }
-      await this.#provide(name, active)
+      const sealed = this.sealNow(subject, plaintext, aad)
+      if (sealed) return sealed
+      const name = this.#nameOf(subject)
+      await (this.#pending.get(name) ?? this.#provide(name, this.#active.get(name)))
     }
+  }
+
+  /** As `seal`, at once; undefined where a key, or a lease of one, has to be made durable first. */
+  sealNow(subject: string, plaintext: string | Uint8Array, aad: string): Sealed | undefined {
+    const name = this.#nameOf(subject)
+    const active = this.#active.get(name)
+    if (!active || active.used >= active.leased) return undefined
+    // Nothing is awaited between the check and the encryption: concurrent seals cannot overdraw the lease.
+    active.used++
+    const { iv, ct } = encrypt(this.#unwrap(active), plaintext, bound(active.k, aad))
+    // In the order of their names, which the canonical form has.
+    return { ct: ct.toString('base64url'), iv: iv.toString('base64url'), k: active.k }
   }
 
   /**

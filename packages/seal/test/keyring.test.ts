@@ -289,3 +289,26 @@ test('a reader opens what another process sealed, and changes nothing, not even 
   await assert.rejects(readKeyring({ dir: `${dir}-none`, kek }), code('SP_SEAL_STORAGE'))
   await assert.rejects(readdir(`${dir}-none`))
 })
+
+test('what can be sealed at once is; what needs a key or a lease first is not, and texts are their UTF-8', async () => {
+  const dir = await freshDir()
+  const ring = await openKeyring({ dir, kek, maxUses: 6, leaseUses: 2 })
+  assert.equal(ring.sealNow('s', 'early', 'x'), undefined)
+  const making = ring.seal('s', 'first', 'x')
+  // The key is made, and stands on no disk yet.
+  assert.equal(ring.sealNow('s', 'early', 'x'), undefined)
+  const first = await making
+  const second = ring.sealNow('s', '', 'x')
+  assert.ok(second)
+  assert.equal(ring.sealNow('s', 'beyond the lease', 'x'), undefined)
+  const third = await ring.seal('s', 'memo \u20ac \ud83d\ude00', 'x')
+  assert.deepEqual(
+    [first, second, third].map((sealed) => ring.openNow(sealed, 'x').toString()),
+    ['first', '', 'memo \u20ac \ud83d\ude00'],
+  )
+  assert.equal(new Set([first.iv, second.iv, third.iv]).size, 3)
+  assert.throws(() => ring.openNow(second, 'y'), code('SP_SEAL_INVALID'))
+  await ring.erase('s')
+  assert.equal(ring.sealNow('s', 'erased', 'x'), undefined)
+  await ring.close()
+})

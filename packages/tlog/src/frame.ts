@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto'
+import { sha256 } from './merkle.ts'
 
 /**
  * On disk a segment is a header and then frames, each one group commit, in a file preallocated with zeros.
@@ -17,7 +17,7 @@ export const MAX_RECORD = 65_535
 const SEGMENT_MAGIC = Buffer.from('SPLS')
 const FRAME_MAGIC = Buffer.from('SPLF')
 
-const check = (header: Buffer): Buffer => hash('sha256', header, 'buffer').subarray(0, 8)
+const check = (header: Buffer): Buffer => sha256(header).subarray(0, 8)
 
 export function encodeSegmentHeader(number: number, start: number, origin: string): Buffer {
   const header = Buffer.alloc(SEGMENT_HEADER)
@@ -25,7 +25,7 @@ export function encodeSegmentHeader(number: number, start: number, origin: strin
   header.writeUInt32BE(1, 4)
   header.writeUInt32BE(number, 8)
   header.writeBigUInt64BE(BigInt(start), 12)
-  hash('sha256', origin, 'buffer').copy(header, 20)
+  sha256(origin).copy(header, 20)
   check(header.subarray(0, 52)).copy(header, 52)
   return header
 }

@@ -63,6 +63,13 @@ export interface Log {
    * @throws SallyportError as `append`
    */
   appendSoon(record: Uint8Array): Promise<{ index: number }>
+  /**
+   * As `append` or, where it is `soon`, `appendSoon`, without a promise for each.
+   *
+   * @param settled called once, and for one record after the other in their order: with an error that `append` throws, perhaps
+   *   before this returns, or with the index of what is durable. It must not throw
+   */
+  submit(record: Uint8Array, soon: boolean, settled: Settled): void
   /** Signs the tree over all durable records, keeps the checkpoint in the log's directory and returns it. */
   checkpoint(): Promise<string>
   /** Durable records `[from, from + count)`, in order. */
@@ -72,12 +79,14 @@ export interface Log {
   close(): Promise<void>
 }
 
+/** @param index -1 where there is an error */
+type Settled = (error: Error | undefined, index: number) => void
+
 interface Pending {
   readonly record: Uint8Array
   /** Nobody waits for it. */
   readonly soon: boolean
-  readonly resolve: (value: { index: number }) => void
-  readonly reject: (error: Error) => void
+  readonly settled: Settled
 }
 
 const BATCH_RECORDS = 4096
@@ -177,21 +186,33 @@ class Shard implements Log {
   }
 
   #append(record: Uint8Array, soon: boolean): Promise<{ index: number }> {
-    if (this.#closed) return Promise.reject(closed())
-    if (this.failed) return Promise.reject(failed())
-    if (record.byteLength < 1 || record.byteLength > MAX_RECORD) {
-      return Promise.reject(
-        new SallyportError(
-          'SP_LOG_RECORD_SIZE',
-          `a log record has ${record.byteLength} bytes, 1 to ${MAX_RECORD} are allowed`,
-        ),
-      )
+    return new Promise((resolve, reject) => {
+      this.submit(record, soon, (error, index) => {
+        if (error) reject(error)
+        else resolve({ index })
+      })
+    })
+  }
+
+  submit(record: Uint8Array, soon: boolean, settled: Settled): void {
+    const refusal = this.#refusalOf(record)
+    if (refusal) {
+      settled(refusal, -1)
+      return
     }
-    const { promise, resolve, reject } = Promise.withResolvers<{ index: number }>()
-    this.#queue.push({ record, soon, resolve, reject })
+    this.#queue.push({ record, soon, settled })
     if (!soon) this.#flushing ??= this.#flush()
     else if (!this.#flushing) this.#flushSoon()
-    return promise
+  }
+
+  #refusalOf({ byteLength }: Uint8Array): Error | undefined {
+    if (this.#closed) return closed()
+    if (this.failed) return failed()
+    if (byteLength >= 1 && byteLength <= MAX_RECORD) return undefined
+    return new SallyportError(
+      'SP_LOG_RECORD_SIZE',
+      `a log record has ${byteLength} bytes, 1 to ${MAX_RECORD} are allowed`,
+    )
   }
 
   #flushSoon(): void {
@@ -222,12 +243,12 @@ class Shard implements Log {
       } catch (cause) {
         // Never retry a failed sync: the kernel may have dropped the pages and report success next time.
         this.failed = true
-        for (const { reject } of batch) reject(failed(cause))
+        for (const { settled } of batch) settled(failed(cause), -1)
       }
     }
     this.#isDue = false
     this.#flushing = undefined
-    if (this.failed) for (const { reject } of this.#queue.splice(0)) reject(failed())
+    if (this.failed) for (const { settled } of this.#queue.splice(0)) settled(failed(), -1)
     if (this.#queue.length > 0) this.#flushSoon()
   }
 
@@ -260,7 +281,8 @@ class Shard implements Log {
     this.#frames.add(start, this.#segment, position + data.length - frame.length)
     this.#offset = position + data.length
     this.#tree = tree
-    for (const [i, { resolve }] of batch.entries()) resolve({ index: start + i })
+    let index = start
+    for (const { settled } of batch) settled(undefined, index++)
     this.#scheduleCheckpoint()
     if (this.#offset > this.#segmentBytes / 2 && this.#spareNumber <= this.#segment) {
       this.#spareNumber = this.#segment + 1

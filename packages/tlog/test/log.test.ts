@@ -360,3 +360,27 @@ test(
     assert.equal(result.recovered, result.acknowledged)
   },
 )
+
+test('told without promises: in the order of the log, once each, and at once where it is refused', async (t) => {
+  const { dir, signer, remove } = await testLog()
+  t.after(remove)
+  const log = await openLog({ dir, origin: ORIGIN, signer })
+  const told: [number, string | undefined][] = []
+  const tell = (error: Error | undefined, index: number): void => {
+    told.push([index, error instanceof SallyportError ? error.code : error?.message])
+  }
+  log.submit(Buffer.alloc(0), false, tell)
+  assert.deepEqual(told, [[-1, 'SP_LOG_RECORD_SIZE']])
+  log.submit(record(0), true, tell)
+  log.submit(record(1), false, tell)
+  assert.equal(told.length, 1)
+  await log.append(record(2))
+  assert.deepEqual(told.slice(1), [
+    [0, undefined],
+    [1, undefined],
+  ])
+  assert.equal(log.size, 3)
+  await log.close()
+  log.submit(record(3), false, tell)
+  assert.deepEqual(told.slice(3), [[-1, 'SP_LOG_CLOSED']])
+})

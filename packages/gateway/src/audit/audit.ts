@@ -112,18 +112,26 @@ export class Audit {
     return this.#append(entry, undefined, true)
   }
 
-  async #append(entry: AuditRecord, explanation: unknown, soon: boolean): Promise<number> {
-    try {
-      const record = encodeRecord(entry)
-      const { index } = await (soon ? this.log.appendSoon(record) : this.log.append(record))
-      this.#listener?.({ index, record, ...(explanation === undefined ? {} : { explanation }) })
-      return index
-    } catch (cause) {
-      throw new Refusal('SP_AUDIT_UNAVAILABLE', 'the call cannot be recorded', {
-        status: 503,
-        cause,
-      })
-    }
+  #append(entry: AuditRecord, explanation: unknown, soon: boolean): Promise<number> {
+    return new Promise((resolve, reject) => {
+      try {
+        const record = encodeRecord(entry)
+        this.log.submit(record, soon, (cause, index) => {
+          if (cause) reject(unrecorded(cause))
+          else {
+            try {
+              // In the order of the log, and before whoever waits goes on.
+              this.#listener?.({ index, record, explanation })
+              resolve(index)
+            } catch (error) {
+              reject(unrecorded(error))
+            }
+          }
+        })
+      } catch (cause) {
+        reject(unrecorded(cause))
+      }
+    })
   }
 
   /** Appends an event of the gateway's own. Not awaited: a log that fails shows at the next call. */
@@ -151,13 +159,15 @@ export class Audit {
   }
 
   /**
-   * Seals a value under its subject's key. Longer ones are replaced by their digest and beginning.
+   * Seals a value under its subject's key: at once, where no key has to be made durable first. Longer ones are replaced by their
+   * digest and beginning.
    *
    * @throws Refusal `SP_AUDIT_UNAVAILABLE`
    */
-  async seal(subject: string, value: unknown, aad: string): Promise<SealedValue> {
+  seal(subject: string, value: unknown, aad: string): SealedValue | Promise<SealedValue> {
     let text = canonicalJson(value)
-    if (Buffer.byteLength(text) > MAX_SEALED) {
+    // A character has three bytes at most.
+    if (text.length > MAX_SEALED / 3 && Buffer.byteLength(text) > MAX_SEALED) {
       text = canonicalJson({
         truncated: true,
         sha256: sha256Hex(text),
@@ -166,12 +176,17 @@ export class Audit {
       })
     }
     try {
-      return await this.#keyring.seal(subject, Buffer.from(text), aad)
+      return this.#keyring.sealNow(subject, text, aad) ?? this.#sealLater(subject, text, aad)
     } catch (cause) {
-      throw new Refusal('SP_AUDIT_UNAVAILABLE', 'the call cannot be recorded', {
-        status: 503,
-        cause,
-      })
+      throw unrecorded(cause)
+    }
+  }
+
+  async #sealLater(subject: string, text: string, aad: string): Promise<SealedValue> {
+    try {
+      return await this.#keyring.seal(subject, text, aad)
+    } catch (cause) {
+      throw unrecorded(cause)
     }
   }
 
@@ -180,3 +195,6 @@ export class Audit {
     await this.#keyring.close()
   }
 }
+
+const unrecorded = (cause: unknown): Refusal =>
+  new Refusal('SP_AUDIT_UNAVAILABLE', 'the call cannot be recorded', { status: 503, cause })

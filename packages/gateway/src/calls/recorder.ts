@@ -1,6 +1,6 @@
 import { errorCode } from '@sallyport/base'
 import type { Call, Outcome, SessionState } from '@sallyport/decide'
-import type { DecisionRecord } from '@sallyport/wire'
+import type { DecisionRecord, SealedValue } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
@@ -54,28 +54,28 @@ export class Recorder {
     const { audit, settings, standing, mandates } = this.#parts
     const { id, approval, caller, mandate } = draft
     try {
-      const sealed = await this.#seal(draft)
+      const sealing = this.#seal(draft)
+      const sealed = sealing instanceof Promise ? await sealing : sealing
       // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
       standing.recheck(caller)
       if (mandate) mandates.check(mandate)
-      const records = [audit.append(this.#record(draft, draft.outcome.code, sealed))]
+      let durable: Promise<unknown> = audit.append(this.#record(draft, draft.outcome.code, sealed))
       if (approval) {
         const { id: used, approvers, statements } = approval
-        records.push(
-          audit.append({
-            ...audit.base(),
-            kind: 'approval-used',
-            decisionId: id,
-            approvalId: used,
-            approvers,
-            statements,
-          }),
-        )
+        const use = audit.append({
+          ...audit.base(),
+          kind: 'approval-used',
+          decisionId: id,
+          approvalId: used,
+          approvers,
+          statements,
+        })
+        durable = Promise.all([durable, use])
       }
       draft.recorded = true
       const making = draft.typed.meanwhile ? setImmediate(prepare, draft) : undefined
       try {
-        await Promise.all(records)
+        await durable
       } finally {
         // Where the log fails at once, nothing is made ready behind what comes of that.
         clearImmediate(making)
@@ -125,48 +125,62 @@ export class Recorder {
         : undefined
     const { at, gateway, v } = this.#parts.audit.base()
     // In the order of their names, which the canonical form has: it is written for every call.
-    return {
+    const record: { [K in keyof DecisionRecord]: DecisionRecord[K] | undefined } = {
       agent,
-      ...(approvalId === undefined ? {} : { approvalId }),
-      ...(call.evidence.approvals.length === 0 ? {} : { approvers: call.evidence.approvals }),
+      approvalId,
+      approvers: call.evidence.approvals.length === 0 ? undefined : call.evidence.approvals,
       at,
       code,
       decidedAt: call.time,
       decision,
       declarationDigest: enforced.decider.digest,
-      errors: outcome.errors.map(({ policyId, message }) => ({ message: clip(message), policyId })),
+      errors: errorsOf(outcome),
       gateway,
       id,
-      ...sealed,
+      input: sealed.input,
       instance,
       kind: 'decision',
       labels: session.labels,
-      ...(draft.mandate === undefined ? {} : { mandate: draft.mandate.record }),
+      mandate: draft.mandate?.record,
       needs: outcome.needs,
-      ...(call.onBehalfOf === undefined ? {} : { onBehalfOf: call.onBehalfOf }),
+      onBehalfOf: call.onBehalfOf,
       operation,
+      payment: sealed.payment,
       peer: peerFacts(caller),
-      ...(caller.point === undefined ? {} : { pep: caller.point }),
+      pep: caller.point,
       reasons: outcome.reasons,
       requestHash: hashOf(upstream),
       revision: enforced.revision,
       risk: session.risk,
-      ...(shadow === undefined ? {} : { shadow }),
+      shadow,
       stateDigest: enforced.decider.stateDigest(call, session),
       system,
       v,
+      why: sealed.why,
     }
+    // What is undefined is left out where it is written, as it is where it is absent.
+    return record as DecisionRecord
   }
 
   /** What policies read of a call that may be personal. */
-  async #seal(draft: Draft): Promise<Pick<DecisionRecord, 'input' | 'payment'>> {
-    const { audit } = this.#parts
+  #seal(draft: Draft): SealedInput | Promise<SealedInput> {
     const { id, call } = draft
-    const input = await audit.seal(subjectOf(draft), call.input, `${id}/input`)
-    if (call.payment === undefined) return { input }
-    return { input, payment: await audit.seal(subjectOf(draft), call.payment, `${id}/payment`) }
+    const input = this.#parts.audit.seal(subjectOf(draft), call.input, `${id}/input`)
+    return call.payment === undefined && !(input instanceof Promise)
+      ? { input }
+      : this.#sealAll(draft, input)
+  }
+
+  async #sealAll(draft: Draft, input: SealedValue | Promise<SealedValue>): Promise<SealedInput> {
+    const { id, call } = draft
+    const sealed = { input: await input }
+    if (call.payment === undefined) return sealed
+    const { audit } = this.#parts
+    return { ...sealed, payment: await audit.seal(subjectOf(draft), call.payment, `${id}/payment`) }
   }
 }
+
+type SealedInput = Pick<DecisionRecord, 'input' | 'payment'>
 
 /** After the turn in which the log hands its record to the disk: what it does then costs no time that anybody waits for. */
 function prepare(draft: Draft): void {
@@ -190,13 +204,19 @@ function subjectOf({ typed, call }: Draft): string {
     : `agent:${call.agent}`
 }
 
+const NO_ERRORS: DecisionRecord['errors'] = []
+
+function errorsOf({ errors }: Outcome): DecisionRecord['errors'] {
+  return errors.length === 0
+    ? NO_ERRORS
+    : errors.map(({ policyId, message }) => ({ message: clip(message), policyId }))
+}
+
 const clip = (text: string): string => text.slice(0, 1000).toWellFormed()
 
 /** What the log keeps of a caller's connection. */
 export function peerFacts({ svid, group, source }: Caller): DecisionRecord['peer'] {
-  return {
-    serial: svid.serial,
-    ...(group === undefined ? {} : { group }),
-    ...(source === undefined ? {} : { source }),
-  }
+  const { serial } = svid
+  if (source === undefined) return group === undefined ? { serial } : { group, serial }
+  return group === undefined ? { serial, source } : { group, serial, source }
 }
