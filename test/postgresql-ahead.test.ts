@@ -51,7 +51,7 @@ test('what only reads is asked for at once, what writes once its description is 
     })
   const read = 'SELECT id FROM accounts WHERE id = 1'
   // What is asked for while a record is being written comes first.
-  const once = ['P', 'BDES']
+  const once = ['PBDH', 'ES']
   assert.deepEqual(await saying(described(read)), once)
   assert.deepEqual(await saying(step(read), SYNC), once)
   assert.deepEqual(await saying(message('Q', text(read))), once)
@@ -61,12 +61,12 @@ test('what only reads is asked for at once, what writes once its description is 
   assert.deepEqual(await saying(described(pay(6001))), ['P', 'BDH', 'EH', 'S'])
   assert.deepEqual(await saying(message('Q', text(pay(6002)))), ['P', 'BDH', 'EH', 'S'])
   // Nobody knows yet what comes after it.
-  assert.deepEqual(await saying(step(read), FLUSH, SYNC), ['P', 'BDH', 'EH', 'S'])
+  assert.deepEqual(await saying(step(read), FLUSH, SYNC), ['PBDH', 'EH', 'S'])
   // Its end would be the end of what was written before it, whose portal is closed first.
   assert.deepEqual(await saying(step(pay(6003)), step(read), SYNC), [
     ...['P', 'BDH', 'EH'],
     'C',
-    ...['P', 'BDH', 'EH'],
+    ...['PBDH', 'EH'],
     'S',
   ])
   clerk.socket.destroy()
@@ -107,7 +107,7 @@ test('an error of the database in what was asked for at once is told once, and t
   assert.match((await clerk.until('Z')).join(' '), /E08P01 gone$/)
 })
 
-test('a database parses while the record of a statement is written, and is asked for nothing else before', async () => {
+test('a database makes ready what is asked while its record is written: it executes nothing before, and binds nothing that writes', async () => {
   const clerk = await Raw.open(world, 'clerk')
   const happened: string[] = []
   // oxlint-disable-next-line typescript/unbound-method -- it is called as a method of what it was called on
@@ -136,14 +136,14 @@ test('a database parses while the record of a statement is written, and is asked
     // Of a statement of two tables, only what both are decided for.
     clerk.send(step('SELECT 1 FROM accounts JOIN payments ON account = accounts.id LIMIT 1'), SYNC)
     await clerk.until('Z')
-    assert.deepEqual(happened, ['decision', 'P', 'decision', 'BDES'])
+    assert.deepEqual(happened, ['decision', 'PBDH', 'decision', 'ES'])
   } finally {
     for (const one of watched) one.mock.restore()
   }
   clerk.socket.destroy()
 })
 
-test('what is stopped after the database was asked to parse it leaves nothing behind', async () => {
+test('what is stopped after the database was asked to make it ready is not executed, and leaves nothing behind', async () => {
   const clerk = await Raw.open(world, 'clerk')
   const stopped = async (...messages: readonly Buffer[]): Promise<string[]> => {
     let asked = 0
@@ -167,8 +167,17 @@ test('what is stopped after the database was asked to parse it leaves nothing be
   // Parsed, and failed on purpose: neither bound nor executed.
   assert.deepEqual((await stopped(described(pay(6301)))).slice(0, 2), ['P', 'PH'])
   assert.deepEqual(await clerk.until('Z'), ['ZI'])
+  // What reads is bound by then. Its portal is gone with it: another may have the name.
+  assert.deepEqual((await stopped(described(read))).slice(0, 2), ['PBDH', 'PH'])
+  assert.deepEqual(await clerk.until('Z'), ['ZI'])
   clerk.send(described(read))
   assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
+  // Whatever the database finds wrong with it by then, only the refusal is told.
+  assert.deepEqual((await stopped(described('SELECT 1 / 0 FROM accounts'))).slice(0, 2), [
+    'PBDH',
+    'PH',
+  ])
+  assert.deepEqual(await clerk.until('Z'), ['ZI'])
   clerk.send(message('Q', text('BEGIN')), message('Q', text(pay(6302))))
   await clerk.until('Z')
   await clerk.until('Z')

@@ -101,11 +101,7 @@ export class ClientWire {
    * turn of the event loop has to say.
    */
   write(...messages: readonly Buffer[]): void {
-    for (const message of messages) {
-      if (message.length === 0) continue
-      this.#held.push(message)
-      this.#heldBytes += message.length
-    }
+    this.hold(...messages)
     if (this.#heldBytes >= MAX_HELD_BYTES) this.flush()
     else if (!this.#isAmidst && !this.#isSending) {
       this.#isSending = true
@@ -114,6 +110,15 @@ export class ClientWire {
         this.#isSending = false
         this.flush()
       })
+    }
+  }
+
+  /** Writes what is not told before more is, or before the client is waited for. */
+  hold(...messages: readonly Buffer[]): void {
+    for (const message of messages) {
+      if (message.length === 0) continue
+      this.#held.push(message)
+      this.#heldBytes += message.length
     }
   }
 

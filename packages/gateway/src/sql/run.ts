@@ -32,7 +32,7 @@ export class Run {
   readonly #parts: RunParts
   readonly #name: string
   readonly #compiled: Compiled
-  readonly #authorised: Authorised | undefined
+  #authorised: Authorised | undefined
   readonly #changes: ReadonlyMap<number, (value: Buffer) => Buffer>
   #description: Frame | undefined
   #columns: readonly number[] | undefined
@@ -40,16 +40,17 @@ export class Run {
   #checkedAt: number
   #rows = 0
   #bytes = 0
+  /** How far the database was asked to go with it. */
+  #asked: 'nothing' | 'parse' | 'bind' = 'nothing'
   #sent = false
   #executed = false
   #ended = false
 
   /** @param name of its portal in the database */
-  constructor(parts: RunParts, name: string, compiled: Compiled, authorised?: Authorised) {
+  constructor(parts: RunParts, name: string, compiled: Compiled) {
     this.#parts = parts
     this.#name = name
     this.#compiled = compiled
-    this.#authorised = authorised
     this.#checkedAt = parts.clock.monotonic()
     this.#changes = new Map(
       compiled.outputs.flatMap(({ token }, i) =>
@@ -65,28 +66,49 @@ export class Run {
     return this.#compiled.facts.every(({ action }) => action === 'select')
   }
 
+  /** What it would send. */
+  get compiled(): Compiled {
+    return this.#compiled
+  }
+
   /**
-   * Asks for it to be parsed, bound and described.
+   * Has it made ready while its decision is being written: parsed, and where it only reads bound and described too.
    *
-   * @param isParsed the database was asked to parse it before
+   * INVARIANT: nothing of it is executed. What writes is not even bound before its record is durable.
+   */
+  prepare(bound: wire.BindMessage, oids: readonly number[]): void {
+    const { link } = this.#parts
+    const parsed = parsing(this.#compiled, oids, bound.values.length)
+    if (this.onlyReads) link.send(parsed, ...this.#binding(bound), wire.FLUSH)
+    else link.send(parsed)
+    this.#asked = this.onlyReads ? 'bind' : 'parse'
+  }
+
+  /**
+   * Asks for what it was not asked for yet: to be parsed, bound and described.
+   *
+   * @param authorised its decision, which is durable; undefined where it has no tables
    * @param ahead how many rows the client is known to ask for next, 0 for all of them, with nothing after them: it is run at once, and the
    *   transaction's end asked for
    */
   ask(
     bound: wire.BindMessage,
     oids: readonly number[],
-    isParsed: boolean,
+    authorised: Authorised | undefined,
     ahead: number | undefined,
   ): void {
+    this.#authorised = authorised
     try {
-      this.#parts.link.send(
+      const isBound = this.#asked === 'bind'
+      const isParsed = isBound || this.#asked === 'parse'
+      const messages = [
         ...(isParsed ? [] : [parsing(this.#compiled, oids, bound.values.length)]),
-        wire.bind({ ...bound, portal: this.#name, statement: '' }),
-        wire.describe({ kind: 'P', name: this.#name }),
-        ...(ahead === undefined
-          ? [wire.FLUSH]
-          : [wire.execute(this.#name, this.#atMost(ahead)), wire.SYNC]),
-      )
+        ...(isBound ? [] : this.#binding(bound)),
+      ]
+      if (ahead !== undefined) {
+        messages.push(wire.execute(this.#name, this.#atMost(ahead)), wire.SYNC)
+      } else if (!isBound) messages.push(wire.FLUSH)
+      if (messages.length > 0) this.#parts.link.send(...messages)
       this.#sent = ahead !== undefined
     } catch (error) {
       this.end('upstream-error')
@@ -233,6 +255,13 @@ export class Run {
     })
   }
 
+  #binding(bound: wire.BindMessage): readonly Buffer[] {
+    return [
+      wire.bind({ ...bound, portal: this.#name, statement: '' }),
+      wire.describe({ kind: 'P', name: this.#name }),
+    ]
+  }
+
   #atMost(most: number): number {
     // One more than may leave is enough to know that there are more.
     const left = (this.#authorised?.maxRows ?? MAX_ROWS) - this.#rows + 1
@@ -271,7 +300,7 @@ export class Run {
 }
 
 /** Asks a database to parse a statement, of which nothing is executed. @param count of the values that come with it */
-export const parsing = (
+const parsing = (
   { sql, parameterTypes }: Compiled,
   oids: readonly number[],
   count: number,

@@ -14,13 +14,12 @@ import type { ClientWire } from './client.ts'
 import { protocolError } from './client.ts'
 import { connectionOf } from './connection.ts'
 import { checkOids, boundParameters, UNKNOWN } from './parameters.ts'
-import { parsing, Run } from './run.ts'
+import { Run } from './run.ts'
 import { NO_VALUES, Statements } from './statements.ts'
 import type { Portal, Prepared } from './statements.ts'
 import type { RunParts } from './run.ts'
 import { SqlRefusal } from './refuse.ts'
 import { controlOf, isOwn } from './text/control.ts'
-import type { Compiled } from './text/compile.ts'
 import type { OwnControl } from './text/control.ts'
 import { parseStatement } from './text/parser.ts'
 import { DatabaseError, toldRefusal } from './told.ts'
@@ -190,7 +189,7 @@ export class Session {
     let run: Run | undefined
     if (prepared.parsed) {
       run = await this.#open({ prepared, bound: NO_VALUES, run: undefined }, '', 0)
-      if (run?.returnsRows) this.#client.write(...run.description())
+      if (run?.returnsRows) this.#client.hold(...run.description())
       if (run) await this.#runOn(run, 0)
     } else this.#client.write(wire.EMPTY_QUERY)
     await this.#sync(run)
@@ -302,7 +301,7 @@ export class Session {
       return undefined
     }
     const isFirst = !this.#transaction.isOpen
-    let known: Compiled | undefined
+    let made: Run | undefined
     const authorised = control
       ? undefined
       : await calls.authorise(
@@ -312,18 +311,17 @@ export class Session {
             values: wire.bind({ ...bound, portal: '', statement: '' }),
           },
           this.#presented,
-          // INVARIANT: parsed, and neither bound nor executed, before its record is durable.
           (compiled) => {
-            this.#link.send(parsing(compiled, oids, bound.values.length))
+            made = new Run(this.#runParts(), name, compiled)
             this.#transaction.sent()
-            known = compiled
+            made.prepare(bound, oids)
           },
         )
     const compiled = authorised?.compiled ?? { ...NOTHING_READ, sql: control?.sql ?? '' }
-    const run = new Run(this.#runParts(), name, compiled, authorised)
+    const run = made?.compiled === compiled ? made : new Run(this.#runParts(), name, compiled)
     // Whatever was sent before it would end with it, and might have to be taken back.
     const once = isFirst && run.onlyReads ? ahead : undefined
-    run.ask(bound, oids, known === compiled, once)
+    run.ask(bound, oids, authorised, once)
     if (once === undefined) this.#transaction.sent()
     else this.#transaction.sentWhole()
     await run.opened(bound)
