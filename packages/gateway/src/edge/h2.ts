@@ -4,12 +4,12 @@ import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import type { GatewaySettings } from '../settings.ts'
 import { H2Request, H2Response } from './h2-message.ts'
-import type { EdgeRequest, EdgeResponse } from './message.ts'
+import type { EdgeRequest, OuterResponse } from './message.ts'
 
 export interface H2Options {
   readonly settings: GatewaySettings
   readonly clock: Clock
-  onRequest(req: EdgeRequest, res: EdgeResponse): void
+  onRequest(req: EdgeRequest, res: OuterResponse): void
   /** A connection that was given up for what its peer sent. */
   onMalformed(socket: TLSSocket, code: string): void
 }

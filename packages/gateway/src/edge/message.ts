@@ -33,11 +33,17 @@ export interface EdgeResponse {
   flushHeaders(): void
   /** @returns false where the caller reads too slowly for more */
   write(bytes: string | Uint8Array): boolean
-  end(bytes?: string | Uint8Array): unknown
+  end(bytes?: Uint8Array): unknown
+  end(text: string, encoding: 'latin1'): unknown
   /** Breaks it off, so that the caller cannot take what it has for the whole. */
   destroy(): unknown
   once(event: 'close' | 'drain', listener: () => void): unknown
   removeListener(event: 'close' | 'drain', listener: () => void): unknown
+}
+
+/** That of a request as it came in, before any protocol within it: it tells once when it has closed, and to whoever listens. */
+export interface OuterResponse extends EdgeResponse {
+  on(event: 'close', listener: () => void): unknown
 }
 
 /** Waits until the caller has read enough for more. @throws Error where it is gone */
