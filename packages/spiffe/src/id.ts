@@ -74,8 +74,21 @@ export function agentId(trustDomain: string, name: string, instance?: string): s
 
 /** `spiffe://TD/service/NAME/INSTANCE`; without an instance, the audience of call tokens. */
 export function serviceId(trustDomain: string, name: string, instance?: string): string {
-  return build(trustDomain, ['service', name, ...(instance === undefined ? [] : [instance])])
+  if (instance !== undefined) return build(trustDomain, ['service', name, instance])
+  const known = audiences.get(trustDomain)?.get(name)
+  if (known !== undefined) return known
+  const id = build(trustDomain, ['service', name])
+  if (audiences.size >= MAX_KNOWN) audiences.clear()
+  let own = audiences.get(trustDomain)
+  if (!own) audiences.set(trustDomain, (own = new Map()))
+  if (own.size >= MAX_KNOWN) own.clear()
+  own.set(name, id)
+  return id
 }
+
+/** Trust domains, and services of each, whose ids are kept: every call token names one. */
+const MAX_KNOWN = 1000
+const audiences = new Map<string, Map<string, string>>()
 
 /** `spiffe://TD/gateway/ID`. */
 export function gatewayId(trustDomain: string, id: string): string {

@@ -19,6 +19,9 @@ export interface Route {
   readonly operation: Operation
   readonly binding: HttpBinding
   readonly parts: readonly Part[]
+  /** Inputs that are declared as headers. */
+  readonly headers: readonly string[]
+  readonly takesBody: boolean
 }
 
 export interface RouteMatch {
@@ -32,9 +35,20 @@ export function routesOf(system: System): readonly Route[] {
   return system.operations
     .flatMap((operation) => {
       const { binding } = operation
-      return binding.kind === 'http' ? [{ operation, binding, parts: partsOf(binding.path) }] : []
+      return binding.kind === 'http' ? [routeOf(operation, binding)] : []
     })
     .toSorted((a, b) => specificity(b).localeCompare(specificity(a)))
+}
+
+function routeOf(operation: Operation, binding: HttpBinding): Route {
+  const parameters = Object.entries(binding.parameters)
+  return {
+    operation,
+    binding,
+    parts: partsOf(binding.path),
+    headers: parameters.flatMap(([name, place]) => (place === 'header' ? [name] : [])),
+    takesBody: parameters.some(([, place]) => place === 'body'),
+  }
 }
 
 function partsOf(template: string): Part[] {
@@ -58,18 +72,26 @@ export function matchRoute(
 ): RouteMatch | undefined {
   for (const route of routes) {
     if (route.binding.method !== method || route.parts.length !== segments.length) continue
-    const path = new Map<string, string>()
-    const fits = route.parts.every((part, i) => {
-      const segment = segments[i] ?? ''
-      if ('text' in part) return part.text === segment
-      path.set(part.parameter, segment)
-      // Of a path that ends with a slash, nothing is the last value.
-      return segment !== ''
-    })
+    if (!fits(route.parts, segments)) continue
     // Another operation's path as well: which of them the upstream would take is not ours to guess.
-    if (fits && !isShadowed(route.binding, segments)) return { route, path }
+    if (isShadowed(route.binding, segments)) continue
+    const path = new Map<string, string>()
+    for (const [i, part] of route.parts.entries()) {
+      if ('parameter' in part) path.set(part.parameter, segments[i] ?? '')
+    }
+    return { route, path }
   }
   return undefined
+}
+
+function fits(parts: readonly Part[], segments: readonly string[]): boolean {
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i]
+    const segment = segments[i] ?? ''
+    // Of a path that ends with a slash, nothing is the last value.
+    if (!part || ('text' in part ? part.text !== segment : segment === '')) return false
+  }
+  return true
 }
 
 /** Of templates that fit a path so far: those with this very segment next, and those with a parameter there. */
@@ -89,8 +111,8 @@ export function matchParts(
   return { literal, parameter }
 }
 
-const isShadowed = ({ shadowedBy = [] }: HttpBinding, segments: readonly string[]): boolean =>
-  shadowedBy.some((template) => fitsTemplate(template, segments))
+const isShadowed = ({ shadowedBy }: HttpBinding, segments: readonly string[]): boolean =>
+  shadowedBy?.some((template) => fitsTemplate(template, segments)) ?? false
 
 /** What of a request beside its path and its body an operation may take as input. */
 export interface Given {
@@ -105,34 +127,41 @@ export interface Given {
  * @throws Refusal `SP_INPUT_UNKNOWN`, `SP_INPUT_TYPE`, `SP_REQUEST_BODY`
  */
 export function rawInput(
-  match: RouteMatch,
+  { route, path }: RouteMatch,
   { query, headers }: Given,
   body: JsonValue | undefined,
 ): Record<string, JsonValue> {
-  const { operation, binding } = match.route
   const members: [string, JsonValue][] = []
-  for (const [name, text] of [...match.path, ...query]) {
-    const place = match.path.has(name) ? 'path' : 'query'
-    const declared = Object.hasOwn(binding.parameters, name) ? binding.parameters[name] : undefined
+  for (const [name, text] of path) {
     // A name that is in the path is not looked for in the query, and the other way round.
-    if (declared !== place || (place === 'path' && query.has(name))) throw unknownInput(name)
-    const schema = operation.input.members[name]?.schema
-    if (schema === undefined) throw unknownInput(name)
-    members.push([name, textAs(name, text, schema)])
+    if (query.has(name)) throw unknownInput(name)
+    members.push([name, textOf(route, 'path', name, text)])
   }
-  for (const [name, place] of Object.entries(binding.parameters)) {
-    const text = place === 'header' ? headers.get(name.toLowerCase()) : undefined
-    const schema = operation.input.members[name]?.schema
+  for (const [name, text] of query) members.push([name, textOf(route, 'query', name, text)])
+  for (const name of route.headers) {
+    const text = headers.get(name.toLowerCase())
+    const schema = route.operation.input.members[name]?.schema
     if (text === undefined || schema === undefined) continue
     members.push([name, textAs(name, text, schema)])
   }
-  members.push(...bodyMembers(binding, body))
+  if (body !== undefined) members.push(...bodyMembers(route, body))
   return Object.fromEntries(members)
 }
 
-function bodyMembers(binding: HttpBinding, body: JsonValue | undefined): [string, JsonValue][] {
-  if (body === undefined) return []
-  if (!takesBody(binding) || typeof body !== 'object' || body === null || Array.isArray(body)) {
+function textOf(
+  { operation, binding }: Route,
+  place: 'path' | 'query',
+  name: string,
+  text: string,
+): JsonValue {
+  const declared = Object.hasOwn(binding.parameters, name) ? binding.parameters[name] : undefined
+  const schema = operation.input.members[name]?.schema
+  if (declared !== place || schema === undefined) throw unknownInput(name)
+  return textAs(name, text, schema)
+}
+
+function bodyMembers({ binding, takesBody }: Route, body: JsonValue): [string, JsonValue][] {
+  if (!takesBody || typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw new Refusal('SP_REQUEST_BODY', 'the request body is not the object declared', {
       status: 400,
     })
@@ -145,9 +174,6 @@ function bodyMembers(binding: HttpBinding, body: JsonValue | undefined): [string
   }
   return given
 }
-
-const takesBody = (binding: HttpBinding): boolean =>
-  Object.values(binding.parameters).includes('body')
 
 /**
  * The request to forward, built from the typed input alone, so that the upstream reads just what was authorised.
@@ -162,7 +188,8 @@ export function forwardHttp(
   base: string,
   files: Files = new Map(),
 ): UpstreamRequest {
-  const { binding } = route
+  const { binding, takesBody } = route
+  const { method } = binding
   const segments = route.parts.map((part) =>
     'text' in part ? part.text : pathValue(part.parameter, input),
   )
@@ -172,24 +199,32 @@ export function forwardHttp(
   }
   let path = base
   for (const segment of segments) path += `/${encodeComponent(segment)}`
-  const at = (place: string): string[] =>
-    Object.keys(input).filter((name) => binding.parameters[name] === place)
-  const query = at('query')
+  const query: string[] = []
+  const headers: [string, string][] = []
+  const members: [string, CedarJson | undefined][] = []
+  for (const name of Object.keys(input)) {
+    const place = binding.parameters[name]
+    if (place === 'query') query.push(name)
+    else if (place === 'header') headers.push([name.toLowerCase(), headerValue(name, input)])
+    else if (place === 'body') members.push([name, input[name]])
+  }
+  if (query.length > 0) path += `?${queryOf(query, input)}`
+  else if (path === '') path = '/'
+  const { body, type } = takesBody
+    ? writeBody(binding, Object.fromEntries(members), files)
+    : NO_BODY
+  if (type !== undefined) headers.push(['content-type', type])
+  if (headers.length === 0) return { method, path, body }
+  return { method, path, headers: Object.fromEntries(headers), body }
+}
+
+const NO_BODY = { body: undefined, type: undefined }
+
+const queryOf = (names: string[], input: Readonly<Record<string, CedarJson>>): string =>
+  names
     .toSorted()
     .map((name) => `${encodeComponent(name)}=${encodeComponent(scalarText(input[name]))}`)
-  if (query.length > 0) path += `?${query.join('&')}`
-  const headers = at('header').map((name) => [name.toLowerCase(), headerValue(name, input)])
-  const { body, type } = takesBody(binding)
-    ? writeBody(binding, Object.fromEntries(at('body').map((name) => [name, input[name]])), files)
-    : { body: undefined, type: undefined }
-  if (type !== undefined) headers.push(['content-type', type])
-  return {
-    method: binding.method,
-    path: path === '' ? '/' : path,
-    ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
-    body,
-  }
-}
+    .join('&')
 
 /** @returns without a type where it is JSON */
 function writeBody(

@@ -101,13 +101,14 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
 
 /** Without the blanks of HTTP around it (RFC 9110, section 5.6.3), and no others: what `trim` takes away is part of a value elsewhere. */
 function withoutBlanks(value: string): string {
-  let [from, to] = [0, value.length]
-  while (from < to && isBlank(value[from])) from++
-  while (from < to && isBlank(value[to - 1])) to--
+  let from = 0
+  let to = value.length
+  while (from < to && isBlank(value.charCodeAt(from))) from++
+  while (from < to && isBlank(value.charCodeAt(to - 1))) to--
   return value.slice(from, to)
 }
 
-const isBlank = (character: string | undefined): boolean => character === ' ' || character === '\t'
+const isBlank = (character: number): boolean => character === 0x20 || character === 0x09
 
 /** A call of gRPC says that it takes trailers, for that is how it ends. */
 const takesTrailers = (headers: ReadonlyMap<string, string>): boolean =>

@@ -59,20 +59,23 @@ export function readTarget(url: string): RequestTarget {
         : { strange: { kind: 'destination', name: plain.host(elsewhere) } },
     )
   }
-  const segments = path
-    .slice(1)
-    .split('/')
-    .map((text, i, all) => (text === '' && i > 0 && i === all.length - 1 ? '' : readSegment(text)))
+  const segments = path.slice(1).split('/')
+  const last = segments.length - 1
+  for (const [i, text] of segments.entries()) {
+    if (text !== '' || i === 0 || i < last) segments[i] = readSegment(text)
+  }
   if (segments.length > MAX_SEGMENTS) throw refuse('the path has too many segments')
   // An empty query, as some clients send it, is forwarded as none: that has one reading.
   const empty = mark < 0 || mark === url.length - 1
-  return { segments, query: empty ? new Map() : readQuery(url.slice(mark + 1)) }
+  return { segments, query: empty ? NO_QUERY : readQuery(url.slice(mark + 1)) }
 }
+
+const NO_QUERY: ReadonlyMap<string, string> = new Map()
 
 function readSegment(text: string): string {
   const segment = decode(text)
   // `%2e` alone spells a dot that another server may take for part of a dot segment.
-  if (/%2e/i.test(text)) throw refuse('an encoded dot')
+  if (segment !== text && /%2e/i.test(text)) throw refuse('an encoded dot')
   if (!isPlainSegment(segment)) throw refuse('a dot segment, or a separator in a segment')
   return segment
 }

@@ -153,12 +153,12 @@ export class Bundles {
   }
 
   isRevoked(serial: string): boolean {
-    return this.#revoked.has(serial)
+    return this.#revoked.size > 0 && this.#revoked.has(serial)
   }
 
   /** Whether the root that an SVID ends at is trusted no longer. */
   isRetired(root: string): boolean {
-    return this.#retired.has(root)
+    return this.#retired.size > 0 && this.#retired.has(root)
   }
 
   /** What access tokens are verified by, as the newest bundle has it. */
