@@ -12,7 +12,7 @@ import type { Sessions } from '../state/sessions.ts'
 import { parseUpstream } from '../upstream/exchange.ts'
 import type { Grant } from './pipeline.ts'
 import { Plans } from './plans.ts'
-import type { TypedCall } from './types.ts'
+import type { Caller, TypedCall } from './types.ts'
 
 export interface AnswerParts {
   readonly audit: Audit
@@ -65,7 +65,7 @@ export class Answers {
         : project(body, operation.returns, grant.outcome.projection, index, tokeniser, shown)
     this.noteStrangers(grant, projected)
     if (Object.keys(projected.released).length > 0) await this.commitLabels(grant)
-    if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
+    this.#demandReader(grant.caller)
     return projected
   }
 
@@ -135,28 +135,48 @@ export class Answers {
   /**
    * To be awaited before anything leaves that a projection handed out: its labels are durable then.
    *
-   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`
+   * @returns undefined where there is nothing to wait for
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, `SP_QUARANTINED`, at once or later
    */
-  async commitReleased(
+  commitReleased(
     grant: Pick<Grant, 'id' | 'caller' | 'outcome'>,
     { hasReleased }: Pick<ProjectionStream, 'hasReleased'>,
-  ): Promise<void> {
-    if (hasReleased) await this.commitLabels(grant)
-    if (this.#parts.bundles.isQuarantined(grant.caller.instance)) throw quarantined()
+  ): Promise<void> | undefined {
+    const committing = hasReleased ? this.commitLabels(grant) : undefined
+    if (committing) return this.#afterwards(committing, grant.caller)
+    this.#demandReader(grant.caller)
+    return undefined
   }
 
-  /** Makes the labels of an allowed call durable, where the session lacks any. @throws Refusal `SP_AUDIT_UNAVAILABLE` */
-  async commitLabels({
+  /**
+   * Makes the labels of an allowed call durable, where the session lacks any.
+   *
+   * @returns undefined where it lacks none
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, later
+   */
+  commitLabels({
     id,
-    caller: { session: instance },
+    caller: { session },
     outcome,
-  }: Pick<Grant, 'id' | 'caller' | 'outcome'>): Promise<void> {
+  }: Pick<Grant, 'id' | 'caller' | 'outcome'>): Promise<void> | undefined {
+    const { sessions, clock } = this.#parts
+    const added = sessions.missing(session, outcome.labels, clock.now())
+    return added.length === 0 ? undefined : this.#commit(id, session, added)
+  }
+
+  async #commit(id: string, instance: string, added: readonly string[]): Promise<void> {
     const { audit, sessions, clock } = this.#parts
-    const now = clock.now()
-    const added = sessions.missing(instance, outcome.labels, now)
-    if (added.length === 0) return
     await audit.append({ ...audit.base(), kind: 'labels', decisionId: id, instance, added })
     // Only now: a concurrent call that finds the label here must not send before it is durable.
     sessions.add(instance, added, clock.now())
+  }
+
+  async #afterwards(committing: Promise<void>, caller: Caller): Promise<void> {
+    await committing
+    this.#demandReader(caller)
+  }
+
+  #demandReader({ instance }: Caller): void {
+    if (this.#parts.bundles.isQuarantined(instance)) throw quarantined()
   }
 }

@@ -65,6 +65,11 @@ export interface Finish {
   readonly forwarded: boolean
 }
 
+/** A log that fails shows at the next call. */
+const ignore = (): void => undefined
+
+const isAllowed = ({ outcome }: Draft): boolean => outcome.decision === 'allow'
+
 const NOTHING_RESERVED: Reserved = { settle: () => undefined }
 
 /** What every call goes through, whatever its protocol: decide, count, record, then let go; and what comes back. */
@@ -115,19 +120,19 @@ export class Pipeline {
     try {
       const reserved = await this.#grant(draft, presented)
       stats.allowed++
-      const { upstream, outcome, mandate } = draft
-      return {
+      const { call: decided, upstream, outcome, mandate } = draft
+      const grant: Grant = {
         id,
         caller,
         typed,
-        call: draft.call,
+        call: decided,
         upstream,
         enforced,
         outcome,
-        ...(mandate === undefined ? {} : { mandate }),
         reserved,
         startedAt,
       }
+      return mandate === undefined ? grant : { ...grant, mandate }
     } catch (error) {
       const refusal = toRefusal(error)
       refusal.decision = id
@@ -196,18 +201,24 @@ export class Pipeline {
   /** Records how a granted call ended and settles what it reserved. Never throws: the answer has its own way. */
   finish(grant: Pick<Grant, 'id' | 'reserved' | 'startedAt'>, finish: Finish): void {
     const { audit, clock } = this.#parts
-    const { forwarded, ...facts } = finish
-    grant.reserved.settle(forwarded)
+    grant.reserved.settle(finish.forwarded)
     const durationMs = Math.max(0, clock.monotonic() - grant.startedAt)
-    audit
-      .appendSoon({
-        ...audit.base(),
-        kind: 'outcome',
-        decisionId: grant.id,
-        ...facts,
-        durationMs: Math.round(durationMs * 1000) / 1000,
-      })
-      .catch(() => undefined)
+    const { at, gateway, v } = audit.base()
+    // In the order of their names, which the canonical form has: it is written for every call.
+    const record: OutcomeRecord = {
+      at,
+      ...(finish.bytesIn === undefined ? {} : { bytesIn: finish.bytesIn }),
+      bytesOut: finish.bytesOut,
+      decisionId: grant.id,
+      durationMs: Math.round(durationMs * 1000) / 1000,
+      gateway,
+      kind: 'outcome',
+      released: finish.released,
+      result: finish.result,
+      status: finish.status,
+      v,
+    }
+    audit.appendSoon(record).catch(ignore)
   }
 
   /**
@@ -290,8 +301,10 @@ export class Pipeline {
       draft.approval = await approvals.verify(approvalId, call, operators, decider.digest, owner)
       this.#decideAgain(draft)
     }
-    await this.#demandAllow(draft)
-    const reserved = await this.#reserve(draft)
+    if (!isAllowed(draft)) throw await this.#refusalOf(draft)
+    this.#confirm(draft)
+    const counts = draft.outcome.limits.length > 0 || draft.mandate !== undefined
+    const reserved = counts ? await this.#reserve(draft) : NOTHING_RESERVED
     try {
       if (draft.approval) await approvals.use(draft.approval.id, id)
       standing.demandCurrent(enforced)
@@ -299,7 +312,8 @@ export class Pipeline {
       if (approval !== undefined || mandate !== undefined || draft.outcome.limits.length > 0) {
         // Time has passed: labels and risk may have changed.
         this.#decideAgain(draft)
-        await this.#demandAllow(draft)
+        if (!isAllowed(draft)) throw await this.#refusalOf(draft)
+        this.#confirm(draft)
       }
       standing.enforced(isSensitive(draft))
       await this.#recorder.allow(draft)
@@ -344,16 +358,19 @@ export class Pipeline {
     draft.outcome = enforced.decider.decide(draft.call, draft.session)
   }
 
-  async #demandAllow(draft: Draft): Promise<void> {
+  /** What policy allows, whoever passed its mandate on must be allowed too. @throws Refusal `SP_MANDATE_DELEGATOR`, or as `rewrite` */
+  #confirm(draft: Draft): void {
+    const { mandate, call, enforced } = draft
+    if (mandate) this.#facts.demandDelegators(mandate, call, enforced)
+    draft.upstream = draft.typed.rewrite?.(draft) ?? draft.upstream
+  }
+
+  /** Of what policy does not allow; where an approval is all that is missing, it is asked for. */
+  async #refusalOf(draft: Draft): Promise<Refusal> {
     const { outcome, call, enforced } = draft
-    if (outcome.decision === 'allow') {
-      if (draft.mandate) this.#facts.demandDelegators(draft.mandate, call, enforced)
-      draft.upstream = draft.typed.rewrite?.(draft) ?? draft.upstream
-      return
-    }
     // An approval covers the call with its mandate or without: it is asked for when that is known.
     if (outcome.needs.some(({ kind }) => kind === 'mandate')) {
-      throw new Refusal(outcome.code, 'the call needs a mandate', {
+      return new Refusal(outcome.code, 'the call needs a mandate', {
         status: 403,
         outcome: 'needs',
         needs: outcome.needs,
@@ -365,13 +382,13 @@ export class Pipeline {
       const approval = await approvals.request(call, need, draft.id, enforced.decider.digest)
       sessions.askedFor(approval, call.instance)
       draft.approvalId = approval
-      throw new Refusal(outcome.code, 'the call needs an approval', {
+      return new Refusal(outcome.code, 'the call needs an approval', {
         status: 403,
         outcome: 'needs',
         needs: [{ ...need, approval }],
       })
     }
-    throw denied(outcome)
+    return denied(outcome)
   }
 
   /** A call that was allowed, recorded, and then stopped before it went out. */

@@ -9,7 +9,7 @@ import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transp
 import type { GatewaySettings } from '../settings.ts'
 import { BalancedDoor } from './balanced.ts'
 import { H2Edge } from './h2.ts'
-import type { EdgeRequest, EdgeResponse } from './message.ts'
+import type { EdgeRequest, OuterResponse } from './message.ts'
 
 export interface ListenerOptions {
   /** Addresses and ranges of balancers that say where connections come from; with it nobody else may connect. */
@@ -22,11 +22,17 @@ export interface ListenerOptions {
   admits(svid: VerifiedSvid): boolean | string
   onConnected(svid: VerifiedSvid): void
   onRefused(facts: RefusedFacts): void
-  onRequest(req: EdgeRequest, res: EdgeResponse): void
+  onRequest(req: EdgeRequest, res: OuterResponse): void
   /** A client that takes this for a proxy, and the host and port that it wants to reach. */
   onElsewhere(svid: VerifiedSvid, authority: string): void
   /** Bytes that are not HTTP as accepted here. */
   onMalformed(svid: VerifiedSvid | undefined, code: string): void
+}
+
+/** Of an HTTP/1.1 connection: whether a request is being answered, and those that wait for that. */
+interface Line {
+  isAnswering: boolean
+  readonly waiting: [IncomingMessage, ServerResponse][]
 }
 
 export interface Address {
@@ -46,11 +52,7 @@ export class Listener {
   readonly #h2: H2Edge
   readonly #mtls: MtlsServer
   readonly #peers = new Map<TLSSocket, VerifiedSvid>()
-  /** Of each HTTP/1.1 connection: whether a request is being answered, and those that wait for that. */
-  readonly #lines = new WeakMap<
-    Duplex,
-    { isAnswering: boolean; readonly waiting: (() => void)[] }
-  >()
+  readonly #lines = new WeakMap<Duplex, Line>()
   #isDraining = false
   #balanced: BalancedDoor | undefined
 
@@ -218,23 +220,28 @@ export class Listener {
    */
   #inTurn(req: IncomingMessage, res: ServerResponse): void {
     const { socket } = req
-    const line = this.#lines.get(socket) ?? { isAnswering: false, waiting: [] }
-    this.#lines.set(socket, line)
-    const take = (): void => {
-      line.isAnswering = true
-      res.once('close', () => {
-        line.isAnswering = false
-        if (socket.writable && !socket.destroyed) line.waiting.shift()?.()
-      })
-      this.#options.onRequest(req, res)
-    }
-    if (!line.isAnswering) take()
-    else if (line.waiting.length < MAX_AHEAD) line.waiting.push(take)
+    let line = this.#lines.get(socket)
+    if (!line) this.#lines.set(socket, (line = { isAnswering: false, waiting: [] }))
+    if (!line.isAnswering) this.#take(line, req, res)
+    else if (line.waiting.length < MAX_AHEAD) line.waiting.push([req, res])
     else {
       // Sockets here are those that `onConnection` handed over.
       this.#options.onMalformed(this.#peers.get(socket as TLSSocket), 'too many requests ahead')
       socket.destroy()
     }
+  }
+
+  #take(line: Line, req: IncomingMessage, res: ServerResponse): void {
+    const { socket } = req
+    line.isAnswering = true
+    // Node emits it once.
+    res.on('close', () => {
+      line.isAnswering = false
+      if (!socket.writable || socket.destroyed) return
+      const next = line.waiting.shift()
+      if (next) this.#take(line, ...next)
+    })
+    this.#options.onRequest(req, res)
   }
 
   #malformed(socket: Duplex, code: string): void {

@@ -61,9 +61,10 @@ export class Tokens {
   /**
    * The caller with what its token says, where it presents one.
    *
-   * @throws Refusal `SP_ACCESS_TOKEN_*`, `SP_DPOP_*`
+   * @returns the caller itself, at once, where it presents none and needs none
+   * @throws Refusal `SP_ACCESS_TOKEN_*`, `SP_DPOP_*`, at once or later
    */
-  async accept(asked: TokenRequest): Promise<Caller> {
+  accept(asked: TokenRequest): Promise<Caller> | Caller {
     const { caller, system, request } = asked
     const { dpop } = request.headers
     const authorization = keyless(request.headers.authorization)
@@ -73,6 +74,15 @@ export class Tokens {
       if (system?.onBehalfOf === undefined) return caller
       throw this.#refusal('SP_ACCESS_TOKEN_REQUIRED', system, 'no token')
     }
+    return this.#accept(asked, authorization, dpop)
+  }
+
+  async #accept(
+    asked: TokenRequest,
+    authorization: string,
+    dpop: string | undefined,
+  ): Promise<Caller> {
+    const { caller, system } = asked
     try {
       const token = await this.#verify(asked, authorization, dpop)
       this.check(token)

@@ -1,6 +1,7 @@
 import type { System } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
+import type { RouteMatch } from '../adapters/http.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { TypedCall } from '../calls/types.ts'
 import { routeName } from '../inventory/names.ts'
@@ -14,6 +15,7 @@ import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 import type { EventStreams } from './events.ts'
 import { Bodies, NOTHING } from './bodies.ts'
+import type { ReadBody } from './bodies.ts'
 import { callFailed } from './failed.ts'
 import { JsonAnswers } from './json.ts'
 import { LabelledAnswers } from './labelled.ts'
@@ -49,22 +51,34 @@ export class HttpCalls {
 
   /** @throws Refusal for whatever stops the call before an answer began */
   async serve(context: RequestContext, system: System): Promise<void> {
+    const { caller, enforced, request } = context
+    const match = this.#match(context, system)
+    const { operation, binding } = match.route
+    const { index } = enforced.decider
+    const isDeclared = index.findFlow(caller.agent, system.name, operation.name) !== undefined
+    // Nobody sends many bytes to what they may not call.
+    if (!request.hasBody || (binding.body && !isDeclared)) {
+      await this.#serve(context, this.#type(context, system, match, isDeclared, NOTHING))
+      return
+    }
     const ends: (() => void)[] = []
     try {
-      await this.#serve(context, system, ends)
+      const body = await this.#bodies.read(context.req, request, match.route, caller.session, ends)
+      await this.#serve(context, this.#type(context, system, match, isDeclared, body))
     } finally {
       for (const end of ends) end()
     }
   }
 
-  /** @param ends what is to be called once it is over */
-  async #serve(context: RequestContext, system: System, ends: (() => void)[]): Promise<void> {
+  async #serve(context: RequestContext, typed: TypedCall): Promise<void> {
     const { pipeline, settings } = this.#parts
     const { caller, enforced, request } = context
-    const typed = await this.#type(context, system, ends)
     const grant = await pipeline.authorise(enforced, caller, typed, request.headers)
     const { binding, kind } = typed.operation
-    const wantsEvents = kind === 'read' && request.headers.accept.split(/[,;\s]+/).includes(EVENTS)
+    const { accept } = request.headers
+    // Most do not name it at all.
+    const wantsEvents =
+      kind === 'read' && accept.includes(EVENTS) && accept.split(/[,;\s]+/).includes(EVENTS)
     const lines = binding.kind === 'http' ? (binding.lines ?? []) : []
     const lasts = wantsEvents || (kind === 'read' && lines.length > 0)
     let answer: UpstreamAnswer | undefined
@@ -84,51 +98,53 @@ export class HttpCalls {
     }
   }
 
-  async #type(context: RequestContext, system: System, ends: (() => void)[]): Promise<TypedCall> {
-    const { caller, enforced, request, req } = context
-    const { segments, query } = request.target
+  /** @throws Refusal `SP_NO_OPERATION` */
+  #match({ enforced, request }: RequestContext, system: System): RouteMatch {
     const routes = enforced.routes.get(system.name) ?? []
-    const match = matchRoute(routes, request.method, segments.slice(1))
-    if (!match) {
-      const name = routeName(routes, request.method, segments.slice(1))
-      throw noOperation({ kind: 'operation', name })
-    }
+    const segments = request.target.segments.slice(1)
+    const match = matchRoute(routes, request.method, segments)
+    if (match) return match
+    throw noOperation({ kind: 'operation', name: routeName(routes, request.method, segments) })
+  }
+
+  #type(
+    { caller, enforced, request }: RequestContext,
+    system: System,
+    match: RouteMatch,
+    isDeclared: boolean,
+    { value, files }: ReadBody,
+  ): TypedCall {
+    const { tokeniser, exchange } = this.#parts
     const { operation } = match.route
-    const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
-    // Nobody sends many bytes to what they may not call.
-    const { value, files } =
-      declared || !match.route.binding.body
-        ? await this.#bodies.read(req, request, match.route, caller.session, ends)
-        : NOTHING
-    const { tokeniser } = this.#parts
     const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () =>
-      rawInput(match, { query, headers: request.headers.all }, value),
+      rawInput(match, { query: request.target.query, headers: request.headers.all }, value),
     )
     // Without a flow the input may be missing, and nothing is ever forwarded.
-    const upstream = declared
+    const upstream = isDeclared
       ? forwardHttp(match.route, input, basePath(system, ''), files)
       : { method: request.method, path: '/', body: undefined }
     return {
-      ...{ system, operation, input, upstream: () => upstream },
+      system,
+      operation,
+      input,
+      upstream: () => upstream,
       meanwhile: (going) => {
-        this.#parts.exchange.prepare(going)
+        exchange.prepare(going)
       },
     }
   }
 
-  async #answer(context: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
+  #answer(context: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
     if (answer.status < 200 || answer.status > 299) {
       answer.body.destroy()
       throw upstreamRefusal(answer)
     }
     const { binding } = grant.typed.operation
     if (binding.kind === 'http' && binding.labelled) {
-      await this.#labelled.serve(context, grant, answer, binding.labelled)
-      return
+      return this.#labelled.serve(context, grant, answer, binding.labelled)
     }
     const isOfLines = binding.kind === 'http' && binding.lines?.includes(answer.contentType)
-    if (isOfLines) await this.#lines.serve(context, grant, answer)
-    else await this.#json.serve(context, grant, answer)
+    return (isOfLines ? this.#lines : this.#json).serve(context, grant, answer)
   }
 }
 

@@ -73,11 +73,17 @@ export class JsonAnswers {
     } finally {
       clearTimeout(timer)
     }
-    if (!isEmpty) held.push(Buffer.from(strictly(() => projection.finish())))
-    const body = isEmpty ? undefined : Buffer.concat(held)
-    if (body) pipeline.answers.takeDown(grant, body)
+    let body: Buffer | undefined
+    if (!isEmpty) {
+      const last = strictly(() => projection.finish())
+      const [only] = held
+      // Most answers are one piece, with nothing after it.
+      body = last.length === 0 && only && held.length === 1 ? only : Buffer.concat([...held, last])
+      pipeline.answers.takeDown(grant, body)
+    }
     pipeline.answers.noteStrangers(grant, projection)
-    await pipeline.answers.commitReleased(grant, projection)
+    const committing = pipeline.answers.commitReleased(grant, projection)
+    if (committing) await committing
     this.#whole(context, grant, answer, body, projection)
     projection.free()
   }

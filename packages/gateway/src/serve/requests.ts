@@ -8,7 +8,7 @@ import type { Caller } from '../calls/types.ts'
 import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
 import { H2Response } from '../edge/h2-message.ts'
-import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
+import type { EdgeRequest, EdgeResponse, OuterResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
 import { realAddress } from '../edge/source.ts'
 import { Share } from '../edge/share.ts'
@@ -16,6 +16,7 @@ import type { Tokens } from '../edge/tokens.ts'
 import { plain } from '../inventory/plain.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
+import type { Enforced } from '../state/bundles.ts'
 import type { Liveness } from '../state/liveness.ts'
 import type { Stats } from '../stats.ts'
 import type { GrpcCalls } from '../grpc/calls.ts'
@@ -48,6 +49,11 @@ export interface RequestParts {
   readonly clock: Clock
 }
 
+/** How far a request has come: a refusal names the system. */
+interface Reached {
+  system: string
+}
+
 const OWN = '.sallyport'
 const WELL_KNOWN = '.well-known'
 
@@ -78,14 +84,14 @@ export class Requests {
   }
 
   /** Serves one request, to its end or its refusal. Never rejects. */
-  async handle(req: EdgeRequest, res: EdgeResponse): Promise<void> {
+  async handle(req: EdgeRequest, res: OuterResponse): Promise<void> {
     const gone = new AbortController()
-    res.once('close', () => {
+    res.on('close', () => {
       if (!res.writableFinished) gone.abort()
     })
     this.#parts.stats.requests++
+    const reached: Reached = { system: '?' }
     let caller: Caller | undefined
-    let system = '?'
     try {
       caller = this.#caller(req)
       const leave = this.enter(caller.session)
@@ -97,64 +103,87 @@ export class Requests {
         }
         const { method = '', url = '', httpVersion, rawHeaders, hasMore } = req
         const request = canonicalise({ method, url, httpVersion, rawHeaders, hasMore })
-        system = await this.#serve({ req, res, request, caller, signal: gone.signal }, (name) => {
-          system = name
-        })
+        await this.#serve({ req, res, request, caller, signal: gone.signal }, reached)
       } finally {
         this.#answers.delete(res)
         leave()
       }
     } catch (error) {
-      await this.#refuse(req, res, caller, toRefusal(error), system)
+      await this.#refuse(req, res, caller, toRefusal(error), reached.system)
     }
   }
 
-  async #serve(bare: BareContext, named: (system: string) => void): Promise<string> {
-    const { standing, mcp, a2a } = this.#parts
-    let context: RequestContext
+  /** @throws Refusal at once or later */
+  #serve(bare: BareContext, reached: Reached): Promise<void> {
+    let enforced: Enforced
     try {
-      context = { ...bare, enforced: standing.enforced(false) }
+      enforced = this.#parts.standing.enforced(false)
     } catch (error) {
-      const refusal = toRefusal(error)
-      // What is too old to decide by still tells which protocol the caller speaks.
-      const [name = ''] = bare.request.target.segments
-      const system = standing.lastKnown?.decider.index.findSystem(name)
-      if (system) named(name)
-      if (system?.protocol === 'mcp') await mcp.refuse(bare, system, refusal)
-      else if (system?.protocol === 'a2a') await a2a.refuse(bare, system, refusal)
-      else throw refusal
-      return name
+      return this.#refuseStale(bare, reached, toRefusal(error))
     }
-    return this.#dispatch(context, named)
+    const { req, res, request, caller, signal } = bare
+    return this.#dispatch({ req, res, request, caller, signal, enforced }, reached)
   }
 
-  async #dispatch(bare: RequestContext, named: (system: string) => void): Promise<string> {
-    const { request, enforced } = bare
-    const { grpc } = this.#parts
+  async #refuseStale(bare: BareContext, reached: Reached, refusal: Refusal): Promise<void> {
+    const { standing, mcp, a2a } = this.#parts
+    // What is too old to decide by still tells which protocol the caller speaks.
+    const [name = ''] = bare.request.target.segments
+    const system = standing.lastKnown?.decider.index.findSystem(name)
+    if (system) reached.system = name
+    if (system?.protocol === 'mcp') await mcp.refuse(bare, system, refusal)
+    else if (system?.protocol === 'a2a') await a2a.refuse(bare, system, refusal)
+    else throw refusal
+  }
+
+  #dispatch(context: RequestContext, reached: Reached): Promise<void> {
+    const { request, enforced } = context
     const [name = ''] = request.target.segments
     const ofGrpc = isGrpc(request)
-    const system = ofGrpc ? grpc.systemOf(bare, enforced) : enforced.decider.index.findSystem(name)
-    if (system) named(system.name)
-    const context = { ...bare, caller: await this.#withToken(bare, system) }
+    const system = ofGrpc
+      ? this.#parts.grpc.systemOf(context, enforced)
+      : enforced.decider.index.findSystem(name)
+    if (system) reached.system = system.name
+    const accepted = this.#withToken(context, system)
+    if (accepted === context.caller) return this.#toAdapter(context, system, ofGrpc)
+    return this.#whenAccepted(context, accepted, system, ofGrpc)
+  }
+
+  async #whenAccepted(
+    context: RequestContext,
+    accepted: Promise<Caller> | Caller,
+    system: System | undefined,
+    ofGrpc: boolean,
+  ): Promise<void> {
+    await this.#toAdapter({ ...context, caller: await accepted }, system, ofGrpc)
+  }
+
+  async #toAdapter(
+    context: RequestContext,
+    system: System | undefined,
+    ofGrpc: boolean,
+  ): Promise<void> {
+    const { segments } = context.request.target
     if (ofGrpc) {
       const admits = (): boolean => this.#pace.admits(context.caller.session)
-      await grpc.serve(context, system, admits)
-      return system?.name ?? '?'
+      await this.#parts.grpc.serve(context, system, admits)
+      return
     }
     // With a slash at its end a path is another one; only API descriptions have such.
-    if (request.target.segments.at(-1) === '' && system?.protocol !== 'http') {
+    if (segments.at(-1) === '' && system?.protocol !== 'http') {
       throw new Refusal('SP_REQUEST_TARGET', 'the request target is not in canonical form', {
         status: 400,
         detail: 'a slash at the end',
       })
     }
+    const [name = ''] = segments
     if (name === OWN) {
       await this.#parts.own.serve(context)
-      return OWN
+      return
     }
     if (name === WELL_KNOWN) {
       this.#parts.metadata.serve(context)
-      return WELL_KNOWN
+      return
     }
     if (!system) throw noOperation({ kind: 'destination', name: plain.tool(name) })
     // These have doors of their own.
@@ -164,7 +193,6 @@ export class Requests {
     else if (system.protocol === 'a2a') await this.#parts.a2a.serve(context, system)
     else if (system.protocol === 'llm') await this.#parts.llm.serve(context, system)
     else await this.#parts.http.serve(context, system)
-    return name
   }
 
   #caller({ socket }: EdgeRequest): Caller {
@@ -184,7 +212,10 @@ export class Requests {
   }
 
   /** Before anything is answered: a token that is bad refuses whatever it came with. */
-  #withToken({ req, request, caller }: BareContext, system: System | undefined): Promise<Caller> {
+  #withToken(
+    { req, request, caller }: BareContext,
+    system: System | undefined,
+  ): Promise<Caller> | Caller {
     return this.#parts.tokens.accept({
       request,
       caller,

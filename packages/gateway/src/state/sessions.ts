@@ -5,6 +5,7 @@ import { decodeRecord } from '@sallyport/wire'
 /** How many log records are read at a time. */
 const PAGE = 65_536
 const UNTRUSTED = 'untrusted'
+const NONE: readonly string[] = []
 /** How long a label that is touched again needs no new record. */
 const RECORD_EVERY_MS = 60_000
 /** Approvals whose requester is remembered; the control plane knows the older ones. */
@@ -79,15 +80,18 @@ export class Sessions {
    *
    * @param now milliseconds since the epoch
    */
-  missing(instance: string, labels: readonly string[], now: number): string[] {
+  missing(instance: string, labels: readonly string[], now: number): readonly string[] {
     const own = this.#labels.get(instance)
-    return labels.filter((label) => {
-      const known = own?.get(label)
+    if (!own) return labels
+    let missing: string[] | undefined
+    for (const label of labels) {
+      const known = own.get(label)
       // Within that time the record before stands for this touch too, also after a restart.
-      if (!known || now < known.recorded || now >= known.recorded + RECORD_EVERY_MS) return true
-      known.at = Math.max(known.at, now)
-      return false
-    })
+      if (known && now >= known.recorded && now < known.recorded + RECORD_EVERY_MS) {
+        if (known.at < now) known.at = now
+      } else (missing ??= []).push(label)
+    }
+    return missing ?? NONE
   }
 
   /** Counts labels as touched at a time at which a record of them is durable. */
