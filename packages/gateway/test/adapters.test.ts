@@ -17,10 +17,12 @@ const given = (
 
 describe('the HTTP adapter', () => {
   let routes: readonly Route[]
+  let bank: System
   before(async () => {
     const { network } = await declared()
-    const bank = network.systems.find(({ name }) => name === 'bank')
-    assert.ok(bank)
+    const found = network.systems.find(({ name }) => name === 'bank')
+    assert.ok(found)
+    bank = found
     const [operation] = bank.operations
     assert.ok(operation?.binding.kind === 'http')
     // A literal path that a parameter would match too.
@@ -106,11 +108,17 @@ describe('the HTTP adapter', () => {
     assert.ok(plain)
     const { operation, binding } = plain
     const key = { schema: { type: 'string' as const, maxLength: 40 }, required: true }
-    const route: Route = {
-      ...plain,
-      operation: { ...operation, input: { type: 'record', members: { 'X-Key': key } } },
-      binding: { ...binding, parameters: { 'X-Key': 'header' } },
-    }
+    const [route] = routesOf({
+      ...bank,
+      operations: [
+        {
+          ...operation,
+          input: { type: 'record', members: { 'X-Key': key } },
+          binding: { ...binding, parameters: { 'X-Key': 'header' } },
+        },
+      ],
+    })
+    assert.ok(route)
     const input = rawInput(
       { route, path: new Map() },
       given(
