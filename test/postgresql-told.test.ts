@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type pg from 'pg'
+import { message, text } from '../packages/gateway/src/sql/wire/frames.ts'
 import { until } from '../packages/gateway/test/support/world.ts'
 import { failure } from './support/sql/failure.ts'
+import { Raw } from './support/sql/raw.ts'
 import { SCHEMA } from './support/sql/schema.ts'
 import { startSqlWorld } from './support/sql/world.ts'
 import type { SqlWorld } from './support/sql/world.ts'
@@ -38,19 +40,31 @@ test('what fails where its transaction ends is told, and recorded so', async () 
   await clerk.query('BEGIN')
   assert.equal((await clerk.query(pay, [8005])).rowCount, 1)
   assert.equal((await failure(clerk.query('COMMIT'))).code, '23505')
+  // A simple query is not said to be done before that either.
+  const raw = await Raw.open(world, 'clerk')
+  for (const [amount, ...told] of [
+    [977, 'E23505', 'ZI'],
+    [978, 'C', 'ZI'],
+  ] as const) {
+    const sql = `INSERT INTO payments (id, account, amount) VALUES (8006, 1, ${amount}) RETURNING id`
+    raw.send(message('Q', text(sql)))
+    assert.deepEqual(await raw.until('Z'), ['T', 'D', ...told])
+  }
+  raw.socket.destroy()
   // The session goes on, and nothing of them is there.
-  const { rows } = await clerk.query('SELECT id FROM payments WHERE id > 8000')
-  assert.deepEqual(rows, [{ id: '8001' }])
+  const { rows } = await clerk.query('SELECT id FROM payments WHERE id > 8000 ORDER BY id')
+  assert.deepEqual(rows, [{ id: '8001' }, { id: '8006' }])
   await world.owner.query('ALTER TABLE payments DROP CONSTRAINT later')
   const results = (): unknown[] =>
     world.plane
       .records()
       .slice(earlier)
       .flatMap((record) => (record.kind === 'outcome' ? [record.result] : []))
-  await until(() => results().length === 6)
+  await until(() => results().length === 8)
   // Of the one in a transaction of its own making it is said that it was done: what became of it, its COMMIT was told.
   const failed = 'upstream-error'
-  assert.deepEqual(results(), ['completed', failed, failed, failed, 'completed', 'completed'])
+  const done = 'completed'
+  assert.deepEqual(results(), [done, failed, failed, failed, done, failed, done, done])
 })
 
 test('a column without a name is called what the database calls it', async (t) => {

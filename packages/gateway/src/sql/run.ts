@@ -186,9 +186,10 @@ export class Run {
    * Runs it, or goes on with it, and passes on what comes back.
    *
    * @param most rows, 0 for all of them
+   * @returns what the client is to be told of how far it came
    * @throws Refusal where the decision does not hold any more, or more rows come than may
    */
-  async execute(most: number): Promise<void> {
+  async execute(most: number): Promise<Buffer> {
     const { link, client } = this.#parts
     try {
       this.#recheck()
@@ -197,9 +198,10 @@ export class Run {
       }
       this.#sent = true
       this.#executed = true
-      for (let done = false; !done;) {
+      for (;;) {
         const frames = await link.batch()
         const out: Buffer[] = []
+        let done: Buffer | undefined
         let read = 0
         try {
           for (const frame of frames) {
@@ -211,8 +213,7 @@ export class Run {
             client.write(Buffer.concat(out.splice(0)))
             if (frame.type === 'E') throw this.#parts.toldError(frame.body)
             if (frame.type === 'C' || frame.type === 's' || frame.type === 'I') {
-              out.push(Buffer.from(frame.raw))
-              done = true
+              done = Buffer.from(frame.raw)
               break
             }
           }
@@ -226,6 +227,7 @@ export class Run {
         await client.drained()
         if (client.closed) throw new SqlRefusal('SP_SQL_CANCELLED', 'the client went away', '57014')
         this.#recheck()
+        if (done) return done
       }
     } catch (error) {
       const refused = error instanceof Error ? toRefusal(error) : undefined

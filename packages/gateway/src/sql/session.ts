@@ -165,14 +165,16 @@ export class Session {
     else this.#skipping = true
   }
 
-  async #sync(run?: Run): Promise<void> {
+  /** @param done what its statement is said to have done, where that is only told once its transaction is */
+  async #sync(run?: Run, done?: Buffer): Promise<void> {
     this.#skipping = false
     let failed = true
     try {
       const error = await this.#transaction.end()
       failed = error !== undefined
       const { status } = this.#transaction
-      this.#client.write(...(error ? [error.told] : []), wire.ready(status))
+      const told = error?.told ?? done
+      this.#client.write(...(told ? [told] : []), wire.ready(status))
       // Before what nobody waits for, such as the record of how it ended.
       this.#client.flush()
       // Portals end with their transaction.
@@ -187,12 +189,14 @@ export class Session {
     this.#statements.dropPortal('')
     const prepared = await this.#prepare(sql, [])
     let run: Run | undefined
+    let done: Buffer | undefined
     if (prepared.parsed) {
       run = await this.#open({ prepared, bound: NO_VALUES, run: undefined }, '', 0)
       if (run?.returnsRows) this.#client.hold(...run.description())
-      if (run) await this.#runOn(run, 0)
+      if (run) done = await this.#runOn(run, 0)
     } else this.#client.write(wire.EMPTY_QUERY)
-    await this.#sync(run)
+    // What fails as its transaction ends was not done.
+    await this.#sync(run, done)
   }
 
   async #parse({ name, sql, oids }: wire.ParseMessage): Promise<void> {
@@ -262,7 +266,7 @@ export class Session {
     if (portal.run?.started === true) this.#admit()
     const isLast = this.#client.waiting(0)?.type === 'S'
     const run = await this.#opened(portal, isLast ? most : undefined)
-    if (run) await this.#runOn(run, most)
+    if (run) this.#client.write(await this.#runOn(run, most))
   }
 
   async #close({ kind, name }: wire.Named): Promise<void> {
@@ -337,11 +341,11 @@ export class Session {
     return run
   }
 
-  async #runOn(run: Run, most: number): Promise<void> {
+  async #runOn(run: Run, most: number): Promise<Buffer> {
     this.#run = run
     this.#transaction.sent()
     try {
-      await run.execute(most)
+      return await run.execute(most)
     } finally {
       this.#run = undefined
     }
