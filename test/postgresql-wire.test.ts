@@ -241,6 +241,8 @@ test('messages that are none, or out of place, end a session or fail, and nothin
   }
 })
 
+const STYLES = { DateStyle: 'ISO, DMY', IntervalStyle: 'iso_8601' }
+
 test('a session begins as one, or not at all', async (t) => {
   const cases: readonly (readonly [string, (raw: Raw) => void, RegExp])[] = [
     ['version 3.0', (raw) => raw.start({ user: 'analyst', database: 'ledger' }), /^R S.* K ZI$/],
@@ -253,6 +255,17 @@ test('a session begins as one, or not at all', async (t) => {
       'an option of the protocol',
       (raw) => raw.start({ user: 'analyst', database: 'ledger', '_pq_.x': '1' }),
       /^v R .* ZI$/,
+    ],
+    [
+      'settings that the database takes',
+      (raw) =>
+        raw.start({ user: 'analyst', database: 'ledger', ...STYLES, TimeZone: 'Asia/Tokyo' }),
+      /^R S.* K ZI$/,
+    ],
+    [
+      'a setting among them that it does not',
+      (raw) => raw.start({ user: 'analyst', database: 'ledger', TimeZone: 'No/Where', ...STYLES }),
+      /^E22023 gone$/,
     ],
     ['version 2', (raw) => raw.start({ user: 'analyst' }, 131_072), /^E08P01 gone$/],
     [

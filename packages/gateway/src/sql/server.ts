@@ -15,12 +15,12 @@ import { ClientWire, protocolError } from './client.ts'
 import { SqlRefusal } from './refuse.ts'
 import { Session } from './session.ts'
 import type { SessionParts } from './session.ts'
-import { checkSetting } from './text/control.ts'
 import { quoteName, quoteText } from './text/names.ts'
+import { beginningOf, isCancel, readCancel, readStart, wantedSettings } from './start.ts'
 import { toldRefusal } from './told.ts'
 import type { Link } from './upstream/link.ts'
 import type { Databases } from './upstream/pool.ts'
-import { BodyReader, int32, message, text } from './wire/frames.ts'
+import { int32, message } from './wire/frames.ts'
 import * as wire from './wire/messages.ts'
 
 export interface SqlServerParts extends Omit<SessionParts, 'pace'> {
@@ -32,14 +32,8 @@ export interface SqlServerParts extends Omit<SessionParts, 'pace'> {
   readonly isBalancer: (address: string | undefined) => boolean
 }
 
-const SSL_CODE = 80_877_103
-const GSS_CODE = 80_877_104
-const CANCEL_CODE = 80_877_102
-const PROTOCOL_MAJOR = 3
 const MAX_START_BYTES = 10_000
 const MAX_MESSAGE_BYTES = 1024 * 1024
-/** First byte of a TLS handshake. */
-const HANDSHAKE = 0x16
 
 interface Open {
   readonly session: Session
@@ -166,13 +160,13 @@ export class SqlServer {
         socket.destroy()
         return
       }
-      if (request[0] === HANDSHAKE) {
+      const beginning = beginningOf(request, socket.readableLength > 0)
+      if (beginning === 'handshake') {
         socket.unshift(request)
         handOver(this.#direct)
         return
       }
-      const code = request.readUInt32BE(0) === 8 ? request.readUInt32BE(4) : 0
-      if (socket.readableLength > 0 || (code !== SSL_CODE && code !== GSS_CODE)) {
+      if (beginning === 'none') {
         clearTimeout(timer)
         const { remoteAddress } = socket
         this.#parts.onRefused({
@@ -190,8 +184,8 @@ export class SqlServer {
         )
         return
       }
-      socket.write(code === SSL_CODE ? 'S' : 'N')
-      if (code === SSL_CODE) handOver(this.#asked)
+      socket.write(beginning === 'ssl' ? 'S' : 'N')
+      if (beginning === 'ssl') handOver(this.#asked)
     }
     socket.on('readable', onReadable)
   }
@@ -207,7 +201,7 @@ export class SqlServer {
       const first = await client.first()
       clearTimeout(late)
       if (!first) return
-      if (first.readUInt32BE() === CANCEL_CODE) await this.#cancel(first, svid)
+      if (isCancel(first)) await this.#cancel(first, svid)
       else await this.#session(client, first, svid)
     } catch (error) {
       const refusal = toRefusal(
@@ -250,7 +244,8 @@ export class SqlServer {
       }
       const wanted = wantedSettings(settings, system.postgres.statementTimeoutMs)
       link = await databases.borrow(caller, system, system.postgres)
-      clean = await adjust(link, wanted)
+      await adjust(link, wanted)
+      clean = true
       const session = new Session(
         { ...this.#parts, pace: this.#pace },
         caller,
@@ -297,9 +292,9 @@ export class SqlServer {
 
   /** Stops what a session runs: asked for with its key, by the very instance that it belongs to. */
   async #cancel(body: Buffer, svid: VerifiedSvid): Promise<void> {
-    if (body.length !== 12) return
-    const open = this.#sessions.get(body.readUInt32BE(4))
-    if (!open || !timingSafeEqual(open.secret, body.subarray(8))) return
+    const key = readCancel(body)
+    const open = key && this.#sessions.get(key.session)
+    if (!open || !timingSafeEqual(open.secret, key.secret)) return
     const { session, link } = open
     if (session.caller.instance !== svid.id.uri || !session.busy) return
     await this.#parts.databases.cancel(link, session.system)
@@ -318,53 +313,23 @@ export class SqlServer {
   }
 }
 
-/** The start of a session: protocol 3, and settings by name. */
-function readStart(body: Buffer): { settings: Map<string, string>; newest: readonly Buffer[] } {
-  const reader = new BodyReader(body)
-  const version = reader.uint32()
-  if (version >>> 16 !== PROTOCOL_MAJOR)
-    throw protocolError('only version 3 of the protocol is spoken')
-  const settings = new Map<string, string>()
-  const options: string[] = []
-  for (let name = reader.text(); name !== ''; name = reader.text()) {
-    const value = reader.text()
-    if (name.startsWith('_pq_.')) options.push(name)
-    else if (settings.has(name)) throw protocolError('a setting stands twice')
-    else settings.set(name, value)
-  }
-  if (!reader.done) throw protocolError('the session does not begin as one')
-  const newer = (version & 0xffff) > 0 || options.length > 0
-  // NegotiateProtocolVersion: 3.0 it is, and none of the options.
-  const answer = message(
-    'v',
-    int32(PROTOCOL_MAJOR << 16),
-    int32(options.length),
-    ...options.map(text),
+/**
+ * Sets what a client asked for at its start, in one round trip.
+ *
+ * @throws SqlRefusal where the database does not take one of them: the session would not be the one that was asked for
+ */
+async function adjust(link: Link, wanted: ReadonlyMap<string, string>): Promise<void> {
+  if (wanted.size === 0) return
+  link.send(
+    ...[...wanted].map(([name, value]) =>
+      wire.query(`SET ${quoteName(name)} = ${quoteText(value)}`),
+    ),
   )
-  return { settings, newest: newer ? [answer] : [] }
-}
-
-/** What a client may ask for at the start; `options` could hold anything, so it may hold nothing. */
-function wantedSettings(
-  settings: ReadonlyMap<string, string>,
-  maxStatementMs: number,
-): Map<string, string> {
-  const wanted = new Map<string, string>()
-  for (const [name, value] of settings) {
-    if (name === 'user' || name === 'database') continue
-    if ((name === 'options' || name === 'replication') && value === '') continue
-    checkSetting(name.toLowerCase(), value, maxStatementMs)
-    wanted.set(name.toLowerCase(), value)
+  for (const name of wanted.keys()) {
+    const { type } = await link.until('E', 'Z')
+    if (type === 'Z') continue
+    throw new SqlRefusal('SP_SQL_SIGN_IN', `\`${name}\` cannot be set to this`, '22023')
   }
-  return wanted
-}
-
-async function adjust(link: Link, wanted: ReadonlyMap<string, string>): Promise<boolean> {
-  for (const [name, value] of wanted) {
-    link.send(wire.query(`SET ${quoteName(name)} = ${quoteText(value)}`))
-    await link.until('Z')
-  }
-  return true
 }
 
 function statuses(link: Link, agent: string): Buffer[] {
