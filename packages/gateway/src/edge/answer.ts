@@ -68,9 +68,6 @@ export interface JsonAnswer {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** Bytes up to which a body is copied once more, so that it leaves together with its head. */
-const MAX_JOINED = 16_384
-
 /** @returns bytes of body written */
 export function sendJson(res: EdgeResponse, answer: JsonAnswer): number {
   const body = typeof answer.body === 'string' ? Buffer.from(answer.body) : answer.body
@@ -79,9 +76,7 @@ export function sendJson(res: EdgeResponse, answer: JsonAnswer): number {
   if (answer.status !== 204) headers['content-length'] = body?.length ?? 0
   if (answer.decision !== undefined) headers['sallyport-decision'] = answer.decision
   res.writeHead(answer.status, headers)
-  // Node joins a head to a text and to no bytes, which it writes after it. Of Latin-1, each character is the byte it stands for.
-  if (body === undefined || body.length > MAX_JOINED) res.end(body)
-  else res.end(body.toString('latin1'), 'latin1')
+  res.end(body)
   return body?.length ?? 0
 }
 

@@ -197,11 +197,11 @@ export class H2Response extends EventEmitter implements EdgeResponse {
     return this.destroyed || this.#stream.write(bytes)
   }
 
-  end(bytes?: string | Uint8Array, encoding: 'utf8' | 'latin1' = 'utf8'): void {
+  end(bytes?: string | Uint8Array): void {
     if (this.destroyed || this.#stream.writableEnded) return
     this.endedAt = performance.now()
     const stream = this.#stream
-    stream.end(bytes, encoding)
+    stream.end(bytes)
     // A body that nobody read is not waited for (RFC 9113 section 8.1).
     stream.once('finish', () => {
       if (!stream.readableEnded) stream.close(NGHTTP2_NO_ERROR)

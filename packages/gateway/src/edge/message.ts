@@ -33,8 +33,7 @@ export interface EdgeResponse {
   flushHeaders(): void
   /** @returns false where the caller reads too slowly for more */
   write(bytes: string | Uint8Array): boolean
-  end(bytes?: Uint8Array): unknown
-  end(text: string, encoding: 'latin1'): unknown
+  end(bytes?: string | Uint8Array): unknown
   /** Breaks it off, so that the caller cannot take what it has for the whole. */
   destroy(): unknown
   once(event: 'close' | 'drain', listener: () => void): unknown
