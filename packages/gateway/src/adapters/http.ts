@@ -76,8 +76,9 @@ export function matchRoute(
     // Another operation's path as well: which of them the upstream would take is not ours to guess.
     if (isShadowed(route.binding, segments)) continue
     const path = new Map<string, string>()
-    for (const [i, part] of route.parts.entries()) {
-      if ('parameter' in part) path.set(part.parameter, segments[i] ?? '')
+    for (let i = 0; i < segments.length; i++) {
+      const part = route.parts[i]
+      if (part && 'parameter' in part) path.set(part.parameter, segments[i] ?? '')
     }
     return { route, path }
   }

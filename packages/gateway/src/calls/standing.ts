@@ -12,6 +12,12 @@ import type { Caller, TypedCall } from './types.ts'
 const identity = (code: string, message: string): Refusal =>
   new Refusal(code, message, { status: 401, close: true })
 
+/** Whom a certificate is for. */
+interface Holder {
+  readonly instance: string
+  readonly agent: string
+}
+
 /** The first door, walked through again by every request: who calls, and may they still call at all? */
 export class Standing {
   readonly #bundles: Bundles
@@ -19,6 +25,8 @@ export class Standing {
   readonly #trustDomain: string
   readonly #tokens: Tokens
   readonly #foreign: ForeignTrust
+  /** What certificates of this network say of who they are for, which is no question of time. */
+  readonly #known = new WeakMap<VerifiedSvid, Holder>()
 
   constructor(
     bundles: Bundles,
@@ -40,17 +48,21 @@ export class Standing {
    * @throws Refusal `SP_SVID_EXPIRED`, `SP_SVID_NOT_YET_VALID`, `SP_SVID_UNTRUSTED`, `SP_SVID_REVOKED`, `SP_QUARANTINED`, `SP_NOT_AN_AGENT`,
    *   `SP_FOREIGN_*`
    */
-  check(svid: VerifiedSvid): { readonly instance: string; readonly agent: string } {
+  check(svid: VerifiedSvid): Holder {
     this.valid(svid)
     const instance = svid.id.uri
     if (svid.id.trustDomain !== this.#trustDomain) {
       return { instance, agent: this.#foreign.check(svid).name }
     }
-    const kind = kindOf(svid.id)
-    if (kind?.kind !== 'agent') {
-      throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
+    let known = this.#known.get(svid)
+    if (!known) {
+      const kind = kindOf(svid.id)
+      if (kind?.kind !== 'agent') {
+        throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
+      }
+      this.#known.set(svid, (known = { instance, agent: kind.name }))
     }
-    return { instance, agent: kind.name }
+    return known
   }
 
   /**

@@ -61,7 +61,8 @@ export function readTarget(url: string): RequestTarget {
   }
   const segments = path.slice(1).split('/')
   const last = segments.length - 1
-  for (const [i, text] of segments.entries()) {
+  for (let i = 0; i <= last; i++) {
+    const text = segments[i] ?? ''
     if (text !== '' || i === 0 || i < last) segments[i] = readSegment(text)
   }
   if (segments.length > MAX_SEGMENTS) throw refuse('the path has too many segments')

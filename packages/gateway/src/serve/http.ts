@@ -32,6 +32,7 @@ export interface HttpParts {
 }
 
 const EVENTS = 'text/event-stream'
+const JSON_TYPE = 'application/json'
 
 /** Calls to HTTP systems: `/SYSTEM/rest`. */
 export class HttpCalls {
@@ -81,15 +82,16 @@ export class HttpCalls {
       kind === 'read' && accept.includes(EVENTS) && accept.split(/[,;\s]+/).includes(EVENTS)
     const lines = binding.kind === 'http' ? (binding.lines ?? []) : []
     const lasts = wantsEvents || (kind === 'read' && lines.length > 0)
+    const forms =
+      wantsEvents || lines.length > 0
+        ? [...(wantsEvents ? [EVENTS] : []), ...lines, JSON_TYPE].join(', ')
+        : JSON_TYPE
     let answer: UpstreamAnswer | undefined
     try {
-      answer = await this.#parts.exchange.send({
-        ...addressed(grant),
-        accept: [...(wantsEvents ? [EVENTS] : []), ...lines, 'application/json'].join(', '),
-        repeatable: kind === 'read',
-        signal: context.signal,
-        ...(lasts ? { idleMs: settings.maxStreamMs } : {}),
-      })
+      const repeatable = kind === 'read'
+      const asked = { ...addressed(grant), accept: forms, repeatable, signal: context.signal }
+      const { maxStreamMs: idleMs } = settings
+      answer = await this.#parts.exchange.send(lasts ? { ...asked, idleMs } : asked)
       if (wantsEvents && answer.status === 200 && answer.contentType === EVENTS) {
         await this.#parts.streams.serve(context, grant, answer)
       } else await this.#answer(context, grant, answer)

@@ -114,7 +114,7 @@ export class Requests {
   }
 
   /** @throws Refusal at once or later */
-  #serve(bare: BareContext, reached: Reached): Promise<void> {
+  #serve(bare: BareContext, reached: Reached): Promise<void> | void {
     let enforced: Enforced
     try {
       enforced = this.#parts.standing.enforced(false)
@@ -136,7 +136,7 @@ export class Requests {
     else throw refusal
   }
 
-  #dispatch(context: RequestContext, reached: Reached): Promise<void> {
+  #dispatch(context: RequestContext, reached: Reached): Promise<void> | void {
     const { request, enforced } = context
     const [name = ''] = request.target.segments
     const ofGrpc = isGrpc(request)
@@ -158,16 +158,16 @@ export class Requests {
     await this.#toAdapter({ ...context, caller: await accepted }, system, ofGrpc)
   }
 
-  async #toAdapter(
+  /** @throws Refusal at once or later */
+  #toAdapter(
     context: RequestContext,
     system: System | undefined,
     ofGrpc: boolean,
-  ): Promise<void> {
+  ): Promise<void> | void {
     const { segments } = context.request.target
     if (ofGrpc) {
       const admits = (): boolean => this.#pace.admits(context.caller.session)
-      await this.#parts.grpc.serve(context, system, admits)
-      return
+      return this.#parts.grpc.serve(context, system, admits)
     }
     // With a slash at its end a path is another one; only API descriptions have such.
     if (segments.at(-1) === '' && system?.protocol !== 'http') {
@@ -177,22 +177,16 @@ export class Requests {
       })
     }
     const [name = ''] = segments
-    if (name === OWN) {
-      await this.#parts.own.serve(context)
-      return
-    }
-    if (name === WELL_KNOWN) {
-      this.#parts.metadata.serve(context)
-      return
-    }
+    if (name === OWN) return this.#parts.own.serve(context)
+    if (name === WELL_KNOWN) return this.#parts.metadata.serve(context)
     if (!system) throw noOperation({ kind: 'destination', name: plain.tool(name) })
     // These have doors of their own.
     const { protocol } = system
     if (protocol === 'postgres' || protocol === 'opaque' || protocol === 'grpc') throw noOperation()
-    if (system.protocol === 'mcp') await this.#parts.mcp.serve(context, system)
-    else if (system.protocol === 'a2a') await this.#parts.a2a.serve(context, system)
-    else if (system.protocol === 'llm') await this.#parts.llm.serve(context, system)
-    else await this.#parts.http.serve(context, system)
+    if (system.protocol === 'mcp') return this.#parts.mcp.serve(context, system)
+    if (system.protocol === 'a2a') return this.#parts.a2a.serve(context, system)
+    if (system.protocol === 'llm') return this.#parts.llm.serve(context, system)
+    return this.#parts.http.serve(context, system)
   }
 
   #caller({ socket }: EdgeRequest): Caller {
