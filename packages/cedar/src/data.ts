@@ -76,11 +76,12 @@ export function recordFromJson(
   json: unknown,
   isValue?: (member: unknown) => member is Value,
   base?: RecordValue,
+  serial?: number,
 ): RecordValue {
   if (typeof json !== 'object' || json === null) throw bad('what should be a record is none')
   requirePlain(json)
   left = MAX_VALUES
-  return record(json, 0, isValue, base)
+  return record(json, 0, isValue, base, serial)
 }
 
 /**
@@ -88,19 +89,23 @@ export function recordFromJson(
  *
  * @param isValue says of a member that it is a value already
  * @param base what the context has too, where `json` has nothing else for it
+ * @param serial what the record is known by, where it may be met again
  * @throws SallyportError `SP_CEDAR_VALUE`
  */
 export function contextFromJson(
   json: unknown,
   isValue?: (member: unknown) => member is Value,
   base?: RecordValue,
+  serial?: number,
 ): RecordValue {
-  const context = recordFromJson(json, isValue, base)
-  for (const name of ['__entity', '__extn', '__expr']) {
+  const context = recordFromJson(json, isValue, base, serial)
+  for (const name of NO_CONTEXT) {
     if (context.fields.has(name)) throw bad(`the context is an \`${name}\`, not a record`)
   }
   return context
 }
+
+const NO_CONTEXT = ['__entity', '__extn', '__expr']
 
 /**
  * Does what reads the input of a caller. Objects may have getters, or be proxies, that throw anything.
@@ -127,6 +132,7 @@ function record(
   depth: number,
   isValue?: (member: unknown) => member is Value,
   base?: RecordValue,
+  serial?: number,
 ): RecordValue {
   const fields = new Map<string, Value>()
   // Half the time of `new Map(base.fields)`.
@@ -138,7 +144,7 @@ function record(
     const member = (json as Readonly<Record<string, unknown>>)[key]
     fields.set(key, isValue?.(member) === true ? member : value(member, depth + 1))
   }
-  return new RecordValue(fields)
+  return new RecordValue(fields, serial)
 }
 
 /** @throws SallyportError `SP_CEDAR_VALUE` */

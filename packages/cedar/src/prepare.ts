@@ -26,7 +26,7 @@ export type PreparedValue =
 export function prepareContext(
   context: Readonly<Record<string, CedarJson | PreparedValue>>,
 ): PreparedContext {
-  return numbered(reading(() => contextFromJson(context, isPrepared)))
+  return reading(() => contextFromJson(context, isPrepared, undefined, ++lastSerial))
 }
 
 /**
@@ -38,12 +38,10 @@ export function extendContext(
   base: PreparedContext,
   members: Readonly<Record<string, CedarJson | PreparedValue>>,
 ): PreparedContext {
-  return numbered(reading(() => contextFromJson(members, isPrepared, base)))
+  return reading(() => contextFromJson(members, isPrepared, base, ++lastSerial))
 }
 
 let lastSerial = 0
-
-const numbered = ({ fields }: RecordValue): RecordValue => new RecordValue(fields, ++lastSerial)
 
 /**
  * Converts a set, record, entity or extension value. Scalars are quickly converted with the context itself.

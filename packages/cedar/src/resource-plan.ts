@@ -120,18 +120,22 @@ export class ResourcePlan {
   decider(principal: EntityUid, context: PreparedContext, entities: EntityStore): GroupDecider {
     const principalRecord = reading(() => entities.findAs(0, principal))
     const actionRecord = entities.findAs(1, this.#action)
-    const shared = {
-      principal: principalRecord === undefined ? refOf(principal) : principalRecord.uid,
-      action: actionRecord === undefined ? refOf(this.#action) : actionRecord.uid,
-      context,
-      principalRecord,
-      actionRecord,
-      store: entities,
-    }
+    const principalRef = principalRecord === undefined ? refOf(principal) : principalRecord.uid
+    const action = actionRecord === undefined ? refOf(this.#action) : actionRecord.uid
     return (group) => {
       const of = this.#groups[group]
-      if (of === undefined) return answer(NO_POLICIES, this.#clauses, { ...NOTHING, ...shared })
-      const env: Env = { ...shared, resource: of.resource.uid, resourceRecord: of.resource }
+      // In the order of every other environment: the engine then knows them as of one kind.
+      const env: Env = {
+        principal: principalRef,
+        action,
+        resource: of === undefined ? NOTHING.resource : of.resource.uid,
+        context,
+        principalRecord,
+        actionRecord,
+        resourceRecord: of?.resource,
+        store: entities,
+      }
+      if (of === undefined) return answer(NO_POLICIES, this.#clauses, env)
       return answer(of.left.slice ?? of.left.index.candidates(env), this.#clauses, env)
     }
   }

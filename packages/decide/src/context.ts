@@ -16,35 +16,65 @@ export interface ContextFacts {
 
 type Members = Record<string, CedarJson | PreparedValue>
 
-/** What the contexts of one call have in common, converted once. */
-export type SharedContext = PreparedContext
+/** What the contexts of one call have in common, converted once, and what it was made of. */
+export interface SharedContext {
+  readonly context: PreparedContext
+  readonly time: PreparedValue
+  /** Labels, if nobody can change the list any more, and the record of them. */
+  readonly labels: readonly string[] | undefined
+  readonly session: PreparedValue
+  readonly risk: number
+  readonly purpose: string
+  readonly evidence: PreparedValue
+  readonly source: PreparedValue | undefined
+  /** Contexts of fields, by operation: there are as many as are declared. */
+  readonly ofFields: Map<string, PreparedContext>
+}
+
+/** The last of a caller's: where nothing that policies read of its next call is another, it is that call's too. */
+export interface KeptContext {
+  last: SharedContext | undefined
+}
 
 /** The context of the call itself. */
 export function callContext(shared: SharedContext, { input }: Call): PreparedContext {
-  return extendContext(shared, { input })
+  return extendContext(shared.context, { input })
 }
 
 /** The context of a field's treatment. @param operation `SYSTEM.OPERATION` */
 export function fieldContext(shared: SharedContext, operation: string): PreparedContext {
-  return extendContext(shared, { operation })
+  let context = shared.ofFields.get(operation)
+  if (context === undefined) {
+    shared.ofFields.set(operation, (context = extendContext(shared.context, { operation })))
+  }
+  return context
 }
 
-export function sharedContext({
-  call,
-  session,
-  purpose,
-  approvers,
-  clock,
-}: ContextFacts): SharedContext {
-  const shared: Members = {
-    time: clock(call.time),
-    session: sessionRecord(session.labels),
-    // A fraction of a point counts as the whole one: the careful side.
-    risk: Math.ceil(session.risk),
-    purpose,
-    evidence: evidenceRecord(approvers),
+export function sharedContext(
+  { call, session: { labels, risk: points }, purpose, approvers, clock }: ContextFacts,
+  kept?: KeptContext,
+): SharedContext {
+  const isPlain =
+    call.onBehalfOf === undefined && call.payment === undefined && call.mandate === undefined
+  const last = isPlain ? kept?.last : undefined
+  const time = clock(call.time)
+  const session = last?.labels === labels ? last.session : sessionRecord(labels)
+  // A fraction of a point counts as the whole one: the careful side.
+  const risk = Math.ceil(points)
+  const evidence = evidenceRecord(approvers)
+  const source = call.source === undefined ? undefined : ip(call.source)
+  if (
+    last?.time === time &&
+    last.session === session &&
+    last.risk === risk &&
+    last.purpose === purpose &&
+    last.evidence === evidence &&
+    last.source === source
+  ) {
+    return last
   }
-  if (call.source !== undefined) shared.source = ip(call.source)
+  const shared: Members = { time, session, risk, purpose, evidence }
+  if (source !== undefined) shared.source = source
   if (call.onBehalfOf !== undefined) {
     const { subject, actors } = call.onBehalfOf
     shared.onBehalfOf = { subject, actors: [...actors] }
@@ -57,7 +87,19 @@ export function sharedContext({
     const { id, delegator, depth, task } = call.mandate
     shared.mandate = { id, delegator, depth, task }
   }
-  return prepareContext(shared)
+  const made: SharedContext = {
+    context: prepareContext(shared),
+    time,
+    labels: Object.isFrozen(labels) ? labels : undefined,
+    session,
+    risk,
+    purpose,
+    evidence,
+    source,
+    ofFields: new Map(),
+  }
+  if (isPlain && kept) kept.last = made
+  return made
 }
 
 /** Sets of labels that are remembered in Cedar's form: most sessions have touched the same few. */

@@ -13,12 +13,13 @@ import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sal
 import type { Declaration, Flow, NetworkIndex, Operation } from '@sallyport/network'
 import { policiesByCaller } from './callers.ts'
 import { callContext, clockOf, fieldContext, sharedContext } from './context.ts'
-import type { ContextFacts, SharedContext } from './context.ts'
+import type { ContextFacts, KeptContext, SharedContext } from './context.ts'
 import { explainOutcome } from './explain.ts'
 import { FederatedDecider } from './federated.ts'
 import { FIELD_ACTIONS, Fields } from './fields.ts'
 import type { Ask, FieldsSummary } from './fields.ts'
 import { parseObligation } from './obligations.ts'
+import { StateDigests } from './state-digest.ts'
 import type {
   Call,
   CallMandate,
@@ -112,6 +113,15 @@ interface OperationNames {
   readonly resource: EntityUid
 }
 
+/** What decisions about one instance begin with. Entities and contexts are kept, never decisions. */
+interface KnownCaller {
+  readonly agent: string
+  readonly principal: EntityUid
+  /** The resident entities and the instance. */
+  readonly store: EntityStore
+  readonly kept: KeptContext
+}
+
 type Verdict =
   | { readonly allow: true; readonly cedar: CedarDecision; readonly obligations: readonly string[] }
   | { readonly allow: false; readonly cedar: CedarDecision; readonly code: DecisionCode }
@@ -122,17 +132,15 @@ class NetworkDecider implements Decider {
   readonly #principal: DeciderParts['principal']
   readonly #policies: PolicySet
   readonly #store: EntityStore
-  readonly #entitiesDigest: string
   readonly #fields: Fields
   /** What policies oblige to, by id: few do. */
   readonly #obligations: ReadonlyMap<string, string>
   readonly #clock: ContextFacts['clock']
   /** Whether any policy might; where none does, nobody is asked for one. */
   readonly #readsMandates: boolean
-  readonly #stores = new Map<string, { readonly agent: string; readonly store: EntityStore }>()
+  readonly #known = new Map<string, KnownCaller>()
   readonly #names = new WeakMap<Operation, OperationNames>()
-  /** The last state of each instance, by the very list of labels, and its digest. */
-  readonly #digests = new Map<string, SessionState & { agent: string; digest: string }>()
+  readonly #digests: StateDigests
 
   constructor(parts: DeciderParts) {
     this.digest = parts.digest
@@ -140,7 +148,7 @@ class NetworkDecider implements Decider {
     this.#principal = parts.principal
     this.#policies = parts.policies
     this.#store = parts.store
-    this.#entitiesDigest = parts.entitiesDigest
+    this.#digests = new StateDigests(parts.entitiesDigest)
     this.#readsMandates = parts.readsMandates
     this.#clock = clockOf(parts.index.network.settings.timeZone)
     this.#fields = new Fields(parts.index.network, parts.policies, parts.store)
@@ -199,28 +207,7 @@ class NetworkDecider implements Decider {
   }
 
   stateDigest(call: Call, session: SessionState): string {
-    const { instance, agent, onBehalfOf, payment, mandate } = call
-    const more = {
-      // Left out where absent, so that records from before they existed keep their digest.
-      ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
-      ...(payment === undefined ? {} : { payment }),
-      ...(mandate === undefined ? {} : { mandate }),
-    }
-    const { labels, risk } = session
-    // Most calls have no more than this, and a list that cannot change says what it said before.
-    const isPlain = Object.keys(more).length === 0 && Object.isFrozen(labels)
-    const known = isPlain ? this.#digests.get(instance) : undefined
-    if (known?.agent === agent && known.labels === labels && known.risk === risk) {
-      return known.digest
-    }
-    const sorted = [...new Set(labels)].sort()
-    const state = { entities: this.#entitiesDigest, instance, agent, labels: sorted, risk, ...more }
-    const digest = sha256Hex(canonicalJson(state))
-    if (isPlain) {
-      if (this.#digests.size >= MAX_STORES) this.#digests.clear()
-      this.#digests.set(instance, { agent, labels, risk, digest })
-    }
-    return digest
+    return this.#digests.of(call, session)
   }
 
   #decide(call: Call, session: SessionState): Outcome {
@@ -237,9 +224,13 @@ class NetworkDecider implements Decider {
         : denied(verdict.code, verdict.cedar)
     }
     const { projection, labels, maxClass } = this.#project(subject, operation, verdict.obligations)
+    const { reasons, errors } = verdict.cedar
     return {
-      ...denied('SP_ALLOWED', verdict.cedar),
       decision: 'allow',
+      code: 'SP_ALLOWED',
+      reasons,
+      errors,
+      needs: [],
       projection,
       limits: index.limitsFor(call.agent, call.system, call.operation),
       labels,
@@ -255,11 +246,12 @@ class NetworkDecider implements Decider {
   ): Subject {
     const approvers = call.evidence.approvals
     const facts = { call, session, purpose, approvers, clock: this.#clock }
+    const { principal, store, kept } = this.#caller(call.agent, call.instance)
     return {
-      principal: { type: this.#principal, id: call.instance },
-      store: this.#storeWith(call.agent, call.instance),
+      principal,
+      store,
       facts,
-      shared: sharedContext(facts),
+      shared: sharedContext(facts, kept),
       names: this.#namesOf(call, operation),
     }
   }
@@ -276,14 +268,15 @@ class NetworkDecider implements Decider {
     return names
   }
 
-  /** The resident entities and the calling instance. Entities are kept, never decisions. */
-  #storeWith(agent: string, instance: string): EntityStore {
-    const known = this.#stores.get(instance)
-    if (known?.agent === agent) return known.store
+  #caller(agent: string, instance: string): KnownCaller {
+    let known = this.#known.get(instance)
+    if (known?.agent === agent) return known
     const store = this.#store.with([instanceEntity(this.index.network, agent, instance)])
-    if (this.#stores.size >= MAX_STORES) this.#stores.clear()
-    this.#stores.set(instance, { agent, store })
-    return store
+    if (this.#known.size >= MAX_STORES) this.#known.clear()
+    const principal = { type: this.#principal, id: instance }
+    known = { agent, principal, store, kept: { last: undefined } }
+    this.#known.set(instance, known)
+    return known
   }
 
   /** Cedar's answer, made strict: an erroring forbid and an obligation nobody understands deny. */
@@ -299,6 +292,7 @@ class NetworkDecider implements Decider {
       return { allow: false, cedar, code }
     }
     if (this.#forbidFailed(cedar)) return { allow: false, cedar, code: 'SP_DENIED_POLICY_ERROR' }
+    if (!this.#obliges(cedar)) return { allow: true, cedar, obligations: NO_OBLIGATIONS }
     const obligations = cedar.reasons.flatMap((id) => this.#obligations.get(id) ?? [])
     const unknown = cedar.reasons.find((id) => {
       const text = this.#obligations.get(id)
@@ -314,6 +308,10 @@ class NetworkDecider implements Decider {
 
   #forbidFailed(cedar: CedarDecision): boolean {
     return cedar.errors.some(({ policyId }) => this.#policies.effect(policyId) !== 'permit')
+  }
+
+  #obliges({ reasons }: CedarDecision): boolean {
+    return this.#obligations.size > 0 && reasons.some((id) => this.#obligations.has(id))
   }
 
   /** The least evidence under which this very call would be allowed, without any policy failing. */
@@ -355,7 +353,8 @@ class NetworkDecider implements Decider {
 
   #project(subject: Subject, operation: Operation, obligations: readonly string[]): FieldsSummary {
     const { principal, store, shared, names } = subject
-    const owed = obligations.flatMap((text) => parseObligation(text) ?? [])
+    const owed =
+      obligations.length === 0 ? [] : obligations.flatMap((text) => parseObligation(text) ?? [])
     const context = fieldContext(shared, names.action.id)
     const ask: Ask = {
       begin: (plan) => plan.decider(principal, context, store),
@@ -367,7 +366,7 @@ class NetworkDecider implements Decider {
   #grants(answer: CedarDecision): boolean {
     if (answer.decision === 'deny' || this.#forbidFailed(answer)) return false
     // Obligations are owed on calls; on a field none is understood.
-    return !answer.reasons.some((id) => this.#obligations.has(id))
+    return !this.#obliges(answer)
   }
 }
 
@@ -377,6 +376,8 @@ const MANDATE: Need = Object.freeze({ kind: 'mandate', count: 1 })
 
 const codeOf = (needs: readonly Need[]): DecisionCode =>
   needs.includes(MANDATE) ? 'SP_NEEDS_MANDATE' : 'SP_NEEDS_APPROVAL'
+
+const NO_OBLIGATIONS: readonly string[] = Object.freeze([])
 
 /** Its lists are part of outcomes, and so of one after another. */
 const NOTHING: CedarDecision = Object.freeze({

@@ -8,7 +8,7 @@ import {
   fieldContext as contextOfField,
   sharedContext,
 } from '../src/context.ts'
-import type { ContextFacts } from '../src/context.ts'
+import type { ContextFacts, KeptContext } from '../src/context.ts'
 import type { Call } from '../src/index.ts'
 import { call, quiet } from './fixture.ts'
 
@@ -182,4 +182,55 @@ describe('what policies read beside the request', () => {
       assert.throws(() => fieldContext(facts({}, { source })), { code: 'SP_CEDAR_VALUE' })
     })
   }
+
+  it('is kept for the next call of the same caller only where nothing that it says is another', () => {
+    const kept: KeptContext = { last: undefined }
+    const labels = Object.freeze(['a'])
+    const before = facts({ session: { labels, risk: 1 } }, { source: '192.0.2.1' })
+    const first = sharedContext(before, kept)
+    const again = call({ source: '192.0.2.1', input: { account: 'a2' } })
+    assert.equal(sharedContext({ ...before, call: again }, kept), first)
+    assert.equal(contextOfField(first, 'core.list'), contextOfField(first, 'core.list'))
+    assert.deepEqual(
+      contextOfField(first, 'core.other'),
+      contextOfField(sharedContext(before), 'core.other'),
+    )
+    const delegator = 'operator:o'
+    const others: ContextFacts[] = [
+      { ...before, session: { labels, risk: 2 } },
+      { ...before, session: { labels: ['b'], risk: 1 } },
+      { ...before, purpose: 'other' },
+      { ...before, approvers: ['olga'] },
+      { ...before, call: { ...before.call, time: before.call.time + 1000 } },
+      { ...before, call: { ...before.call, source: '192.0.2.2' } },
+      { ...facts({ session: { labels, risk: 1 } }) },
+      { ...before, call: { ...before.call, onBehalfOf: { subject: 's', actors: [] } } },
+      { ...before, call: { ...before.call, mandate: { id: 'm', delegator, depth: 1, task: 't' } } },
+      {
+        ...before,
+        call: { ...before.call, payment: { amount: 1, currency: 'EUR', creditor: 'c', by: 'b' } },
+      },
+    ]
+    for (const other of others) {
+      // Each behind the one that is kept, and behind each other.
+      sharedContext(before, kept)
+      for (const one of [other, before]) {
+        const alone = sharedContext(one).context
+        assert.deepEqual(sharedContext(one, kept).context, alone)
+        assert.deepEqual(sharedContext(one, kept).context, alone)
+      }
+      assert.notDeepEqual(sharedContext(other, kept).context, first.context)
+    }
+  })
+
+  it('is not kept by a list of labels that can still change', () => {
+    const kept: KeptContext = { last: undefined }
+    const labels = ['a']
+    sharedContext(facts({ session: { labels, risk: 0 } }), kept)
+    labels[0] = 'b'
+    same(sharedContext(facts({ session: { labels, risk: 0 } }), kept).context, {
+      ...expected,
+      session: { labels: ['b'] },
+    })
+  })
 })

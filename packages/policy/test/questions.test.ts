@@ -132,7 +132,9 @@ async function evaluator(clauses: readonly Clause[], declaration: Declaration) {
         principal: { type: 'Instance', id: instance },
         action: { type: 'Action', id: name },
         resource: field ? { type: 'Field', id: field } : { type: 'System', id: system },
-        context: field ? fieldContext(shared, name) : extendContext(shared, { input: call.input }),
+        context: field
+          ? fieldContext(shared, name)
+          : extendContext(shared.context, { input: call.input }),
       },
       storeOf(agent, instance),
     )

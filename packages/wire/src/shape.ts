@@ -213,7 +213,7 @@ export const members = <T>(
 /** A member that an object may have, and how it was written the last time: most say the same in one record after another. */
 interface Member {
   readonly name: string
-  /** The name as JSON has it, and the colon. */
+  /** A comma, the name as JSON has it, and a colon. */
   readonly head: string
   readonly isRequired: boolean
   readonly check: Check
@@ -225,7 +225,7 @@ interface Member {
 function writer(known: ReadonlyMap<string, Check>, required: object): Write {
   const ordered = [...known].map(([name, check]): Member => ({
     name,
-    head: `${canonicalString(name)}:`,
+    head: `,${canonicalString(name)}:`,
     isRequired: Object.hasOwn(required, name),
     check,
     last: undefined,
@@ -266,9 +266,10 @@ function writeOrdered(
         member.text = text
       }
     }
-    written += written === '' ? text : `,${text}`
+    written += written === '' ? `{${text.slice(1)}` : text
   }
-  return at === names.length ? `{${written}}` : undefined
+  if (at !== names.length) return undefined
+  return written === '' ? '{}' : `${written}}`
 }
 
 /** Shared by records and call tokens. */
