@@ -29,10 +29,14 @@ export function scram(password: string): ScramExchange {
       const [, combined = '', salt = '', count = ''] =
         /^r=([\x21-\x2b\x2d-\x7e]+),s=([A-Za-z0-9+/=]+),i=([1-9]\d{0,6})$/.exec(serverFirst) ?? []
       const iterations = Number(count)
-      if (!combined.startsWith(nonce) || combined === nonce || iterations > MAX_ITERATIONS) {
+      const salting = Buffer.from(salt, 'base64')
+      // Of many texts that Node makes bytes of, one is base64 of them.
+      const isSalt = salting.length > 0 && salting.toString('base64') === salt
+      const isOurs = combined.startsWith(nonce) && combined !== nonce
+      if (!isSalt || !isOurs || iterations > MAX_ITERATIONS) {
         throw new Error('the server’s challenge is not one')
       }
-      const salted = await derive(password, Buffer.from(salt, 'base64'), iterations, 32, 'sha256')
+      const salted = await derive(password, salting, iterations, 32, 'sha256')
       const clientKey = hmac(salted, 'Client Key')
       const withoutProof = `c=biws,r=${combined}`
       const message = `${bare},${serverFirst},${withoutProof}`
@@ -42,9 +46,12 @@ export function scram(password: string): ScramExchange {
       return `${withoutProof},p=${proof.toString('base64')}`
     },
     verify(serverFinal) {
-      const [, given = ''] = /^v=([A-Za-z0-9+/=]+)$/.exec(serverFinal) ?? []
-      const signature = Buffer.from(given, 'base64')
-      return expected?.length === signature.length && timingSafeEqual(expected, signature)
+      if (!expected) return false
+      const [given, right] = [
+        Buffer.from(serverFinal),
+        Buffer.from(`v=${expected.toString('base64')}`),
+      ]
+      return given.length === right.length && timingSafeEqual(given, right)
     },
   }
 }
