@@ -25,6 +25,19 @@ interface Touched {
   readonly recorded: number
 }
 
+interface Asked {
+  readonly labels: readonly string[]
+  readonly touched: readonly Touched[]
+}
+
+/** Within that time the record before stands for this touch too, also after a restart. */
+const covers = ({ recorded }: Touched, now: number): boolean =>
+  now >= recorded && now < recorded + RECORD_EVERY_MS
+
+function touch(known: Touched, now: number): void {
+  if (known.at < now) known.at = now
+}
+
 /**
  * What each instance has touched and when, and which approvals it asked for. Labels stay with the instance: reconnecting clears
  * nothing, and neither does a restart, after which they are read back from the log. A session is the instance, from the moment on
@@ -35,6 +48,8 @@ export class Sessions {
   readonly #labels = new Map<string, Map<string, Touched>>()
   /** All labels of an instance, sorted, until one is added. */
   readonly #sorted = new Map<string, readonly string[]>()
+  /** What an instance was last found to lack nothing of, by the very list, until one is added. */
+  readonly #asked = new Map<string, Asked>()
   readonly #approvals = new Map<string, string>()
   /** Approvals that were used up here. */
   readonly used: Set<string> = new Set()
@@ -83,15 +98,25 @@ export class Sessions {
   missing(instance: string, labels: readonly string[], now: number): readonly string[] {
     const own = this.#labels.get(instance)
     if (!own) return labels
-    let missing: string[] | undefined
+    const last = this.#asked.get(instance)
+    if (last?.labels === labels && last.touched.every((one) => covers(one, now))) {
+      for (const one of last.touched) touch(one, now)
+      return NONE
+    }
+    const missing: string[] = []
+    const touched: Touched[] = []
     for (const label of labels) {
       const known = own.get(label)
-      // Within that time the record before stands for this touch too, also after a restart.
-      if (known && now >= known.recorded && now < known.recorded + RECORD_EVERY_MS) {
-        if (known.at < now) known.at = now
-      } else (missing ??= []).push(label)
+      if (known && covers(known, now)) {
+        touch(known, now)
+        touched.push(known)
+      } else missing.push(label)
     }
-    return missing ?? NONE
+    // The decider hands out one list for the same treatments; one that could change would not say what it said before.
+    if (missing.length === 0 && Object.isFrozen(labels)) {
+      this.#asked.set(instance, { labels, touched })
+    }
+    return missing
   }
 
   /** Counts labels as touched at a time at which a record of them is durable. */
@@ -124,6 +149,7 @@ export class Sessions {
   /** To add to. */
   #of(instance: string): Map<string, Touched> {
     this.#sorted.delete(instance)
+    this.#asked.delete(instance)
     let own = this.#labels.get(instance)
     if (!own) this.#labels.set(instance, (own = new Map()))
     return own
