@@ -130,12 +130,8 @@ export class Feed {
 
   async #sendSome(): Promise<void> {
     const { client, shard } = this.#options
-    for (const { last, items } of batches(await this.#pending())) {
-      const { body } = await client.request({
-        method: 'POST',
-        path: '/v1/feed',
-        json: Buffer.concat([ITEMS, ...items, Buffer.from(`],"shard":${JSON.stringify(shard)}}`)]),
-      })
+    for (const { last, json } of batches(await this.#pending(), shard)) {
+      const { body } = await client.request({ method: 'POST', path: '/v1/feed', json })
       if (this.#stop.signal.aborted) return
       const { next } = body
       // The control plane may ask for a place before this; never for one that it was not sent.
@@ -181,36 +177,50 @@ export class Feed {
 interface Batch {
   /** Index of its last record. */
   readonly last: number
-  /** Items of `wire`'s `FeedItem` as JSON, with the commas between them. */
-  readonly items: readonly Uint8Array[]
+  /** The body of a request: `wire`'s `FeedItem`s and the shard they are of. */
+  readonly json: Buffer
 }
 
-const ITEMS = Buffer.from('{"items":[')
-const COMMA = Buffer.from(',')
-const END = Buffer.from('}')
+const BEGIN = '{"items":['
 
 /** Cuts items into bodies that the plane API takes. Records travel as they stand in the log. */
-function* batches(logged: readonly LoggedRecord[]): Generator<Batch> {
-  let items: Uint8Array[] = []
-  let count = 0
+function* batches(logged: readonly LoggedRecord[], shard: string): Generator<Batch> {
+  const end = `],"shard":${JSON.stringify(shard)}}`
+  // What stands before each record.
+  let heads: string[] = []
   let size = 0
-  let last = 0
-  for (const { index, record, explanation } of logged) {
-    const head = Buffer.from(`{${explained(explanation)}"index":${index},"record":`)
-    const bytes = head.length + record.length + 2
-    if (count > 0 && (count >= MAX_ITEMS || size + bytes > MAX_BYTES)) {
-      yield { last, items }
-      items = []
-      count = 0
+  for (const [i, { index, record, explanation }] of logged.entries()) {
+    const head = `{${explained(explanation)}"index":${index},"record":`
+    const bytes = Buffer.byteLength(head) + record.length + 2
+    if (heads.length > 0 && (heads.length >= MAX_ITEMS || size + bytes > MAX_BYTES)) {
+      yield batch(logged.slice(i - heads.length, i), heads, size, end)
+      heads = []
       size = 0
     }
-    if (count > 0) items.push(COMMA)
-    items.push(head, record, END)
-    count++
+    heads.push(heads.length === 0 ? BEGIN + head : `},${head}`)
     size += bytes
+  }
+  if (heads.length > 0) yield batch(logged.slice(-heads.length), heads, size, end)
+}
+
+/** @param size bytes of the items with a comma for each */
+function batch(
+  logged: readonly LoggedRecord[],
+  heads: readonly string[],
+  size: number,
+  end: string,
+): Batch {
+  const json = Buffer.allocUnsafe(BEGIN.length + size + Buffer.byteLength(end))
+  let at = 0
+  let last = 0
+  for (const [i, { index, record }] of logged.entries()) {
+    at += json.write(heads[i] ?? '', at)
+    json.set(record, at)
+    at += record.length
     last = index
   }
-  if (count > 0) yield { last, items }
+  at += json.write(`}${end}`, at)
+  return { last, json: json.subarray(0, at) }
 }
 
 /** The log has the explanation sealed, whole or by digest, where it is too long to travel. */
