@@ -1,5 +1,6 @@
 import { sign, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
+import { promisify } from 'node:util'
 import { newId, parseJson, sha256Hex, SallyportError } from '@sallyport/base'
 import { fromBase64url } from './base64url.ts'
 import { demand, integer, members, oneOf, onBehalfOfShape, text } from './shape.ts'
@@ -37,26 +38,30 @@ const headerShape = members<{ readonly alg: string; readonly typ: string }>(
  * Signs a 30-second call token (JWS compact, RFC 7515; `typ` after RFC 8725 section 3.11) with the gateway's SVID key.
  *
  * @param now milliseconds since the epoch
+ * @param aside whether to sign in another thread: half the time of this one, but waited for behind what else is asked of threads
  * @throws SallyportError `SP_CALL_TOKEN_KEY` where the key is neither P-256 nor Ed25519
  */
 export async function issueCallToken(
   claims: Omit<CallToken, 'iat' | 'exp' | 'jti'>,
   privateKey: KeyObject,
   now: number,
+  aside = false,
 ): Promise<string> {
   const iat = Math.floor(now / 1000)
   const alg = algorithmOf(privateKey)
   const payload = { ...claims, iat, exp: iat + LIFETIME_SECONDS, jti: newId('call', now) }
   const signed = `${HEADERS[alg]}.${encoded(payload)}`
   const octets = Buffer.from(signed)
-  // Every call has one: a job of Web Crypto would wait behind the syncs of the log, which takes longer than signing does.
+  const digest = alg === 'EdDSA' ? null : 'sha256'
   // The key is given by itself, and the form of RFC 7518 section 3.4 made here: options beside it cost as much as the signature.
-  const signature =
-    alg === 'EdDSA'
-      ? sign(null, octets, privateKey)
-      : sideBySide(sign('sha256', octets, privateKey))
+  const made = aside
+    ? await signAside(digest, octets, privateKey)
+    : sign(digest, octets, privateKey)
+  const signature = alg === 'EdDSA' ? made : sideBySide(made)
   return `${signed}.${signature.toString('base64url')}`
 }
+
+const signAside = promisify<string | null, Buffer, KeyObject, Buffer>(sign)
 
 const encoded = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
 

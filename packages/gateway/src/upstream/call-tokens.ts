@@ -63,7 +63,8 @@ export class CallTokens {
 
   /** Makes the token of a request that is to be asked for with `of`. */
   prepare(call: Addressed, service: string, identity: IdentityMaterial): void {
-    const token = this.#issue(call, service, identity)
+    // While its record is on the way to the disk, in a thread that has nothing else to do.
+    const token = this.#issue(call, service, identity, true)
     // Whoever takes it meets its failure.
     token.catch(() => undefined)
     const { request, decision } = call
@@ -84,13 +85,14 @@ export class CallTokens {
       ready?.identity === identity &&
       ready.decision === decision &&
       this.#clock.monotonic() - ready.at <= MAX_WAITED_MS
-    return fits ? ready.token : this.#issue(call, service, identity)
+    return fits ? ready.token : this.#issue(call, service, identity, false)
   }
 
   #issue(
     { caller, decision, operation, request, delegation: { onBehalfOf, mandate } }: Addressed,
     service: string,
     { keyPem, trustDomain }: IdentityMaterial,
+    aside: boolean,
   ): Promise<string> {
     if (this.#key?.pem !== keyPem) this.#key = { pem: keyPem, key: createPrivateKey(keyPem) }
     return issueCallToken(
@@ -105,6 +107,7 @@ export class CallTokens {
       },
       this.#key.key,
       this.#clock.now(),
+      aside,
     )
   }
 }
