@@ -1,4 +1,7 @@
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { chromium } from 'playwright-core'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import type { Fixture } from './api.ts'
@@ -16,10 +19,35 @@ export async function launch(args: readonly string[] = []): Promise<Browser> {
     // It looks for system libraries at import time unless told where it is.
     process.env['AWS_LAMBDA_JS_RUNTIME'] ??= 'nodejs24.x'
     const { default: packed } = await import('@sparticuz/chromium')
-    executablePath = await packed.executablePath()
+    executablePath = await oneAtATime(() => packed.executablePath())
   }
   return chromium.launch({ executablePath, args: ['--no-sandbox', ...args] })
 }
+
+/** It is unpacked where the first who asks finds nothing; whoever asks meanwhile would find half a program. Across processes. */
+async function oneAtATime<T>(unpack: () => Promise<T>): Promise<T> {
+  const lock = join(tmpdir(), 'sallyport-chromium.lock')
+  for (;;) {
+    try {
+      mkdirSync(lock)
+      break
+    } catch {
+      const since = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
+      if (Date.now() - since > UNPACKING_MS) {
+        // Whoever held it is gone, and what it left is not whole.
+        rmSync(join(tmpdir(), 'chromium'), { force: true })
+        rmSync(lock, { recursive: true, force: true })
+      } else await sleep(50)
+    }
+  }
+  try {
+    return await unpack()
+  } finally {
+    rmSync(lock, { recursive: true, force: true })
+  }
+}
+
+const UNPACKING_MS = 120_000
 
 export interface Visit {
   readonly context: BrowserContext
