@@ -8,6 +8,7 @@ import type { Clock } from '@sallyport/base'
 import type { TrustBundle, VerifiedSvid } from '@sallyport/spiffe'
 
 import type { IdentityHolder } from './identity.ts'
+import { keepPeerChains } from './peer-chains.ts'
 import { identifyPeer, rememberGroup, rememberSource } from './peer.ts'
 import { DEFAULT_ALPN, POST_QUANTUM_GROUP, profile } from './profile.ts'
 import { SocketIndex } from './sockets.ts'
@@ -79,6 +80,7 @@ const DEFAULT_MAX_CONNECTIONS = 4096
  * our own verifier, ALPN agreed. New handshakes use the holder's current identity.
  */
 export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
+  keepPeerChains()
   const clock = options.clock ?? systemClock
   const pq = options.requirePostQuantum ?? false
   const sockets = new SocketIndex()
