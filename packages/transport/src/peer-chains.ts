@@ -6,8 +6,8 @@ const LOSING: ReadonlySet<string> = new Set(['v24.21.0', 'v26.8.0'])
 
 /** What Node keeps of a TLS session, as far as it matters here. */
 interface Session {
-  getPeerCertificate?(detailed: boolean): object | undefined
-  getPeerX509Certificate?(): unknown
+  readonly getPeerCertificate?: (this: Session, detailed: boolean) => object | undefined
+  getPeerX509Certificate?: (this: Session) => unknown
 }
 
 /**
