@@ -66,7 +66,7 @@ const agent = identity(agentId(TD, 'pattern-analyst', '1'))
 async function asGateway(path: string, tokenPath = path): Promise<number | undefined> {
   const gateway = gatewayId(TD, 'gw1')
   const { chainPem: cert, keyPem: key } = identity(gateway).current()
-  const token = await issueCallToken(
+  const token = issueCallToken(
     {
       iss: gateway,
       sub: agentId(TD, 'sanctions-screener', '1'),

@@ -96,14 +96,14 @@ const token = (
 describe('createService', () => {
   it('answers a gateway with a token for exactly this request', async () => {
     await using running = await start()
-    assert.deepEqual(await send(running.target, await token()), {
+    assert.deepEqual(await send(running.target, token()), {
       status: 200,
       body: { sub: claims.sub, body: BODY, token: null, raw: false },
     })
-    const empty = await token({ request: requestHash('POST', PATH, Buffer.alloc(0)) })
+    const empty = token({ request: requestHash('POST', PATH, Buffer.alloc(0)) })
     assert.equal((await send(running.target, empty, { body: '' })).status, 200)
     const obo = { subject: 'operator:olga', actors: [claims.sub] }
-    assert.deepEqual((await send(running.target, await token({ obo }))).body['obo'], obo)
+    assert.deepEqual((await send(running.target, token({ obo }))).body['obo'], obo)
     assert.deepEqual(running.refused, [])
   })
 
@@ -117,7 +117,7 @@ describe('createService', () => {
       string,
     ][] = [
       ['no token', undefined, {}, 'SP_CALL_TOKEN_MISSING'],
-      ['two tokens', [await token(), await token()], {}, 'SP_CALL_TOKEN_MISSING'],
+      ['two tokens', [token(), token()], {}, 'SP_CALL_TOKEN_MISSING'],
       ['nonsense', 'x.y.z', {}, 'SP_CALL_TOKEN_INVALID'],
       [
         'another service',
@@ -142,13 +142,13 @@ describe('createService', () => {
       const answer = await send(running.target, await value, options)
       assert.equal(answer.body['code'], code, name)
       assert.equal(answer.status, code === 'SP_REQUEST_TOO_LARGE' ? 413 : 401, name)
-      assert.equal((await send(running.target, await token())).status, 200, name)
+      assert.equal((await send(running.target, token())).status, 200, name)
     }
     assert.deepEqual(
       running.refused.map(({ code }) => code),
       refused.map(([, , , code]) => code),
     )
-    const once = await token()
+    const once = token()
     assert.equal((await send(running.target, once)).status, 200)
     assert.equal((await send(running.target, once)).body['code'], 'SP_CALL_TOKEN_REPLAYED')
   })
@@ -158,11 +158,11 @@ describe('createService', () => {
     for (const path of ['/agent/monitor/1', '/service/vault/1', '/control/c1']) {
       const as = identityOf(fabric, path)
       await assert.rejects(
-        send(running.target, await token({ iss: `spiffe://bank.test${path}` }, as.keyPem), { as }),
+        send(running.target, token({ iss: `spiffe://bank.test${path}` }, as.keyPem), { as }),
       )
       assert.equal(running.refused.at(-1)?.code, 'SP_PEER_REFUSED')
     }
-    assert.equal((await send(running.target, await token())).status, 200)
+    assert.equal((await send(running.target, token())).status, 200)
   })
 
   it('turns a failing handler into an answer that says nothing', async () => {
@@ -175,7 +175,7 @@ describe('createService', () => {
       },
     })
     assert.ok('port' in service.address)
-    const answer = await send(service.address, await token())
+    const answer = await send(service.address, token())
     assert.equal(answer.status, 500)
     assert.doesNotMatch(JSON.stringify(answer.body), /secret/)
     await service.close()

@@ -45,6 +45,7 @@ import { Exchange } from './upstream/exchange.ts'
 import { McpUpstream } from './upstream/mcp.ts'
 import { UpstreamPools } from './upstream/pools.ts'
 import { Programs } from './upstream/programs.ts'
+import { SigningAhead } from './upstream/signing/ahead.ts'
 
 /**
  * Starts the data plane: enrols or takes up its identity, follows the control plane, and serves agents once the first
@@ -170,12 +171,13 @@ class RunningGateway implements Gateway {
       grpcSessions.close()
     })
     const credentials = new Credentials({ client, clock, given: this.#options.secrets })
+    const signing = new SigningAhead((error) => {
+      audit.event('signing-thread-ended', { facts: { reason: String(error).slice(0, 200) } })
+    })
+    this.#undo.push(() => signing.close())
     const exchange = new Exchange({
-      pools,
-      clock,
-      settings: this.#settings,
+      ...{ pools, clock, credentials, signing, settings: this.#settings },
       gateway: this.spiffeId,
-      credentials,
     })
     const programs = new Programs({
       ...{ audit, clock, settings: this.#settings },

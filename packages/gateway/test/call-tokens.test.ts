@@ -7,6 +7,7 @@ import { requestHash, verifyCallToken } from '@sallyport/wire'
 import type { CallToken } from '@sallyport/wire'
 import { CallTokens } from '../src/upstream/call-tokens.ts'
 import type { Addressed } from '../src/upstream/call-tokens.ts'
+import { SigningAhead } from '../src/upstream/signing/ahead.ts'
 import { TestPlane } from './support/plane.ts'
 import { declared } from './support/world.ts'
 
@@ -21,6 +22,9 @@ describe('call tokens that are made ready while a record is being written', () =
   let call: Addressed
   let gateway: string
   let tokens: CallTokens
+  const signing = new SigningAhead((error) => {
+    throw new Error('the signing thread has ended', { cause: error })
+  })
   before(async () => {
     const declaration = await declared()
     const plane = new TestPlane(declaration)
@@ -37,11 +41,9 @@ describe('call tokens that are made ready while a record is being written', () =
       operation: 'bank.account',
       request: { method: 'GET', path: PATH, body: undefined },
     }
-    tokens = new CallTokens(gateway, clock)
+    tokens = new CallTokens(gateway, clock, signing)
   })
-  after(() => {
-    monotonic = 0
-  })
+  after(() => signing.close())
 
   const read = (token: string, by = identity): Promise<CallToken> =>
     verifyCallToken(token, createPublicKey(by.keyPem), {
@@ -50,42 +52,42 @@ describe('call tokens that are made ready while a record is being written', () =
       requestHash: requestHash('GET', PATH, new Uint8Array()),
       now: NOW,
     })
-  const taken = (over: Partial<Addressed> = {}, by = identity): Promise<string> =>
+  const taken = (over: Partial<Addressed> = {}, by = identity): string =>
     tokens.of({ ...call, ...over }, 'bank', by)
 
   it('says of the call what one made at once says, and is taken once', async () => {
-    const atOnce = await read(await taken())
+    const atOnce = await read(taken())
     tokens.prepare(call, 'bank', identity)
     monotonic += 1000
-    const first = await read(await taken())
-    const second = await read(await taken())
+    const first = await read(taken())
+    const second = await read(taken())
     assert.deepEqual({ ...first, jti: '' }, { ...atOnce, jti: '' })
     assert.equal(new Set([atOnce.jti, first.jti, second.jti]).size, 3)
   })
 
   it('is not for a connection of another key, another decision or another request', async () => {
     tokens.prepare(call, 'bank', identity)
-    const other = await read(await taken({}, renewed), renewed)
+    const other = await read(taken({}, renewed), renewed)
     assert.equal(other.decision, 'dec_1')
     tokens.prepare(call, 'bank', identity)
-    assert.equal((await read(await taken({ decision: 'dec_2' }))).decision, 'dec_2')
+    assert.equal((await read(taken({ decision: 'dec_2' }))).decision, 'dec_2')
     tokens.prepare(call, 'bank', identity)
     const same = { ...call.request }
-    const before = await read(await taken({ request: same }))
-    assert.notEqual(before.jti, (await read(await taken())).jti)
+    const before = await read(taken({ request: same }))
+    assert.notEqual(before.jti, (await read(taken())).jti)
   })
 
   it('does not wait longer than a record takes', async () => {
     const signedAt = NOW
     let now = signedAt
-    const own = new CallTokens(gateway, { ...clock, now: () => now })
+    const own = new CallTokens(gateway, { ...clock, now: () => now }, signing)
     const iat = async (wait: number): Promise<number> => {
       now = signedAt
       own.prepare(call, 'bank', identity)
       monotonic += wait
       now = signedAt + wait
       const { iat: at } = await verifyCallToken(
-        await own.of(call, 'bank', identity),
+        own.of(call, 'bank', identity),
         createPublicKey(identity.keyPem),
         {
           iss: gateway,

@@ -1,8 +1,7 @@
-import { sign, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
-import { promisify } from 'node:util'
 import { newId, parseJson, sha256Hex, SallyportError } from '@sallyport/base'
 import { fromBase64url } from './base64url.ts'
+import { algorithmOf, SIGNATURE_BYTES, signOctets, verifyOctets } from './call-signature.ts'
 import { demand, integer, members, oneOf, onBehalfOfShape, text } from './shape.ts'
 import type { CallToken } from './types.ts'
 
@@ -38,68 +37,43 @@ const headerShape = members<{ readonly alg: string; readonly typ: string }>(
  * Signs a 30-second call token (JWS compact, RFC 7515; `typ` after RFC 8725 section 3.11) with the gateway's SVID key.
  *
  * @param now milliseconds since the epoch
- * @param aside whether to sign in another thread: half the time of this one, but waited for behind what else is asked of threads
  * @throws SallyportError `SP_CALL_TOKEN_KEY` where the key is neither P-256 nor Ed25519
  */
-export async function issueCallToken(
+export function issueCallToken(
   claims: Omit<CallToken, 'iat' | 'exp' | 'jti'>,
   privateKey: KeyObject,
   now: number,
-  aside = false,
-): Promise<string> {
-  const iat = Math.floor(now / 1000)
-  const alg = algorithmOf(privateKey)
-  const payload = { ...claims, iat, exp: iat + LIFETIME_SECONDS, jti: newId('call', now) }
-  const signed = `${HEADERS[alg]}.${encoded(payload)}`
-  const octets = Buffer.from(signed)
-  const digest = alg === 'EdDSA' ? null : 'sha256'
-  // The key is given by itself, and the form of RFC 7518 section 3.4 made here: options beside it cost as much as the signature.
-  const made = aside
-    ? await signAside(digest, octets, privateKey)
-    : sign(digest, octets, privateKey)
-  const signature = alg === 'EdDSA' ? made : sideBySide(made)
-  return `${signed}.${signature.toString('base64url')}`
+): string {
+  return signedCallToken(unsignedCallToken(claims, privateKey, now), privateKey)
 }
 
-const signAside = promisify<string | null, Buffer, KeyObject, Buffer>(sign)
+/**
+ * A token that lacks its signature: header and payload, in ASCII. Whoever signs those octets with the key (`signOctets`) has a token of them by
+ * a dot and the signature in base64url.
+ *
+ * @param now milliseconds since the epoch: the token lives for 30 seconds from here on
+ * @throws SallyportError `SP_CALL_TOKEN_KEY`
+ */
+export function unsignedCallToken(
+  claims: Omit<CallToken, 'iat' | 'exp' | 'jti'>,
+  privateKey: KeyObject,
+  now: number,
+): string {
+  const iat = Math.floor(now / 1000)
+  const payload = { ...claims, iat, exp: iat + LIFETIME_SECONDS, jti: newId('call', now) }
+  return `${HEADERS[algorithmOf(privateKey)]}.${encoded(payload)}`
+}
+
+/** @throws SallyportError `SP_CALL_TOKEN_KEY` */
+export function signedCallToken(unsigned: string, privateKey: KeyObject): string {
+  return `${unsigned}.${signOctets(Buffer.from(unsigned), privateKey).toString('base64url')}`
+}
 
 const encoded = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
 
 const HEADERS = {
   EdDSA: encoded({ alg: 'EdDSA', typ: TYPE }),
   ES256: encoded({ alg: 'ES256', typ: TYPE }),
-}
-
-const P256_BYTES = 32
-
-/** R and S of a P-256 signature in DER (RFC 3279 section 2.2.3), each in 32 bytes (RFC 7518 section 3.4). */
-function sideBySide(der: Buffer): Buffer {
-  const both = Buffer.alloc(2 * P256_BYTES)
-  // SEQUENCE and INTEGER are each a byte of type and a byte of length: no more than 72 bytes follow.
-  let at = 2
-  for (let end = P256_BYTES; end <= both.length; end += P256_BYTES) {
-    const length = der.readUInt8(at + 1)
-    const from = at + 2
-    at = from + length
-    // A leading zero says that the number is not negative.
-    const digits = der.subarray(length > P256_BYTES ? from + 1 : from, at)
-    digits.copy(both, end - digits.length)
-  }
-  if (at !== der.length) throw new SallyportError('SP_INTERNAL', 'a signature is not DER')
-  return both
-}
-
-/** The same signature as DER has it: each number in as few bytes as it takes, with a zero before where it would be negative. */
-function asDer(both: Buffer): Buffer {
-  const numbers = [both.subarray(0, P256_BYTES), both.subarray(P256_BYTES)].map((digits) => {
-    let from = 0
-    while (from < P256_BYTES - 1 && digits[from] === 0) from++
-    const short = digits.subarray(from)
-    const sign = short.readUInt8() > 0x7f ? [0] : []
-    return Buffer.concat([Buffer.from([0x02, short.length + sign.length, ...sign]), short])
-  })
-  const content = Buffer.concat(numbers)
-  return Buffer.concat([Buffer.from([0x30, content.length]), content])
 }
 
 /**
@@ -149,13 +123,9 @@ function verified(token: string, publicKey: KeyObject): unknown {
   const [header = '', payload = '', signature = '', more] = token.split('.')
   const [head, content, octets] = [header, payload, signature].map(fromBase64url)
   if (!head || !content || !octets || more !== undefined) throw invalid('it is no compact JWS')
-  if (octets.length !== 2 * P256_BYTES) throw invalid('its signature is too long or too short')
+  if (octets.length !== SIGNATURE_BYTES) throw invalid('its signature is too long or too short')
   const signed = Buffer.from(token.slice(0, header.length + 1 + payload.length))
-  const isGood =
-    alg === 'EdDSA'
-      ? verify(null, signed, publicKey, octets)
-      : verify('sha256', signed, publicKey, asDer(octets))
-  if (!isGood) throw invalid('it does not verify')
+  if (!verifyOctets(signed, publicKey, octets)) throw invalid('it does not verify')
   const stated = json(head)
   demand(headerShape, stated, 'SP_CALL_TOKEN_INVALID', 'the call token is not valid')
   // The shape admits exactly this.
@@ -178,24 +148,6 @@ export function requestHash(method: string, canonicalPath: string, body: Uint8Ar
 }
 
 const NO_BODY = sha256Hex('')
-
-/** The algorithm follows from the key alone: a token never chooses it. */
-function algorithmOf(key: KeyObject): 'ES256' | 'EdDSA' {
-  let algorithm = algorithms.get(key)
-  if (algorithm === undefined) algorithms.set(key, (algorithm = readAlgorithm(key)))
-  return algorithm
-}
-
-/** A key is asked once: each asking reads its parameters anew. */
-const algorithms = new WeakMap<KeyObject, 'ES256' | 'EdDSA'>()
-
-function readAlgorithm(key: KeyObject): 'ES256' | 'EdDSA' {
-  if (key.asymmetricKeyType === 'ed25519') return 'EdDSA'
-  if (key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1') {
-    return 'ES256'
-  }
-  throw new SallyportError('SP_CALL_TOKEN_KEY', 'call tokens are signed with P-256 or Ed25519 keys')
-}
 
 function invalid(why: string, cause?: unknown): SallyportError {
   return new SallyportError('SP_CALL_TOKEN_INVALID', 'the call token is not valid', {

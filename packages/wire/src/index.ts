@@ -50,7 +50,13 @@ export {
 } from './bundle.ts'
 export { assertPasskeyKey } from './cose.ts'
 export { areDistinct } from './operators.ts'
-export { issueCallToken, requestHash, verifyCallToken } from './call-token.ts'
+export {
+  issueCallToken,
+  requestHash,
+  signedCallToken,
+  unsignedCallToken,
+  verifyCallToken,
+} from './call-token.ts'
 export { possessionText } from './possession.ts'
 export { verifyPasskey } from './passkey.ts'
 export { verifyApprovals, verifyQuorum } from './quorum.ts'

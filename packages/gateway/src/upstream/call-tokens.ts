@@ -5,9 +5,10 @@ import type { Call } from '@sallyport/decide'
 import type { System } from '@sallyport/network'
 import { serviceId } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
-import { issueCallToken } from '@sallyport/wire'
+import { signedCallToken, unsignedCallToken } from '@sallyport/wire'
 import type { Going, UpstreamRequest } from '../calls/types.ts'
 import { hashOf } from './request-hash.ts'
+import type { SigningAhead } from './signing/ahead.ts'
 
 /** What the credential of a request depends on. */
 export interface Addressed {
@@ -37,8 +38,11 @@ export function addressed({ id, caller, call, upstream, typed }: Going): Address
 
 /** A token that was made before its call may go. */
 interface Ready {
-  readonly token: Promise<string>
-  /** Whose key signed it. */
+  /** Header and payload. */
+  readonly unsigned: string
+  /** By which its signature is asked for, if it is being signed. */
+  readonly ticket: number | undefined
+  /** Whose key it is for. */
   readonly identity: IdentityMaterial
   readonly decision: string
   /** By the clock that never goes back. */
@@ -52,23 +56,31 @@ const MAX_WAITED_MS = 2000
 export class CallTokens {
   readonly #gateway: string
   readonly #clock: Clock
+  readonly #signing: Pick<SigningAhead, 'begin' | 'take'>
   readonly #ready = new WeakMap<UpstreamRequest, Ready>()
   #key: { readonly pem: string; readonly key: KeyObject } | undefined
 
   /** @param gateway SPIFFE id of this gateway */
-  constructor(gateway: string, clock: Clock) {
+  constructor(gateway: string, clock: Clock, signing: Pick<SigningAhead, 'begin' | 'take'>) {
     this.#gateway = gateway
     this.#clock = clock
+    this.#signing = signing
   }
 
-  /** Makes the token of a request that is to be asked for with `of`. */
+  /**
+   * Makes the token of a request that is to be asked for with `of`: it is signed in another thread, while the record of the call is on its way to the
+   * disk.
+   *
+   * @throws SallyportError `SP_CALL_TOKEN_KEY`
+   */
   prepare(call: Addressed, service: string, identity: IdentityMaterial): void {
-    // While its record is on the way to the disk, in a thread that has nothing else to do.
-    const token = this.#issue(call, service, identity, true)
-    // Whoever takes it meets its failure.
-    token.catch(() => undefined)
     const { request, decision } = call
-    this.#ready.set(request, { token, identity, decision, at: this.#clock.monotonic() })
+    const unsigned = this.#unsigned(call, service, identity)
+    const ticket = this.#signing.begin(unsigned, this.#keyOf(identity))
+    this.#ready.set(request, {
+      ...{ unsigned, ticket, identity, decision },
+      at: this.#clock.monotonic(),
+    })
   }
 
   /**
@@ -77,37 +89,46 @@ export class CallTokens {
    * @param identity of the connection that it travels on
    * @throws SallyportError `SP_CALL_TOKEN_KEY`
    */
-  of(call: Addressed, service: string, identity: IdentityMaterial): Promise<string> {
+  of(call: Addressed, service: string, identity: IdentityMaterial): string {
     const { request, decision } = call
     const ready = this.#ready.get(request)
     this.#ready.delete(request)
+    const signature = ready?.ticket === undefined ? undefined : this.#signing.take(ready.ticket)
     const fits =
       ready?.identity === identity &&
       ready.decision === decision &&
       this.#clock.monotonic() - ready.at <= MAX_WAITED_MS
-    return fits ? ready.token : this.#issue(call, service, identity, false)
+    if (!fits) {
+      return signedCallToken(this.#unsigned(call, service, identity), this.#keyOf(identity))
+    }
+    const { unsigned } = ready
+    return signature === undefined
+      ? signedCallToken(unsigned, this.#keyOf(identity))
+      : `${unsigned}.${signature}`
   }
 
-  #issue(
+  #unsigned(
     { caller, decision, operation, request, delegation: { onBehalfOf, mandate } }: Addressed,
     service: string,
-    { keyPem, trustDomain }: IdentityMaterial,
-    aside: boolean,
-  ): Promise<string> {
-    if (this.#key?.pem !== keyPem) this.#key = { pem: keyPem, key: createPrivateKey(keyPem) }
-    return issueCallToken(
+    identity: IdentityMaterial,
+  ): string {
+    return unsignedCallToken(
       {
         iss: this.#gateway,
         sub: caller,
-        aud: serviceId(trustDomain, service),
+        aud: serviceId(identity.trustDomain, service),
         ...{ decision, operation },
         request: hashOf(request),
         ...(onBehalfOf === undefined ? {} : { obo: onBehalfOf }),
         ...(mandate === undefined ? {} : { mandate: mandate.id }),
       },
-      this.#key.key,
+      this.#keyOf(identity),
       this.#clock.now(),
-      aside,
     )
+  }
+
+  #keyOf({ keyPem }: IdentityMaterial): KeyObject {
+    if (this.#key?.pem !== keyPem) this.#key = { pem: keyPem, key: createPrivateKey(keyPem) }
+    return this.#key.key
   }
 }

@@ -14,6 +14,7 @@ import { addressed, CallTokens } from './call-tokens.ts'
 import type { Addressed } from './call-tokens.ts'
 import type { Credentials } from './credentials.ts'
 import type { UpstreamPools } from './pools.ts'
+import type { SigningAhead } from './signing/ahead.ts'
 
 export interface ExchangeOptions {
   readonly pools: UpstreamPools
@@ -22,6 +23,7 @@ export interface ExchangeOptions {
   readonly credentials: Credentials
   readonly settings: GatewaySettings
   readonly clock: Clock
+  readonly signing: SigningAhead
 }
 
 /** One request on behalf of a caller. */
@@ -51,8 +53,8 @@ export class Exchange {
 
   constructor(options: ExchangeOptions) {
     this.#options = options
-    const { clock, settings, gateway } = options
-    this.#tokens = new CallTokens(gateway, clock)
+    const { clock, settings, gateway, signing } = options
+    this.#tokens = new CallTokens(gateway, clock, signing)
     const { breakerFailures: after, breakerOpenMs: openMs } = settings
     this.#breakers = new Breakers({ clock, after, openMs })
   }
@@ -140,7 +142,7 @@ export class Exchange {
   ): Promise<Record<string, string>> {
     const { upstream } = exchange.system
     if (upstream.kind === 'service') {
-      const token = await this.#tokens.of(exchange, upstream.service, identity)
+      const token = this.#tokens.of(exchange, upstream.service, identity)
       return { 'sallyport-call-token': token }
     }
     if (upstream.kind === 'program') return {}

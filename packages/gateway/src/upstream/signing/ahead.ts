@@ -1,0 +1,129 @@
+import type { KeyObject } from 'node:crypto'
+import { MessageChannel, Worker } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import { SIGNATURE_BYTES } from '@sallyport/wire/call-signature'
+import { DROPPED, FAILED, FREE, MAX_OCTETS, RUNNING, SIGNED, Slots, WAITING } from './slots.ts'
+
+/** What the signing thread is started with. */
+export interface ThreadData {
+  readonly memory: SharedArrayBuffer
+  readonly port: MessagePort
+}
+
+/** A key as the signing thread is given it. */
+export interface ThreadKey {
+  readonly number: number
+  readonly key: KeyObject
+}
+
+/** A small thread: it has no more than what it signs in its hands. */
+const RESOURCES = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32, stackSizeMb: 1 }
+
+const THREAD = new URL('thread.ts', import.meta.url)
+
+/**
+ * Signs in a thread of its own what somebody will want signed in a moment. Nobody waits for it: what is not signed when it is wanted, its owner signs.
+ * So a thread that is late, or gone, takes nothing away but time.
+ *
+ * A job of `node:crypto` in the pool of libuv does the same at a greater price: each is made, queued, woken for and told of by itself, behind whatever
+ * else the pool has to do.
+ */
+export class SigningAhead {
+  readonly #slots = new Slots()
+  /** Ticket whose signature a slot is for, by the slot. */
+  readonly #owners = new Map<number, number>()
+  readonly #onEnd: (error: unknown) => void
+  #next = 0
+  #key: ThreadKey | undefined
+  #thread: { readonly worker: Worker; readonly port: MessagePort } | undefined
+  #isOver = false
+  readonly #file: URL
+
+  /**
+   * @param onEnd called once where the thread ends by itself: everything is signed by its owner from then on
+   * @param file test seam: what the thread runs
+   */
+  constructor(onEnd: (error: unknown) => void, file: URL = THREAD) {
+    this.#onEnd = onEnd
+    this.#file = file
+  }
+
+  /**
+   * Has octets signed, if there is room.
+   *
+   * @param text ASCII
+   * @returns what `take` wants; undefined where its owner is to sign it
+   */
+  begin(text: string, key: KeyObject): number | undefined {
+    if (this.#isOver || text.length > MAX_OCTETS) return undefined
+    const ticket = this.#next
+    const state = this.#slots.state(ticket)
+    // Of one that was signed, and never asked for.
+    const isLeft = state === SIGNED || state === FAILED
+    if (state !== FREE && !isLeft) return undefined
+    const { port } = (this.#thread ??= this.#start())
+    if (this.#key?.key !== key) {
+      this.#key = { number: (this.#key?.number ?? 0) + 1, key }
+      // eslint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+      port.postMessage(this.#key)
+    }
+    this.#slots.fill(ticket, text, this.#key.number)
+    this.#slots.setState(ticket, WAITING)
+    this.#owners.set(this.#slots.indexOf(ticket), ticket)
+    this.#next = this.#slots.advance(ticket)
+    return ticket
+  }
+
+  /**
+   * Gives up a ticket.
+   *
+   * @returns the signature of its octets in base64url; undefined where it has none yet, and its owner is to sign them
+   */
+  take(ticket: number): string | undefined {
+    const slots = this.#slots
+    const index = slots.indexOf(ticket)
+    if (this.#owners.get(index) !== ticket) return undefined
+    this.#owners.delete(index)
+    if (slots.pass(ticket, WAITING, FREE) || slots.pass(ticket, RUNNING, DROPPED)) return undefined
+    const signature =
+      slots.state(ticket) === SIGNED
+        ? slots.octets(ticket, SIGNATURE_BYTES).toString('base64url')
+        : undefined
+    slots.setState(ticket, FREE)
+    return signature
+  }
+
+  async close(): Promise<void> {
+    this.#isOver = true
+    this.#thread?.port.close()
+    await this.#thread?.worker.terminate()
+  }
+
+  #start(): { readonly worker: Worker; readonly port: MessagePort } {
+    const { port1, port2 } = new MessageChannel()
+    const workerData: ThreadData = { memory: this.#slots.memory, port: port2 }
+    const worker = new Worker(this.#file, {
+      name: 'call-token-signer',
+      workerData,
+      transferList: [port2],
+      resourceLimits: RESOURCES,
+      // It reads none of it.
+      env: {},
+    })
+    worker.unref()
+    port1.unref()
+    worker.on('error', (error) => {
+      this.#end(error)
+    })
+    worker.on('exit', (code) => {
+      this.#end(new Error(`it ended with ${code}`))
+    })
+    return { worker, port: port1 }
+  }
+
+  #end(error: unknown): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#onEnd(error)
+  }
+}

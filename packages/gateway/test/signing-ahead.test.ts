@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict'
+import { createPublicKey, generateKeyPairSync, verify } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { SigningAhead } from '../src/upstream/signing/ahead.ts'
+
+const p256 = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const key = p256()
+
+const isSigned = (text: string, signature: string, by: KeyObject): boolean =>
+  verify(
+    by.asymmetricKeyType === 'ec' ? 'sha256' : null,
+    Buffer.from(text),
+    { key: createPublicKey(by), dsaEncoding: 'ieee-p1363' },
+    Buffer.from(signature, 'base64url'),
+  )
+
+const none = (error: unknown): void => {
+  throw new Error('the signing thread has ended', { cause: error })
+}
+
+async function using<T>(run: (signing: SigningAhead) => Promise<T>, onEnd = none): Promise<T> {
+  const signing = new SigningAhead(onEnd)
+  try {
+    return await run(signing)
+  } finally {
+    await signing.close()
+  }
+}
+
+/** A signature that is there in time: of the first of several tries, on a machine that has no processor to spare. */
+async function signed(signing: SigningAhead, text: string, by = key): Promise<string> {
+  for (let wait = 1; wait < 10_000; wait *= 2) {
+    const ticket = signing.begin(text, by)
+    await delay(wait)
+    const signature = ticket === undefined ? undefined : signing.take(ticket)
+    if (signature !== undefined) return signature
+  }
+  return assert.fail('it is never signed in time')
+}
+
+describe('signing ahead', () => {
+  it('signs what it is given, with either kind of key, and with the one that it is given with it', () =>
+    using(async (signing) => {
+      const others = [p256(), generateKeyPairSync('ed25519').privateKey, key]
+      for (const by of [key, ...others]) {
+        const signature = await signed(signing, 'head.payload', by)
+        assert.ok(isSigned('head.payload', signature, by))
+        assert.ok(!isSigned('head.payloae', signature, by))
+      }
+    }))
+
+  it('gives to each ticket the signature of its own text, whoever comes when', () =>
+    using(async (signing) => {
+      const keys = [key, p256()]
+      await signed(signing, 'the thread runs')
+      let random = 20_261_127
+      const next = (below: number): number => {
+        random = (Math.imul(random, 1_103_515_245) + 12_345) >>> 0
+        return (random >>> 8) % below
+      }
+      const held: { ticket: number; text: string; by: KeyObject }[] = []
+      let had = 0
+      let missed = 0
+      // Ten times around the ring and more: some are taken at once, some late, some never.
+      for (let i = 0; i < 6000; i++) {
+        const by = keys[Math.floor(i / 500) % 2] ?? key
+        const text = `${i}.${'x'.repeat(next(900))}`
+        const ticket = signing.begin(text, by)
+        if (ticket !== undefined && next(10) > 0) held.push({ ticket, text, by })
+        if (next(3) === 0) continue
+        const [one] = held.splice(next(held.length), 1)
+        if (!one) continue
+        const signature = signing.take(one.ticket)
+        if (signature === undefined) missed++
+        else {
+          had++
+          assert.ok(isSigned(one.text, signature, one.by), `ticket ${one.ticket}`)
+        }
+        if (i % 64 === 0) await delay(next(4))
+      }
+      assert.ok(had > 500, `${had} were signed in time`)
+      assert.ok(missed > 0, 'some were not, or this shows only half')
+    }))
+
+  it('gives a signature once', () =>
+    using(async (signing) => {
+      await signed(signing, 'the thread runs')
+      const ticket = signing.begin('once', key)
+      assert.ok(ticket !== undefined)
+      await delay(50)
+      signing.take(ticket)
+      assert.equal(signing.take(ticket), undefined)
+    }))
+
+  it('has what is longer than a slot, and what there is no room for, signed by its owner', () =>
+    using(async (signing) => {
+      assert.equal(signing.begin('x'.repeat(2049), key), undefined)
+      // Its thread takes longer to start than this takes.
+      const tickets = Array.from({ length: 600 }, (_, i) => signing.begin(`${i}`, key))
+      assert.equal(tickets.filter((ticket) => ticket !== undefined).length, 512)
+      // They are signed in the end, and whoever does not come for them is forgotten.
+      assert.ok(isSigned('later', await signed(signing, 'later'), key))
+    }))
+
+  it('is not ended by a key that cannot sign, nor tells of its end when it is closed', () =>
+    using(async (signing) => {
+      const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey
+      const ticket = signing.begin('x', p384)
+      await signed(signing, 'signed all the same')
+      assert.ok(ticket !== undefined)
+      assert.equal(signing.take(ticket), undefined)
+      await signing.close()
+      assert.equal(signing.begin('y', key), undefined)
+    }))
+
+  it('says once that its thread has ended, and has everything signed by its owner from then on', async () => {
+    let tell = none
+    let ends = 0
+    const ended = new Promise((resolve) => {
+      tell = (error) => {
+        ends++
+        resolve(error)
+      }
+    })
+    const signing = new SigningAhead((error) => {
+      tell(error)
+    }, new URL('data:text/javascript,throw new Error("it cannot run")'))
+    const ticket = signing.begin('x', key)
+    assert.ok(ticket !== undefined)
+    assert.match(String(await ended), /it cannot run/)
+    assert.equal(signing.take(ticket), undefined)
+    assert.equal(signing.begin('y', key), undefined)
+    await signing.close()
+    assert.equal(ends, 1)
+  })
+})
