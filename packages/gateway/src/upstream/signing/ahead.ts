@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { SIGNATURE_BYTES } from '@sallyport/wire/call-signature'
-import { DROPPED, FAILED, FREE, MAX_OCTETS, RUNNING, SIGNED, Slots, WAITING } from './slots.ts'
+import { FREE, MAX_OCTETS, RUNNING, SIGNED, Slots, WAITING } from './slots.ts'
 
 /** What the signing thread is started with. */
 export interface ThreadData {
@@ -58,9 +58,8 @@ export class SigningAhead {
     if (this.#isOver || text.length > MAX_OCTETS) return undefined
     const ticket = this.#next
     const state = this.#slots.state(ticket)
-    // Of one that was signed, and never asked for.
-    const isLeft = state === SIGNED || state === FAILED
-    if (state !== FREE && !isLeft) return undefined
+    // What was signed and not asked for in a whole turn of the ring is not asked for any more.
+    if (state === WAITING || state === RUNNING) return undefined
     const { port } = (this.#thread ??= this.#start())
     if (this.#key?.key !== key) {
       this.#key = { number: (this.#key?.number ?? 0) + 1, key }
@@ -84,13 +83,9 @@ export class SigningAhead {
     const index = slots.indexOf(ticket)
     if (this.#owners.get(index) !== ticket) return undefined
     this.#owners.delete(index)
-    if (slots.pass(ticket, WAITING, FREE) || slots.pass(ticket, RUNNING, DROPPED)) return undefined
-    const signature =
-      slots.state(ticket) === SIGNED
-        ? slots.octets(ticket, SIGNATURE_BYTES).toString('base64url')
-        : undefined
-    slots.setState(ticket, FREE)
-    return signature
+    // Not begun: it is not to be signed twice.
+    if (slots.pass(ticket, WAITING, FREE) || slots.state(ticket) !== SIGNED) return undefined
+    return slots.octets(ticket, SIGNATURE_BYTES).toString('base64url')
   }
 
   async close(): Promise<void> {

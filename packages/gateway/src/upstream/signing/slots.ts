@@ -8,19 +8,16 @@ const SLOTS = 512
 /** Longest text that a slot takes, and the signature that takes its place. */
 export const MAX_OCTETS = 2048
 
-/** Of the slots' states. */
+/** Of the slots' states: nobody wants anything of it. */
 export const FREE = 0
-/** Filled, and not begun. */
+/** Filled, and not begun: either thread may take it from here. */
 export const WAITING = 1
-/** The signing thread has it. */
+/** The signing thread has it, and nobody else may touch it. */
 export const RUNNING = 2
 /** Its signature stands where its octets stood. */
 export const SIGNED = 3
 /** It could not be signed. */
 export const FAILED = 4
-/** As `RUNNING`, and nobody wants the signature any more. */
-export const DROPPED = 5
-
 /** Of the words of a slot. */
 const STATE = 0
 const LENGTH = 1

@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto'
 import { receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { signOctets } from '@sallyport/wire/call-signature'
 import type { ThreadData, ThreadKey } from './ahead.ts'
-import { DROPPED, FAILED, FREE, RUNNING, SIGNED, Slots, WAITING } from './slots.ts'
+import { FAILED, RUNNING, SIGNED, Slots, WAITING } from './slots.ts'
 
 // Whoever starts this thread gives it these.
 const { memory, port } = workerData as ThreadData
@@ -36,8 +36,6 @@ function sign(ticket: number): number {
 
 for (let next = 0; ; next = (next + 1) | 0) {
   while (slots.head === next) slots.awaitHead(next)
-  if (!slots.pass(next, WAITING, RUNNING)) continue
-  const state = sign(next)
-  // Nobody waits any more: the slot is free, and nobody but this thread could say so.
-  if (!slots.pass(next, RUNNING, state)) slots.pass(next, DROPPED, FREE)
+  // What is not waiting any more was given up.
+  if (slots.pass(next, WAITING, RUNNING)) slots.setState(next, sign(next))
 }
