@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, generateKeyPairSync, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
+import { once } from 'node:events'
 import { describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { BroadcastChannel } from 'node:worker_threads'
 import { SigningAhead } from '../src/upstream/signing/ahead.ts'
 
 const p256 = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
@@ -103,6 +105,26 @@ describe('signing ahead', () => {
       // They are signed in the end, and whoever does not come for them is forgotten.
       assert.ok(isSigned('later', await signed(signing, 'later'), key))
     }))
+
+  it('leaves alone what its thread has in hand, however long it takes', async () => {
+    const signing = new SigningAhead(none, new URL('support/stuck-signer.ts', import.meta.url))
+    const channel = new BroadcastChannel('stuck-signer')
+    const begun = once(channel, 'message')
+    const first = signing.begin('first', key)
+    assert.ok(first !== undefined)
+    // From the second on, each gives its place back at once: only the first is begun.
+    for (let i = 1; i < 512; i++) {
+      const ticket = signing.begin(`${i}`, key)
+      assert.ok(ticket !== undefined)
+      assert.equal(signing.take(ticket), undefined)
+    }
+    await begun
+    channel.close()
+    assert.equal(signing.begin('in its place', key), undefined)
+    assert.equal(signing.take(first), undefined)
+    assert.equal(signing.begin('in its place', key), undefined)
+    await signing.close()
+  })
 
   it('is not ended by a key that cannot sign, nor tells of its end when it is closed', () =>
     using(async (signing) => {
