@@ -9,6 +9,8 @@ import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transp
 import type { GatewaySettings } from '../settings.ts'
 import { BalancedDoor } from './balanced.ts'
 import { H2Edge } from './h2.ts'
+import { IdleSweep } from './idle.ts'
+import type { Quiet } from './idle.ts'
 import type { EdgeRequest, OuterResponse } from './message.ts'
 
 export interface ListenerOptions {
@@ -30,7 +32,7 @@ export interface ListenerOptions {
 }
 
 /** Of an HTTP/1.1 connection: whether a request is being answered, and those that wait for that. */
-interface Line {
+interface Line extends Quiet {
   isAnswering: boolean
   readonly waiting: [IncomingMessage, ServerResponse][]
 }
@@ -53,12 +55,19 @@ export class Listener {
   readonly #mtls: MtlsServer
   readonly #peers = new Map<TLSSocket, VerifiedSvid>()
   readonly #lines = new WeakMap<Duplex, Line>()
+  readonly #idle: IdleSweep
   #isDraining = false
   #balanced: BalancedDoor | undefined
 
   constructor(options: ListenerOptions) {
     this.#options = options
     const { settings, identity, clock } = options
+    this.#idle = new IdleSweep(settings.keepAliveTimeoutMs, clock, () => {
+      for (const socket of this.#peers.keys()) {
+        const line = this.#lines.get(socket)
+        if (line) this.#idle.look(socket, line, line.isAnswering)
+      }
+    })
     this.#http = this.#createHttp()
     this.#h2 = new H2Edge({
       settings,
@@ -174,6 +183,7 @@ export class Listener {
     this.#balanced?.stop()
     this.#http.close(() => undefined)
     this.#h2.close()
+    this.#idle.stop()
     await this.#mtls.close()
   }
 
@@ -189,9 +199,12 @@ export class Listener {
       maxHeaderSize: settings.maxHeaderBytes,
       headersTimeout: settings.headersTimeoutMs,
       requestTimeout: settings.requestTimeoutMs,
-      keepAliveTimeout: settings.keepAliveTimeoutMs,
+      // Node would set and clear a timer for every request: `IdleSweep` looks at all connections at once.
+      keepAliveTimeout: 0,
       connectionsCheckingInterval: Math.max(100, Math.min(1000, settings.headersTimeoutMs / 4)),
       noDelay: true,
+      // A request without a body is no stream that somebody has to end.
+      optimizeEmptyRequests: true,
     })
     http.maxHeadersCount = settings.maxHeaders
     http.maxRequestsPerSocket = settings.maxRequestsPerConnection
@@ -221,7 +234,10 @@ export class Listener {
   #inTurn(req: IncomingMessage, res: ServerResponse): void {
     const { socket } = req
     let line = this.#lines.get(socket)
-    if (!line) this.#lines.set(socket, (line = { isAnswering: false, waiting: [] }))
+    if (!line) {
+      line = { isAnswering: false, waiting: [], heard: 0, quietSince: 0 }
+      this.#lines.set(socket, line)
+    }
     if (!line.isAnswering) this.#take(line, req, res)
     else if (line.waiting.length < MAX_AHEAD) line.waiting.push([req, res])
     else {
@@ -241,6 +257,7 @@ export class Listener {
       const next = line.waiting.shift()
       if (next) this.#take(line, ...next)
     })
+    this.#idle.announce(res)
     this.#options.onRequest(req, res)
   }
 

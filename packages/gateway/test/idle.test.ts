@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { TLSSocket } from 'node:tls'
+import { startWorld, until } from './support/world.ts'
+import type { TestAgent, World } from './support/world.ts'
+
+const GET = 'GET /bank/v1/accounts/A HTTP/1.1\r\nHost: g\r\n\r\n'
+const TIMEOUT = 1000
+
+describe('connections of HTTP/1.1 that fall silent', () => {
+  let world: World
+  let agent: TestAgent
+  before(async () => {
+    world = await startWorld({ settings: { keepAliveTimeoutMs: TIMEOUT } })
+    agent = world.agent('teller')
+  })
+  after(() => world.close())
+
+  const connect = async (): Promise<{ socket: TLSSocket; answers: () => string[] }> => {
+    const socket = await agent.raw()
+    let heard = ''
+    socket.on('data', (chunk: Buffer) => (heard += chunk.toString('latin1')))
+    socket.on('error', () => undefined)
+    return { socket, answers: () => heard.match(/HTTP\/1\.1 \d{3}/g) ?? [] }
+  }
+
+  it('are told how long they may, and end after that and no sooner', async () => {
+    const { socket, answers } = await connect()
+    let text = ''
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')))
+    socket.write(GET)
+    await until(() => answers().length === 1)
+    assert.match(text, /^connection: keep-alive\r\nkeep-alive: timeout=1(?:, max=\d+)?\r$/im)
+    const from = performance.now()
+    await until(() => socket.destroyed)
+    const waited = performance.now() - from
+    assert.ok(waited >= TIMEOUT && waited < 4 * TIMEOUT, `after ${waited} ms`)
+  })
+
+  it('go on as long as they ask', async () => {
+    const { socket, answers } = await connect()
+    for (let i = 1; i <= 8; i++) {
+      socket.write(GET)
+      await until(() => answers().length === i)
+      await sleep(TIMEOUT / 2)
+    }
+    assert.equal(socket.destroyed, false)
+    socket.destroy()
+  })
+
+  it('wait for an answer that takes longer', async () => {
+    const usual = world.bank.answer
+    world.bank.answer = (seen, res) => {
+      setTimeout(() => {
+        usual(seen, res)
+      }, 3 * TIMEOUT)
+    }
+    const { socket, answers } = await connect()
+    try {
+      socket.write(GET)
+      await until(() => answers().length === 1 || socket.destroyed)
+      assert.deepEqual(answers(), ['HTTP/1.1 200'])
+    } finally {
+      world.bank.answer = usual
+      socket.destroy()
+    }
+  })
+})
