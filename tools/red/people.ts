@@ -19,13 +19,9 @@ export const PEOPLE: readonly RedRow[] = [
     id: '9.passthrough',
     threat: 'MCP: the caller’s token goes on to the upstream',
     file: 'packages/gateway/src/upstream/exchange.ts',
-    from: `        ...credential,
-      }
-      sent = true`,
-    to: `        ...credential,
-        authorization: 'Bearer of the caller',
-      }
-      sent = true`,
+    from: `        if (header !== undefined) request.headers[header] = secret`,
+    to: `        if (header !== undefined) request.headers[header] = secret
+        request.headers['authorization'] = 'Bearer of the caller'`,
     test: 'packages/gateway/test/tokens.test.ts',
     name: 'a call on behalf of a person: policy, record and service learn for whom, the upstream never sees the token',
   },

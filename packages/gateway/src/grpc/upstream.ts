@@ -151,7 +151,8 @@ export class GrpcUpstream {
       } catch (error) {
         throw failed(error)
       }
-      const credential = await exchange.credential(call, leased.tag)
+      const asked = exchange.credential(call, leased.tag)
+      const credential = asked ? { [asked.header]: await asked.value } : {}
       // Certificates rotated meanwhile: the credential belongs to a connection that takes no more calls.
       const { closed, destroyed } = leased.session
       if ((closed || destroyed) && attempt < MAX_ATTEMPTS && !call.signal.aborted) continue

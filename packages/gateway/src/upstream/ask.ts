@@ -1,6 +1,12 @@
 import { toRefusal } from '../refusal.ts'
 import { AnswerBody } from './answer-body.ts'
-import type { AnswerControl, AnswerHeaders, Connections, SentRequest } from './connections.ts'
+import type {
+  AnswerControl,
+  AnswerHandler,
+  AnswerHeaders,
+  Connections,
+  SentRequest,
+} from './connections.ts'
 import { decoderOf } from './decode.ts'
 import type { DecodeBounds, Decoder } from './decode.ts'
 
@@ -27,70 +33,103 @@ export function ask(
   bounds: DecodeBounds,
 ): Promise<UpstreamAnswer> {
   return new Promise((resolve, reject) => {
-    let controller: AnswerControl | undefined
-    let incoming: AnswerBody | Decoder | undefined
-    let failure: Error | undefined
-    const fail = (error: Error): void => {
-      signal.removeEventListener('abort', aborted)
-      failure ??= error
-      if (incoming) incoming.fail(failure)
-      else reject(failure)
-    }
-    const aborted = (): void => {
-      const reason: unknown = signal.reason
-      fail(reason instanceof Error ? reason : new Error('the caller has gone'))
-      if (failure) controller?.abort(failure)
-    }
-    signal.addEventListener('abort', aborted)
-    if (signal.aborted) {
-      aborted()
-      return
-    }
-    pool.dispatch(options, {
-      onRequestStart(started) {
-        controller = started
-        if (failure) started.abort(failure)
-      },
-      onResponseStart(answering, status, headers) {
-        // Of what comes before an answer, nothing is for anyone here.
-        if (status < 200) return
-        try {
-          const decoder = decoderOf(headers['content-encoding'], answering, bounds)
-          const body = decoder ? decoder.body : new AnswerBody(answering)
-          incoming = decoder ?? body
-          resolve({ ...readHead(headers), status, body })
-        } catch (error) {
-          signal.removeEventListener('abort', aborted)
-          failure = toRefusal(error)
-          reject(failure)
-          answering.abort(failure)
-        }
-      },
-      onResponseData(_answering, chunk) {
-        incoming?.push(chunk)
-      },
-      onResponseEnd() {
-        signal.removeEventListener('abort', aborted)
-        incoming?.end()
-      },
-      onResponseError(_answering, error) {
-        fail(error)
-      },
-    })
+    new Asked(signal, bounds, resolve, reject).send(pool, options)
   })
 }
 
-function readHead(headers: AnswerHeaders): Omit<UpstreamAnswer, 'status' | 'body'> {
-  const single = (name: string): string | undefined => {
-    const value = headers[name]
-    return typeof value === 'string' ? value : undefined
+/** A request that was sent, until the end of its answer. */
+class Asked implements AnswerHandler {
+  readonly #signal: AbortSignal
+  readonly #bounds: DecodeBounds
+  readonly #resolve: (answer: UpstreamAnswer) => void
+  readonly #reject: (reason: Error) => void
+  #control: AnswerControl | undefined
+  #incoming: AnswerBody | Decoder | undefined
+  #failure: Error | undefined
+
+  constructor(
+    signal: AbortSignal,
+    bounds: DecodeBounds,
+    resolve: (answer: UpstreamAnswer) => void,
+    reject: (reason: Error) => void,
+  ) {
+    this.#signal = signal
+    this.#bounds = bounds
+    this.#resolve = resolve
+    this.#reject = reject
   }
-  const retryAfter = single('retry-after')
-  const session = single('mcp-session-id')
+
+  send(pool: Connections, options: SentRequest): void {
+    if (this.#signal.aborted) this.handleEvent()
+    else {
+      this.#signal.addEventListener('abort', this)
+      pool.dispatch(options, this)
+    }
+  }
+
+  /** Its caller has gone. */
+  handleEvent(): void {
+    const reason: unknown = this.#signal.reason
+    this.#fail(reason instanceof Error ? reason : new Error('the caller has gone'))
+    if (this.#failure) this.#control?.abort(this.#failure)
+  }
+
+  onRequestStart(started: AnswerControl): void {
+    this.#control = started
+    if (this.#failure) started.abort(this.#failure)
+  }
+
+  onResponseStart(answering: AnswerControl, status: number, headers: AnswerHeaders): void {
+    // Of what comes before an answer, nothing is for anyone here.
+    if (status < 200) return
+    try {
+      const decoder = decoderOf(headers['content-encoding'], answering, this.#bounds)
+      const body = decoder ? decoder.body : new AnswerBody(answering)
+      this.#incoming = decoder ?? body
+      this.#resolve(answerOf(status, headers, body))
+    } catch (error) {
+      this.#signal.removeEventListener('abort', this)
+      this.#failure = toRefusal(error)
+      this.#reject(this.#failure)
+      answering.abort(this.#failure)
+    }
+  }
+
+  onResponseData(_answering: AnswerControl, chunk: Buffer): void {
+    this.#incoming?.push(chunk)
+  }
+
+  onResponseEnd(): void {
+    this.#signal.removeEventListener('abort', this)
+    this.#incoming?.end()
+  }
+
+  onResponseError(_answering: AnswerControl, error: Error): void {
+    this.#fail(error)
+  }
+
+  #fail(error: Error): void {
+    this.#signal.removeEventListener('abort', this)
+    this.#failure ??= error
+    if (this.#incoming) this.#incoming.fail(this.#failure)
+    else this.#reject(this.#failure)
+  }
+}
+
+function answerOf(status: number, headers: AnswerHeaders, body: AnswerBody): UpstreamAnswer {
+  const type = single(headers['content-type']) ?? ''
+  const end = type.indexOf(';')
+  const retryAfter = single(headers['retry-after'])
+  const session = single(headers['mcp-session-id'])
   return {
-    contentType: (single('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '',
+    status,
+    contentType: (end < 0 ? type : type.slice(0, end)).trim().toLowerCase(),
     retryAfter:
       retryAfter !== undefined && /^\d{1,5}$/.test(retryAfter) ? Number(retryAfter) : undefined,
     mcpSession: session !== undefined && /^[\x21-\x7e]{1,256}$/.test(session) ? session : undefined,
+    body,
   }
 }
+
+const single = (value: string | string[] | undefined): string | undefined =>
+  typeof value === 'string' ? value : undefined

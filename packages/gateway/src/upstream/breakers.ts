@@ -41,8 +41,8 @@ export class Breakers {
   enter(key: string): (came: Attempt) => void {
     const { clock, openMs } = this.#options
     const breaker = this.#breakers.get(key)
-    const now = clock.monotonic()
     const isOpen = breaker !== undefined && breaker.openUntil > 0
+    const now = isOpen ? clock.monotonic() : 0
     if (isOpen && (now < breaker.openUntil || breaker.isTrying)) {
       const waitMs = Math.max(breaker.openUntil - now, openMs / 2)
       throw new Refusal('SP_UPSTREAM_OPEN', 'the system has not answered for a while', {
@@ -58,6 +58,14 @@ export class Breakers {
 
   /** The breakers of a system, for all its callers and for this one. @throws Refusal `SP_UPSTREAM_OPEN` */
   enterBoth(system: string, caller: string): (ofSystem: Attempt, ofCaller: Attempt) => void {
+    // Where nothing failed lately, which is nearly always, no breaker is there to be open or to be closed again.
+    if (this.#breakers.size === 0) {
+      return (ofSystem, ofCaller) => {
+        if (this.#breakers.size === 0 && ofSystem === 'answered' && ofCaller === 'answered') return
+        this.#left(system, ofSystem, false)
+        this.#left(`${system} ${caller}`, ofCaller, false)
+      }
+    }
     const leaveSystem = this.enter(system)
     try {
       const leaveCaller = this.enter(`${system} ${caller}`)

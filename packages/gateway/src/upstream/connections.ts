@@ -26,6 +26,8 @@ export interface SentRequest {
   /** Milliseconds until the head of an answer, and of silence in its body. */
   readonly headersTimeout: number
   readonly bodyTimeout: number
+  /** Nothing stands behind a request on its connection: undici need not look for what to send next as soon as a head has come. */
+  readonly blocking: false
 }
 
 /** Connections to one destination, one request at a time on each. A pool of undici's is such. */

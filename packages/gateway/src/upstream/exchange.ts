@@ -12,7 +12,9 @@ import { Breakers } from './breakers.ts'
 import type { Attempt } from './breakers.ts'
 import { addressed, CallTokens } from './call-tokens.ts'
 import type { Addressed } from './call-tokens.ts'
+import type { SentRequest } from './connections.ts'
 import type { Credentials } from './credentials.ts'
+import type { DecodeBounds } from './decode.ts'
 import type { UpstreamPools } from './pools.ts'
 import type { SigningAhead } from './signing/ahead.ts'
 
@@ -41,6 +43,17 @@ export interface ExchangeRequest extends Addressed {
 
 export type { UpstreamAnswer } from './ask.ts'
 
+/** A header that says who calls. */
+export interface Credential {
+  readonly header: string
+  /** Here at once, where nobody has to be asked for it. */
+  readonly value: string | Promise<string>
+}
+
+type DeclaredCredential = NonNullable<
+  Extract<System['upstream'], { kind: 'external' }>['credential']
+>
+
 /** Largest nesting of an upstream's JSON. */
 const MAX_DEPTH = 64
 const MAX_ATTEMPTS = 3
@@ -50,11 +63,13 @@ export class Exchange {
   readonly #options: ExchangeOptions
   readonly #breakers: Breakers
   readonly #tokens: CallTokens
+  readonly #bounds: DecodeBounds
 
   constructor(options: ExchangeOptions) {
     this.#options = options
     const { clock, settings, gateway, signing } = options
     this.#tokens = new CallTokens(gateway, clock, signing)
+    this.#bounds = { maxRatio: settings.maxCompressionRatio, maxBytes: settings.maxStreamedBytes }
     const { breakerFailures: after, breakerOpenMs: openMs } = settings
     this.#breakers = new Breakers({ clock, after, openMs })
   }
@@ -65,61 +80,66 @@ export class Exchange {
    * @throws Refusal `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_TIMEOUT`, `SP_UPSTREAM_OPEN`, `SP_CREDENTIAL_MISSING`
    */
   async send(exchange: ExchangeRequest): Promise<UpstreamAnswer> {
-    const left = this.#breakers.enterBoth(exchange.system.name, exchange.caller)
-    let came: [ofSystem: Attempt, ofCaller: Attempt] = ['neither', 'neither']
+    const { pools } = this.#options
+    const { caller, system, signal } = exchange
+    const left = this.#breakers.enterBoth(system.name, caller)
+    let sent = false
     try {
-      const answer = await this.#send(exchange)
-      came = ['answered', 'answered']
-      return answer
+      for (let attempt = 1; ; attempt++) {
+        const { pool, tag } = pools.for(caller, system).lease()
+        let header: string | undefined
+        let secret = ''
+        try {
+          const credential = this.credential(exchange, tag)
+          if (credential) {
+            header = credential.header
+            const { value } = credential
+            secret = typeof value === 'string' ? value : await value
+          }
+        } catch (cause) {
+          // Once it went out, nothing may be told that means it never did.
+          throw sent ? failed(cause) : cause
+        }
+        // Certificates rotated meanwhile: the credential belongs to connections that take no more requests.
+        if ((pool.closed || pool.destroyed) && attempt < MAX_ATTEMPTS) continue
+        const request = this.#request(exchange)
+        if (header !== undefined) request.headers[header] = secret
+        sent = true
+        try {
+          const answer = await ask(pool, signal, request, this.#bounds)
+          if (answer.status === 401) this.forget(system)
+          left('answered', 'answered')
+          return answer
+        } catch (error) {
+          if (error instanceof Refusal) throw error
+          const again = exchange.repeatable && wasClosed(error)
+          if (!again || attempt >= MAX_ATTEMPTS || signal.aborted) throw failed(error)
+        }
+      }
     } catch (error) {
-      if (!exchange.signal.aborted) came = blame(error)
+      if (signal.aborted) left('neither', 'neither')
+      else left(...blame(error))
       throw error
-    } finally {
-      left(...came)
     }
   }
 
-  async #send(exchange: ExchangeRequest): Promise<UpstreamAnswer> {
-    const { settings, pools } = this.#options
-    const { caller, system, request, signal } = exchange
-    let sent = false
-    for (let attempt = 1; ; attempt++) {
-      const { pool, tag } = pools.for(caller, system).lease()
-      const credential = await this.credential(exchange, tag).catch((cause: unknown) => {
-        // Once it went out, nothing may be told that means it never did.
-        throw sent ? failed(cause) : cause
-      })
-      // Certificates rotated meanwhile: the credential belongs to connections that take no more requests.
-      if ((pool.closed || pool.destroyed) && attempt < MAX_ATTEMPTS) continue
-      const headers = {
-        accept: exchange.accept,
-        'accept-encoding': 'identity',
-        ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...request.headers,
-        ...exchange.headers,
-        ...credential,
-      }
-      sent = true
-      try {
-        const options = {
-          method: request.method,
-          path: request.path,
-          headers,
-          body: request.body ?? null,
-          headersTimeout: exchange.headersMs ?? settings.upstreamTimeoutMs,
-          bodyTimeout: exchange.idleMs ?? settings.upstreamTimeoutMs,
-        }
-        const answer = await ask(pool, signal, options, {
-          maxRatio: settings.maxCompressionRatio,
-          maxBytes: settings.maxStreamedBytes,
-        })
-        if (answer.status === 401) this.forget(system)
-        return answer
-      } catch (error) {
-        if (error instanceof Refusal) throw error
-        const again = exchange.repeatable && wasClosed(error)
-        if (!again || attempt >= MAX_ATTEMPTS || signal.aborted) throw failed(error)
-      }
+  /** What is sent for a caller, but for the credential. */
+  #request(exchange: ExchangeRequest): SentRequest {
+    const { settings } = this.#options
+    const { request, headers: others, headersMs, idleMs } = exchange
+    const { accept } = exchange
+    const headers: Record<string, string> =
+      request.body === undefined
+        ? { accept, 'accept-encoding': 'identity' }
+        : { accept, 'accept-encoding': 'identity', 'content-type': 'application/json' }
+    return {
+      method: request.method,
+      path: request.path,
+      headers: request.headers || others ? { ...headers, ...request.headers, ...others } : headers,
+      body: request.body ?? null,
+      headersTimeout: headersMs ?? settings.upstreamTimeoutMs,
+      bodyTimeout: idleMs ?? settings.upstreamTimeoutMs,
+      blocking: false,
     }
   }
 
@@ -135,27 +155,25 @@ export class Exchange {
     return parseUpstream(bytes)
   }
 
-  /** What a request to a system carries: a token of the call for a service of the network, else the credential declared. */
-  async credential(
-    exchange: Addressed,
-    identity: IdentityMaterial,
-  ): Promise<Record<string, string>> {
+  /**
+   * What a request to a system carries: a token of the call for a service of the network, else the credential declared. Undefined where
+   * that is nothing; the value rejects with a Refusal `SP_CREDENTIAL_MISSING`.
+   */
+  credential(exchange: Addressed, identity: IdentityMaterial): Credential | undefined {
     const { upstream } = exchange.system
     if (upstream.kind === 'service') {
-      const token = this.#tokens.of(exchange, upstream.service, identity)
-      return { 'sallyport-call-token': token }
+      const value = this.#tokens.of(exchange, upstream.service, identity)
+      return { header: 'sallyport-call-token', value }
     }
-    if (upstream.kind === 'program') return {}
+    if (upstream.kind === 'program' || !upstream.credential) return undefined
     const { credential } = upstream
-    if (!credential) return {}
-    const secret = await this.#options.credentials.get(credential.secret)
-    const value =
-      credential.as === 'basic-user'
-        ? basicUser(secret)
-        : credential.scheme === undefined
-          ? secret
-          : `${credential.scheme} ${secret}`
-    return { [credential.header]: value }
+    return { header: credential.header, value: this.#declared(credential) }
+  }
+
+  async #declared({ secret: name, as, scheme }: DeclaredCredential): Promise<string> {
+    const secret = await this.#options.credentials.get(name)
+    if (as === 'basic-user') return basicUser(secret)
+    return scheme === undefined ? secret : `${scheme} ${secret}`
   }
 
   /**

@@ -75,7 +75,7 @@ export function readLean(method: string, pieces: readonly Buffer[]): Promise<Rea
       free: () => undefined,
       gone: () => undefined,
     })
-    const call = { method, path: '/', headers: {}, body: null }
+    const call = { method, path: '/', headers: {}, body: null, blocking: false as const }
     connection.start(new Call({ ...call, headersTimeout: 60_000, bodyTimeout: 60_000 }, handler))
   })
 }

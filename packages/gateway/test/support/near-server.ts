@@ -84,7 +84,7 @@ export function askPool(pool: LeanPool, asked: Asked = {}): Promise<Answered> {
     const body: Buffer[] = []
     pool.dispatch(
       {
-        ...{ method: 'GET', path: '/v1/a', headers: {}, body: null },
+        ...{ method: 'GET', path: '/v1/a', headers: {}, body: null, blocking: false },
         ...{ headersTimeout: 60_000, bodyTimeout: 60_000 },
         ...asked,
       },
