@@ -8,6 +8,7 @@ const SIZE = /^[0-9A-Fa-f]{1,8}$/
 const MAX_SIZE_LINE = 10
 const CR = 0x0d
 const LF = 0x0a
+const NOTHING = Buffer.alloc(0)
 
 type Step = 'length' | 'size' | 'data' | 'data-end' | 'trailers' | 'over'
 
@@ -69,7 +70,11 @@ export class BodyReader {
     const size = Math.min(this.#left, bytes.length)
     this.#left -= size
     if (this.#left === 0) this.#step = this.#step === 'length' ? 'over' : 'data-end'
-    this.#piece(size === bytes.length ? bytes : bytes.subarray(0, size))
+    if (size === bytes.length) {
+      this.#piece(bytes)
+      return NOTHING
+    }
+    this.#piece(bytes.subarray(0, size))
     return bytes.subarray(size)
   }
 

@@ -71,6 +71,8 @@ export class ClientConnection {
   #isPaused = false
   #isGone = false
   #idleMs = IDLE_MS
+  /** `Keep-Alive` that this was read from. */
+  #idleHint: string | string[] | undefined
   /** When it is given up; monotonic, milliseconds. */
   #deadline = Number.POSITIVE_INFINITY
 
@@ -96,11 +98,10 @@ export class ClientConnection {
 
   /** Sends a request. The connection must be free. */
   start(call: Call): void {
-    const { method, path, headers, body, headersTimeout } = call.request
+    const { request } = call
     let head: string
     try {
-      const request = { method, path, headers, host: this.#host, body: body ?? undefined }
-      head = requestHead(request)
+      head = requestHead(request, this.#host)
     } catch (error) {
       this.#owner.free(this)
       call.fail(asError(error))
@@ -113,8 +114,8 @@ export class ClientConnection {
     // Whoever asked had gone meanwhile.
     if (this.#call !== call) return
     this.#hasSent = true
-    this.#deadline = performance.now() + headersTimeout
-    writeTogether(this.#socket, head, body ?? undefined)
+    this.#deadline = performance.now() + request.headersTimeout
+    writeTogether(this.#socket, head, request.body)
   }
 
   abort(call: Call, reason: Error): void {
@@ -188,11 +189,20 @@ export class ClientConnection {
       return
     }
     this.#close = answer.close
-    this.#idleMs = idleTime(answer.headers['keep-alive'])
-    this.#body = new BodyReader(answer.framing, this.#bounds, (piece) => {
-      if (this.#call === call) call.handler.onResponseData(call, piece)
-    })
+    const hint = answer.headers['keep-alive']
+    // A server says the same each time.
+    if (hint !== this.#idleHint) {
+      this.#idleHint = hint
+      this.#idleMs = idleTime(hint)
+    }
+    this.#body = new BodyReader(answer.framing, this.#bounds, this.#piece)
     call.handler.onResponseStart(call, answer.status, answer.headers)
+  }
+
+  /** Of the answer to the call that is on it: one that was given up is not told any more. */
+  readonly #piece = (bytes: Buffer): void => {
+    const call = this.#call
+    call?.handler.onResponseData(call, bytes)
   }
 
   #end(call: Call, behind: Buffer): void {
