@@ -70,3 +70,41 @@ export const isWordClass = (found: number): boolean => (found & WORD) !== 0
 /** The `n` of `\n`, and the like. */
 export const isEscape = (c: number): boolean =>
   c === 0x6e || c === 0x74 || c === 0x72 || c === 0x62 || c === 0x66
+
+/** Words of fewer characters, and of other signs than those, hold nothing that anybody looks for. */
+export const LONG_WORD = 16
+/** Of these, a word of capitals alone may be something. */
+const MIN_CAPITALS = 8
+const HYPHEN = 0x2d
+const BACKSLASH = 0x5c
+
+/**
+ * Whether a whole text has no word that a recogniser could begin with, nor the beginning of a key: what most texts of a protocol are,
+ * and much of what people write. False says nothing: it is the segmenter that knows.
+ *
+ * @param capitals whether a capital is enough for one
+ */
+export function isUnpromising(text: string, capitals: boolean): boolean {
+  const { length } = text
+  let word = 0
+  let found = 0
+  for (let i = 0; i < length; i++) {
+    const c = text.charCodeAt(i)
+    // An escape may hide where a word begins.
+    if (c > 0x7f || c === BACKSLASH) return false
+    const one = classes[c] ?? 0
+    if ((one & SEPARATOR) !== 0) {
+      if (word >= MIN_CAPITALS && (found & (UPPER | LOWER)) === UPPER) return false
+      word = found = 0
+      continue
+    }
+    if ((one & (DIGIT | AT | COLON)) !== 0) return false
+    found |= one
+    if (++word >= LONG_WORD || (capitals && (one & UPPER) !== 0)) return false
+    if (one === DOT || c === HYPHEN) {
+      const next = i + 1 < length ? text.charCodeAt(i + 1) : 0
+      if (c === HYPHEN ? next === HYPHEN : isWordClass(classOf(next))) return false
+    }
+  }
+  return word < MIN_CAPITALS || (found & (UPPER | LOWER)) !== UPPER
+}

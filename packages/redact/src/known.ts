@@ -1,4 +1,4 @@
-import { DIGIT, IDEOGRAPH, LOWER, UPPER, WIDE } from './characters.ts'
+import { classOf, DIGIT, IDEOGRAPH, isWordClass, LOWER, UPPER, WIDE } from './characters.ts'
 import type { GrowingText } from './growing.ts'
 import type { Span } from './recognise/recogniser.ts'
 import { WordTrie } from './word-trie.ts'
@@ -13,8 +13,12 @@ export interface KnownOptions {
 
 /** Values that texts are looked through for. */
 export interface KnownSource {
+  /** Another one after each change of what is known. */
+  readonly version: number
   /** @returns what looks through one text */
   scanner(): KnownScanner
+  /** Whether a whole text holds no word that any value begins with. False says nothing. */
+  lacks(text: string): boolean
 }
 
 /** Finds values in one growing text: at every place the longest. */
@@ -112,8 +116,17 @@ export class KnownValues<T = true> implements KnownSource {
     return this.#shared.trie.change(about)
   }
 
+  get version(): number {
+    return this.#shared.trie.version
+  }
+
   scanner(): KnownScanner {
     return this.where(() => true).scanner()
+  }
+
+  lacks(text: string): boolean {
+    const { trie, hashes } = this.#shared
+    return trie.values === 0 || lacksBeginnings(text, hashes)
   }
 
   /**
@@ -121,9 +134,56 @@ export class KnownValues<T = true> implements KnownSource {
    * more was noted or forgotten.
    */
   where(holds: (about: T) => boolean): KnownSource {
-    const judge = new Judge(this.#shared.trie, holds)
-    return { scanner: () => new Scanner(this.#shared, judge) }
+    return new Filtered(this, this.#shared, new Judge(this.#shared.trie, holds))
   }
+}
+
+class Filtered<T> implements KnownSource {
+  readonly #all: KnownValues<T>
+  readonly #shared: Shared<T>
+  readonly #judge: Judge<T>
+
+  constructor(all: KnownValues<T>, shared: Shared<T>, judge: Judge<T>) {
+    this.#all = all
+    this.#shared = shared
+    this.#judge = judge
+  }
+
+  get version(): number {
+    return this.#all.version
+  }
+
+  scanner(): KnownScanner {
+    return new Scanner(this.#shared, this.#judge)
+  }
+
+  lacks(text: string): boolean {
+    return this.#all.lacks(text)
+  }
+}
+
+/** Of a text of ASCII without escapes; of any other, false. */
+function lacksBeginnings(text: string, hashes: Uint8Array): boolean {
+  const { length } = text
+  for (let i = 0; i < length;) {
+    const c = text.charCodeAt(i)
+    if (c > 0x7f || c === 0x5c || c === 0x25) return false
+    if (!isWordClass(classOf(c))) {
+      i++
+      continue
+    }
+    const start = i
+    let wide = false
+    for (i++; i < length; i++) {
+      const next = text.charCodeAt(i)
+      if (!isWordClass(classOf(next))) break
+      wide ||= next > 0x7f
+    }
+    const second = i - start > 1 ? text.charCodeAt(start + 1) : 0
+    const third = i - start > 2 ? text.charCodeAt(start + 2) : 0
+    if (wide || hashes[hashOf(i - start, c, second, third)] === BEGINS) return false
+  }
+  return true
 }
 
 function hashOfWord(word: string): number {

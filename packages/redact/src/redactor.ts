@@ -3,11 +3,12 @@ import type { Wanted } from './recognise/analyse.ts'
 import { KINDS } from './recognise/recogniser.ts'
 import type { Kind, Span } from './recognise/recogniser.ts'
 import type { KnownScanner, KnownSource } from './known.ts'
+import { isUnpromising } from './characters.ts'
 import { GrowingText } from './growing.ts'
 import { CONTEXT, MAX_FOUND, Segmenter } from './segments.ts'
 
 export interface RedactorOptions {
-  /** What is looked for beside known values. */
+  /** What is looked for beside known values; not changed afterwards. */
   readonly find: Wanted
   readonly known?: KnownSource
   /** What stands in the place of a match; undefined leaves it. */
@@ -32,23 +33,47 @@ export interface Redactor {
 
 /** Makes a redactor; it may be used for any number of texts and streams. */
 export function createRedactor(options: RedactorOptions): Redactor {
-  const analyser = analyserOf(options.find)
-  const stream = (): Stream => new Stream(analyser, options)
-  return {
-    redact(text) {
-      const one = stream()
-      return one.push(text) + one.end()
-    },
-    find(text) {
-      const found: Span[] = []
-      const one = new Stream(analyser, { ...options, replace: () => undefined }, found)
-      one.push(text)
-      one.end()
-      return found
-    },
-    stream,
+  return new WholeTexts(options)
+}
+
+class WholeTexts implements Redactor {
+  readonly #analyser: Analyser
+  readonly #known: KnownSource | undefined
+  readonly #replace: RedactorOptions['replace']
+
+  constructor({ find, known, replace }: RedactorOptions) {
+    this.#analyser = analyserOf(find)
+    this.#known = known
+    this.#replace = replace
+  }
+
+  redact(text: string): string {
+    if (this.#holdsNothing(text)) return text
+    const one = this.stream()
+    return one.push(text) + one.end()
+  }
+
+  find(text: string): readonly Span[] {
+    if (this.#holdsNothing(text)) return NOTHING
+    const found: Span[] = []
+    const one = new Stream(this.#analyser, this.#known, leave, found)
+    one.push(text)
+    one.end()
+    return found
+  }
+
+  stream(): Stream {
+    return new Stream(this.#analyser, this.#known, this.#replace)
+  }
+
+  /** Of most texts a look at their characters tells; false says nothing. */
+  #holdsNothing(text: string): boolean {
+    return isUnpromising(text, this.#analyser.plain) && (this.#known?.lacks(text) ?? true)
   }
 }
+
+const NOTHING: readonly Span[] = []
+const leave = (): undefined => undefined
 
 /** Buffers that no text needs now. */
 const spare: GrowingText[] = []
@@ -83,12 +108,17 @@ function inOrder(spans: Span[]): void {
 }
 
 const analysers = new Map<string, Analyser>()
+/** The same for those who ask with the same object, which nobody changes. */
+const known = new WeakMap<Wanted, Analyser>()
 
 /** What is looked for says all of an analyser: there are a handful. */
 function analyserOf(find: Wanted): Analyser {
+  let analyser = known.get(find)
+  if (analyser) return analyser
   const key = JSON.stringify(find)
-  let analyser = analysers.get(key)
+  analyser = analysers.get(key)
   if (!analyser) analysers.set(key, (analyser = new Analyser(find)))
+  known.set(find, analyser)
   return analyser
 }
 
@@ -108,9 +138,14 @@ class Stream implements RedactingStream {
   /** Where the last place is that was found; others that overlap it become one with it. */
   #open: Mutable<Span> | undefined
 
-  constructor(analyser: Analyser, { known, replace }: RedactorOptions, found?: Span[]) {
+  constructor(
+    analyser: Analyser,
+    source: KnownSource | undefined,
+    replace: RedactorOptions['replace'],
+    found?: Span[],
+  ) {
     this.#segmenter = new Segmenter(analyser)
-    this.#known = known?.scanner()
+    this.#known = source?.scanner()
     this.#replace = replace
     this.#found = found
   }

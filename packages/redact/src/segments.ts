@@ -1,5 +1,5 @@
 import { SallyportError } from '@sallyport/base'
-import { isEscape } from './characters.ts'
+import { isEscape, LONG_WORD } from './characters.ts'
 import { AT, COLON, DIGIT, DOT, IDEOGRAPH, LOWER, SEPARATOR, UPPER } from './characters.ts'
 import type { GrowingText } from './growing.ts'
 import type { Analyser } from './recognise/analyse.ts'
@@ -133,7 +133,7 @@ export class Segmenter {
     const promising =
       marks !== 0 ||
       (found & DIGIT) !== 0 ||
-      length >= 16 ||
+      length >= LONG_WORD ||
       (capitals && (length === 8 || length === 11))
     if (promising || (upper && (this.#analyser.plain || (capitals && length <= 4)))) {
       if (this.#start >= 0 && end - this.#start > MAX_RUN) this.#cut(growing, spans)

@@ -17,13 +17,13 @@ export interface Vault {
   hold(): () => void
   /** How much memory it takes, about. */
   readonly bytes: number
-  /** The text with every stand-in that this vault made replaced by its value. */
-  restore(text: string): string
   /**
-   * The same for a text that comes in pieces.
+   * The text with every stand-in that this vault made replaced by its value.
    *
    * @param write how a value is written into the text, e.g. with the escapes of JSON
    */
+  restore(text: string, write?: (value: string) => string): string
+  /** The same for a text that comes in pieces. */
   restoring(write?: (value: string) => string): RedactingStream
   /** Whether a text is a stand-in that this vault made. */
   has(token: string): boolean
@@ -34,8 +34,16 @@ const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 const LENGTH = 12
 const TOKEN = new RegExp(`(?:${KINDS.join('|')})_[${ALPHABET}]{${LENGTH}}`, 'g')
 const MAX_TOKEN = Math.max(...KINDS.map((kind) => kind.length)) + 1 + LENGTH
-/** What could still become a stand-in. */
-const TAIL = new RegExp(`[A-Z0-9_]{1,${MAX_TOKEN - 1}}$`)
+
+/** How much at the end of a text could still become a stand-in: capitals, figures and `_`. */
+function tailOf(text: string): number {
+  const most = Math.min(text.length, MAX_TOKEN - 1)
+  for (let tail = 0; tail < most; tail++) {
+    const c = text.charCodeAt(text.length - 1 - tail)
+    if (!((c >= 0x41 && c <= 0x5a) || (c >= 0x30 && c <= 0x39) || c === 0x5f)) return tail
+  }
+  return most
+}
 
 export interface VaultOptions {
   /** Values that can be restored, and bytes of memory that they may take; the oldest go first. */
@@ -87,10 +95,13 @@ export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}
     }
   }
   const restore = (text: string, write: (value: string) => string): string =>
-    text.replaceAll(TOKEN, (token) => {
-      const entry = byToken.get(token)
-      return entry === undefined ? token : write(entry.value)
-    })
+    // Each has one in it.
+    byToken.size === 0 || !text.includes('_')
+      ? text
+      : text.replaceAll(TOKEN, (token) => {
+          const entry = byToken.get(token)
+          return entry === undefined ? token : write(entry.value)
+        })
   const plain = (value: string): string => value
   return {
     token(kind, value) {
@@ -121,15 +132,16 @@ export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}
     get bytes() {
       return bytes
     },
-    restore: (text) => restore(text, plain),
+    restore: (text, write = plain) => restore(text, write),
     restoring(write = plain) {
       let held = ''
       return {
         push(piece) {
           const text = restore(held + piece, write)
           // A value may end like the beginning of a stand-in: it is held for a piece longer, and no more.
-          held = TAIL.exec(text)?.[0] ?? ''
-          return text.slice(0, text.length - held.length)
+          const sure = text.length - tailOf(text)
+          held = text.slice(sure)
+          return text.slice(0, sure)
         },
         end() {
           const rest = restore(held, write)
