@@ -194,6 +194,17 @@ describe('events of a model', () => {
     assert.deepEqual(read(rewriterOf('messages').event(JSON.stringify(signed))), [signed])
   })
 
+  it('what was clean before: somebody may have read it since', () => {
+    const growing = new KnownValues()
+    const filter = new AnswerFilter({ vault, others: growing })
+    const event = { id: 'the merger plan', object: 'chat' }
+    assert.equal(filter.whole(event), event)
+    growing.note('the merger plan', () => true)
+    assert.deepEqual(filter.whole(event), { id: '[withheld]', object: 'chat' })
+    assert.equal(filter.whole('the merger plan'), '[withheld]')
+    assert.equal(filter.withheld, 2)
+  })
+
   it('a whole answer: names and numbers of a tool’s input, vectors and the tokens of a text', () => {
     const numbers = new KnownValues()
     for (const value of ['other secret value', '73155']) numbers.note(value, () => true)

@@ -1,6 +1,6 @@
 import type { JsonValue } from '@sallyport/base'
 import { createRedactor } from '@sallyport/redact'
-import type { KnownSource, RedactingStream, Vault } from '@sallyport/redact'
+import type { KnownSource, RedactingStream, Redactor, Vault } from '@sallyport/redact'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { JsonObject } from './surfaces.ts'
 
@@ -11,6 +11,10 @@ export interface AnswerOptions {
 }
 
 const WITHHELD = '[withheld]'
+const SECRETS: Parameters<typeof createRedactor>[0]['find'] = { groups: ['secrets'] }
+/** Of texts in which nothing was found: each event of a stream says again whose it is. */
+const MAX_CLEAN = 32
+const MAX_CLEAN_LENGTH = 64
 /** JSON as a text: what is put into it is escaped. */
 const JSON_TEXT = new Set(['arguments', 'partial_json'])
 const escaped = (value: string): string => JSON.stringify(value).slice(1, -1)
@@ -22,7 +26,11 @@ const MAX_DEPTH = 64
  */
 export class AnswerFilter {
   readonly #vault: Vault
-  readonly #monitor: ReturnType<typeof createRedactor>
+  readonly #others: KnownSource
+  readonly #monitor: Redactor
+  /** Short texts in which nothing was to be withheld, by what is known as of a version. */
+  readonly #clean = new Set<string>()
+  #version = -1
   /** Places where something was withheld. */
   withheld = 0
   /** Of the texts that came in pieces. */
@@ -30,8 +38,9 @@ export class AnswerFilter {
 
   constructor({ vault, others }: AnswerOptions) {
     this.#vault = vault
+    this.#others = others
     this.#monitor = createRedactor({
-      find: { groups: ['secrets'] },
+      find: SECRETS,
       known: others,
       replace: () => {
         this.withheld++
@@ -68,11 +77,28 @@ export class AnswerFilter {
   }
 
   #text(text: string, json: boolean): string {
-    const one = this.#stream(json)
-    return one.push(text) + one.end()
+    return this.#vault.restore(this.#monitored(text), json ? escaped : undefined)
   }
 
-  /** @param free whether names and numbers are a model's own, as in a tool's input */
+  #monitored(text: string): string {
+    if (text.length > MAX_CLEAN_LENGTH) return this.#monitor.redact(text)
+    const { version } = this.#others
+    if (version !== this.#version) {
+      this.#clean.clear()
+      this.#version = version
+    }
+    if (this.#clean.has(text)) return text
+    const before = this.withheld
+    const monitored = this.#monitor.redact(text)
+    if (this.withheld === before && this.#clean.size < MAX_CLEAN) this.#clean.add(text)
+    return monitored
+  }
+
+  /**
+   * The same value, where nothing in it has to be another.
+   *
+   * @param free whether names and numbers are a model's own, as in a tool's input
+   */
   #walk(value: JsonValue, name: string, depth: number, free: boolean): JsonValue {
     if (!free) {
       if (name === 'embedding' && isVector(value)) return value
@@ -90,16 +116,28 @@ export class AnswerFilter {
     if (depth > MAX_DEPTH) return null
     if (Array.isArray(value)) {
       // `Array.isArray` does not narrow a readonly array.
-      return (value as readonly JsonValue[]).map((item) => this.#walk(item, name, depth + 1, free))
+      const list = value as readonly JsonValue[]
+      const items = list.map((item) => this.#walk(item, name, depth + 1, free))
+      return items.every((item, i) => item === list[i]) ? list : items
     }
     // Neither a scalar nor a list.
-    const members = Object.entries(value as JsonObject)
-    return Object.fromEntries(
-      members.map(([key, inner]) => [
-        free ? this.#text(key, false) : key,
-        this.#walk(inner, key, depth + 1, free || (key === 'input' && isObject(inner))),
-      ]),
-    )
+    return this.#object(value as JsonObject, depth, free)
+  }
+
+  #object(object: JsonObject, depth: number, free: boolean): JsonObject {
+    const names = Object.keys(object)
+    const members: [string, JsonValue][] = []
+    let isSame = true
+    for (const name of names) {
+      // A member that there is.
+      const inner = object[name] as JsonValue
+      const written = free ? this.#text(name, false) : name
+      const inside = free || (name === 'input' && isObject(inner))
+      const member = this.#walk(inner, name, depth + 1, inside)
+      isSame &&= member === inner && written === name
+      members.push([written, member])
+    }
+    return isSame ? object : Object.fromEntries(members)
   }
 }
 

@@ -1,24 +1,32 @@
 import { parseJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import { createRedactor } from '@sallyport/redact'
-import type { Group, KnownSource, Redactor, Vault } from '@sallyport/redact'
+import type { KnownSource, Redactor, Vault } from '@sallyport/redact'
 import type { LlmSystem } from '@sallyport/network'
 import { isObject } from '../adapters/jsonrpc.ts'
 import { Refusal } from '../refusal.ts'
 import type { JsonObject } from './surfaces.ts'
 
-/** Members that are words of the protocol, or names that must stay what they are. */
-const STRUCTURE = new Set(
-  'model role type object id tool_call_id call_id tool_use_id status finish_reason stop_reason encoding_format service_tier effort detail media_type phase'.split(
-    ' ',
+/** What members hold whose value is not just a text. */
+type About = 'structure' | 'sealed' | 'json' | 'free' | 'name'
+
+const about = (what: About, names: string): [string, About][] =>
+  names.split(' ').map((name) => [name, what])
+
+const MEMBERS: ReadonlyMap<string, About> = new Map([
+  // Words of the protocol, or names that must stay what they are.
+  ...about(
+    'structure',
+    'model role type object id tool_call_id call_id tool_use_id status finish_reason stop_reason encoding_format service_tier effort detail media_type phase',
   ),
-)
-/** What a vendor sealed and must get back as it was. */
-const SEALED = new Set(['signature', 'encrypted_content'])
-/** JSON as a text. */
-const JSON_TEXT = new Set(['arguments', 'partial_json'])
-/** Records of these have members that their author named, and numbers that may be data. */
-const FREE = new Set(['input', 'parameters', 'input_schema', 'schema'])
+  // What a vendor sealed and must get back as it was.
+  ...about('sealed', 'signature encrypted_content'),
+  // JSON as a text.
+  ...about('json', 'arguments partial_json'),
+  // Records of these have members that their author named, and numbers that may be data.
+  ...about('free', 'input parameters input_schema schema'),
+  ...about('name', 'name'),
+])
 /** What consists of texts. Whatever else a part is, nobody looks into it here. */
 const TEXTUAL = new Set(
   'message text input_text output_text refusal reasoning summary_text reasoning_text function function_call function_call_output custom custom_tool_call custom_tool_call_output allowed_tools auto any none tool direct grammar json_schema json_object thinking redacted_thinking enabled disabled adaptive ephemeral tool_use tool_result tool_reference search_result content compaction document url_citation file_citation char_location page_location content_block_location search_result_location web_search_result_location'.split(
@@ -54,89 +62,120 @@ export interface PromptOptions {
 export function redactPrompt(body: JsonObject, { llm, known, vault }: PromptOptions): Redacted {
   let count = 0
   const everything = llm.mayRead === 'restricted'
-  const groups: Group[] = ['secrets', ...(everything ? [] : llm.find)]
   const replace = (kind: Parameters<Vault['token']>[0], value: string): string | undefined => {
     // A stand-in from before is one still.
     if (vault.has(value)) return undefined
     count++
     return vault.token(kind, value)
   }
-  const texts = createRedactor({ find: { groups }, known, replace })
-  const values = createRedactor({ find: { groups: ['secrets'] }, known, replace: () => undefined })
-  const sealed = createRedactor({ find: { groups: [] }, known, replace: () => undefined })
-  const only = createRedactor({ find: { groups: [] }, known, replace })
-  const walk = new Walk(texts, values, sealed, only, everything)
+  const texts = createRedactor({ find: wantedOf(llm, everything), known, replace })
+  const values = createRedactor({ find: SECRETS, known, replace: leave })
+  const sealed = createRedactor({ find: NOTHING, known, replace: leave })
+  const only = createRedactor({ find: NOTHING, known, replace })
+  const walk = new Walk({ texts, values, sealed, known: only }, known, everything)
   const redacted: Record<string, JsonValue> = {}
-  for (const [name, value] of Object.entries(body)) {
-    redacted[name] = walk.member(name, value, 0, false)
+  for (const name of Object.keys(body)) {
+    redacted[name] = walk.member(name, body[name] as JsonValue, 0, false)
   }
   return { body: redacted, count }
 }
 
+type Wanted = Parameters<typeof createRedactor>[0]['find']
+
+const leave = (): undefined => undefined
+const SECRETS: Wanted = { groups: ['secrets'] }
+const NOTHING: Wanted = { groups: [] }
+/** Of vendors as declarations have them, which nobody changes. */
+const wanted = new WeakMap<LlmSystem, Wanted>()
+
+function wantedOf(llm: LlmSystem, everything: boolean): Wanted {
+  if (everything) return SECRETS
+  let found = wanted.get(llm)
+  if (!found) wanted.set(llm, (found = { groups: ['secrets', ...llm.find] }))
+  return found
+}
+
+/** What is looked for, and where. */
+interface Redactors {
+  readonly texts: Redactor
+  readonly values: Redactor
+  readonly sealed: Redactor
+  readonly known: Redactor
+}
+
 class Walk {
-  readonly #texts: Redactor
-  readonly #values: Redactor
-  readonly #sealed: Redactor
-  readonly #known: Redactor
+  readonly #redactors: Redactors
+  readonly #source: KnownSource
   readonly #everything: boolean
 
-  constructor(
-    texts: Redactor,
-    values: Redactor,
-    sealed: Redactor,
-    known: Redactor,
-    everything: boolean,
-  ) {
-    this.#texts = texts
-    this.#values = values
-    this.#sealed = sealed
-    this.#known = known
+  constructor(redactors: Redactors, source: KnownSource, everything: boolean) {
+    this.#redactors = redactors
+    this.#source = source
     this.#everything = everything
   }
 
   member(name: string, value: JsonValue, depth: number, free: boolean): JsonValue {
+    const about = MEMBERS.get(name)
     if (typeof value === 'string') {
-      if (SEALED.has(name) && !free) return clean(this.#sealed, value)
       // A tool may call an input of its own `name`: that is content, and no name.
-      if (STRUCTURE.has(name) && !free) return clean(this.#values, value)
-      if (name === 'name' && !free) return clean(this.#texts, value)
-      if (JSON_TEXT.has(name)) return this.#json(value)
+      if (!free) {
+        if (about === 'sealed') return clean(this.#redactors.sealed, value)
+        if (about === 'structure') return clean(this.#redactors.values, value)
+        if (about === 'name') return clean(this.#redactors.texts, value)
+      }
+      if (about === 'json') return this.#json(value)
     }
-    const inside = free || (FREE.has(name) && depth > 0 && isObject(value))
+    const inside = free || (about === 'free' && depth > 0 && isObject(value))
     return this.#value(value, depth + 1, inside)
   }
 
+  /** The same value, where nothing in it has to be another. */
   #value(value: JsonValue, depth: number, free: boolean): JsonValue {
     if (depth > MAX_DEPTH)
       throw new Refusal('SP_LLM_REQUEST', 'the request nests too deep', { status: 400 })
-    if (typeof value === 'string') return this.#texts.redact(value)
-    if (typeof value === 'number' && (free || depth > 1)) {
-      // By its form alone a number is only a number.
-      const text = this.#known.redact(String(value))
-      return text === String(value) ? value : text
-    }
+    if (typeof value === 'string') return this.#redactors.texts.redact(value)
+    if (typeof value === 'number') return free || depth > 1 ? this.#number(value) : value
     if (typeof value !== 'object' || value === null) return value
     if (Array.isArray(value)) {
       // `Array.isArray` does not narrow a readonly array.
       const list = value as readonly JsonValue[]
       // Tokens of a text, say: numbers that only the vendor reads.
       if (!free && !this.#everything && list.some(isNumber)) throw opaque()
-      return list.map((item) => this.#value(item, depth + 1, free))
+      const items = list.map((item) => this.#value(item, depth + 1, free))
+      return items.every((item, i) => item === list[i]) ? list : items
     }
     // Neither a scalar nor a list.
-    const object = value as JsonObject
-    if (!free) {
+    return this.#object(value as JsonObject, depth, free)
+  }
+
+  #number(value: number): JsonValue {
+    const written = String(value)
+    if (this.#source.lacks(written)) return value
+    // By its form alone a number is only a number.
+    const text = this.#redactors.known.redact(written)
+    return text === written ? value : text
+  }
+
+  #object(object: JsonObject, depth: number, free: boolean): JsonObject {
+    const names = Object.keys(object)
+    if (!free && names.some(isTelling)) {
       if (!this.#everything) demandText(object)
       demandWhole(object)
     }
+    const { values, texts } = this.#redactors
     const members: [string, JsonValue][] = []
-    for (const [name, inner] of Object.entries(object)) {
-      const plain = clean(this.#values, name)
+    let isSame = true
+    for (const name of names) {
+      // A member that there is.
+      const inner = object[name] as JsonValue
+      const plain = clean(values, name)
       // A tool's input and its schema are records of names that their author chose.
-      const written = free ? this.#texts.redact(plain) : plain
-      members.push([written, this.member(name, inner, depth, free)])
+      const written = free ? texts.redact(plain) : plain
+      const member = this.member(name, inner, depth, free)
+      isSame &&= member === inner && written === name
+      members.push([written, member])
     }
-    return Object.fromEntries(members)
+    return isSame ? object : Object.fromEntries(members)
   }
 
   #json(text: string): string {
@@ -144,15 +183,18 @@ class Walk {
     try {
       parsed = parseJson(text, { maxDepth: MAX_DEPTH })
     } catch {
-      return this.#texts.redact(text)
+      return this.#redactors.texts.redact(text)
     }
     const redacted = this.#value(parsed, 0, true)
-    const again = JSON.stringify(redacted)
-    return again === JSON.stringify(parsed) ? text : again
+    return redacted === parsed ? text : JSON.stringify(redacted)
   }
 }
 
 const isNumber = (value: JsonValue): boolean => typeof value === 'number'
+
+/** Whether a member may be what `demandText` and `demandWhole` ask for: they say nothing of an object without one. */
+const isTelling = (name: string): boolean =>
+  name === 'type' || name === 'source' || name === 'file_id' || OPAQUE.test(name)
 
 /** @throws Refusal `SP_LLM_OPAQUE` */
 function demandText(object: JsonObject): void {

@@ -105,18 +105,12 @@ class ChatEvents implements EventRewriter {
       return [...this.#rest(''), 'data: [DONE]\n\n']
     }
     const chunk = objectIn(data)
+    const { filter, wantsUsage } = this.#options
     const { choices, usage, ...rest } = chunk
-    this.#usage = usageOf(usage, false) ?? this.#usage
-    if (!Array.isArray(choices)) return [framed(this.#options.filter.whole(chunk))]
+    if (usage !== undefined) this.#usage = usageOf(usage, false) ?? this.#usage
+    if (!Array.isArray(choices)) return [framed(filter.whole(chunk))]
     this.#last = rest
-    // Asked for by the gateway; told to whoever asked too.
-    const told = this.#options.wantsUsage || usage === undefined ? { usage } : {}
-    const known = Object.fromEntries(
-      Object.entries(told).flatMap(([name, value]) =>
-        value === undefined ? [] : [[name, this.#options.filter.whole(value)]],
-      ),
-    )
-    if (choices.length === 0 && !this.#options.wantsUsage && usage !== undefined) return []
+    if (choices.length === 0 && !wantsUsage && usage !== undefined) return []
     const before: string[] = []
     // `Array.isArray` does not narrow a readonly array.
     const rewritten = (choices as readonly JsonValue[]).map((choice) => {
@@ -125,11 +119,14 @@ class ChatEvents implements EventRewriter {
       const { delta, ...facts } = choice
       const changed = isObject(delta) ? { delta: this.#delta(index, delta) } : {}
       if (typeof facts['finish_reason'] === 'string') before.push(...this.#rest(`${index}/`))
-      return { ...this.#options.filter.whole(facts), ...changed }
+      return { ...filter.whole(facts), ...changed }
     })
-    const last = framed({ ...this.#options.filter.whole(rest), choices: rewritten, ...known })
+    const plain = { ...filter.whole(rest), choices: rewritten }
+    // Asked for by the gateway; told to whoever asked too.
+    const isTold = wantsUsage && usage !== undefined
+    before.push(framed(isTold ? { ...plain, usage: filter.whole(usage) } : plain))
     // What was held back comes before the chunk that says that there is no more; what came with that one stands in it.
-    return [...before, last]
+    return before
   }
 
   end(): readonly string[] {
