@@ -267,6 +267,12 @@ test('a session begins as one, or not at all', async (t) => {
       (raw) => raw.start({ user: 'analyst', database: 'ledger', TimeZone: 'No/Where', ...STYLES }),
       /^E22023 gone$/,
     ],
+    [
+      'a setting twice, in other letters',
+      (raw) =>
+        raw.start({ user: 'analyst', database: 'ledger', TimeZone: 'UTC', timezone: 'Asia/Tokyo' }),
+      /^E08P01 gone$/,
+    ],
     ['version 2', (raw) => raw.start({ user: 'analyst' }, 131_072), /^E08P01 gone$/],
     [
       'a request for TLS in TLS',

@@ -51,12 +51,19 @@ export function readStart(body: Buffer): Start {
   if (version >>> 16 !== PROTOCOL_MAJOR)
     throw protocolError('only version 3 of the protocol is spoken')
   const settings = new Map<string, string>()
+  const seen = new Set<string>()
   const options: string[] = []
   for (let name = reader.text(); name !== ''; name = reader.text()) {
     const value = reader.text()
-    if (name.startsWith('_pq_.')) options.push(name)
-    else if (settings.has(name)) throw protocolError('a setting stands twice')
-    else settings.set(name, value)
+    if (name.startsWith('_pq_.')) {
+      options.push(name)
+      continue
+    }
+    // A server takes most names in any letters, and of two the last.
+    const folded = name.toLowerCase()
+    if (seen.has(folded)) throw protocolError('a setting stands twice')
+    seen.add(folded)
+    settings.set(name, value)
   }
   if (!reader.done) throw protocolError('the session does not begin as one')
   const newer = (version & 0xffff) > 0 || options.length > 0

@@ -30,6 +30,7 @@ const STARTS = [
   `${V3}00`,
   `${V3}${WHO}00`,
   `00030002${WHO}${pair('TimeZone', 'UTC')}00`,
+  `${V3}${WHO}${pair('TimeZone', 'UTC')}${pair('timezone', 'CET')}00`,
   `${V3}${WHO}${pair('_pq_.a', '1')}${pair('_pq_.b', '')}00`,
   `${V3}${WHO}${pair('options', '')}${pair('replication', '')}00`,
   `00020000${WHO}00`,
@@ -56,7 +57,7 @@ function plainStart(body: Buffer): unknown {
       return undefined
     }
     if (name.startsWith('_pq_.')) options.push(name)
-    else if (settings.some(([other]) => other === name)) return undefined
+    else if (settings.some(([other]) => other.toLowerCase() === name.toLowerCase())) return undefined
     else settings.push([name, value])
   }
   const isNewer = minor !== '0000' || options.length > 0
