@@ -26,6 +26,8 @@ describe('identifiers', () => {
     ['from 106.31.73.20 and 6e40:4041:c617:e898:c11:40d2:c669:2eb4', 'from <IP> and <IP>'],
     ['see https://example.com/a?b=1, please', 'see <URL>, please'],
     ['SSN 853-37-1694', 'SSN <ID>'],
+    ['NINO AB123456 C', 'NINO <ID>'],
+    ['codice fiscale RSSMRAULRMMHMLNT', 'codice fiscale <ID>'],
     ['BIC DEUTDEFF500 it is', 'BIC <BIC> it is'],
     ['born 12/31/1985 in', 'born <DATE> in'],
     ['passport number is C01X00T41', 'passport number is <ID>'],
@@ -75,6 +77,9 @@ describe('secrets', () => {
     ['and glsoat-SK3aba112000000198742637541', 'and <SECRET>'],
     ['id AKIAIOSFODNN7EXAMPLE', 'id <SECRET>'],
     ['password: hunter2-blue', 'password: <SECRET>'],
+    // It may begin with a sign, and have one after every character.
+    ['password: q!7#Kd-x2?', 'password: <SECRET>'],
+    ['pwd=$("hunter2-blue', 'pwd=$("<SECRET>'],
     ['{"client_secret":"a1b2c3d4e5f6"}', '{"client_secret":"<SECRET>"}'],
     [`Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.${token}`, 'Bearer <SECRET>'],
     [`a\n${key.join('\n')}\nb`, 'a\n<SECRET>\nb'],

@@ -27,7 +27,7 @@ export const americas: readonly Recogniser[] = [
   {
     ...ID,
     id: 'us_mbi',
-    starts: 'n4[-] n11',
+    starts: 'n4[-] n7[-] n11',
     pattern:
       /[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}(?!\w)/iy,
   },

@@ -63,7 +63,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...ID,
     id: 'in_pan',
-    starts: 'm10',
+    starts: 'm10 n10',
     pattern: /(?:[A-Z]{5}\d{4}[A-Z]|(?=[A-Z\d]{0,6}\d{4})(?=\d{0,9}[A-Z])[A-Z\d]{10})(?!\w)/iy,
     holds: (text) => !/^[A-Z]{3}\d{7}$/i.test(text),
     context: /(?:\bpan\b|permanent account|income tax)/,
@@ -91,7 +91,7 @@ export const asia: readonly Recogniser[] = [
   {
     ...PLATE,
     id: 'in_vehicle_registration',
-    starts: 'm5-11 n6-10',
+    starts: 'm5-11 n5-10',
     pattern:
       /(?:[A-Z](?!0000)\d{4}|[A-Z]{2,3}(?!0000)\d{4}|I(?!00000)\d{5}|\d{1,3}(?:CD|CC|UN)[1-9]\d{1,3}|[A-Z]{2}\d[A-Z]{1,3}(?!0000)\d{4}|[A-Z]{2}\d{2}[A-Z]{1,2}(?!0000)\d{4}|[2-9][1-9]BH(?!0000)\d{4}[A-HJ-NP-Z]{2}|(?!00)\d{2}[A-FHKPRX]\d{6}[A-Z])(?!\w)/y,
     context: CAR,

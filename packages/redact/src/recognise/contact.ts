@@ -49,7 +49,7 @@ export const contact: readonly Recogniser[] = [
     id: 'ph_mobile_number',
     kind: 'PHONE',
     group: 'identifiers',
-    starts: 'd1-4[s()-] d11 d12',
+    starts: 'd1-8[s()-] d11 d12',
     initials: '06',
     quick: goesOn,
     pattern:
@@ -59,7 +59,7 @@ export const contact: readonly Recogniser[] = [
     id: 'tr_phone_number',
     kind: 'PHONE',
     group: 'identifiers',
-    starts: 'd1-4[s.()-] d10-12',
+    starts: 'd1-10[s.()-] d10-12',
     initials: '023459',
     quick: goesOn,
     pattern:

@@ -14,7 +14,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'uk_nino',
-    starts: 'l2[s]# m4[s] m9',
+    starts: 'l2[s]# m4[s] m6[s] m8[s] m9',
     quick: figureFollows,
     pattern:
       /(?!bg|gb|nk|kn|nt|tn|zz)[a-ceghj-pr-tw-z][a-ceghj-npr-tw-z] ?\d{2} ?\d{2} ?\d{2} ?[a-d](?!\w)/iy,
@@ -42,7 +42,7 @@ export const europe: readonly Recogniser[] = [
     id: 'uk_driving_licence',
     starts: 'm16',
     pattern:
-      /[A-Z9]{5}\d(?:0[1-9]|1[0-2]|5[1-9]|6[0-2])(?:0[1-9]|[12]\d|3[01])\d[A-Z9]{2}[A-Z0-9][A-Z]{2}(?!\w)/iy,
+      /[A-Z][A-Z9]{4}\d(?:0[1-9]|1[0-2]|5[1-9]|6[0-2])(?:0[1-9]|[12]\d|3[01])\d[A-Z9]{2}[A-Z0-9][A-Z]{2}(?!\w)/iy,
   },
   {
     kind: 'POSTCODE',
@@ -96,7 +96,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'de_vat_id',
-    starts: 'm11 l2[s.-]# m5[s.-]#',
+    starts: 'm11 l2[s.-]# m5[s.-]# m8[s.-]#',
     initials: 'Dd',
     pattern: /DE[\s.-]?\d{3}[\s.-]?\d{3}[\s.-]?\d{3}(?![\w-])/iy,
   },
@@ -212,7 +212,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...ID,
     id: 'it_fiscal_code',
-    starts: 'm16',
+    starts: 'm16 l16',
     pattern:
       /[A-Z]{6}[\dLMNP-V]{2}[A-EHLMPR-T](?:[04LQ][1-9MNP-V]|[15MR][\dLMNP-V]|[26NS][0-8LMNP-U]|[37PT][01LM])[A-MZ][\dLMNP-V]{3}[A-Z](?!\w)/iy,
   },
@@ -300,7 +300,7 @@ export const europe: readonly Recogniser[] = [
   {
     ...PLATE,
     id: 'tr_license_plate',
-    starts: 'd2[s-] n5-9',
+    starts: 'd2[s-] n3-5[s] n5-9',
     quick: lettersFollow,
     pattern: /(?:0[1-9]|[1-7]\d|8[01])(?:\s?[A-PR-VY-Z]{1,3}\s?|-[A-PR-VY-Z]{1,3}-)\d{2,4}(?!\w)/iy,
     context: CAR,

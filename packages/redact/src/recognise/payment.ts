@@ -41,7 +41,7 @@ export const payment: readonly Recogniser[] = [
     id: 'crypto',
     kind: 'WALLET',
     group: 'identifiers',
-    starts: 'm26-32 n26-32 l26-32',
+    starts: 'm14-32 n26-32 l14-32',
     initials: '013bB',
     pattern:
       /(?:[13][1-9A-HJ-NP-Za-km-z]{25,34}|(?:bc1|BC1)[02-9ac-hj-np-zAC-HJ-NP-Z]{11,87}|0x[0-9a-fA-F]{40})(?!\w)/y,

@@ -46,7 +46,7 @@ export const secrets: readonly Recogniser[] = [
   {
     ...SECRET,
     id: 'stripe_key',
-    starts: 'm20-32 l20-32',
+    starts: 'm19-32 l19-32',
     initials: 'srw',
     pattern: /(?:sk|rk|whsec)_(?:(?:live|test)_)?[A-Za-z0-9]{16,247}(?!\w)/y,
   },
@@ -90,7 +90,7 @@ export const secrets: readonly Recogniser[] = [
   {
     ...SECRET,
     id: 'jwt',
-    starts: 'm10-32 l10-32',
+    starts: 'm3-32 l3-32',
     initials: 'e',
     quick: ({ codes, start }) => codes[start + 1] === 0x79,
     pattern:
@@ -99,11 +99,11 @@ export const secrets: readonly Recogniser[] = [
   {
     ...SECRET,
     id: 'labelled',
-    starts: 'l4-32 m4-32 n4-32 d4-32',
+    starts: 'l1-32 m1-32 n1-32 d1-32',
     token: 8,
     // What somebody calls one; a word alone, without a figure, is talk about passwords.
     pattern:
-      /(?<=(?:pass(?:word|wort|phrase|wd|code)|pwd|secret|api[ _-]?key|access[ _-]?key|secret[ _-]?key|auth[ _-]?token|access[ _-]?token|bearer|credentials?)["'`]{0,2}(?: (?:is|are|was|to|as|ist))?[ :=]{1,3}["'`]{0,2})[!-~]{8,}/iy,
+      /(?<=(?:pass(?:word|wort|phrase|wd|code)|pwd|secret|api[ _-]?key|access[ _-]?key|secret[ _-]?key|auth[ _-]?token|access[ _-]?token|bearer|credentials?)["'`]{0,2}(?: (?:is|are|was|to|as|ist))?[ :=]{1,3}[!-/:-@[-`{-~]{0,4})[!-~]{8,}/iy,
     holds: (text) => /\d/.test(text) && /[A-Za-z]/.test(text) && !/^https?:/.test(text),
   },
 ]
