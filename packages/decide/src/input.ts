@@ -40,35 +40,38 @@ function readRecord(
   path: string,
   options: ReadInputOptions,
 ): Record<string, CedarJson> {
-  const at = (name: string): string => (path === '' ? name : `${path}.${name}`)
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
     throw refuse('SP_INPUT_TYPE', path === '' ? '$' : path, 'must be an object')
   }
   for (const name of Object.keys(raw)) {
     if (!Object.hasOwn(schema.members, name)) {
-      throw refuse('SP_INPUT_UNKNOWN', at(name), 'is not declared')
+      throw refuse('SP_INPUT_UNKNOWN', at(path, name), 'is not declared')
     }
   }
-  const members: [string, CedarJson][] = []
-  for (const [name, member] of Object.entries(schema.members)) {
+  // Its names are declared ones, of which none begins with two underscores.
+  const members: Record<string, CedarJson> = {}
+  for (const name of Object.keys(schema.members)) {
+    const member = schema.members[name]
+    if (member === undefined) continue
     if (Object.hasOwn(raw, name)) {
       // An own member of a non-null object, still of unknown type.
       const value = (raw as Record<string, unknown>)[name]
-      members.push([name, readValue(member.schema, value, at(name), options)])
-    } else if (member.required) throw refuse('SP_INPUT_MISSING', at(name), 'is required')
+      members[name] = readValue(member.schema, value, at(path, name), options)
+    } else if (member.required) throw refuse('SP_INPUT_MISSING', at(path, name), 'is required')
   }
-  demandVariant(schema, raw, path, options)
-  return Object.fromEntries(members)
+  if (schema.variants) demandVariant(schema.variants, raw, path, options)
+  return members
 }
+
+const at = (path: string, name: string): string => (path === '' ? name : `${path}.${name}`)
 
 /** Of several shapes an input has exactly one, or at least one. */
 function demandVariant(
-  { variants }: InputSchema,
+  variants: NonNullable<InputSchema['variants']>,
   raw: unknown,
   path: string,
   options: ReadInputOptions,
 ): void {
-  if (!variants) return
   const fitting = variants.of.filter((variant) => {
     try {
       readRecord(variant, raw, path, options)

@@ -136,7 +136,12 @@ export class ProjectionStream {
 
   /** What has left, or is about to with what was handed out. */
   get released(): Projected['released'] {
-    return Object.fromEntries([...this.#tallies].map(([name, tally]) => [name, { ...tally }]))
+    // Their names are declared ones.
+    const released: Record<string, Tally> = {}
+    for (const [name, { records, maxWholeClass }] of this.#tallies) {
+      released[name] = { records, maxWholeClass }
+    }
+    return released
   }
 
   /**

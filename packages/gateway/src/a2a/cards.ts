@@ -5,6 +5,7 @@ import { isCardSigned } from '@sallyport/wire'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Grant } from '../calls/pipeline.ts'
+import type { Ending } from '../edge/ending.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import { basePath, unusable, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange } from '../upstream/exchange.ts'
@@ -45,7 +46,7 @@ export class Cards {
    *
    * @throws Refusal `SP_A2A_CARD`, `SP_A2A_SIGNATURE`, `SP_UPSTREAM_*`
    */
-  async demand(grant: Grant, a2a: A2aSystem, signal: AbortSignal): Promise<void> {
+  async demand(grant: Grant, a2a: A2aSystem, signal: Ending): Promise<void> {
     const { system } = grant.typed
     const key = keyOf(system, a2a)
     const seen = this.#seen.get(key)
@@ -75,7 +76,7 @@ export class Cards {
     if (this.#seen.size > MAX_SEEN && oldest !== undefined) this.#seen.delete(oldest)
   }
 
-  async #check(grant: Grant, system: System, a2a: A2aSystem, signal: AbortSignal): Promise<void> {
+  async #check(grant: Grant, system: System, a2a: A2aSystem, signal: Ending): Promise<void> {
     const answer = await this.#exchange.send({
       caller: grant.caller.instance,
       delegation: grant.call,

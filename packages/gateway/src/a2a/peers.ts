@@ -6,6 +6,7 @@ import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
 import type { Going } from '../calls/types.ts'
 import { beginEvents, sendJson } from '../edge/answer.ts'
+import type { Ending } from '../edge/ending.ts'
 import { drained } from '../edge/message.ts'
 import type { EdgeResponse } from '../edge/message.ts'
 import { EventReader } from '../edge/sse.ts'
@@ -82,7 +83,7 @@ export class Peers {
   }
 
   /** Tells a peer something that it answers with nothing of interest. @throws Refusal */
-  async told(grant: Grant, a2a: A2aSystem, signal: AbortSignal): Promise<void> {
+  async told(grant: Grant, a2a: A2aSystem, signal: Ending): Promise<void> {
     const answer = await this.#send(grant, a2a, signal, false)
     rpcResultOf(await this.#parts.exchange.json(answer), grant.id)
   }
@@ -108,7 +109,7 @@ export class Peers {
   async #send(
     grant: Grant,
     a2a: A2aSystem,
-    signal: AbortSignal,
+    signal: Ending,
     stream: boolean,
   ): Promise<UpstreamAnswer> {
     const { exchange, cards, settings } = this.#parts

@@ -64,31 +64,37 @@ function partsOf(template: string): Part[] {
 const specificity = (route: Route): string =>
   route.parts.map((part) => ('text' in part ? '1' : '0')).join('')
 
-/** The route of a canonical request below its system; undefined where none is declared. */
+/**
+ * The route of a canonical request below its system; undefined where none is declared.
+ *
+ * @param from which segment the system's own path begins at
+ */
 export function matchRoute(
   routes: readonly Route[],
   method: string,
   segments: readonly string[],
+  from = 0,
 ): RouteMatch | undefined {
   for (const route of routes) {
-    if (route.binding.method !== method || route.parts.length !== segments.length) continue
-    if (!fits(route.parts, segments)) continue
+    const { binding, parts } = route
+    if (binding.method !== method || parts.length !== segments.length - from) continue
+    if (!fits(parts, segments, from)) continue
     // Another operation's path as well: which of them the upstream would take is not ours to guess.
-    if (isShadowed(route.binding, segments)) continue
+    if (binding.shadowedBy && isShadowed(binding, segments.slice(from))) continue
     const path = new Map<string, string>()
-    for (let i = 0; i < segments.length; i++) {
-      const part = route.parts[i]
-      if (part && 'parameter' in part) path.set(part.parameter, segments[i] ?? '')
+    for (let i = 0; i < parts.length; i++) {
+      const part = parts[i]
+      if (part && 'parameter' in part) path.set(part.parameter, segments[from + i] ?? '')
     }
     return { route, path }
   }
   return undefined
 }
 
-function fits(parts: readonly Part[], segments: readonly string[]): boolean {
+function fits(parts: readonly Part[], segments: readonly string[], from: number): boolean {
   for (let i = 0; i < parts.length; i++) {
     const part = parts[i]
-    const segment = segments[i] ?? ''
+    const segment = segments[from + i] ?? ''
     // Of a path that ends with a slash, nothing is the last value.
     if (!part || ('text' in part ? part.text !== segment : segment === '')) return false
   }
@@ -132,21 +138,24 @@ export function rawInput(
   { query, headers }: Given,
   body: JsonValue | undefined,
 ): Record<string, JsonValue> {
-  const members: [string, JsonValue][] = []
+  // Every name that gets here is a declared one, and none of those begins with two underscores.
+  const members: Record<string, JsonValue> = {}
   for (const [name, text] of path) {
     // A name that is in the path is not looked for in the query, and the other way round.
     if (query.has(name)) throw unknownInput(name)
-    members.push([name, textOf(route, 'path', name, text)])
+    members[name] = textOf(route, 'path', name, text)
   }
-  for (const [name, text] of query) members.push([name, textOf(route, 'query', name, text)])
+  for (const [name, text] of query) members[name] = textOf(route, 'query', name, text)
   for (const name of route.headers) {
     const text = headers.get(name.toLowerCase())
     const schema = route.operation.input.members[name]?.schema
     if (text === undefined || schema === undefined) continue
-    members.push([name, textAs(name, text, schema)])
+    members[name] = textAs(name, text, schema)
   }
-  if (body !== undefined) members.push(...bodyMembers(route, body))
-  return Object.fromEntries(members)
+  if (body !== undefined) {
+    for (const [name, value] of bodyMembers(route, body)) members[name] = value
+  }
+  return members
 }
 
 function textOf(
@@ -187,39 +196,48 @@ export function forwardHttp(
   route: Route,
   input: Readonly<Record<string, CedarJson>>,
   base: string,
-  files: Files = new Map(),
+  files: Files = NO_FILES,
 ): UpstreamRequest {
   const { binding, takesBody } = route
   const { method } = binding
-  const segments = route.parts.map((part) =>
-    'text' in part ? part.text : pathValue(part.parameter, input),
-  )
+  let path = base
+  for (const part of route.parts) {
+    path += '/'
+    path += encodeComponent('text' in part ? part.text : pathValue(part.parameter, input))
+  }
   // A restored token may spell what no caller could.
-  if (isShadowed(binding, segments)) {
+  if (binding.shadowedBy && isShadowed(binding, segmentsOf(route, input))) {
     throw new Refusal('SP_INPUT_VALUE', 'a path input names another operation', { status: 400 })
   }
-  let path = base
-  for (const segment of segments) path += `/${encodeComponent(segment)}`
-  const query: string[] = []
-  const headers: [string, string][] = []
-  const members: [string, CedarJson | undefined][] = []
+  let query: string[] | undefined
+  let headers: Record<string, string> | undefined
+  const members: Record<string, CedarJson | undefined> = {}
   for (const name of Object.keys(input)) {
     const place = binding.parameters[name]
-    if (place === 'query') query.push(name)
-    else if (place === 'header') headers.push([name.toLowerCase(), headerValue(name, input)])
-    else if (place === 'body') members.push([name, input[name]])
+    if (place === 'query') (query ??= []).push(name)
+    else if (place === 'header') (headers ??= {})[name.toLowerCase()] = headerValue(name, input)
+    else if (place === 'body') members[name] = input[name]
   }
-  if (query.length > 0) path += `?${queryOf(query, input)}`
+  if (query !== undefined) path += `?${queryOf(query, input)}`
   else if (path === '') path = '/'
-  const { body, type } = takesBody
-    ? writeBody(binding, Object.fromEntries(members), files)
-    : NO_BODY
-  if (type !== undefined) headers.push(['content-type', type])
-  if (headers.length === 0) return { method, path, body }
-  return { method, path, headers: Object.fromEntries(headers), body }
+  if (!takesBody) return requestOf(method, path, headers, undefined)
+  const { body, type } = writeBody(binding, members, files)
+  if (type !== undefined) (headers ??= {})['content-type'] = type
+  return requestOf(method, path, headers, body)
 }
 
-const NO_BODY = { body: undefined, type: undefined }
+const segmentsOf = ({ parts }: Route, input: Readonly<Record<string, CedarJson>>): string[] =>
+  parts.map((part) => ('text' in part ? part.text : pathValue(part.parameter, input)))
+
+const requestOf = (
+  method: string,
+  path: string,
+  headers: Record<string, string> | undefined,
+  body: Buffer | undefined,
+): UpstreamRequest =>
+  headers === undefined ? { method, path, body } : { method, path, headers, body }
+
+const NO_FILES: Files = new Map()
 
 const queryOf = (names: string[], input: Readonly<Record<string, CedarJson>>): string =>
   names

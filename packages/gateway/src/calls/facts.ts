@@ -25,26 +25,24 @@ export class Facts {
     approvals: readonly string[],
   ): Call {
     const { token } = caller
-    const payment = token === undefined ? undefined : consentTo(token, operation.name, input)
-    return {
+    const { source, onBehalfOf } = caller
+    const call: { -readonly [K in keyof Call]: Call[K] } = {
       instance: caller.instance,
       agent: caller.agent,
       system: system.name,
       operation: operation.name,
       input,
       time: this.#clock.now(),
-      ...(caller.source === undefined ? {} : { source: caller.source }),
-      ...(caller.onBehalfOf === undefined ? {} : { onBehalfOf: caller.onBehalfOf }),
-      ...(payment === undefined ? {} : { payment }),
       evidence: { approvals },
     }
+    if (source !== undefined) call.source = source
+    if (onBehalfOf !== undefined) call.onBehalfOf = onBehalfOf
+    const payment = token === undefined ? undefined : consentTo(token, operation.name, input)
+    if (payment !== undefined) call.payment = payment
+    return call
   }
 
-  session(
-    instance: string,
-    { decider, settings }: Enforced,
-    scope: SessionScope = {},
-  ): SessionState {
+  session(instance: string, { decider, settings }: Enforced, scope?: SessionScope): SessionState {
     const other = decider.index.findForeignAgent(instance)
     const foreignRisk =
       other &&

@@ -67,6 +67,7 @@ export class FollowUps {
       approval: undefined,
       approvalId: undefined,
       recorded: false,
+      isWaiting: false,
     }
     try {
       standing.enforced(isSensitive(draft))

@@ -71,6 +71,14 @@ const ignore = (): void => undefined
 const isAllowed = ({ outcome }: Draft): boolean => outcome.decision === 'allow'
 
 const NOTHING_RESERVED: Reserved = { settle: () => undefined }
+const NO_APPROVALS: readonly string[] = Object.freeze([])
+
+/** Whether a call is allowed by policy alone, with nothing to be looked at, to be counted, or to be used up. */
+const isPlain = ({ outcome }: Draft, { approval, mandate }: Presented): boolean =>
+  outcome.decision === 'allow' &&
+  outcome.limits.length === 0 &&
+  approval === undefined &&
+  mandate === undefined
 
 /** What every call goes through, whatever its protocol: decide, count, record, then let go; and what comes back. */
 export class Pipeline {
@@ -98,10 +106,10 @@ export class Pipeline {
     typed: TypedCall,
     presented: Presented,
   ): Promise<Grant> {
-    const { clock, stats } = this.#parts
+    const { clock, stats, standing, mandates } = this.#parts
     const startedAt = clock.monotonic()
     const id = newId('dec', clock.now())
-    const call = this.#facts.call(caller, typed, [])
+    const call = this.#facts.call(caller, typed, NO_APPROVALS)
     const session = this.#facts.session(caller.session, enforced)
     const draft: Draft = {
       id,
@@ -116,24 +124,33 @@ export class Pipeline {
       approvalId: undefined,
       mandate: undefined,
       recorded: false,
+      isWaiting: false,
     }
+    let reserved = NOTHING_RESERVED
     try {
-      const reserved = await this.#grant(draft, presented)
-      stats.allowed++
-      const { call: decided, upstream, outcome, mandate } = draft
-      const grant: Grant = {
-        id,
-        caller,
-        typed,
-        call: decided,
-        upstream,
-        enforced,
-        outcome,
-        reserved,
-        startedAt,
+      standing.enforced(isSensitive(draft))
+      standing.demandScope(caller, typed)
+      // Nearly every call is allowed as it stands: then nothing is waited for before its record.
+      if (isPlain(draft, presented)) {
+        this.#confirm(draft)
+        standing.demandCurrent(enforced)
+      } else {
+        reserved = await this.#grant(draft, presented)
+        standing.enforced(isSensitive(draft))
       }
-      return mandate === undefined ? grant : { ...grant, mandate }
+      try {
+        await this.#recorder.begin(draft)
+      } catch (error) {
+        if (!this.#recorder.spares(draft, error)) throw error
+      } finally {
+        draft.isWaiting = false
+      }
+      // It may have changed while the record was being written; the record of a narrowing then stands after it.
+      standing.recheck(caller)
+      if (draft.mandate) mandates.check(draft.mandate)
+      standing.demandCurrent(enforced)
     } catch (error) {
+      reserved.settle(false)
       const refusal = toRefusal(error)
       refusal.decision = id
       if (draft.recorded) this.#recordCut(draft, refusal, startedAt)
@@ -141,11 +158,25 @@ export class Pipeline {
       stats.refused++
       throw refusal
     }
+    stats.allowed++
+    const { call: decided, upstream, outcome, mandate } = draft
+    const grant: Grant = {
+      id,
+      caller,
+      typed,
+      call: decided,
+      upstream,
+      enforced,
+      outcome,
+      reserved,
+      startedAt,
+    }
+    return mandate === undefined ? grant : { ...grant, mandate }
   }
 
   /** How a call would be decided now, without evidence; nothing is recorded, and nothing may be forwarded by it. */
   preview(enforced: Enforced, caller: Caller, typed: TypedCall): Decided {
-    const call = this.#facts.call(caller, typed, [])
+    const call = this.#facts.call(caller, typed, NO_APPROVALS)
     const session = this.#facts.session(caller.session, enforced)
     return { call, session, outcome: enforced.decider.decide(call, session) }
   }
@@ -205,9 +236,9 @@ export class Pipeline {
     const durationMs = Math.max(0, clock.monotonic() - grant.startedAt)
     const { at, gateway, v } = audit.base()
     // In the order of their names, which the canonical form has: it is written for every call.
-    const record: OutcomeRecord = {
+    const record: { [K in keyof OutcomeRecord]: OutcomeRecord[K] | undefined } = {
       at,
-      ...(finish.bytesIn === undefined ? {} : { bytesIn: finish.bytesIn }),
+      bytesIn: finish.bytesIn,
       bytesOut: finish.bytesOut,
       decisionId: grant.id,
       durationMs: Math.round(durationMs * 1000) / 1000,
@@ -218,7 +249,8 @@ export class Pipeline {
       status: finish.status,
       v,
     }
-    audit.appendSoon(record).catch(ignore)
+    // What is undefined is left out where it is written, as it is where it is absent.
+    audit.appendSoon(record as OutcomeRecord).catch(ignore)
   }
 
   /**
@@ -282,12 +314,11 @@ export class Pipeline {
     return audit.boundedEvent('request-refused', { code, ...about, facts: { id } }) ? id : ''
   }
 
+  /** What is presented, asked for, or counted, before the record. @returns what was reserved: to be settled, whatever comes of it */
   async #grant(draft: Draft, presented: Presented): Promise<Reserved> {
     const { approvals, standing, mandates } = this.#parts
     const { approval: approvalId } = presented
     const { id, enforced, typed, caller } = draft
-    standing.enforced(isSensitive(draft))
-    standing.demandScope(caller, typed)
     if (presented.mandate !== undefined && caller.agent.includes('@')) throw foreignEvidence()
     if (presented.mandate !== undefined) {
       draft.mandate = await mandates.present(presented.mandate, caller, typed, enforced)
@@ -315,12 +346,6 @@ export class Pipeline {
         if (!isAllowed(draft)) throw await this.#refusalOf(draft)
         this.#confirm(draft)
       }
-      standing.enforced(isSensitive(draft))
-      await this.#recorder.allow(draft)
-      // It may have changed while the record was being written; the record of a narrowing then stands after it.
-      standing.recheck(caller)
-      if (draft.mandate) mandates.check(draft.mandate)
-      standing.demandCurrent(enforced)
       return reserved
     } catch (error) {
       reserved.settle(false)
@@ -352,7 +377,7 @@ export class Pipeline {
 
   #decideAgain(draft: Draft): void {
     const { caller, typed, enforced } = draft
-    const call = this.#facts.call(caller, typed, draft.approval?.approvers ?? [])
+    const call = this.#facts.call(caller, typed, draft.approval?.approvers ?? NO_APPROVALS)
     draft.call = draft.mandate === undefined ? call : { ...call, mandate: draft.mandate.facts }
     draft.session = this.#facts.session(caller.session, enforced, draft.mandate?.scope)
     draft.outcome = enforced.decider.decide(draft.call, draft.session)

@@ -35,11 +35,15 @@ export interface Draft {
   mandate: CallMandate | undefined
   /** Its record stands in the log: from here on only an outcome can follow. */
   recorded: boolean
+  /** Its record is being written. */
+  isWaiting: boolean
 }
 
 /** Writes decisions into the log. */
 export class Recorder {
   readonly #parts: RecorderParts
+  /** Calls of this turn whose records are being written. */
+  #going: Draft[] = []
 
   constructor(parts: RecorderParts) {
     this.#parts = parts
@@ -51,40 +55,72 @@ export class Recorder {
    * @throws Refusal `SP_AUDIT_UNAVAILABLE`, or what the caller's standing has become meanwhile
    */
   async allow(draft: Draft): Promise<void> {
-    const { audit, settings, standing, mandates } = this.#parts
-    const { id, approval, caller, mandate } = draft
     try {
-      const sealing = this.#seal(draft)
-      const sealed = sealing instanceof Promise ? await sealing : sealing
-      // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
-      standing.recheck(caller)
-      if (mandate) mandates.check(mandate)
-      let durable: Promise<unknown> = audit.append(this.#record(draft, draft.outcome.code, sealed))
-      if (approval) {
-        const { id: used, approvers, statements } = approval
-        const use = audit.append({
-          ...audit.base(),
-          kind: 'approval-used',
-          decisionId: id,
-          approvalId: used,
-          approvers,
-          statements,
-        })
-        durable = Promise.all([durable, use])
-      }
-      draft.recorded = true
-      const making = draft.typed.meanwhile ? setImmediate(prepare, draft) : undefined
-      try {
-        await durable
-      } finally {
-        // Where the log fails at once, nothing is made ready behind what comes of that.
-        clearImmediate(making)
-      }
+      await this.begin(draft)
     } catch (error) {
-      const spared = !settings.refuseReadsWithoutAudit && !isSensitive(draft)
-      if (spared && error instanceof Refusal && error.code === 'SP_AUDIT_UNAVAILABLE') return
-      throw error
+      if (!this.spares(draft, error)) throw error
+    } finally {
+      draft.isWaiting = false
     }
+  }
+
+  /**
+   * The same without a promise of its own: `draft.isWaiting` is to be unset when this has settled.
+   *
+   * @throws Refusal as `allow`, at once or later; `SP_AUDIT_UNAVAILABLE` also where that `spares` the call
+   */
+  begin(draft: Draft): Promise<unknown> {
+    const sealing = this.#seal(draft)
+    return sealing instanceof Promise
+      ? sealing.then((sealed) => this.#append(draft, sealed))
+      : this.#append(draft, sealing)
+  }
+
+  #append(draft: Draft, sealed: SealedInput): Promise<unknown> {
+    const { audit, standing, mandates } = this.#parts
+    const { id, approval, caller, mandate } = draft
+    // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
+    standing.recheck(caller)
+    if (mandate) mandates.check(mandate)
+    let durable: Promise<unknown> = audit.append(this.#record(draft, draft.outcome.code, sealed))
+    if (approval) {
+      const { id: used, approvers, statements } = approval
+      const use = audit.append({
+        ...audit.base(),
+        kind: 'approval-used',
+        decisionId: id,
+        approvalId: used,
+        approvers,
+        statements,
+      })
+      durable = Promise.all([durable, use])
+    }
+    draft.recorded = true
+    if (draft.typed.meanwhile) this.#soon(draft)
+    return durable
+  }
+
+  /** Whether a call that could not be recorded goes on: a read of nothing restricted may, where the settings say so. */
+  spares(draft: Draft, error: unknown): boolean {
+    return (
+      !this.#parts.settings.refuseReadsWithoutAudit &&
+      !isSensitive(draft) &&
+      error instanceof Refusal &&
+      error.code === 'SP_AUDIT_UNAVAILABLE'
+    )
+  }
+
+  /** After the turn in which the log hands its records to the disk: what calls make ready then costs no time that anybody waits for. */
+  #soon(draft: Draft): void {
+    draft.isWaiting = true
+    if (this.#going.push(draft) === 1) setImmediate(this.#prepare)
+  }
+
+  readonly #prepare = (): void => {
+    const going = this.#going
+    this.#going = []
+    // Where the log failed at once, nothing is made ready behind what comes of that.
+    for (const draft of going) if (draft.isWaiting) prepare(draft)
   }
 
   /** Records a refusal with its sealed why. Never throws. */
@@ -182,7 +218,6 @@ export class Recorder {
 
 type SealedInput = Pick<DecisionRecord, 'input' | 'payment'>
 
-/** After the turn in which the log hands its record to the disk: what it does then costs no time that anybody waits for. */
 function prepare(draft: Draft): void {
   try {
     draft.typed.meanwhile?.(draft)

@@ -71,13 +71,30 @@ export interface JsonAnswer {
 /** @returns bytes of body written */
 export function sendJson(res: EdgeResponse, answer: JsonAnswer): number {
   const body = typeof answer.body === 'string' ? Buffer.from(answer.body) : answer.body
-  const headers: Record<string, string | number> = { ...COMMON, ...answer.headers }
-  if (body !== undefined) headers['content-type'] = 'application/json'
-  if (answer.status !== 204) headers['content-length'] = body?.length ?? 0
-  if (answer.decision !== undefined) headers['sallyport-decision'] = answer.decision
-  res.writeHead(answer.status, headers)
+  res.writeHead(answer.status, headOf(answer, body))
   res.end(body)
   return body?.length ?? 0
+}
+
+function headOf(
+  { status, decision, headers: more }: JsonAnswer,
+  body: Buffer | undefined,
+): Record<string, string | number> {
+  // Nearly every answer is such a one: made at once, it costs half as much.
+  if (more === undefined && body !== undefined && decision !== undefined && status !== 204) {
+    return {
+      'cache-control': COMMON['cache-control'],
+      'x-content-type-options': COMMON['x-content-type-options'],
+      'content-type': 'application/json',
+      'content-length': body.length,
+      'sallyport-decision': decision,
+    }
+  }
+  const headers: Record<string, string | number> = { ...COMMON, ...more }
+  if (body !== undefined) headers['content-type'] = 'application/json'
+  if (status !== 204) headers['content-length'] = body?.length ?? 0
+  if (decision !== undefined) headers['sallyport-decision'] = decision
+  return headers
 }
 
 /** Begins an answer that is too long to be held. */

@@ -8,8 +8,9 @@ type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /** A request as received, before anything was concluded from it. */
 export interface RawRequest {
-  readonly method: string
-  readonly url: string
+  // Of a request that was received, these are there.
+  readonly method?: string | undefined
+  readonly url?: string | undefined
   readonly httpVersion: string
   readonly rawHeaders: readonly string[]
   /** Of HTTP/2, where a body needs no header that announces it: whether more than the head is to come. */
@@ -34,14 +35,15 @@ const BODILESS: ReadonlySet<string> = new Set(['GET', 'DELETE'])
  * @throws Refusal `SP_REQUEST_METHOD`, `SP_REQUEST_TARGET`, `SP_REQUEST_HEADER`, `SP_REQUEST_BODY`
  */
 export function canonicalise(raw: RawRequest): CanonicalRequest {
-  const isH2 = raw.httpVersion === '2.0'
-  if (raw.httpVersion !== '1.1' && !isH2) {
+  const { method = '', url = '', httpVersion } = raw
+  const isH2 = httpVersion === '2.0'
+  if (httpVersion !== '1.1' && !isH2) {
     throw new Refusal('SP_REQUEST_METHOD', 'the request is not HTTP/1.1 or HTTP/2', {
       status: 400,
       close: true,
     })
   }
-  if (!isMethod(raw.method)) {
+  if (!isMethod(method)) {
     throw new Refusal('SP_REQUEST_METHOD', 'the request method is not accepted', {
       status: 405,
       close: true,
@@ -57,13 +59,13 @@ export function canonicalise(raw: RawRequest): CanonicalRequest {
   const hasBody = isH2
     ? raw.hasMore === true && headers.contentLength !== 0
     : headers.chunked || announced
-  if (hasBody && BODILESS.has(raw.method)) {
+  if (hasBody && BODILESS.has(method)) {
     throw new Refusal('SP_REQUEST_BODY', 'this request method takes no body', {
       status: 400,
       close: true,
     })
   }
-  return { method: raw.method, target: readTarget(raw.url), headers, hasBody }
+  return { method, target: readTarget(url), headers, hasBody }
 }
 
 function isMethod(text: string): text is Method {

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { Ending } from './ending.ts'
 
 /**
  * A request as it came in, whichever HTTP it came by. An `IncomingMessage` is one, and so is a stream of HTTP/2, whose
@@ -46,7 +47,7 @@ export interface OuterResponse extends EdgeResponse {
 }
 
 /** Waits until the caller has read enough for more. @throws Error where it is gone */
-export function drained(res: EdgeResponse, signal: AbortSignal): Promise<void> {
+export function drained(res: EdgeResponse, signal: Ending): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (then: () => void) => (): void => {
       res.removeListener('drain', ready)

@@ -58,6 +58,14 @@ export class Tokens {
     this.#trustDomain = trustDomain
   }
 
+  /** Whether a request presents anything of a token, or calls what needs one; else there is nothing to accept or to refuse. */
+  concern(
+    { authorization, dpop }: CanonicalRequest['headers'],
+    system: System | undefined,
+  ): boolean {
+    return authorization !== undefined || dpop !== undefined || system?.onBehalfOf !== undefined
+  }
+
   /**
    * The caller with what its token says, where it presents one.
    *

@@ -1,6 +1,7 @@
 import { constants } from 'node:http2'
 import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2'
 import type { Clock } from '@sallyport/base'
+import type { Ending } from '../edge/ending.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import { AnswerBody } from '../upstream/answer-body.ts'
@@ -26,7 +27,7 @@ export interface UpstreamCall extends Addressed {
   readonly timeoutMs: number
   /** Bytes of one message of the answer. */
   readonly maxMessageBytes: number
-  readonly signal: AbortSignal
+  readonly signal: Ending
   /** Whether more messages follow: those go by `send`, and `endSending` says that there are no more. */
   readonly goesOn: boolean
 }
@@ -196,7 +197,7 @@ class Reading {
       const reason: unknown = signal.reason
       body.destroy(reason instanceof Error ? reason : new Error('the caller has gone'))
     }
-    signal.addEventListener('abort', aborted, { once: true })
+    signal.addEventListener('abort', aborted)
     stream.on('response', (headers) => {
       answered()
       const wrong = wrongHead(headers)

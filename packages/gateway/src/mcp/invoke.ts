@@ -10,6 +10,7 @@ import type { Audit } from '../audit/audit.ts'
 import type { AgainParts } from '../calls/again.ts'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
+import type { Ending } from '../edge/ending.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { RequestContext } from '../serve/context.ts'
 import { callFailed } from '../serve/failed.ts'
@@ -148,7 +149,7 @@ export class McpInvocations {
   }
 
   /** Records how a granted call ended that came to no result. @returns what its caller is told */
-  #failed(call: Underway, error: unknown, signal: AbortSignal): Refusal {
+  #failed(call: Underway, error: unknown, signal: Ending): Refusal {
     const { grant, stream } = call
     // What may not go on has its connections broken off, too: whichever is noticed first.
     if (signal.aborted) call.check()

@@ -3,6 +3,7 @@ import { MANDATE_ID } from '@sallyport/wire'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { McpSession } from '../adapters/mcp-sessions.ts'
 import type { Presented } from '../calls/pipeline.ts'
+import type { Ending } from '../edge/ending.ts'
 import type { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { JsonObject } from './content.ts'
@@ -12,7 +13,7 @@ import { MAX_QUESTIONS } from './questions.ts'
 export interface Asking {
   readonly session: McpSession
   /** Aborts when nobody waits for the call any more. */
-  readonly signal: AbortSignal
+  readonly signal: Ending
   /** Tells the client. @returns false where it does not listen */
   emit(message: string): boolean
 }

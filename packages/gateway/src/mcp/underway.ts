@@ -1,6 +1,7 @@
 import type { AgainParts } from '../calls/again.ts'
 import type { Grant } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
+import type { Ending } from '../edge/ending.ts'
 import { toRefusal } from '../refusal.ts'
 import type { Refusal } from '../refusal.ts'
 import { again } from './again.ts'
@@ -18,14 +19,14 @@ export class Underway {
   released: ContentRelease['released'] = {}
   readonly #parts: AgainParts
   readonly #stop = new AbortController()
-  readonly #gone: AbortSignal | undefined
+  readonly #gone: Ending | undefined
   readonly #onGone = (): void => {
     this.#stop.abort()
   }
   #stoppedBy: Refusal | undefined
 
   /** @param gone aborts when nobody waits for it any more; listened to until `close` */
-  constructor(parts: AgainParts, grant: Grant, stream: ClientStream, gone?: AbortSignal) {
+  constructor(parts: AgainParts, grant: Grant, stream: ClientStream, gone?: Ending) {
     this.#parts = parts
     this.grant = grant
     this.stream = stream

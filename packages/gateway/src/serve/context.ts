@@ -1,5 +1,6 @@
 import type { Caller } from '../calls/types.ts'
 import type { CanonicalRequest } from '../edge/canonical.ts'
+import type { Ending } from '../edge/ending.ts'
 import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import type { Enforced } from '../state/bundles.ts'
 
@@ -10,7 +11,7 @@ export interface BareContext {
   readonly request: CanonicalRequest
   readonly caller: Caller
   /** Aborts when the caller's connection goes. */
-  readonly signal: AbortSignal
+  readonly signal: Ending
 }
 
 /** The same, with what it is decided by. */

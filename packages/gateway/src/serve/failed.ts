@@ -1,4 +1,5 @@
 import type { Finish, Grant, Pipeline } from '../calls/pipeline.ts'
+import type { Ending } from '../edge/ending.ts'
 import { toRefusal } from '../refusal.ts'
 import type { Refusal } from '../refusal.ts'
 import type { Stats } from '../stats.ts'
@@ -26,7 +27,7 @@ export function callFailed(
   { pipeline, stats }: { readonly pipeline: Pipeline; readonly stats: Stats },
   grant: Grant,
   error: unknown,
-  signal: AbortSignal,
+  signal: Ending,
   answer?: UpstreamAnswer,
   sent: Pick<Finish, 'bytesOut' | 'released'> = { bytesOut: 0, released: {} },
 ): Refusal {

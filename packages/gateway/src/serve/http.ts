@@ -1,7 +1,7 @@
-import type { System } from '@sallyport/network'
+import type { Operation, System } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
-import type { RouteMatch } from '../adapters/http.ts'
+import type { Route, RouteMatch } from '../adapters/http.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { TypedCall } from '../calls/types.ts'
 import { routeName } from '../inventory/names.ts'
@@ -11,7 +11,7 @@ import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import { addressed } from '../upstream/call-tokens.ts'
 import { basePath, upstreamRefusal } from '../upstream/exchange.ts'
-import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
+import type { Exchange, ExchangeRequest, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 import type { EventStreams } from './events.ts'
 import { Bodies, NOTHING } from './bodies.ts'
@@ -33,6 +33,18 @@ export interface HttpParts {
 
 const EVENTS = 'text/event-stream'
 const JSON_TYPE = 'application/json'
+const NO_ROUTES: readonly Route[] = []
+
+/** In which forms an answer may come. */
+interface Forms {
+  readonly wantsEvents: boolean
+  /** Whether it may last. */
+  readonly lasts: boolean
+  /** As the system is asked for them. */
+  readonly forms: string
+}
+
+const JUST_JSON: Forms = { wantsEvents: false, lasts: false, forms: JSON_TYPE }
 
 /** Calls to HTTP systems: `/SYSTEM/rest`. */
 export class HttpCalls {
@@ -41,6 +53,7 @@ export class HttpCalls {
   readonly #json: JsonAnswers
   readonly #labelled: LabelledAnswers
   readonly #lines: LineAnswers
+  readonly #meanwhile: NonNullable<TypedCall['meanwhile']>
 
   constructor(parts: HttpParts) {
     this.#parts = parts
@@ -48,23 +61,34 @@ export class HttpCalls {
     this.#json = new JsonAnswers(parts)
     this.#labelled = new LabelledAnswers(parts)
     this.#lines = new LineAnswers(parts)
+    this.#meanwhile = (going) => {
+      parts.exchange.prepare(going)
+    }
   }
 
-  /** @throws Refusal for whatever stops the call before an answer began */
-  async serve(context: RequestContext, system: System): Promise<void> {
+  /** @throws Refusal for whatever stops the call before an answer began, at once or later */
+  serve(context: RequestContext, system: System): Promise<void> {
     const { caller, enforced, request } = context
     const match = this.#match(context, system)
     const { operation, binding } = match.route
     const { index } = enforced.decider
     const isDeclared = index.findFlow(caller.agent, system.name, operation.name) !== undefined
     // Nobody sends many bytes to what they may not call.
-    if (!request.hasBody || (binding.body && !isDeclared)) {
-      await this.#serve(context, this.#type(context, system, match, isDeclared, NOTHING))
-      return
-    }
+    return !request.hasBody || (binding.body && !isDeclared)
+      ? this.#serve(context, this.#type(context, system, match, isDeclared, NOTHING))
+      : this.#withBody(context, system, match, isDeclared)
+  }
+
+  async #withBody(
+    context: RequestContext,
+    system: System,
+    match: RouteMatch,
+    isDeclared: boolean,
+  ): Promise<void> {
+    const { req, request, caller } = context
     const ends: (() => void)[] = []
     try {
-      const body = await this.#bodies.read(context.req, request, match.route, caller.session, ends)
+      const body = await this.#bodies.read(req, request, match.route, caller.session, ends)
       await this.#serve(context, this.#type(context, system, match, isDeclared, body))
     } finally {
       for (const end of ends) end()
@@ -73,40 +97,39 @@ export class HttpCalls {
 
   async #serve(context: RequestContext, typed: TypedCall): Promise<void> {
     const { pipeline, settings } = this.#parts
-    const { caller, enforced, request } = context
+    const { caller, enforced, request, signal } = context
     const grant = await pipeline.authorise(enforced, caller, typed, request.headers)
-    const { binding, kind } = typed.operation
-    const { accept } = request.headers
-    // Most do not name it at all.
-    const wantsEvents =
-      kind === 'read' && accept.includes(EVENTS) && accept.split(/[,;\s]+/).includes(EVENTS)
-    const lines = binding.kind === 'http' ? (binding.lines ?? []) : []
-    const lasts = wantsEvents || (kind === 'read' && lines.length > 0)
-    const forms =
-      wantsEvents || lines.length > 0
-        ? [...(wantsEvents ? [EVENTS] : []), ...lines, JSON_TYPE].join(', ')
-        : JSON_TYPE
+    const { kind } = typed.operation
+    const { wantsEvents, lasts, forms } = formsOf(typed.operation, request.headers.accept)
     let answer: UpstreamAnswer | undefined
     try {
-      const repeatable = kind === 'read'
-      const asked = { ...addressed(grant), accept: forms, repeatable, signal: context.signal }
+      const asked: ExchangeRequest = {
+        ...addressed(grant),
+        accept: forms,
+        repeatable: kind === 'read',
+        signal,
+      }
       const { maxStreamMs: idleMs } = settings
       answer = await this.#parts.exchange.send(lasts ? { ...asked, idleMs } : asked)
       if (wantsEvents && answer.status === 200 && answer.contentType === EVENTS) {
         await this.#parts.streams.serve(context, grant, answer)
-      } else await this.#answer(context, grant, answer)
+      } else {
+        const answering = this.#answer(context, grant, answer)
+        if (answering) await answering
+      }
     } catch (error) {
-      throw callFailed(this.#parts, grant, error, context.signal, answer)
+      throw callFailed(this.#parts, grant, error, signal, answer)
     }
   }
 
   /** @throws Refusal `SP_NO_OPERATION` */
   #match({ enforced, request }: RequestContext, system: System): RouteMatch {
-    const routes = enforced.routes.get(system.name) ?? []
-    const segments = request.target.segments.slice(1)
-    const match = matchRoute(routes, request.method, segments)
+    const routes = enforced.routes.get(system.name) ?? NO_ROUTES
+    const { method, target } = request
+    const match = matchRoute(routes, method, target.segments, 1)
     if (match) return match
-    throw noOperation({ kind: 'operation', name: routeName(routes, request.method, segments) })
+    const name = routeName(routes, method, target.segments.slice(1))
+    throw noOperation({ kind: 'operation', name })
   }
 
   #type(
@@ -116,7 +139,7 @@ export class HttpCalls {
     isDeclared: boolean,
     { value, files }: ReadBody,
   ): TypedCall {
-    const { tokeniser, exchange } = this.#parts
+    const { tokeniser } = this.#parts
     const { operation } = match.route
     const input = typedInput(enforced, caller.agent, system, operation, tokeniser, () =>
       rawInput(match, { query: request.target.query, headers: request.headers.all }, value),
@@ -130,13 +153,15 @@ export class HttpCalls {
       operation,
       input,
       upstream: () => upstream,
-      meanwhile: (going) => {
-        exchange.prepare(going)
-      },
+      meanwhile: this.#meanwhile,
     }
   }
 
-  #answer(context: RequestContext, grant: Grant, answer: UpstreamAnswer): Promise<void> {
+  #answer(
+    context: RequestContext,
+    grant: Grant,
+    answer: UpstreamAnswer,
+  ): Promise<void> | undefined {
     if (answer.status < 200 || answer.status > 299) {
       answer.body.destroy()
       throw upstreamRefusal(answer)
@@ -147,6 +172,19 @@ export class HttpCalls {
     }
     const isOfLines = binding.kind === 'http' && binding.lines?.includes(answer.contentType)
     return (isOfLines ? this.#lines : this.#json).serve(context, grant, answer)
+  }
+}
+
+function formsOf({ binding, kind }: Operation, accept: string): Forms {
+  // Most do not name it at all.
+  const wantsEvents =
+    kind === 'read' && accept.includes(EVENTS) && accept.split(/[,;\s]+/).includes(EVENTS)
+  const lines = binding.kind === 'http' ? binding.lines : undefined
+  if (!wantsEvents && (lines === undefined || lines.length === 0)) return JUST_JSON
+  return {
+    wantsEvents,
+    lasts: kind === 'read',
+    forms: [...(wantsEvents ? [EVENTS] : []), ...(lines ?? []), JSON_TYPE].join(', '),
   }
 }
 

@@ -7,6 +7,7 @@ import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
 import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
+import { Gone } from '../edge/ending.ts'
 import { H2Response } from '../edge/h2-message.ts'
 import type { EdgeRequest, EdgeResponse, OuterResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
@@ -54,13 +55,24 @@ interface Reached {
   system: string
 }
 
+/** The calls of one session that are in flight. */
+interface Seat {
+  readonly session: string
+  /** Whose share they count against. */
+  readonly agent: string
+  taken: number
+}
+
+/** Sessions that are remembered without a call in flight: the busy ones come back at once. */
+const MAX_SEATS = 1024
+
 const OWN = '.sallyport'
 const WELL_KNOWN = '.well-known'
 
 /** Takes each request from its connection to the adapter that serves it, and answers what is refused on the way. */
 export class Requests {
   readonly #parts: RequestParts
-  readonly #inFlight = new Map<string, number>()
+  readonly #seats = new Map<string, Seat>()
   readonly #pace: Pace
   readonly #share: Share
   readonly #answers = new Set<EdgeResponse>()
@@ -85,28 +97,27 @@ export class Requests {
 
   /** Serves one request, to its end or its refusal. Never rejects. */
   async handle(req: EdgeRequest, res: OuterResponse): Promise<void> {
-    const gone = new AbortController()
+    const signal = new Gone()
     res.on('close', () => {
-      if (!res.writableFinished) gone.abort()
+      if (!res.writableFinished) signal.abort()
     })
     this.#parts.stats.requests++
     const reached: Reached = { system: '?' }
     let caller: Caller | undefined
     try {
-      caller = this.#caller(req)
-      const leave = this.enter(caller.session)
+      caller = this.#caller(req.socket)
+      const seat = this.#enter(caller.session)
       this.#answers.add(res)
       try {
         // A certificate that has a successor is let go in peace.
         if (this.#isDraining || this.#parts.liveness.hasNewer(caller.svid)) {
           res.shouldKeepAlive = false
         }
-        const { method = '', url = '', httpVersion, rawHeaders, hasMore } = req
-        const request = canonicalise({ method, url, httpVersion, rawHeaders, hasMore })
-        await this.#serve({ req, res, request, caller, signal: gone.signal }, reached)
+        const bare: BareContext = { req, res, request: canonicalise(req), caller, signal }
+        await this.#serve(bare, reached)
       } finally {
         this.#answers.delete(res)
-        leave()
+        this.#leave(seat)
       }
     } catch (error) {
       await this.#refuse(req, res, caller, toRefusal(error), reached.system)
@@ -189,7 +200,7 @@ export class Requests {
     return this.#parts.http.serve(context, system)
   }
 
-  #caller({ socket }: EdgeRequest): Caller {
+  #caller(socket: EdgeRequest['socket']): Caller {
     const svid = peerOf(socket)
     if (!svid) {
       throw new Refusal('SP_NOT_AN_AGENT', 'only agents of this network may call', {
@@ -198,11 +209,14 @@ export class Requests {
       })
     }
     const { instance, agent } = this.#parts.standing.check(svid)
-    // Another trust domain names its instances as it likes: a new name must not make a new session.
-    const session = agent.includes('@') ? agent : instance
-    let facts = connections.get(socket)
-    if (!facts) connections.set(socket, (facts = factsOf(socket)))
-    return { instance, agent, session, svid, ...facts }
+    // What a connection proves of its caller is the same as long as it lasts; whether it still counts was asked again.
+    let caller = callers.get(socket)
+    if (caller?.svid !== svid || caller.agent !== agent) {
+      // Another trust domain names its instances as it likes: a new name must not make a new session.
+      const session = agent.includes('@') ? agent : instance
+      callers.set(socket, (caller = { instance, agent, session, svid, ...factsOf(socket) }))
+    }
+    return caller
   }
 
   /** Before anything is answered: a token that is bad refuses whatever it came with. */
@@ -210,12 +224,9 @@ export class Requests {
     { req, request, caller }: BareContext,
     system: System | undefined,
   ): Promise<Caller> | Caller {
-    return this.#parts.tokens.accept({
-      request,
-      caller,
-      system,
-      certificate: () => certificateOf(req.socket),
-    })
+    const { tokens } = this.#parts
+    if (!tokens.concern(request.headers, system)) return caller
+    return tokens.accept({ request, caller, system, certificate: () => certificateOf(req.socket) })
   }
 
   /**
@@ -226,29 +237,37 @@ export class Requests {
    * @throws Refusal `SP_OVERLOADED`
    */
   enter(session: string): () => void {
-    const { maxInFlightPerInstance } = this.#parts.settings
-    const own = this.#inFlight.get(session) ?? 0
-    const agent = agentOf(session)
-    if (own >= maxInFlightPerInstance || !this.#share.take(agent)) {
+    const seat = this.#enter(session)
+    return () => {
+      this.#leave(seat)
+    }
+  }
+
+  #enter(session: string): Seat {
+    const seat = this.#seats.get(session) ?? { session, agent: agentOf(session), taken: 0 }
+    if (
+      seat.taken >= this.#parts.settings.maxInFlightPerInstance ||
+      !this.#share.take(seat.agent)
+    ) {
       throw new Refusal('SP_OVERLOADED', 'too many calls are in flight', {
         status: 503,
         retryAfterSeconds: 1,
       })
     }
     if (!this.#pace.admits(session)) {
-      this.#share.giveBack(agent)
+      this.#share.giveBack(seat.agent)
       throw new Refusal('SP_OVERLOADED', 'calls come too fast', {
         status: 429,
         retryAfterSeconds: 1,
       })
     }
-    this.#inFlight.set(session, own + 1)
-    return () => {
-      this.#share.giveBack(agent)
-      const left = (this.#inFlight.get(session) ?? 1) - 1
-      if (left > 0) this.#inFlight.set(session, left)
-      else this.#inFlight.delete(session)
-    }
+    if (seat.taken++ === 0) this.#seats.set(session, seat)
+    return seat
+  }
+
+  #leave(seat: Seat): void {
+    this.#share.giveBack(seat.agent)
+    if (--seat.taken === 0 && this.#seats.size > MAX_SEATS) this.#seats.delete(seat.session)
   }
 
   async #refuse(
@@ -296,12 +315,10 @@ export class Requests {
   }
 }
 
-type ConnectionFacts = Pick<Caller, 'group' | 'source'>
+/** Who calls by a connection, as long as it lasts. Whether their certificate still counts is no such thing. */
+const callers = new WeakMap<EdgeRequest['socket'], Caller>()
 
-/** What a connection keeps as long as it lasts. Whether its certificate still counts is no such thing. */
-const connections = new WeakMap<EdgeRequest['socket'], ConnectionFacts>()
-
-function factsOf(socket: EdgeRequest['socket']): ConnectionFacts {
+function factsOf(socket: EdgeRequest['socket']): Pick<Caller, 'group' | 'source'> {
   // Every socket with a verified peer is one of TLS.
   const { group } = tlsFacts(socket as TLSSocket)
   const source = realAddress(sourceOf(socket))

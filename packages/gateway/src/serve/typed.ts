@@ -19,14 +19,12 @@ export function typedInput(
   raw: () => unknown,
 ): Record<string, CedarJson> {
   const { index } = enforced.decider
-  const read = (): Record<string, CedarJson> =>
-    readInput(operation.input, raw(), {
-      restore: (tokenOf, token) => tokeniser.restore(index.tokenKind(tokenOf), token),
-    })
-  if (index.findFlow(agent, system.name, operation.name)) return read()
+  const restore = (tokenOf: string, token: string): string =>
+    tokeniser.restore(index.tokenKind(tokenOf), token)
   try {
-    return read()
-  } catch {
+    return readInput(operation.input, raw(), { restore })
+  } catch (error) {
+    if (index.findFlow(agent, system.name, operation.name)) throw error
     return {}
   }
 }

@@ -24,9 +24,10 @@ export class Liveness {
 
   /** Whether the instance has presented a certificate that lasts longer than this one. */
   hasNewer(svid: VerifiedSvid): boolean {
-    for (const notAfter of this.#presented.get(svid.id.uri)?.values() ?? []) {
-      if (notAfter > svid.notAfter) return true
-    }
+    const own = this.#presented.get(svid.id.uri)
+    // Most have but the one.
+    if (own === undefined || (own.size === 1 && own.has(svid.serial))) return false
+    for (const notAfter of own.values()) if (notAfter > svid.notAfter) return true
     return false
   }
 

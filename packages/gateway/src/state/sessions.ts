@@ -34,6 +34,13 @@ interface Asked {
 const covers = ({ recorded }: Touched, now: number): boolean =>
   now >= recorded && now < recorded + RECORD_EVERY_MS
 
+/** Whether all are covered; they count as touched then. */
+function coverAll(touched: readonly Touched[], now: number): boolean {
+  for (const one of touched) if (!covers(one, now)) return false
+  for (const one of touched) touch(one, now)
+  return true
+}
+
 function touch(known: Touched, now: number): void {
   if (known.at < now) known.at = now
 }
@@ -81,9 +88,9 @@ export class Sessions {
   }
 
   /** Sorted; every label there is where they are not known for sure. */
-  labelsOf(instance: string, network: Network, scope: SessionScope = {}): readonly string[] {
+  labelsOf(instance: string, network: Network, scope?: SessionScope): readonly string[] {
     if (this.#incomplete) return allLabels(network)
-    if (scope.since === undefined && scope.also === undefined) return this.#all(instance)
+    if (scope?.since === undefined && scope?.also === undefined) return this.#all(instance)
     const { since = Number.NEGATIVE_INFINITY, also = [] } = scope
     const own = [...(this.#labels.get(instance) ?? [])].filter(([, { at }]) => at >= since)
     const others = also.flatMap((one) => [...(this.#labels.get(one)?.keys() ?? [])])
@@ -99,10 +106,7 @@ export class Sessions {
     const own = this.#labels.get(instance)
     if (!own) return labels
     const last = this.#asked.get(instance)
-    if (last?.labels === labels && last.touched.every((one) => covers(one, now))) {
-      for (const one of last.touched) touch(one, now)
-      return NONE
-    }
+    if (last?.labels === labels && coverAll(last.touched, now)) return NONE
     const missing: string[] = []
     const touched: Touched[] = []
     for (const label of labels) {

@@ -1,3 +1,4 @@
+import type { Ending } from '../edge/ending.ts'
 import { toRefusal } from '../refusal.ts'
 import { AnswerBody } from './answer-body.ts'
 import type {
@@ -28,7 +29,7 @@ export interface UpstreamAnswer {
  */
 export function ask(
   pool: Connections,
-  signal: AbortSignal,
+  signal: Ending,
   options: SentRequest,
   bounds: DecodeBounds,
 ): Promise<UpstreamAnswer> {
@@ -39,7 +40,7 @@ export function ask(
 
 /** A request that was sent, until the end of its answer. */
 class Asked implements AnswerHandler {
-  readonly #signal: AbortSignal
+  readonly #signal: Ending
   readonly #bounds: DecodeBounds
   readonly #resolve: (answer: UpstreamAnswer) => void
   readonly #reject: (reason: Error) => void
@@ -48,7 +49,7 @@ class Asked implements AnswerHandler {
   #failure: Error | undefined
 
   constructor(
-    signal: AbortSignal,
+    signal: Ending,
     bounds: DecodeBounds,
     resolve: (answer: UpstreamAnswer) => void,
     reject: (reason: Error) => void,

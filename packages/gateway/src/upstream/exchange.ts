@@ -3,6 +3,7 @@ import type { Clock, JsonValue } from '@sallyport/base'
 import type { System } from '@sallyport/network'
 import type { IdentityMaterial } from '@sallyport/transport'
 import type { Going } from '../calls/types.ts'
+import type { Ending } from '../edge/ending.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { AnswerBody } from './answer-body.ts'
@@ -38,7 +39,7 @@ export interface ExchangeRequest extends Addressed {
   readonly headersMs?: number
   /** Silence after which an answer is given up (default: the timeout of a whole answer). */
   readonly idleMs?: number
-  readonly signal: AbortSignal
+  readonly signal: Ending
 }
 
 export type { UpstreamAnswer } from './ask.ts'
