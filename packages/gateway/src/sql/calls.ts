@@ -242,8 +242,9 @@ export class Calls {
         rewrite: (decided) => {
           // Every row of an INSERT comes here; only where it is seen otherwise is the statement another one.
           const columns = JSON.stringify(decided.outcome.projection)
-          if (state.ways.get(key)?.[0] === columns) return sent
           const view = this.#view(asked, facts, decided)
+          const [before, rows] = state.ways.get(key) ?? []
+          if (before === columns && rows === view.filter) return sent
           state.views.set(key, view)
           state.ways.set(key, [columns, view.filter])
           const way = JSON.stringify([system.name, ...state.ways])
