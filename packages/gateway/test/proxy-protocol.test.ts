@@ -173,6 +173,26 @@ describe('a gateway behind a balancer', () => {
     assert.equal(recorded()[1]?.peer.source, undefined)
   })
 
+  it('takes no check for a handshake that failed, whichever way it ends', async () => {
+    const events = () =>
+      [...world.plane.feed.values()].flatMap(({ record }) =>
+        record.kind === 'event' && record.event === 'handshake-refused' ? [record.code] : [],
+      )
+    const check = async (end: (socket: Socket) => unknown): Promise<void> => {
+      const socket = connect(world.gateway.address.port, '127.0.0.1')
+      socket.on('error', () => undefined)
+      socket.resume().write(frame(0x20, 0x00), () => end(socket))
+      await new Promise((resolve) => socket.once('close', resolve))
+    }
+    await check((socket) => socket.end())
+    await check((socket) => socket.resetAndDestroy())
+    // What was refused before is in the log by the time that this is.
+    const before = recorded().length
+    assert.match((await ask(GOOD)) ?? '', /^HTTP\/1\.1 200 /)
+    await until(() => recorded().length > before)
+    assert.deepEqual(events(), [])
+  })
+
   it('lets in nobody who is no balancer, and no balancer without a frame', async () => {
     assert.equal(await ask(Buffer.alloc(0)), undefined)
     await until(() => refused('SP_PROXY_FRAME'))

@@ -26,13 +26,17 @@ export class BalancedDoor {
     this.#tcp = createServer({ noDelay: true }, (socket) => {
       socket.on('error', () => undefined)
       const { remoteAddress } = socket
-      const at = remoteAddress === undefined ? {} : { remoteAddress }
+      // It ended before it was accepted, as checks of balancers do that reset what they opened: whose it was cannot be told.
+      if (remoteAddress === undefined) {
+        socket.destroy()
+        return
+      }
       if (!isBalancer(remoteAddress)) {
         socket.destroy()
         options.onRefused({
           code: 'SP_PROXY_PEER',
           reason: 'the peer is no declared balancer',
-          ...at,
+          remoteAddress,
         })
         return
       }
@@ -49,7 +53,7 @@ export class BalancedDoor {
           options.onRefused({
             code: errorCode(error),
             reason: error.detail ?? error.message,
-            ...at,
+            remoteAddress,
           })
         },
       )

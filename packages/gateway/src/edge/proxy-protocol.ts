@@ -132,9 +132,9 @@ export function balancers(ranges: readonly string[]): (address: string | undefin
 }
 
 /**
- * Takes the frame off a connection, and nothing behind it.
+ * Takes the frame off a connection, and nothing behind it. Of a connection that ends with a frame without a source, a check, nobody is told.
  *
- * @param timeoutMs until the frame is whole
+ * @param timeoutMs until the frame is whole; without a source, until something follows it
  * @param taken is called once, with the socket as it was before the first byte behind the frame was read
  */
 export function takeProxyFrame(
@@ -166,6 +166,8 @@ export function takeProxyFrame(
         held = Buffer.concat([held, piece])
         const frame = readProxyFrame(held)
         if (!frame) continue
+        // A check of the balancer's own may end here, and is no handshake that failed.
+        if (frame.source === undefined && held.length === frame.length) continue
         stop()
         if (held.length > frame.length) socket.unshift(held.subarray(frame.length))
         taken(frame)
