@@ -2,7 +2,8 @@ import { flattened, withoutNull } from './combined-schema.ts'
 import { Halt } from './problem.ts'
 import type { InputMember, InputSchema, InputType } from './types.ts'
 
-const MAX_DEPTH = 8
+/** Structured remittance information of ISO 20022, as Open Banking describes it, nests eleven deep. */
+const MAX_DEPTH = 12
 const MAX_MEMBERS = 400
 const MAX_VARIANTS = 16
 const MAX_STEPS = 5000
@@ -118,7 +119,8 @@ class Importer {
     for (const fits of ['oneOf', 'anyOf'] as const) {
       if (schema[fits] !== undefined) return this.#union(schema, fits, where, depth)
     }
-    const { type } = schema
+    // What is no object at all the upstream might take, and policies could not read.
+    const type = schema['type'] ?? (isObject(schema['properties']) ? 'object' : undefined)
     switch (type) {
       case 'string':
         return stringType(schema, where)
@@ -128,7 +130,8 @@ class Importer {
         only(schema, ['type'], where)
         return { type: 'boolean' }
       case 'array':
-        only(schema, ['type', 'items', 'maxItems'], where)
+        // That no item stands twice holds of every list here.
+        only(schema, ['type', 'items', 'maxItems', 'uniqueItems'], where)
         return {
           type: 'set',
           items: this.type(schema['items'], `${where}[]`, depth + 1),
@@ -288,7 +291,9 @@ function stringType(schema: JsonObject, where: string): InputType {
   const handled = ['type', 'maxLength', 'minLength', 'pattern', 'enum', 'const']
   only(schema, handled, where)
   const maxLength = count(schema['maxLength'], DEFAULT_MAX_LENGTH, MAX_MAX_LENGTH, where)
-  const values: unknown = schema['const'] === undefined ? schema['enum'] : [schema['const']]
+  const listed: unknown = schema['const'] === undefined ? schema['enum'] : [schema['const']]
+  // Inputs have no null, whether or not it is among the choices.
+  const values: unknown = Array.isArray(listed) ? listed.filter((one) => one !== null) : listed
   if (values !== undefined && !isStringList(values)) {
     throw refuse(`the values of ${where} are not all strings`, 'list strings only')
   }

@@ -307,6 +307,37 @@ describe('API descriptions in the shape of those of banks', () => {
     }
   })
 
+  it('choices that null is one of, lists without doubles, objects that say nothing but their members', () => {
+    const given = object(
+      {
+        direction: { type: 'string', nullable: true, enum: ['in', 'out', null] },
+        permissions: { type: 'array', uniqueItems: true, items: text() },
+        options: { properties: { count: { type: 'integer' } } },
+      },
+      ['permissions'],
+    )
+    const document = doc({ '/x': { post: { operationId: 'x', requestBody: body(given) } } })
+    const [operation] = importedWell(document, ['x'])
+    const { direction, permissions, options } = operation?.input.members ?? {}
+    assert.partialDeepStrictEqual(direction?.schema, { type: 'string', enum: ['in', 'out'] })
+    assert.partialDeepStrictEqual(permissions?.schema, { type: 'set' })
+    assert.partialDeepStrictEqual(options?.schema, { type: 'record' })
+  })
+
+  it('standing orders, whose remittance information nests twelve deep and no deeper', () => {
+    const nested = (levels: number): Json => {
+      let schema: Json = text()
+      for (let i = 0; i < levels; i++)
+        schema = i % 2 === 0 ? { type: 'array', items: schema } : object({ in: schema })
+      return object({ top: schema })
+    }
+    const document = (levels: number): Json =>
+      doc({ '/x': { post: { operationId: 'x', requestBody: body(nested(levels)) } } })
+    importedWell(document(11), ['x'])
+    const { problems } = imported(document(12), ['x'])
+    assert.match(problems[0]?.message ?? '', /nests deeper than 12/)
+  })
+
   it('paths that overlap: each knows where the others are', () => {
     const get = (operationId: string, ...names: readonly string[]): Json => ({
       get: { operationId, parameters: names.map(path) },
