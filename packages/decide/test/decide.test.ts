@@ -185,6 +185,14 @@ describe('decisions', () => {
         assert.equal(bank.stateDigest(call(over), at), bank.stateDigest(call(over), copy))
       }
     }
+    const fresh = { labels: Object.freeze([]), risk: 0 }
+    assert.equal(bank.stateDigest(call(), fresh), digest)
+    const mandate = { id: 'm', delegator: 'operator:olga', depth: 1, task: 't' }
+    assert.notEqual(bank.stateDigest(call({ mandate }), fresh), bank.stateDigest(call(), fresh))
+    const growing = ['pii']
+    const before = bank.stateDigest(call(), { labels: growing, risk: 0 })
+    growing.push('untrusted')
+    assert.notEqual(bank.stateDigest(call(), { labels: growing, risk: 0 }), before)
     const others = [
       bank.stateDigest(call(), { labels: [], risk: 1 }),
       bank.stateDigest(call({ instance: 'spiffe://bank.test/agent/analyst/i2' }), quiet),

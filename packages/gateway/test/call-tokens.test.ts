@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import { gatewayId } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
 import { requestHash, verifyCallToken } from '@sallyport/wire'
 import type { CallToken } from '@sallyport/wire'
+import { signOctets } from '@sallyport/wire/call-signature'
 import { CallTokens } from '../src/upstream/call-tokens.ts'
 import type { Addressed } from '../src/upstream/call-tokens.ts'
 import { SigningAhead } from '../src/upstream/signing/ahead.ts'
@@ -75,6 +77,21 @@ describe('call tokens that are made ready while a record is being written', () =
     const same = { ...call.request }
     const before = await read(taken({ request: same }))
     assert.notEqual(before.jti, (await read(taken())).jti)
+  })
+
+  it('is for no other key either where its signature was there in time', async () => {
+    const signed: string[] = []
+    const own = new CallTokens(gateway, clock, {
+      begin: (text: string, key: KeyObject) =>
+        signed.push(signOctets(Buffer.from(text), key).toString('base64url')) - 1,
+      take: (ticket) => signed[ticket],
+    })
+    own.prepare(call, 'bank', identity)
+    assert.equal((await read(own.of(call, 'bank', renewed), renewed)).decision, 'dec_1')
+    own.prepare(call, 'bank', identity)
+    const ready = own.of(call, 'bank', identity)
+    assert.equal(ready.split('.')[2], signed[1])
+    assert.equal((await read(ready)).decision, 'dec_1')
   })
 
   it('does not wait longer than a record takes', async () => {
