@@ -1,12 +1,15 @@
 import { SallyportError } from '@sallyport/base'
-import { isEscape, LONG_WORD } from './characters.ts'
+import { isEscape, isWordClass, LONG_WORD } from './characters.ts'
 import { AT, COLON, DIGIT, DOT, IDEOGRAPH, LOWER, SEPARATOR, UPPER } from './characters.ts'
 import type { GrowingText } from './growing.ts'
 import type { Analyser } from './recognise/analyse.ts'
+import { isDayOfMonth, isMonthName } from './recognise/dates.ts'
 import type { Span } from './recognise/recogniser.ts'
 
 /** Longest stretch that is looked at in one piece, in UTF-16 code units. No identifier is that long. */
 const MAX_RUN = 2048
+/** Of a word before a comma, as long as it may be part of a date. */
+const LONGEST = 12
 /** How much of a stretch that had to be cut is looked at again. */
 const OVERLAP = 160
 /** How much before a stretch may tell what it is. */
@@ -70,11 +73,13 @@ export class Segmenter {
       let i = this.#at
       let joined = true
       let blanks = 0
+      let comma = -1
       // What stands between words.
       while (i < length) {
         if (((kinds[i] ?? 0) & (SEPARATOR | IDEOGRAPH)) === 0) break
         const c = codes[i] ?? 0
         if (c === 0x20 || c === 0xa0 || c === 0x09) blanks++
+        else if (c === 0x2c && i === this.#at) comma = i
         else {
           joined = false
           if (c === 0x5c) {
@@ -94,6 +99,7 @@ export class Segmenter {
         if (ended) this.#finish(growing, spans)
         return
       }
+      if (comma >= 0 && !isBeforeYear(growing, comma, i)) joined = false
       if (!joined || blanks > 2) {
         this.#close(growing, spans)
         this.#short = this.#second = -1
@@ -130,6 +136,8 @@ export class Segmenter {
     if ((found & DOT) !== 0 && hasDotInside(growing, start, end)) marks |= DOT
     if ((found & COLON) !== 0 && length > 1 && (last !== 0x3a || codes[end - 2] === 0x3a))
       marks |= COLON
+    // What follows a month, or comes before it, belongs to a date.
+    const month = isMonthName(growing, start, end)
     const promising =
       marks !== 0 ||
       (found & DIGIT) !== 0 ||
@@ -146,19 +154,19 @@ export class Segmenter {
       this.#end = this.#tail = end
       this.#marks |= marks
       this.#promising ||= promising
-      if (breaksAfter(last, length, found)) this.#close(growing, spans)
+      if (!month && breaksAfter(last, length, found)) this.#close(growing, spans)
       return
     }
-    const joins = length <= 3 || capitals
+    const joins = length <= 3 || capitals || month
     if (this.#start >= 0) {
       // Between two parts of a name, or of a number, a short word may stand: `de la`, `ext.`
-      if (length <= 4 && start - this.#end <= 8) {
+      if ((length <= 4 || month) && start - this.#end <= 8) {
         this.#tail = end
-        if (!breaksAfter(last, length, found)) return
+        if (month || !breaksAfter(last, length, found)) return
       }
       this.#close(growing, spans)
     }
-    if (!joins || breaksAfter(last, length, found)) this.#short = this.#second = -1
+    if (!joins || (!month && breaksAfter(last, length, found))) this.#short = this.#second = -1
     else if (this.#short < 0) this.#short = start
     else {
       if (this.#second >= 0) this.#short = this.#second
@@ -241,6 +249,15 @@ export class Segmenter {
     const stretch = { growing, from, start, end, marks, promising: this.#promising }
     this.#analyser.analyse(stretch, spans)
   }
+}
+
+/** Whether a comma stands in a date, before its year: `March 12, 1990`, `12 March, 1990`. */
+function isBeforeYear(growing: GrowingText, comma: number, next: number): boolean {
+  const { codes, kinds } = growing
+  if (next - comma > 2 || ((kinds[next] ?? 0) & DIGIT) === 0) return false
+  let start = codes[comma - 1] === 0x2e ? comma - 1 : comma
+  while (start > 0 && comma - start <= LONGEST && isWordClass(kinds[start - 1] ?? 0)) start--
+  return isDayOfMonth(growing, start, comma) || isMonthName(growing, start, comma)
 }
 
 /** Whether a dot stands between others and before a letter or a figure. */

@@ -30,6 +30,10 @@ describe('identifiers', () => {
     ['codice fiscale RSSMRAULRMMHMLNT', 'codice fiscale <ID>'],
     ['BIC DEUTDEFF500 it is', 'BIC <BIC> it is'],
     ['born 12/31/1985 in', 'born <DATE> in'],
+    ['born March 12, 1990, in', 'born <DATE>, in'],
+    ['DOB 12 March, 1990', 'DOB <DATE>'],
+    ['geboren 3rd of September 1985', 'geboren <DATE>'],
+    ['"birth":"Sep. 3 1985"', '"birth":"<DATE>"'],
     ['passport number is C01X00T41', 'passport number is <ID>'],
     ['to 1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2', 'to <WALLET>'],
     ['\\nDE89370400440532013000\\n', '\\n<IBAN>\\n'],
@@ -37,6 +41,7 @@ describe('identifiers', () => {
   for (const [text, expected] of cases) {
     it(text, () => {
       assert.equal(redact(text), expected)
+      for (const size of [1, 2, 7]) assert.equal(inPieces(redactor, text, size), expected)
     })
   }
 
@@ -59,6 +64,7 @@ describe('dates', () => {
       const one = createRedactor({ find: { groups }, replace })
       for (const [text, expected] of [
         ['it was paid in March and again', 'it was paid in <DATE> and again'],
+        ['on March 12, 1990, or Oct. 3rd, 2001.', 'on <DATE>, or <DATE>.'],
         ['due by 2026-11-05 or 3rd of May', 'due by <DATE> or <DATE>'],
         ['they march in step, may they', 'they march in step, may they'],
       ] as const) {

@@ -1,3 +1,4 @@
+import type { GrowingText } from '../growing.ts'
 import type { Place, Recogniser } from './recogniser.ts'
 
 const DATE = { kind: 'DATE', group: 'identifiers' } as const
@@ -88,6 +89,23 @@ for (const name of [
 
 /** Whether a word begins as a month does. */
 export const isMonth = (codes: Uint16Array, at: number): boolean => months[keyOf(codes, at)] === 1
+
+const WHOLE_NAME = new RegExp(`^${MONTH_NAME}\\.?$`, 'i')
+const LONGEST_NAME = 'September.'.length
+
+/** Whether a word is the name of a month, whole or short. */
+export const isMonthName = ({ codes, text }: GrowingText, start: number, end: number): boolean =>
+  end - start <= LONGEST_NAME && isMonth(codes, start) && WHOLE_NAME.test(text.slice(start, end))
+
+/** Whether a word is a day as it stands in a date: one or two figures, and perhaps `st`, `nd`, `rd` or `th`. */
+export function isDayOfMonth({ codes }: GrowingText, start: number, end: number): boolean {
+  let i = start
+  while (i < end && i < start + 2 && isFigure(codes[i])) i++
+  const letters = end - i
+  return i > start && (letters === 0 || (letters === 2 && !isFigure(codes[i])))
+}
+
+const isFigure = (c: number | undefined): boolean => c !== undefined && c >= 0x30 && c <= 0x39
 
 /** A month with a day after it, a year, or a day with what belongs to it: after a blank a month, or `of`. */
 function isDate({ codes, start, end, limit }: Place): boolean {

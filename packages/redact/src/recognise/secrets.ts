@@ -55,7 +55,9 @@ export const secrets: readonly Recogniser[] = [
     id: 'slack_token',
     starts: 'l4[-]',
     initials: 'x',
-    pattern: /(?:xox[abeoprs]|xapp|xwfp)-[A-Za-z0-9-]{10,250}(?![\w-])/y,
+    // A short one without a figure is a word or two.
+    pattern:
+      /(?:xox[abeoprs]|xapp|xwfp)-(?=[A-Za-z-]*\d|[A-Za-z0-9-]{11})[A-Za-z0-9-]{10,250}(?![\w-])/y,
   },
   {
     ...SECRET,
