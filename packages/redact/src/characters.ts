@@ -12,6 +12,8 @@ export const IDEOGRAPH = 128
 /** Beyond ASCII. */
 export const WIDE = 256
 
+export const EQUALS = 1024
+
 /** Zero: not known yet. `OTHER` has no bit that anybody asks for. */
 const OTHER = 512
 const classes = new Uint16Array(65_536)
@@ -33,7 +35,9 @@ for (let c = 0; c < 128; c++) {
                 ? COLON
                 : text === '.'
                   ? DOT
-                  : OTHER
+                  : text === '='
+                    ? EQUALS
+                    : OTHER
 }
 
 /** The class of a UTF-16 code unit. */

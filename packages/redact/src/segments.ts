@@ -1,5 +1,5 @@
 import { SallyportError } from '@sallyport/base'
-import { isEscape, isWordClass, LONG_WORD } from './characters.ts'
+import { classOf, EQUALS, isEscape, isWordClass, LONG_WORD } from './characters.ts'
 import { AT, COLON, DIGIT, DOT, IDEOGRAPH, LOWER, SEPARATOR, UPPER } from './characters.ts'
 import type { GrowingText } from './growing.ts'
 import type { Analyser } from './recognise/analyse.ts'
@@ -8,6 +8,8 @@ import type { Span } from './recognise/recogniser.ts'
 
 /** Longest stretch that is looked at in one piece, in UTF-16 code units. No identifier is that long. */
 const MAX_RUN = 2048
+/** How many signs may follow one another in a password, of those that end other stretches; and how many may stand before it. */
+const MAX_GLUE = 8
 /** Of a word before a comma, as long as it may be part of a date. */
 const LONGEST = 12
 /** How much of a stretch that had to be cut is looked at again. */
@@ -38,6 +40,10 @@ export class Segmenter {
   /** Short words, two at most, that may be the beginning of a stretch. */
   #short = -1
   #second = -1
+  /** Whether the stretch is what somebody calls a password: signs that end another are part of it. */
+  #called = false
+  /** Where a word ended that may call what comes next so. */
+  #calling = -1
   /** A PEM frame that is open. */
   #pem = -1
   #pemWords = 0
@@ -63,6 +69,7 @@ export class Segmenter {
     if (this.#tail >= 0) this.#tail -= by
     if (this.#short >= 0) this.#short -= by
     if (this.#second >= 0) this.#second -= by
+    if (this.#calling >= 0) this.#calling = Math.max(-1, this.#calling - by)
     if (this.#pem >= 0) this.#pem -= by
   }
 
@@ -74,10 +81,12 @@ export class Segmenter {
       let joined = true
       let blanks = 0
       let comma = -1
+      let glued = this.#called
       // What stands between words.
       while (i < length) {
         if (((kinds[i] ?? 0) & (SEPARATOR | IDEOGRAPH)) === 0) break
         const c = codes[i] ?? 0
+        glued &&= isGlue(c) && i - this.#at < MAX_GLUE
         if (c === 0x20 || c === 0xa0 || c === 0x09) blanks++
         else if (c === 0x2c && i === this.#at) comma = i
         else {
@@ -91,6 +100,8 @@ export class Segmenter {
         i++
       }
       if (i >= length || (kinds[i] ?? 0) & (SEPARATOR | IDEOGRAPH)) {
+        // What is called a password may go on.
+        if (glued && !ended) return
         // Blanks at the end, or half an escape: no word yet.
         if (!joined || blanks > 2) this.#close(growing, spans)
         if (this.#start < 0 && this.#pem < 0 && (!joined || blanks > 2))
@@ -99,7 +110,9 @@ export class Segmenter {
         if (ended) this.#finish(growing, spans)
         return
       }
-      if (comma >= 0 && !isBeforeYear(growing, comma, i)) joined = false
+      if (glued) joined = true
+      else if (comma >= 0 && !isBeforeYear(growing, comma, i)) joined = false
+      this.#called = glued
       if (!joined || blanks > 2) {
         this.#close(growing, spans)
         this.#short = this.#second = -1
@@ -136,9 +149,14 @@ export class Segmenter {
     if ((found & DOT) !== 0 && hasDotInside(growing, start, end)) marks |= DOT
     if ((found & COLON) !== 0 && length > 1 && (last !== 0x3a || codes[end - 2] === 0x3a))
       marks |= COLON
-    // What follows a month, or comes before it, belongs to a date.
-    const month = isMonthName(growing, start, end)
+    const mayBeCalled = this.#calling >= 0 || (found & EQUALS) !== 0
+    if (mayBeCalled && !this.#called && this.#isCalled(growing, start, end, found)) {
+      this.#close(growing, spans)
+      this.#called = true
+    }
+    this.#calling = last === 0x3a || last === 0x3d ? end : -1
     const promising =
+      this.#called ||
       marks !== 0 ||
       (found & DIGIT) !== 0 ||
       length >= LONG_WORD ||
@@ -146,7 +164,7 @@ export class Segmenter {
     if (promising || (upper && (this.#analyser.plain || (capitals && length <= 4)))) {
       if (this.#start >= 0 && end - this.#start > MAX_RUN) this.#cut(growing, spans)
       if (this.#start < 0) {
-        this.#start = this.#short >= 0 ? this.#short : start
+        this.#start = this.#short >= 0 && !this.#called ? this.#short : start
         this.#marks = 0
         this.#promising = false
       }
@@ -154,9 +172,13 @@ export class Segmenter {
       this.#end = this.#tail = end
       this.#marks |= marks
       this.#promising ||= promising
-      if (!month && breaksAfter(last, length, found)) this.#close(growing, spans)
+      if (breaksAfter(last, length, found) && !this.#called && !isMonthName(growing, start, end)) {
+        this.#close(growing, spans)
+      }
       return
     }
+    // What follows a month, or comes before it, belongs to a date.
+    const month = length > 2 && isMonthName(growing, start, end)
     const joins = length <= 3 || capitals || month
     if (this.#start >= 0) {
       // Between two parts of a name, or of a number, a short word may stand: `de la`, `ext.`
@@ -172,6 +194,15 @@ export class Segmenter {
       if (this.#second >= 0) this.#short = this.#second
       this.#second = start
     }
+  }
+
+  /** Whether a word is, or holds, the beginning of what somebody calls a password: after `password: `, or behind `PASSWORD=`. */
+  #isCalled({ text, codes }: GrowingText, start: number, end: number, found: number): boolean {
+    let at = this.#calling >= 0 && start - this.#calling <= MAX_GLUE ? start : -1
+    if (at < 0 && (found & EQUALS) !== 0) at = text.indexOf('=', start) + 1
+    if (at < 0) return false
+    while (at < end && !isWordCode(codes[at] ?? 0)) at++
+    return at < end && this.#analyser.isCalledSecret(text, at)
   }
 
   #pemWord(growing: GrowingText, start: number, end: number, spans: Span[]): void {
@@ -250,6 +281,11 @@ export class Segmenter {
     this.#analyser.analyse(stretch, spans)
   }
 }
+
+/** Signs at which a stretch ends where it is no password. A quotation mark ends that, too. */
+const isGlue = (c: number): boolean => c < 0x80 && '{}[]<>|,;`'.includes(String.fromCharCode(c))
+
+const isWordCode = (c: number): boolean => isWordClass(classOf(c)) || c === 0x5f
 
 /** Whether a comma stands in a date, before its year: `March 12, 1990`, `12 March, 1990`. */
 function isBeforeYear(growing: GrowingText, comma: number, next: number): boolean {

@@ -86,6 +86,10 @@ describe('secrets', () => {
     // It may begin with a sign, and have one after every character.
     ['password: q!7#Kd-x2?', 'password: <SECRET>'],
     ['pwd=$("hunter2-blue', 'pwd=$("<SECRET>'],
+    ['password: P@ss,w0rd!;a[b], and so', 'password: <SECRET>], and so'],
+    ['DB_PASSWORD=ab,1xyz;99 next', 'DB_PASSWORD=<SECRET> next'],
+    ['{"password":"a{b}|c<1>","user":"u12"}', '{"password":"<SECRET>>","user":"u12"}'],
+    ['words: P@ss,w0rd!;a[b], and so', 'words: P@ss,w0rd!;a[b], and so'],
     ['{"client_secret":"a1b2c3d4e5f6"}', '{"client_secret":"<SECRET>"}'],
     [`Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.${token}`, 'Bearer <SECRET>'],
     [`a\n${key.join('\n')}\nb`, 'a\n<SECRET>\nb'],
@@ -107,6 +111,56 @@ describe('secrets', () => {
     assert.equal(redact(`Bearer a1${'b'.repeat(1500)} c`), 'Bearer <SECRET> c')
     assert.throws(() => redact(`Bearer a1${'b'.repeat(4000)} c`), { code: 'SP_REDACT_ENDLESS' })
   })
+})
+
+it('in whatever pieces a text comes, what is found is the same', () => {
+  const parts = [
+    'password: ',
+    'pwd=',
+    '"secret":"',
+    'is',
+    ' ',
+    ',',
+    ', ',
+    '[',
+    '];',
+    '"',
+    '\\n',
+    ':',
+    '=',
+    '.',
+  ]
+  const words = [
+    'ab',
+    'aB1',
+    '7',
+    '12',
+    'March',
+    'Sep.',
+    '1990',
+    'x9!k#2',
+    'ann@bank.example',
+    '長',
+  ]
+  const everything = createRedactor({
+    find: { groups: ['identifiers', 'secrets', 'dates', 'names'] },
+    replace,
+  })
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...parts, ...words), { maxLength: 20 }), (some) => {
+      const text = some.join('')
+      for (const one of [redactor, everything]) {
+        const whole = one.redact(text)
+        for (let i = 0; i <= text.length; i++) {
+          const stream = one.stream()
+          const out = stream.push(text.slice(0, i)) + stream.push(text.slice(i)) + stream.end()
+          assert.equal(out, whole, `split at ${i}`)
+        }
+        assert.equal(inPieces(one, text, 1), whole)
+      }
+    }),
+    { numRuns: 500 },
+  )
 })
 
 describe('known values', () => {

@@ -38,12 +38,13 @@ function withoutReferences(source: string): string {
 }
 
 const BLANKS = /[\s\u00a0]+/g
-/** What cuts a text into words that are looked at by themselves. */
+/** What cuts a text into words that are looked at by themselves; in what somebody calls a password, these alone. */
 const CUTS = /["{}[\]<>|;`\\]/
+const ENDS = /["\\]|[,;{}[\]<>|`](?:$|[,;{}[\]<>|`]{7})/
 
 /** What has to stand before some of them. */
 const BEFORE: Readonly<Record<string, readonly string[]>> = {
-  labelled: ['secret: ', 'Bearer '],
+  labelled: ['secret: ', 'PWD=', '"api_key":"'],
   month: ['in ', 'until '],
   ph_mobile_number: ['\n', '+'],
   tr_phone_number: ['\n', '+'],
@@ -77,9 +78,7 @@ function isTried(recogniser: Recogniser, text: string): boolean {
   )
 }
 
-/** A date has a comma before its year. What somebody calls a password has no end but a blank: its first piece is looked at. */
-const isCut = (id: string, text: string): boolean =>
-  CUTS.test(text) || (id === 'labelled' && text.includes(','))
+const isCut = (id: string, text: string): boolean => (id === 'labelled' ? ENDS : CUTS).test(text)
 
 describe('where recognisers are tried', () => {
   for (const recogniser of ALL) {

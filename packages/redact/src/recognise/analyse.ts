@@ -11,7 +11,7 @@ import { names } from './names.ts'
 import { payment } from './payment.ts'
 import { Dispatch } from './recogniser.ts'
 import type { Group, Place, Recogniser, Span, Trial } from './recogniser.ts'
-import { secrets } from './secrets.ts'
+import { isCalledSecret, secrets } from './secrets.ts'
 
 const ALL: readonly Recogniser[] = [
   ...secrets,
@@ -66,6 +66,7 @@ export class Analyser {
   readonly #plain: Dispatch | undefined
   readonly #marked: ReadonlySet<MarkedId>
   readonly #trying: Trying
+  readonly #called: boolean
 
   constructor(wanted: Wanted) {
     const only = 'only' in wanted ? wanted.only : undefined
@@ -77,6 +78,7 @@ export class Analyser {
         : id === only || TOGETHER.get(id) === only,
     )
     this.#trying = new Trying(only !== undefined)
+    this.#called = recognisers.some(({ id }) => id === 'labelled')
     const tokens = recognisers.filter(({ token }) => token !== undefined)
     this.#all = new Dispatch(recognisers.filter(({ token }) => token === undefined))
     this.#tokens = tokens.length > 0 ? new Dispatch(tokens) : undefined
@@ -92,6 +94,11 @@ export class Analyser {
     )
     this.#names = only === undefined ? groups.includes('names') : only === 'names'
     this.plain = this.#names || this.#plain !== undefined
+  }
+
+  /** Whether what begins there is called a password, a key or the like by what stands before it, where that is looked for. */
+  isCalledSecret(text: string, at: number): boolean {
+    return this.#called && isCalledSecret(text, at)
   }
 
   analyse(stretch: Stretch, spans: Span[]): void {

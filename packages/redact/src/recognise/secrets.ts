@@ -1,5 +1,15 @@
 import type { Recogniser } from './recogniser.ts'
 
+/** What somebody calls a secret, up to where it begins. */
+const CALLED = String.raw`(?:pass(?:word|wort|phrase|wd|code)|pwd|secret|api[ _-]?key|access[ _-]?key|secret[ _-]?key|auth[ _-]?token|access[ _-]?token|bearer|credentials?)["'\x60]{0,2}(?: (?:is|are|was|to|as|ist))?[ :=]{1,3}[!-/:-@[-\x60{-~]{0,4}`
+const behindCalled = new RegExp(`(?<=${CALLED})`, 'iy')
+
+/** Whether something in a text is called a secret by what stands before it. */
+export function isCalledSecret(text: string, at: number): boolean {
+  behindCalled.lastIndex = at
+  return behindCalled.test(text)
+}
+
 const SECRET = { kind: 'SECRET', group: 'secrets' } as const
 
 /** Credentials by the marks that their issuers give them. A private key in PEM is found by its frame, in `segments.ts`. */
@@ -103,9 +113,8 @@ export const secrets: readonly Recogniser[] = [
     id: 'labelled',
     starts: 'l1-32 m1-32 n1-32 d1-32',
     token: 8,
-    // What somebody calls one; a word alone, without a figure, is talk about passwords.
-    pattern:
-      /(?<=(?:pass(?:word|wort|phrase|wd|code)|pwd|secret|api[ _-]?key|access[ _-]?key|secret[ _-]?key|auth[ _-]?token|access[ _-]?token|bearer|credentials?)["'`]{0,2}(?: (?:is|are|was|to|as|ist))?[ :=]{1,3}[!-/:-@[-`{-~]{0,4})[!-~]{8,}/iy,
+    // A word alone, without a figure, is talk about passwords.
+    pattern: new RegExp(`(?<=${CALLED})[!-~]{8,}`, 'iy'),
     holds: (text) => /\d/.test(text) && /[A-Za-z]/.test(text) && !/^https?:/.test(text),
   },
 ]
