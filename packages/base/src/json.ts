@@ -1,7 +1,8 @@
-import { SallyportError } from './error.ts'
+import type { SallyportError } from './error.ts'
+import { fail, isExact, StrictParser } from './strict-json.ts'
+import type { JsonCode, JsonValue } from './strict-json.ts'
 
-export type JsonValue =
-  null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue }
+export type { JsonValue } from './strict-json.ts'
 
 export interface JsonLimits {
   /** Bytes of UTF-8 (default 1 MiB). */
@@ -9,19 +10,6 @@ export interface JsonLimits {
   /** Nested arrays and objects (default 64). */
   readonly maxDepth?: number
 }
-
-type JsonCode =
-  | 'SP_JSON_SYNTAX'
-  | 'SP_JSON_TOO_LARGE'
-  | 'SP_JSON_TOO_DEEP'
-  | 'SP_JSON_DUPLICATE_KEY'
-  | 'SP_JSON_FORBIDDEN_KEY'
-  | 'SP_JSON_NUMBER'
-  | 'SP_JSON_UNICODE'
-  | 'SP_JSON_UNREPRESENTABLE'
-
-const fail = (code: JsonCode, message: string): SallyportError<JsonCode> =>
-  new SallyportError(code, message)
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
@@ -47,175 +35,75 @@ export function parseJson(input: string | Uint8Array, limits: JsonLimits = {}): 
       throw fail('SP_JSON_UNICODE', 'the JSON text is not valid UTF-8')
     }
   }
-  checkDepth(text, limits.maxDepth ?? 64)
-  // Depth is bounded by the scan above, so the recursive parse below cannot exhaust the stack.
-  return new StrictParser(text).parse()
+  const members = membersOf(text, limits.maxDepth ?? 64)
+  // Depth is bounded by the scan above, so that neither parse below can exhaust the stack.
+  let value: JsonValue
+  try {
+    // Whatever it accepts is JSON.
+    value = JSON.parse(text) as JsonValue
+  } catch {
+    return new StrictParser(text).parse()
+  }
+  // The engine keeps the last of two members of one name and rounds numbers; then there are fewer than were written.
+  return soundMembers(value) === members ? value : new StrictParser(text).parse()
 }
 
-/** Bounds nesting before anything recursive looks at the text. */
-function checkDepth(text: string, maxDepth: number): void {
+/**
+ * Bounds nesting before anything recursive looks at the text.
+ *
+ * @returns how many members the objects in the text have, where it is JSON
+ */
+function membersOf(text: string, maxDepth: number): number {
+  const { length } = text
   let depth = 0
-  let inString = false
-  for (let i = 0; i < text.length; i++) {
+  let members = 0
+  for (let i = 0; i < length; i++) {
     const c = text.charCodeAt(i)
-    if (inString) {
-      if (c === 0x5c) i++
-      else if (c === 0x22) inString = false
-    } else if (c === 0x22) inString = true
+    if (c === 0x22) {
+      i = endOfString(text, i)
+      if (i < 0) break
+    } else if (c === 0x3a) members++
     else if (c === 0x7b || c === 0x5b) {
       if (++depth > maxDepth) {
         throw fail('SP_JSON_TOO_DEEP', `the JSON text nests deeper than ${maxDepth}`)
       }
     } else if (c === 0x7d || c === 0x5d) depth--
   }
+  return members
 }
 
-const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
-// A string token: no raw control characters, only the escapes of RFC 8259 section 7.
-// eslint-disable-next-line no-control-regex -- the control characters are what is being excluded
-const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
-
-class StrictParser {
-  readonly #text: string
-  #at = 0
-
-  constructor(text: string) {
-    this.#text = text
+/** Where a string ends that begins at `start`: the first quote that is not escaped; -1 where there is none. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
+    let before = end - 1
+    while (text.charCodeAt(before) === 0x5c) before--
+    if ((end - before) % 2 === 1) return end
   }
-
-  parse(): JsonValue {
-    const value = this.#value()
-    this.#space()
-    if (this.#at !== this.#text.length) throw this.#syntax()
-    return value
-  }
-
-  #syntax(): SallyportError<JsonCode> {
-    return fail('SP_JSON_SYNTAX', `the JSON text is malformed at offset ${this.#at}`)
-  }
-
-  #space(): void {
-    while (isSpace(this.#text.charCodeAt(this.#at))) this.#at++
-  }
-
-  #value(): JsonValue {
-    this.#space()
-    switch (this.#text.charCodeAt(this.#at)) {
-      case 0x7b:
-        return this.#object()
-      case 0x5b:
-        return this.#array()
-      case 0x22:
-        return this.#string()
-      case 0x74:
-        return this.#word('true', true)
-      case 0x66:
-        return this.#word('false', false)
-      case 0x6e:
-        return this.#word('null', null)
-      default:
-        return this.#number()
-    }
-  }
-
-  #word<T extends JsonValue>(word: string, value: T): T {
-    if (!this.#text.startsWith(word, this.#at)) throw this.#syntax()
-    this.#at += word.length
-    return value
-  }
-
-  #number(): number {
-    NUMBER.lastIndex = this.#at
-    if (!NUMBER.test(this.#text)) throw this.#syntax()
-    const value = Number(this.#text.slice(this.#at, NUMBER.lastIndex))
-    if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
-      throw fail('SP_JSON_NUMBER', `the JSON number at offset ${this.#at} cannot be held exactly`)
-    }
-    this.#at = NUMBER.lastIndex
-    return value
-  }
-
-  #string(): string {
-    const plain = this.#plainString()
-    if (plain !== undefined) return plain
-    STRING.lastIndex = this.#at
-    if (!STRING.test(this.#text)) throw this.#syntax()
-    const token = this.#text.slice(this.#at, STRING.lastIndex)
-    this.#at = STRING.lastIndex
-    // The token matched the grammar above, so JSON.parse can only return a string.
-    const value = token.includes('\\') ? (JSON.parse(token) as string) : token.slice(1, -1)
-    if (!value.isWellFormed()) {
-      throw fail('SP_JSON_UNICODE', 'a JSON string has an unpaired surrogate')
-    }
-    return value
-  }
-
-  /** A string of ASCII without escapes, as most are; undefined, and nothing consumed, where it is another. */
-  #plainString(): string | undefined {
-    const text = this.#text
-    const start = this.#at + 1
-    for (let end = start; ; end++) {
-      const c = text.charCodeAt(end)
-      if (c === 0x22) {
-        this.#at = end + 1
-        return text.slice(start, end)
-      }
-      // NaN, past the end, is not in the range either.
-      if (!(c >= 0x20 && c < 0x80 && c !== 0x5c)) return undefined
-    }
-  }
-
-  #array(): JsonValue[] {
-    const items: JsonValue[] = []
-    this.#at++
-    this.#space()
-    if (this.#text.charCodeAt(this.#at) === 0x5d) {
-      this.#at++
-      return items
-    }
-    for (;;) {
-      items.push(this.#value())
-      if (this.#next(0x5d)) return items
-    }
-  }
-
-  #object(): { [key: string]: JsonValue } {
-    const members: { [key: string]: JsonValue } = {}
-    this.#at++
-    this.#space()
-    if (this.#text.charCodeAt(this.#at) === 0x7d) {
-      this.#at++
-      return members
-    }
-    for (;;) {
-      this.#space()
-      if (this.#text.charCodeAt(this.#at) !== 0x22) throw this.#syntax()
-      const key = this.#string()
-      if (key === '__proto__') {
-        throw fail('SP_JSON_FORBIDDEN_KEY', 'a JSON object has a member named `__proto__`')
-      }
-      if (Object.hasOwn(members, key)) {
-        throw fail('SP_JSON_DUPLICATE_KEY', 'a JSON object names the same member twice')
-      }
-      this.#space()
-      if (this.#text.charCodeAt(this.#at) !== 0x3a) throw this.#syntax()
-      this.#at++
-      members[key] = this.#value()
-      if (this.#next(0x7d)) return members
-    }
-  }
-
-  /** Consumes `,` (false) or the closing bracket (true). */
-  #next(close: number): boolean {
-    this.#space()
-    const c = this.#text.charCodeAt(this.#at)
-    if (c !== 0x2c && c !== close) throw this.#syntax()
-    this.#at++
-    return c === close
-  }
+  return -1
 }
 
-const isSpace = (c: number): boolean => c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09
+/** Less than any text has members. */
+const UNSOUND = -Number.MAX_SAFE_INTEGER
+
+/** How many members a value's objects have; less than none where it holds what the strict parser refuses. */
+function soundMembers(value: JsonValue): number {
+  if (typeof value === 'string') return value.isWellFormed() ? 0 : UNSOUND
+  if (typeof value === 'number') return isExact(value) ? 0 : UNSOUND
+  if (typeof value !== 'object' || value === null) return 0
+  let members = 0
+  if (Array.isArray(value)) {
+    // `Array.isArray` does not narrow a readonly array.
+    for (const item of value as readonly JsonValue[]) members += soundMembers(item)
+    return members
+  }
+  // Neither a scalar nor a list.
+  const object = value as { readonly [key: string]: JsonValue }
+  for (const name of Object.keys(object)) {
+    if (name === '__proto__' || !name.isWellFormed()) return UNSOUND
+    members += 1 + soundMembers(object[name] ?? null)
+  }
+  return members
+}
 
 /**
  * The canonical form of a JSON value (RFC 8785, JCS): members sorted by UTF-16 code units, ECMAScript

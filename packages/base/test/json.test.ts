@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { canonicalJson, parseJson } from '../src/index.ts'
+import { StrictParser } from '../src/strict-json.ts'
 
 const code = (code: string): { code: string } => ({ code })
 
@@ -179,6 +180,62 @@ test('strict JSON refuses every text that JSON.parse refuses', () => {
     }),
     { numRuns: 3000 },
   )
+})
+
+test('the quick way takes and refuses what the strict parser does, and says the same', () => {
+  const scalar = fc.constantFrom(
+    ...'1 0 -0 1e2 1.5 9007199254740991 9007199254740992 1e400 1e-400 true null "" "a" "\\"" "\\\\" "\\\\\\":" "{:" "\\ud83d" "\\ud83d\\ude00" "é" "\\u0000"'.split(
+      ' ',
+    ),
+    '"\ud83d"',
+    '"\ud83d\ude00 : {"',
+  )
+  const name = fc.constantFrom(
+    ...'"a" "b" "\\u0061" "" "__proto__" "\\u005f_proto__" "toString" "1" "a:" "\\ud83d"'.split(
+      ' ',
+    ),
+  )
+  const { tree } = fc.letrec<{ tree: string }>((tie) => ({
+    tree: fc.oneof(
+      { maxDepth: 4 },
+      scalar,
+      fc.array(tie('tree'), { maxLength: 3 }).map((items) => `[${items.join(', ')}]`),
+      fc
+        .array(fc.tuple(name, tie('tree')), { maxLength: 4 })
+        .map((members) => `{${members.map((member) => member.join(':')).join(',\n')}}`),
+    ),
+  }))
+  const text = fc
+    .tuple(tree, fc.nat(), fc.option(fc.constantFrom(...'":{}[],\\ 1e', ''), { freq: 2 }))
+    .map(([whole, at, other]) => {
+      if (other === null) return whole
+      const place = at % (whole.length + 1)
+      return whole.slice(0, place) + other + whole.slice(place + 1)
+    })
+  const said = (read: () => unknown): unknown => {
+    try {
+      const value = read()
+      return { value, written: JSON.stringify(value) }
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  let accepted = 0
+  const seen = new Set<string>()
+  fc.assert(
+    fc.property(text, (whole) => {
+      const strict = said(() => new StrictParser(whole).parse())
+      assert.deepEqual(
+        said(() => parseJson(whole)),
+        strict,
+      )
+      if (typeof strict !== 'string') accepted++
+      else seen.add(strict.replaceAll(/\d+/g, 'N'))
+    }),
+    { numRuns: 6000 },
+  )
+  assert.ok(accepted > 500, `${accepted} accepted`)
+  assert.equal(seen.size, 5, [...seen].join())
 })
 
 test('duplicate members are refused, also when spelled differently or nested', () => {
