@@ -1,3 +1,4 @@
+import { IncomingMessage } from 'node:http'
 import { parseJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import { Refusal } from '../refusal.ts'
@@ -44,23 +45,35 @@ export async function readBytes(
   take: (bytes: number) => void = () => undefined,
 ): Promise<Buffer> {
   if ((request.headers.contentLength ?? 0) > maxBytes) throw tooLarge(maxBytes)
+  // A short one came with its head, and is here once whoever read that is done.
+  await undefined
+  const whole = wholeHere(req)
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of req) {
-    // Without an encoding set, a request yields buffers.
-    const bytes = chunk as Buffer
+  const keep = (bytes: Buffer): void => {
     size += bytes.length
     if (size > maxBytes) throw tooLarge(maxBytes)
     take(bytes.length)
     chunks.push(bytes)
   }
+  if (whole) keep(whole)
+  // Without an encoding set, a request yields buffers.
+  else for await (const chunk of req) keep(chunk as Buffer)
   if (req.rawTrailers.length > 0) {
     throw new Refusal('SP_REQUEST_HEADER', 'trailers are not accepted', {
       status: 400,
       close: true,
     })
   }
-  return Buffer.concat(chunks)
+  const [only] = chunks
+  return only && chunks.length === 1 ? only : Buffer.concat(chunks)
+}
+
+/** All of a body that has arrived, without the machinery that waits for more; undefined where there may be more. */
+function wholeHere(req: EdgeRequest): Buffer | undefined {
+  if (!(req instanceof IncomingMessage) || !req.complete || req.errored) return undefined
+  // As above; nothing where nothing is in it.
+  return (req.read() as Buffer | null) ?? undefined
 }
 
 const tooLarge = (maxBytes: number): Refusal =>

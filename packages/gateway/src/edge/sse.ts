@@ -52,12 +52,13 @@ export class EventReader {
       this.#size = 0
       return
     }
-    const match = /^data(?::(?: )?(.*))?$/s.exec(line)
-    if (!match) {
+    // As nearly every line begins.
+    const match = line.startsWith('data: ') ? undefined : /^data(?::(?: )?(.*))?$/s.exec(line)
+    if (match === null) {
       this.#resumption(line)
       return
     }
-    const value = match[1] ?? ''
+    const value = match === undefined ? line.slice('data: '.length) : (match[1] ?? '')
     this.#size += value.length + 1
     if (this.#size > this.#maxEvent) throw new RangeError('an event is too long')
     ;(this.#data ??= []).push(value)

@@ -1,6 +1,7 @@
 import { SallyportError } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import { classRank } from '@sallyport/network'
+import type { Outcome } from '@sallyport/decide'
 import type { LlmModel, LlmSystem, Operation, System } from '@sallyport/network'
 import type { Tokeniser, Vault } from '@sallyport/redact'
 import type { Clock } from '@sallyport/base'
@@ -64,11 +65,14 @@ interface Asking {
 
 const EVENTS = 'text/event-stream'
 const ANTHROPIC_VERSION = '2023-06-01'
+const DAY_MS = 86_400_000
 
 /** Calls to models, in the wire format of their vendors: `/SYSTEM/v1/…`. */
 export class LlmCalls {
   readonly #parts: LlmParts
   readonly #vaults: Vaults
+  /** Since the epoch, and how reviews of vendors write it. */
+  #day = { number: -1, text: '' }
 
   constructor(parts: LlmParts) {
     this.#parts = parts
@@ -133,40 +137,28 @@ export class LlmCalls {
     void this.#parts.readValues.forget()
     const { vault, close } = this.#vaults.open(context.caller.session)
     try {
-      await this.#askWith(vault, context, candidate, surface, asked, presented)
+      await this.#askWith({ vault, context, candidate, surface, asked, presented })
     } finally {
       close()
     }
   }
 
-  async #askWith(
-    vault: Vault,
-    context: RequestContext,
-    candidate: Candidate,
-    surface: Surface,
-    asked: ModelRequest,
-    presented: Presented,
-  ): Promise<void> {
+  async #askWith(asking: Asking): Promise<void> {
     const { pipeline, exchange, settings, readValues } = this.#parts
+    const { vault, context, candidate, surface, asked } = asking
     const { caller } = context
     const { system, llm } = candidate
     const tags = new Set(llm.answerTags)
     const told = new Set<About>()
-    const { grant, most } = await this.#authorise(
-      { vault, context, candidate, surface, asked, presented },
-      (about, above) => {
-        told.add(about)
-        if (above) for (const tag of about.tags) tags.add(tag)
-      },
-    )
+    const { grant, most } = await this.#authorise(asking, (about, above) => {
+      told.add(about)
+      if (above) for (const tag of about.tags) tags.add(tag)
+    })
     let usage: Usage | undefined
     let said = (): number => 0
     const counted: Grant = {
       ...grant,
-      outcome: {
-        ...grant.outcome,
-        labels: [...new Set([...grant.outcome.labels, ...tags])].toSorted(),
-      },
+      outcome: labelled(grant.outcome, tags),
       reserved: {
         settle: (commit) => {
           const took = usage ?? beyond(most, said())
@@ -281,8 +273,17 @@ export class LlmCalls {
     return { grant: await pipeline.authorise(enforced, caller, typed, presented), most }
   }
 
+  /** As `YYYY-MM-DD`. */
+  #today(): string {
+    const number = Math.floor(this.#parts.clock.now() / DAY_MS)
+    if (number !== this.#day.number) {
+      this.#day = { number, text: new Date(number * DAY_MS).toISOString().slice(0, 10) }
+    }
+    return this.#day.text
+  }
+
   #demandReview({ vendor }: LlmSystem): void {
-    const today = new Date(this.#parts.clock.now()).toISOString().slice(0, 10)
+    const today = this.#today()
     if (today >= vendor.reviewed && today <= vendor.reviewBy) return
     throw new Refusal('SP_LLM_REVIEW_EXPIRED', 'the review of the vendor is not in force', {
       status: 403,
@@ -293,17 +294,23 @@ export class LlmCalls {
 
   #finish({ res }: RequestContext, grant: Grant, status: number, body: JsonValue): void {
     const { pipeline } = this.#parts
-    const text = JSON.stringify(body)
+    const bytes = Buffer.from(JSON.stringify(body))
     const gone = res.destroyed
     pipeline.finish(grant, {
       status,
       result: gone ? 'aborted' : 'completed',
-      bytesOut: gone ? 0 : Buffer.byteLength(text),
+      bytesOut: gone ? 0 : bytes.length,
       released: {},
       forwarded: true,
     })
-    if (!gone) sendJson(res, { status, body: text, decision: grant.id })
+    if (!gone) sendJson(res, { status, body: bytes, decision: grant.id })
   }
+}
+
+/** A decision with more labels for the answer. */
+function labelled(outcome: Outcome, tags: ReadonlySet<string>): Outcome {
+  if (tags.size === 0) return outcome
+  return { ...outcome, labels: [...new Set([...outcome.labels, ...tags])].toSorted() }
 }
 
 /** What cannot be looked through to its end is the fault of whoever said it: here the vendor. */
@@ -323,7 +330,8 @@ function candidates(
 ): Candidate[] {
   const model = llm.models.find((one) => one.name === name)
   if (!model) throw noOperation({ kind: 'operation', name: `model ${plain.model(name)}` })
-  const others = (model.fallback ?? []).flatMap((wanted): Candidate[] => {
+  if (!model.fallback) return [{ system, llm, model }]
+  const others = model.fallback.flatMap((wanted): Candidate[] => {
     const slash = wanted.indexOf('/')
     const other = enforced.decider.index.findSystem(wanted.slice(0, slash))
     const found = other?.llm?.models.find((one) => one.name === wanted.slice(slash + 1))

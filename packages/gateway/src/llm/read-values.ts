@@ -69,11 +69,17 @@ export class ReadValues {
   /**
    * Forgets what instances read that have not been heard of for long, and on which day others did; at most once an hour. Whoever comes
    * back all the same is one of whom too little is known.
+   *
+   * @returns undefined where it is not yet time
    */
-  async forget(): Promise<void> {
+  forget(): Promise<void> | undefined {
     const now = this.#options.now()
-    if (now - this.#forgotten < FORGET_EVERY_MS) return
+    if (now - this.#forgotten < FORGET_EVERY_MS) return undefined
     this.#forgotten = now
+    return this.#forget(now)
+  }
+
+  async #forget(now: number): Promise<void> {
     const today = this.#today()
     for (const [instance, day] of this.#noted) {
       if (day + REMEMBERED_DAYS >= today) continue

@@ -57,7 +57,12 @@ const SURFACES: readonly Surface[] = [
 ]
 
 export function surfaceAt(dialect: LlmDialect, path: readonly string[]): Surface | undefined {
-  return SURFACES.find((one) => one.dialect === dialect && one.path.join('/') === path.join('/'))
+  return SURFACES.find(
+    (one) =>
+      one.dialect === dialect &&
+      one.path.length === path.length &&
+      one.path.every((segment, i) => segment === path[i]),
+  )
 }
 
 /** A request as far as it is understood. */

@@ -38,6 +38,9 @@ export interface EventParts {
   readonly clock: Clock
 }
 
+/** Characters of events that are written together, about. */
+const MAX_AT_ONCE = 65_536
+
 /** One answer that goes on. */
 export class AnswerStream {
   readonly grant: Grant
@@ -218,17 +221,30 @@ export class EventStreams {
   async #rewrite(stream: AnswerStream, rewriting: Rewriting): Promise<void> {
     const { res, answer } = stream
     const reader = new EventReader(this.#parts.settings.maxEventBytes)
-    const write = async (events: readonly string[]): Promise<void> => {
-      for (const text of events) {
-        if (stream.cutBy !== undefined || res.destroyed) return
-        stream.bytesOut += Buffer.byteLength(text)
-        if (!res.write(text)) await drained(res, stream.gone.signal)
-      }
-    }
     for await (const chunk of answer.body) {
-      for (const data of reader.push(chunk)) await write(rewriting.event(data))
+      let text = ''
+      try {
+        for (const data of reader.push(chunk)) {
+          text += rewriting.event(data).join('')
+          if (text.length < MAX_AT_ONCE) continue
+          const full = text
+          text = ''
+          await this.#write(stream, full)
+        }
+      } finally {
+        // What came before an event that cannot be used has been let through.
+        if (text !== '') await this.#write(stream, text)
+      }
+      if (stream.cutBy !== undefined || res.destroyed) return
     }
-    await write(rewriting.end())
+    await this.#write(stream, rewriting.end().join(''))
+  }
+
+  async #write(stream: AnswerStream, text: string): Promise<void> {
+    const { res, cutBy, gone } = stream
+    if (text === '' || cutBy !== undefined || res.destroyed) return
+    stream.bytesOut += Buffer.byteLength(text)
+    if (!res.write(text)) await drained(res, gone.signal)
   }
 
   /**

@@ -271,14 +271,20 @@ function bounded(body: AnswerBody, maxBytes: number): void {
   throw unusable('it is too large')
 }
 
-async function readBounded(body: AnswerBody, settings: GatewaySettings): Promise<Buffer> {
-  const chunks: Buffer[] = []
+async function readBounded(
+  body: AnswerBody,
+  { maxResponseBytes, upstreamTimeoutMs }: GatewaySettings,
+): Promise<Buffer> {
+  // A short answer is here with its head.
+  const first = pieceHere(body, maxResponseBytes)
+  if (first !== undefined && body.isWhole) return first
+  const chunks = first === undefined ? [] : [first]
   // The idle timeout alone would let a slow upstream hold a call for ever.
   const timer = setTimeout(() => {
     body.destroy(new Error('the answer took too long'))
-  }, settings.upstreamTimeoutMs)
+  }, upstreamTimeoutMs)
   try {
-    for await (const bytes of readPieces(body, settings.maxResponseBytes)) chunks.push(bytes)
+    for await (const bytes of readPieces(body, maxResponseBytes)) chunks.push(bytes)
   } finally {
     clearTimeout(timer)
   }
