@@ -44,36 +44,47 @@ export async function readBytes(
   maxBytes: number,
   take: (bytes: number) => void = () => undefined,
 ): Promise<Buffer> {
-  if ((request.headers.contentLength ?? 0) > maxBytes) throw tooLarge(maxBytes)
-  // A short one came with its head, and is here once whoever read that is done.
+  const { contentLength = 0 } = request.headers
+  if (contentLength > maxBytes) throw tooLarge(maxBytes)
+  // A short one came with its head, and is here once whoever reads that goes on.
   await undefined
-  const whole = wholeHere(req)
+  const whole = wholeHere(req, contentLength)
+  if (whole) {
+    take(whole.length)
+    return whole
+  }
   const chunks: Buffer[] = []
   let size = 0
-  const keep = (bytes: Buffer): void => {
+  for await (const chunk of req) {
+    // Without an encoding set, a request yields buffers.
+    const bytes = chunk as Buffer
     size += bytes.length
     if (size > maxBytes) throw tooLarge(maxBytes)
     take(bytes.length)
     chunks.push(bytes)
   }
-  if (whole) keep(whole)
-  // Without an encoding set, a request yields buffers.
-  else for await (const chunk of req) keep(chunk as Buffer)
   if (req.rawTrailers.length > 0) {
     throw new Refusal('SP_REQUEST_HEADER', 'trailers are not accepted', {
       status: 400,
       close: true,
     })
   }
-  const [only] = chunks
-  return only && chunks.length === 1 ? only : Buffer.concat(chunks)
+  return Buffer.concat(chunks)
 }
 
-/** All of a body that has arrived, without the machinery that waits for more; undefined where there may be more. */
-function wholeHere(req: EdgeRequest): Buffer | undefined {
-  if (!(req instanceof IncomingMessage) || !req.complete || req.errored) return undefined
-  // As above; nothing where nothing is in it.
-  return (req.read() as Buffer | null) ?? undefined
+/**
+ * All of a body whose length is stated, without the machinery that waits for more; undefined where not all of it is here. Trailers are
+ * for those that come in chunks.
+ */
+function wholeHere(req: EdgeRequest, length: number): Buffer | undefined {
+  if (!(req instanceof IncomingMessage) || length === 0 || req.readableLength !== length) {
+    return undefined
+  }
+  // Nobody reads it yet: it hands out all it holds, and without an encoding set, as a buffer.
+  const whole = req.read() as Buffer
+  // To its end, which is all that can follow.
+  req.resume()
+  return whole
 }
 
 const tooLarge = (maxBytes: number): Refusal =>
