@@ -47,7 +47,7 @@ export async function readBytes(
   const { contentLength = 0 } = request.headers
   if (contentLength > maxBytes) throw tooLarge(maxBytes)
   // A short one came with its head, and is here once whoever reads that goes on.
-  await undefined
+  await Promise.resolve()
   const whole = wholeHere(req, contentLength)
   if (whole) {
     take(whole.length)
