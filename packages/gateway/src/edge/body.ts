@@ -48,10 +48,9 @@ export async function readBytes(
   if (contentLength > maxBytes) throw tooLarge(maxBytes)
   // A short one came with its head, and is here once whoever reads that goes on.
   await Promise.resolve()
-  const whole = wholeHere(req, contentLength)
-  if (whole) {
-    take(whole.length)
-    return whole
+  if (isHere(req, contentLength)) {
+    take(contentLength)
+    return await wholeOf(req)
   }
   const chunks: Buffer[] = []
   let size = 0
@@ -72,19 +71,23 @@ export async function readBytes(
   return Buffer.concat(chunks)
 }
 
-/**
- * All of a body whose length is stated, without the machinery that waits for more; undefined where not all of it is here. Trailers are
- * for those that come in chunks.
- */
-function wholeHere(req: EdgeRequest, length: number): Buffer | undefined {
-  if (!(req instanceof IncomingMessage) || length === 0 || req.readableLength !== length) {
-    return undefined
-  }
+/** Whether all of a body is here whose length is stated. Trailers are for those that come in chunks. */
+const isHere = (req: EdgeRequest, length: number): req is IncomingMessage =>
+  req instanceof IncomingMessage && length > 0 && req.readableLength === length
+
+/** All of a body that is here, at its end: without the machinery that waits for more. */
+function wholeOf(req: IncomingMessage): Promise<Buffer> {
   // Nobody reads it yet: it hands out all it holds, and without an encoding set, as a buffer.
   const whole = req.read() as Buffer
-  // To its end, which is all that can follow.
-  req.resume()
-  return whole
+  return new Promise((resolve, reject) => {
+    req.once('end', () => {
+      resolve(whole)
+    })
+    req.once('close', () => {
+      reject(new Error('the caller has gone'))
+    })
+    req.resume()
+  })
 }
 
 const tooLarge = (maxBytes: number): Refusal =>
