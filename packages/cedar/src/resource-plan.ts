@@ -1,4 +1,4 @@
-import { answer } from './answer.ts'
+import { answer, sorted } from './answer.ts'
 import type { Clauses } from './clauses.ts'
 import { reading, refOf } from './data.ts'
 import type { EntityRecord, EntityStore } from './entities.ts'
@@ -14,11 +14,31 @@ import { EntityRef, EvaluationError, RecordValue } from './value.ts'
 /** Decides a group of a plan. */
 export type GroupDecider = (group: number) => CedarDecision
 
-/** What is left of the policies of a group. */
-interface Left {
+/** What is left of the policies of a group: only their principal is still asked about. */
+class Left {
   /** Set where every policy applies to every principal. */
-  readonly slice: Slice | undefined
-  readonly index: PolicyIndex
+  readonly #slice: Slice | undefined
+  readonly #index: PolicyIndex
+  /** By who asks: a record never changes, and neither does what is left. */
+  readonly #slices = new WeakMap<EntityRecord, Slice>()
+
+  constructor(slice: Slice | undefined, index: PolicyIndex) {
+    this.#slice = slice
+    this.#index = index
+  }
+
+  /** The policies that may apply. */
+  of(env: Env): Slice {
+    if (this.#slice !== undefined) return this.#slice
+    const { principalRecord } = env
+    if (principalRecord === undefined) return this.#index.candidates(env)
+    let slice = this.#slices.get(principalRecord)
+    if (slice === undefined) {
+      slice = sorted(this.#index.candidates(env))
+      this.#slices.set(principalRecord, slice)
+    }
+    return slice
+  }
 }
 
 interface Group {
@@ -136,7 +156,7 @@ export class ResourcePlan {
         store: entities,
       }
       if (of === undefined) return answer(NO_POLICIES, this.#clauses, env)
-      return answer(of.left.slice ?? of.left.index.candidates(env), this.#clauses, env)
+      return answer(of.left.of(env), this.#clauses, env)
     }
   }
 }
@@ -223,5 +243,5 @@ function indexed(left: readonly CompiledPolicy[]): Left {
   const slice = new Slice(policies)
   const index = new PolicyIndex(policies.length)
   for (const policy of policies) index.add(policy)
-  return { slice: everyone ? slice : undefined, index }
+  return new Left(everyone ? slice : undefined, index)
 }

@@ -129,6 +129,35 @@ describe('a plan of resources', () => {
     }
   })
 
+  it('asks anew who a principal is, as often as it is another', async () => {
+    const user = (group: string) => ({
+      uid: uid('User', 'a'),
+      attrs: {},
+      parents: [uid('Group', group)],
+    })
+    const { set, plan: made } = await plan(
+      'permit(principal in Group::"staff", action, resource) when { context.on };',
+      store,
+      'low',
+    )
+    const [staff, guests] = ['staff', 'guests'].map((group) => store.with([user(group)]))
+    assert.ok(staff && guests)
+    const request = { principal: uid('User', 'a'), action: uid('Action', 'read') }
+    for (const [at, on, decision] of [
+      [staff, true, 'allow'],
+      [guests, true, 'deny'],
+      [staff, true, 'allow'],
+      [staff, false, 'deny'],
+      [store, true, 'deny'],
+      [guests, true, 'deny'],
+    ] as const) {
+      const decide = made.decider(request.principal, prepareContext({ on }), at)
+      assert.equal(decide(0).decision, decision)
+      const whole = { ...request, context: { on }, resource: uid('Doc', 'low') }
+      assert.deepEqual(decide(0), set.decide(whole, at))
+    }
+  })
+
   it('denies a group that it does not have', async () => {
     const { plan: made } = await plan('permit(principal, action, resource);', store, 'low')
     const decide = made.decider(uid('User', 'a'), prepareContext({}), store)

@@ -48,8 +48,8 @@ interface FieldPlans {
   readonly alike: readonly (readonly number[])[]
   /** Field index → index into `alike`. */
   readonly kindOf: readonly number[]
-  /** Treatments of the kinds → what they come to. */
-  readonly summaries: Map<string, Summary>
+  /** Treatments of the kinds, as `keyOf` spells them → what they come to. */
+  readonly summaries: Map<number | string, Summary>
 }
 
 /** Treatments that are owed at least, by `DATASET.FIELD`. */
@@ -144,7 +144,7 @@ export class Fields {
   ): Summary {
     const treatments = (): FieldTreatment[] => kindOf.map((kind) => kinds[kind] ?? 'drop')
     if (owed.length > 0) return summarise(dataset, fulfil(owed, dataset, treatments()))
-    const key = kinds.join()
+    const key = keyOf(kinds)
     let summary = summaries.get(key)
     if (summary === undefined) {
       if (summaries.size >= MAX_SUMMARIES) summaries.clear()
@@ -181,15 +181,36 @@ function planFields(dataset: DataSet, policies: PolicySet, store: EntityStore): 
 /** How fields of each kind leave: the first of read, mask and tokenise that is granted, or not at all. */
 function treatmentsOf({ plans, alike }: FieldPlans, ask: Ask): FieldTreatment[] {
   const begun: (GroupDecider | undefined)[] = []
-  return alike.map((groups) => {
-    for (let i = 0; i < plans.length; i++) {
-      const [step, group] = [plans[i], groups[i]]
-      if (step === undefined || group === undefined) break
-      const decide = (begun[i] ??= ask.begin(step.plan))
-      if (ask.grants(decide(group))) return step.treatment
-    }
-    return 'drop'
-  })
+  const treatments: FieldTreatment[] = []
+  for (const groups of alike) treatments.push(treatmentOf(groups, plans, begun, ask))
+  return treatments
+}
+
+/** @param begun the plans that were begun for this caller, by their places */
+function treatmentOf(
+  groups: readonly number[],
+  plans: FieldPlans['plans'],
+  begun: (GroupDecider | undefined)[],
+  ask: Ask,
+): FieldTreatment {
+  for (let i = 0; i < plans.length; i++) {
+    const step = plans[i]
+    const group = groups[i]
+    if (step === undefined || group === undefined) break
+    const decide = (begun[i] ??= ask.begin(step.plan))
+    if (ask.grants(decide(group))) return step.treatment
+  }
+  return 'drop'
+}
+
+/** So many treatments make a small integer, which is quicker made and found than a text. */
+const FEW_KINDS = 14
+
+function keyOf(kinds: readonly FieldTreatment[]): number | string {
+  if (kinds.length > FEW_KINDS) return kinds.join()
+  let key = 0
+  for (const kind of kinds) key = key * TREATMENTS.length + TREATMENTS.indexOf(kind)
+  return key
 }
 
 /** The treatments made as strict as obligations ask. */

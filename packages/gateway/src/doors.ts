@@ -184,8 +184,8 @@ function agentsDoor(parts: DoorsParts & Watch, proxyFrom: DoorsAt['proxyFrom']):
     ...(proxyFrom === undefined ? {} : { proxyFrom }),
     foreign: () => foreign.bundles(),
     admits: (svid) => standing.admits(svid),
-    onRequest: (req, res) => {
-      void requests.handle(req, res)
+    onRequest: (req, res, gone) => {
+      void requests.handle(req, res, gone)
     },
     onElsewhere: (svid, authority) => {
       drift.saw({ kind: 'destination', name: plain.host(authority) }, nameOf(svid))

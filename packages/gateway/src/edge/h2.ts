@@ -3,13 +3,16 @@ import type { ServerHttp2Session, ServerHttp2Stream, ServerOptions } from 'node:
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import type { GatewaySettings } from '../settings.ts'
+import { Gone } from './ending.ts'
+import type { Ending } from './ending.ts'
 import { H2Request, H2Response } from './h2-message.ts'
-import type { EdgeRequest, OuterResponse } from './message.ts'
+import type { EdgeRequest, EdgeResponse } from './message.ts'
 
 export interface H2Options {
   readonly settings: GatewaySettings
   readonly clock: Clock
-  onRequest(req: EdgeRequest, res: OuterResponse): void
+  /** @param gone tells where the caller goes before its answer has */
+  onRequest(req: EdgeRequest, res: EdgeResponse, gone: Ending): void
   /** A connection that was given up for what its peer sent. */
   onMalformed(socket: TLSSocket, code: string): void
 }
@@ -142,8 +145,10 @@ export class H2Edge {
     })
     const res = new H2Response(stream)
     open.streams.set(stream, { req, res, startedAt: clock.monotonic() })
+    const gone = new Gone()
     stream.once('close', () => {
       open.streams.delete(stream)
+      if (!res.writableFinished) gone.abort()
       if (open.streams.size === 0) {
         open.idleUntil = clock.monotonic() + settings.keepAliveTimeoutMs
       }
@@ -151,7 +156,7 @@ export class H2Edge {
       if (stream.rstCode !== 0) this.#trouble(session, open)
     })
     if (++open.requests >= settings.maxRequestsPerConnection) session.close()
-    this.#options.onRequest(req, res)
+    this.#options.onRequest(req, res, gone)
   }
 
   /** Counts what an honest peer seldom does, and cuts off whoever does it all the time. */

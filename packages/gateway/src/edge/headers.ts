@@ -85,8 +85,10 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
       headers: { 'accept-encoding': 'identity' },
     })
   }
+  const { contentLength, chunked } = framing(headers)
   return {
-    ...framing(headers),
+    contentLength,
+    chunked,
     accept: headers.get('accept')?.toLowerCase() ?? '*/*',
     contentType: headers.get('content-type')?.toLowerCase(),
     approval: idHeader(headers, 'sallyport-approval'),

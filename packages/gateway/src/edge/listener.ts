@@ -8,10 +8,12 @@ import { createMtlsServer } from '@sallyport/transport'
 import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transport'
 import type { GatewaySettings } from '../settings.ts'
 import { BalancedDoor } from './balanced.ts'
+import { Gone } from './ending.ts'
+import type { Ending } from './ending.ts'
 import { H2Edge } from './h2.ts'
 import { IdleSweep } from './idle.ts'
 import type { Quiet } from './idle.ts'
-import type { EdgeRequest, OuterResponse } from './message.ts'
+import type { EdgeRequest, EdgeResponse } from './message.ts'
 
 export interface ListenerOptions {
   /** Addresses and ranges of balancers that say where connections come from; with it nobody else may connect. */
@@ -24,7 +26,8 @@ export interface ListenerOptions {
   admits(svid: VerifiedSvid): boolean | string
   onConnected(svid: VerifiedSvid): void
   onRefused(facts: RefusedFacts): void
-  onRequest(req: EdgeRequest, res: OuterResponse): void
+  /** @param gone tells where the caller goes before its answer has */
+  onRequest(req: EdgeRequest, res: EdgeResponse, gone: Ending): void
   /** A client that takes this for a proxy, and the host and port that it wants to reach. */
   onElsewhere(svid: VerifiedSvid, authority: string): void
   /** Bytes that are not HTTP as accepted here. */
@@ -72,8 +75,8 @@ export class Listener {
     this.#h2 = new H2Edge({
       settings,
       clock,
-      onRequest: (req, res) => {
-        options.onRequest(req, res)
+      onRequest: (req, res, gone) => {
+        options.onRequest(req, res, gone)
       },
       onMalformed: (socket, code) => {
         options.onMalformed(this.#peers.get(socket), code)
@@ -250,15 +253,17 @@ export class Listener {
   #take(line: Line, req: IncomingMessage, res: ServerResponse): void {
     const { socket } = req
     line.isAnswering = true
+    const gone = new Gone()
     // Node emits it once.
     res.on('close', () => {
       line.isAnswering = false
+      if (!res.writableFinished) gone.abort()
       if (!socket.writable || socket.destroyed) return
       const next = line.waiting.shift()
       if (next) this.#take(line, ...next)
     })
     this.#idle.announce(res)
-    this.#options.onRequest(req, res)
+    this.#options.onRequest(req, res, gone)
   }
 
   #malformed(socket: Duplex, code: string): void {

@@ -41,11 +41,6 @@ export interface EdgeResponse {
   removeListener(event: 'close' | 'drain', listener: () => void): unknown
 }
 
-/** That of a request as it came in, before any protocol within it: it tells once when it has closed, and to whoever listens. */
-export interface OuterResponse extends EdgeResponse {
-  on(event: 'close', listener: () => void): unknown
-}
-
 /** Waits until the caller has read enough for more. @throws Error where it is gone */
 export function drained(res: EdgeResponse, signal: Ending): Promise<void> {
   return new Promise((resolve, reject) => {

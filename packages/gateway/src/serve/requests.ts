@@ -7,9 +7,9 @@ import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
 import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
-import { Gone } from '../edge/ending.ts'
+import type { Ending } from '../edge/ending.ts'
 import { H2Response } from '../edge/h2-message.ts'
-import type { EdgeRequest, EdgeResponse, OuterResponse } from '../edge/message.ts'
+import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
 import { realAddress } from '../edge/source.ts'
 import { Share } from '../edge/share.ts'
@@ -96,11 +96,7 @@ export class Requests {
   }
 
   /** Serves one request, to its end or its refusal. Never rejects. */
-  async handle(req: EdgeRequest, res: OuterResponse): Promise<void> {
-    const signal = new Gone()
-    res.on('close', () => {
-      if (!res.writableFinished) signal.abort()
-    })
+  async handle(req: EdgeRequest, res: EdgeResponse, signal: Ending): Promise<void> {
     this.#parts.stats.requests++
     const reached: Reached = { system: '?' }
     let caller: Caller | undefined
