@@ -115,6 +115,33 @@ describe('containment', () => {
     await assert.rejects(world.agent('reader', 'e').ask({ path: A }))
   })
 
+  it('asks of everybody anew with each quarantine', async () => {
+    world = await startWorld()
+    const [one, other] = [world.agent('reader', 'one'), world.agent('reader', 'other')]
+    const is = (agent: TestAgent): Promise<number> =>
+      agent.ask({ path: A }).then(
+        ({ status }) => status,
+        () => 0,
+      )
+    const applied = (): number =>
+      world.plane.records().filter((r) => r.kind === 'event' && r.event === 'quarantine-applied')
+        .length
+    const stands = async (ofOne: number, ofOther: number): Promise<void> => {
+      assert.deepEqual([await is(one), await is(other)], [ofOne, ofOther])
+    }
+    await stands(200, 200)
+    world.plane.quarantine(`${ID}reader/nobody`)
+    await until(() => applied() === 1)
+    // Both are known not to be meant by what there is.
+    await stands(200, 200)
+    world.plane.quarantine(`${ID}reader/one`)
+    await until(() => applied() === 2)
+    await stands(0, 200)
+    world.plane.quarantine(`${ID}reader`)
+    await until(() => applied() === 3)
+    await stands(0, 0)
+  })
+
   it('ends a call that is in flight when the quarantine comes', async () => {
     world = await startWorld()
     const agent = world.agent('reader')

@@ -10,13 +10,16 @@ import { Answers } from './answers.ts'
 import type { AnswerParts } from './answers.ts'
 import type { Approvals } from './approvals.ts'
 import { Facts } from './facts.ts'
+import type { Finish, Grant, Presented } from './grant.ts'
 import type { Limits, Reserved } from './limits.ts'
 import type { MandateUses } from './mandate-uses.ts'
-import type { CallMandate, Mandates } from './mandates.ts'
+import type { Mandates } from './mandates.ts'
 import { isSensitive, peerFacts, Recorder } from './recorder.ts'
 import type { Draft } from './recorder.ts'
 import type { Standing } from './standing.ts'
-import type { Caller, Decided, TypedCall, UpstreamRequest } from './types.ts'
+import type { Caller, Decided, TypedCall } from './types.ts'
+
+export type { Finish, Grant, Presented } from './grant.ts'
 
 export interface PipelineParts extends AnswerParts {
   readonly standing: Standing
@@ -27,42 +30,6 @@ export interface PipelineParts extends AnswerParts {
   readonly shadow: Shadow
   readonly settings: GatewaySettings
   readonly stats: Stats
-}
-
-/** A call that may be forwarded: decided, counted, recorded. */
-export interface Grant {
-  /** Decision id. */
-  readonly id: string
-  readonly caller: Caller
-  readonly typed: TypedCall
-  readonly call: Call
-  readonly upstream: UpstreamRequest
-  readonly enforced: Enforced
-  readonly outcome: Outcome
-  /** That covers the call. */
-  readonly mandate?: CallMandate
-  readonly reserved: Reserved
-  /** By the clock that never goes back. */
-  readonly startedAt: number
-}
-
-/** What a caller presents beside the call itself. */
-export interface Presented {
-  /** Id of an approval. */
-  readonly approval: string | undefined
-  /** A mandate: its id, or the whole chain. */
-  readonly mandate: string | undefined
-}
-
-export interface Finish {
-  readonly status: number
-  readonly result: OutcomeRecord['result']
-  readonly bytesOut: number
-  /** Where bytes are counted and not read: those from the caller. */
-  readonly bytesIn?: number
-  readonly released: OutcomeRecord['released']
-  /** Whether the request reached the upstream, as far as anyone knows. */
-  readonly forwarded: boolean
 }
 
 /** A log that fails shows at the next call. */

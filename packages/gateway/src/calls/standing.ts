@@ -50,19 +50,19 @@ export class Standing {
    */
   check(svid: VerifiedSvid): Holder {
     this.valid(svid)
+    const known = this.#known.get(svid)
+    if (known) return known
     const instance = svid.id.uri
     if (svid.id.trustDomain !== this.#trustDomain) {
       return { instance, agent: this.#foreign.check(svid).name }
     }
-    let known = this.#known.get(svid)
-    if (!known) {
-      const kind = kindOf(svid.id)
-      if (kind?.kind !== 'agent') {
-        throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
-      }
-      this.#known.set(svid, (known = { instance, agent: kind.name }))
+    const kind = kindOf(svid.id)
+    if (kind?.kind !== 'agent') {
+      throw identity('SP_NOT_AN_AGENT', 'only agents of this network may call')
     }
-    return known
+    const holder = { instance, agent: kind.name }
+    this.#known.set(svid, holder)
+    return holder
   }
 
   /**

@@ -103,8 +103,22 @@ export class HttpCalls {
     const { wantsEvents, lasts, forms } = formsOf(typed.operation, request.headers.accept)
     let answer: UpstreamAnswer | undefined
     try {
+      const {
+        caller: instance,
+        delegation,
+        system,
+        decision,
+        operation,
+        request: sent,
+      } = addressed(grant)
+      // Written out: for each call, a spread of so many costs more than the rest of this does.
       const asked: ExchangeRequest = {
-        ...addressed(grant),
+        caller: instance,
+        delegation,
+        system,
+        decision,
+        operation,
+        request: sent,
         accept: forms,
         repeatable: kind === 'read',
         signal,

@@ -69,6 +69,8 @@ const FILE = 'seen.json'
 const NEWEST = 'newest.json'
 
 const SCHEME = 'spiffe://'
+/** Instances whose standing is kept in mind: one call asks several times. */
+const MAX_FREE = 4096
 
 const subjectsOf = (state: BundleState): ReadonlySet<string> =>
   new Set(state.quarantined.map(({ subject }) => subject))
@@ -97,6 +99,8 @@ export class Bundles {
   #seen: BundleState | undefined
   #enforced: Enforced | undefined
   #quarantined: ReadonlySet<string> = new Set()
+  /** Instances that were found to be below none of these; empty again with every change. */
+  readonly #free = new Set<string>()
   #revoked: ReadonlySet<string> = new Set()
   #mandates: ReadonlySet<string> = new Set()
   #retired: ReadonlySet<string> = new Set()
@@ -143,12 +147,14 @@ export class Bundles {
   }
 
   isQuarantined(instance: string): boolean {
-    if (this.#quarantined.size === 0) return false
+    if (this.#quarantined.size === 0 || this.#free.has(instance)) return false
     // Whatever it is below: its agent, or of another trust domain any part of the path, or the domain.
     for (let subject = instance; subject.length > SCHEME.length;) {
       if (this.#quarantined.has(subject)) return true
       subject = subject.slice(0, subject.lastIndexOf('/'))
     }
+    if (this.#free.size >= MAX_FREE) this.#free.clear()
+    this.#free.add(instance)
     return false
   }
 
@@ -282,6 +288,7 @@ export class Bundles {
       roots: [...retired].filter((root) => !this.#retired.has(root)),
     }
     this.#quarantined = quarantined
+    this.#free.clear()
     this.#revoked = revoked
     this.#mandates = mandates
     this.#retired = retired
