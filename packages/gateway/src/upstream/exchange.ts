@@ -185,7 +185,7 @@ export class Exchange {
     const exchange = addressed(going)
     const { caller, system } = exchange
     if (system.upstream.kind !== 'service') return
-    const identity = this.#options.pools.for(caller, system).lease().tag
+    const identity = this.#options.pools.for(caller, system).tag
     this.#tokens.prepare(exchange, system.upstream.service, identity)
   }
 

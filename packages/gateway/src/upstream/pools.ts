@@ -11,8 +11,8 @@ import {
   MAX_ANSWER_HEAD,
   MAX_ANSWER_HEADERS,
   RotatingPool,
+  clientPool,
   retireAt,
-  undiciPool,
 } from './rotating-pool.ts'
 
 type UpstreamPool = RotatingPool<IdentityMaterial, Connections>
@@ -89,7 +89,7 @@ export class UpstreamPools {
         settings.codec === 'lean'
           ? (connector) =>
               new LeanPool({ host: new URL(origin).host, connector, connections, bounds })
-          : undiciPool(origin, connections, upstreamConnectTimeoutMs),
+          : clientPool(origin, connections, upstreamConnectTimeoutMs),
       clock,
       generation: (goodUntil) => {
         // Call tokens are verified with the key of the connection they travel on: one identity a generation.

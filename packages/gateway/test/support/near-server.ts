@@ -2,8 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import { gatewayId } from '@sallyport/spiffe'
 import { createMtlsServer, IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { Connector, MtlsServer } from '@sallyport/transport'
-import type { AnswerControl, AnswerHeaders } from '../../src/upstream/connections.ts'
-import type { LeanPool } from '../../src/h1/pool.ts'
+import type { AnswerControl, AnswerHeaders, Connections } from '../../src/upstream/connections.ts'
 import { TestPlane } from './plane.ts'
 import { declared } from './world.ts'
 
@@ -77,7 +76,7 @@ export interface Answered {
 }
 
 /** Asks on a pool. @throws whatever the pool says went wrong */
-export function askPool(pool: LeanPool, asked: Asked = {}): Promise<Answered> {
+export function askPool(pool: Connections, asked: Asked = {}): Promise<Answered> {
   return new Promise((resolve, reject) => {
     let status = 0
     let headers: AnswerHeaders = {}
