@@ -80,11 +80,14 @@ function wholeOf(req: IncomingMessage): Promise<Buffer> {
   // Nobody reads it yet: it hands out all it holds, and without an encoding set, as a buffer.
   const whole = req.read() as Buffer
   return new Promise((resolve, reject) => {
-    req.once('end', () => {
-      resolve(whole)
-    })
-    req.once('close', () => {
+    const gone = (): void => {
       reject(new Error('the caller has gone'))
+    }
+    req.once('close', gone)
+    req.once('end', () => {
+      // It closes after each.
+      req.removeListener('close', gone)
+      resolve(whole)
     })
     req.resume()
   })

@@ -38,6 +38,8 @@ export interface EventParts {
   readonly clock: Clock
 }
 
+/** Every stream ends in it, and to write down where takes longer than all else about it. */
+const GONE = new Error('the caller has gone')
 /** Characters of events that are written together, about. */
 const MAX_AT_ONCE = 65_536
 
@@ -167,8 +169,9 @@ export class EventStreams {
     const { pipeline, settings, stats } = this.#parts
     const { grant, answer } = stream
     res.once('close', () => {
-      stream.gone.abort()
-      answer.body.destroy()
+      stream.gone.abort(GONE)
+      // Most are over.
+      if (!answer.body.isWhole) answer.body.destroy()
     })
     const deadline = setTimeout(() => {
       this.cut(stream, 'SP_STREAM_ENDED')
