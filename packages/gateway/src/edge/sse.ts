@@ -27,17 +27,15 @@ export class EventReader {
       if (text.startsWith('\n')) text = text.slice(1)
       this.#skipLineFeed = false
     }
+    const hasReturns = text.includes('\r')
     let start = 0
-    for (let i = 0; i < text.length; i++) {
-      const c = text.charCodeAt(i)
-      if (c !== 0x0a && c !== 0x0d) continue
+    for (let i = endOfLine(text, 0, hasReturns); i >= 0; i = endOfLine(text, start, hasReturns)) {
       this.#endLine(this.#line + text.slice(start, i), events)
       this.#line = ''
-      if (c === 0x0d) {
-        if (i + 1 === text.length) this.#skipLineFeed = true
-        else if (text.charCodeAt(i + 1) === 0x0a) i++
-      }
       start = i + 1
+      if (text.charCodeAt(i) !== 0x0d) continue
+      if (start === text.length) this.#skipLineFeed = true
+      else if (text.charCodeAt(start) === 0x0a) start++
     }
     this.#line += text.slice(start)
     if (this.#line.length + this.#size > this.#maxEvent)
@@ -70,4 +68,14 @@ export class EventReader {
     if (name === 'id' && /^[\x21-\x7e]{1,256}$/.test(value)) this.lastId = value
     if (name === 'retry' && /^\d{1,9}$/.test(value)) this.retryMs = Number(value)
   }
+}
+
+/** Where the next line ends; -1 where none does. */
+function endOfLine(text: string, from: number, hasReturns: boolean): number {
+  if (!hasReturns) return text.indexOf('\n', from)
+  for (let i = from; i < text.length; i++) {
+    const c = text.charCodeAt(i)
+    if (c === 0x0a || c === 0x0d) return i
+  }
+  return -1
 }

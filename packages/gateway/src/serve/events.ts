@@ -224,7 +224,11 @@ export class EventStreams {
   async #rewrite(stream: AnswerStream, rewriting: Rewriting): Promise<void> {
     const { res, answer } = stream
     const reader = new EventReader(this.#parts.settings.maxEventBytes)
-    for await (const chunk of answer.body) {
+    const { body } = answer
+    for (;;) {
+      // What is here is taken without waiting.
+      const chunk = body.take() ?? (await body.next()).value
+      if (chunk === undefined) break
       let text = ''
       try {
         for (const data of reader.push(chunk)) {
