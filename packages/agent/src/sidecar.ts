@@ -74,6 +74,7 @@ export function createSidecar({ identity, gateway }: SidecarOptions): Sidecar {
           fix: 'use its address as the base of addresses, not as `HTTP_PROXY`',
         })
       }
+      demandProgram(request)
       const answer = await (
         await dispatcher()
       ).request({
@@ -119,6 +120,27 @@ export function createSidecar({ identity, gateway }: SidecarOptions): Sidecar {
   }
 }
 
+/** Names of loopback, and no name that somebody else has resolved to it. */
+const OWN_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i
+
+/**
+ * Whoever reaches a sidecar is the agent, and a browser that the agent runs reaches it for every page that it shows: pages say so.
+ * The gateway cannot see it, since the host that was called is not passed on.
+ *
+ * @throws SallyportError `SP_SIDECAR_PAGE`
+ */
+function demandProgram({ headers, socket }: IncomingMessage): void {
+  const { host = '', origin } = headers
+  const site = headers['sec-fetch-site']
+  // No browser calls by a Unix socket, and there the host says nothing.
+  const named = socket.remoteAddress === undefined || OWN_HOST.test(host)
+  const here = origin === undefined || origin === `http://${host}`
+  if (named && here && (site === undefined || site === 'none' || site === 'same-origin')) return
+  throw new SallyportError('SP_SIDECAR_PAGE', 'pages of other places may not call', {
+    fix: 'call from the program of the agent, by the address that it was given',
+  })
+}
+
 // What it is, the gateway judges.
 const methodOf = ({ method = 'GET' }: IncomingMessage): Dispatcher.HttpMethod => method
 
@@ -138,13 +160,19 @@ function forwarded(raw: readonly (string | Buffer)[]): string[] {
   return named.flatMap((name, i) => (dropped.has(name) ? [] : [name, all[2 * i + 1] ?? '']))
 }
 
+/** What it refuses by itself; otherwise the gateway cannot be reached. */
+const STATUS: ReadonlyMap<string, number> = new Map([
+  ['SP_REQUEST_TARGET', 400],
+  ['SP_SIDECAR_PAGE', 403],
+])
+
 /** As RFC 9457 has it, so that a program can tell what the sidecar says from what the gateway says by its code alone. */
 function sendProblem(response: ServerResponse, error: unknown): void {
   const known =
     error instanceof SallyportError
       ? error
       : new SallyportError('SP_UNREACHABLE', 'the gateway cannot be reached', { cause: error })
-  const status = known.code === 'SP_REQUEST_TARGET' ? 400 : 503
+  const status = STATUS.get(known.code) ?? 503
   const body = JSON.stringify({ title: known.message, status, code: known.code, fix: known.fix })
   response.writeHead(status, {
     'content-type': 'application/problem+json',
