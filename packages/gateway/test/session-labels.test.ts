@@ -71,4 +71,15 @@ describe('labels that need a record', () => {
     sessions.missing(ANN, labels, 7000)
     assert.deepEqual(sessions.labelsOf(ANN, network, { since: 7000 }), ['pii', 'untrusted'])
   })
+
+  it('keep when they were touched, whatever is asked for or added next', () => {
+    sessions.add(ANN, labels, 1000)
+    for (const now of [1000, 5000]) sessions.missing(ANN, labels, now)
+    sessions.missing(ANN, Object.freeze(['pii']), 6000)
+    assert.deepEqual(sessions.labelsOf(ANN, network, { since: 5000 }), ['pii', 'untrusted'])
+    assert.deepEqual(sessions.labelsOf(ANN, network, { since: 5001 }), ['pii'])
+    for (const now of [7000, 8000]) sessions.missing(ANN, labels, now)
+    sessions.add(ANN, ['secret'], 7500)
+    assert.deepEqual(sessions.labelsOf(ANN, network, { since: 8000 }), ['pii', 'untrusted'])
+  })
 })

@@ -25,20 +25,25 @@ interface Touched {
   readonly recorded: number
 }
 
+/** A list of labels, all of which are covered for a while. */
 interface Asked {
   readonly labels: readonly string[]
   readonly touched: readonly Touched[]
+  /** From the latest of their records, until the earliest of them stands for no touch any more. */
+  readonly from: number
+  readonly until: number
+  /** When all of them were touched last: told to each when somebody asks when that was. */
+  at: number
 }
 
 /** Within that time the record before stands for this touch too, also after a restart. */
 const covers = ({ recorded }: Touched, now: number): boolean =>
   now >= recorded && now < recorded + RECORD_EVERY_MS
 
-/** Whether all are covered; they count as touched then. */
-function coverAll(touched: readonly Touched[], now: number): boolean {
-  for (const one of touched) if (!covers(one, now)) return false
-  for (const one of touched) touch(one, now)
-  return true
+function askedOf(labels: readonly string[], touched: readonly Touched[], at: number): Asked {
+  const records = touched.map(({ recorded }) => recorded)
+  const until = Math.min(...records) + RECORD_EVERY_MS
+  return { labels, touched, from: Math.max(...records), until, at }
 }
 
 function touch(known: Touched, now: number): void {
@@ -92,6 +97,7 @@ export class Sessions {
     if (this.#incomplete) return allLabels(network)
     if (scope?.since === undefined && scope?.also === undefined) return this.#all(instance)
     const { since = Number.NEGATIVE_INFINITY, also = [] } = scope
+    this.#settle(instance)
     const own = [...(this.#labels.get(instance) ?? [])].filter(([, { at }]) => at >= since)
     const others = also.flatMap((one) => [...(this.#labels.get(one)?.keys() ?? [])])
     return [...new Set([...own.map(([label]) => label), ...others])].toSorted()
@@ -106,7 +112,11 @@ export class Sessions {
     const own = this.#labels.get(instance)
     if (!own) return labels
     const last = this.#asked.get(instance)
-    if (last?.labels === labels && coverAll(last.touched, now)) return NONE
+    if (last?.labels === labels && now >= last.from && now < last.until) {
+      last.at = Math.max(last.at, now)
+      return NONE
+    }
+    this.#settle(instance)
     const missing: string[] = []
     const touched: Touched[] = []
     for (const label of labels) {
@@ -118,7 +128,7 @@ export class Sessions {
     }
     // The decider hands out one list for the same treatments; one that could change would not say what it said before.
     if (missing.length === 0 && Object.isFrozen(labels)) {
-      this.#asked.set(instance, { labels, touched })
+      this.#asked.set(instance, askedOf(labels, touched, now))
     }
     return missing
   }
@@ -150,8 +160,15 @@ export class Sessions {
     return sorted
   }
 
+  /** Tells labels when they were touched last, where that was told to their list alone. */
+  #settle(instance: string): void {
+    const last = this.#asked.get(instance)
+    if (last) for (const one of last.touched) touch(one, last.at)
+  }
+
   /** To add to. */
   #of(instance: string): Map<string, Touched> {
+    this.#settle(instance)
     this.#sorted.delete(instance)
     this.#asked.delete(instance)
     let own = this.#labels.get(instance)
