@@ -57,7 +57,8 @@ function plainStart(body: Buffer): unknown {
       return undefined
     }
     if (name.startsWith('_pq_.')) options.push(name)
-    else if (settings.some(([other]) => other.toLowerCase() === name.toLowerCase())) return undefined
+    else if (settings.some(([other]) => other.toLowerCase() === name.toLowerCase()))
+      return undefined
     else settings.push([name, value])
   }
   const isNewer = minor !== '0000' || options.length > 0
