@@ -1,17 +1,17 @@
-import type { CedarJson } from '@sallyport/cedar'
-import { readInput } from '@sallyport/decide'
-import type { DataClass, Operation, PostgresSystem, System, TableAction } from '@sallyport/network'
-import { DATA_CLASSES } from '@sallyport/network'
+import type { Projection } from '@sallyport/decide'
+import type { PostgresSystem, System, TableAction } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import type { Caller, Decided, TypedCall, UpstreamRequest } from '../calls/types.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { Enforced } from '../state/bundles.ts'
+import { Inputs } from './inputs.ts'
 import { SqlRefusal } from './refuse.ts'
-import { Shown, shownColumns } from './shown.ts'
-import type { ShownColumn } from './shown.ts'
 import { RowConditions } from './rows.ts'
+import { keyOf, sentOf } from './sent.ts'
+import type { Sent } from './sent.ts'
+import { Shown } from './shown.ts'
 import type { Compiled } from './text/compile.ts'
 import type { TableFacts, TableView, Tokens } from './text/facts.ts'
 import type { Node } from './text/nodes.ts'
@@ -42,16 +42,6 @@ export interface Authorised extends Sent {
   readonly grants: readonly Grant[]
 }
 
-interface Sent {
-  readonly compiled: Compiled
-  readonly maxRows: number
-  /** Tags of all that it reads. */
-  readonly labels: readonly string[]
-  /** By data set, the highest class of what leaves whole of it. */
-  readonly classes: ReadonlyMap<string, DataClass>
-  readonly shown: readonly ShownColumn[]
-}
-
 /** What of a statement is decided so far. */
 interface State {
   readonly views: Map<string, TableView>
@@ -60,18 +50,18 @@ interface State {
   compiled: Compiled | undefined
 }
 
-/** Where no table says less. */
-const MAX_ROWS = 1_000_000
 const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const NO_OPERATION = 'there is no such operation'
 const UNSENT = { result: 'aborted', bytesOut: 0, released: {}, forwarded: false } as const
-const keyOf = ({ table, action }: TableFacts): string => `${table.name}.${action}`
 
 /** Takes statements through the second door: one call for each table and what is done with it. */
 export class Calls {
   readonly #parts: CallParts
   readonly #written = new Written()
   readonly #conditions = new RowConditions()
+  readonly #inputs = new Inputs()
+  /** Projections as texts. */
+  readonly #columns = new WeakMap<Projection, string>()
   readonly #kept: KeptTokens
 
   constructor(parts: CallParts) {
@@ -110,7 +100,8 @@ export class Calls {
     let sent: Sent | undefined
     const last = typed.pop()
     if (last) {
-      const ready = (): void => meanwhile((sent = sentOf(enforced, draft, state)).compiled)
+      const ready = (): void =>
+        meanwhile((sent = sentOf(enforced, draft, state.views, state.compiled)).compiled)
       typed.push({ ...last, meanwhile: ready })
     }
     const grants: Grant[] = []
@@ -118,10 +109,14 @@ export class Calls {
       for (const call of typed) {
         grants.push(await pipeline.authorise(enforced, caller, call, presented))
       }
-      sent ??= sentOf(enforced, draft, state)
+      sent ??= sentOf(enforced, draft, state.views, state.compiled)
       const { labels } = sent
       for (const grant of grants) {
-        await pipeline.answers.commitLabels({ ...grant, outcome: { ...grant.outcome, labels } })
+        const { id, outcome } = grant
+        const committing = pipeline.answers.commitLabels({
+          ...{ id, caller, outcome: { ...outcome, labels } },
+        })
+        if (committing) await committing
       }
       return { ...sent, grants }
     } catch (error) {
@@ -175,7 +170,7 @@ export class Calls {
   recheck({ grants }: Authorised): void {
     for (const grant of grants) {
       const { outcome } = this.#parts.pipeline.redecide(grant)
-      const same = JSON.stringify(outcome.projection) === JSON.stringify(grant.outcome.projection)
+      const same = this.#columnsOf(outcome.projection) === this.#columnsOf(grant.outcome.projection)
       if (outcome.decision === 'allow' && same) continue
       throw new Refusal(
         outcome.decision === 'allow' ? 'SP_DECLARATION_CHANGED' : outcome.code,
@@ -235,13 +230,13 @@ export class Calls {
     const base = request(asked, facts.action, draft.sql)
     let sent = base
     return rows.map((set) => {
-      const input = inputOf(operation, facts, set)
+      const input = this.#inputs.of(operation, facts, set)
       return {
         ...{ system, operation, input },
         upstream: () => base,
         rewrite: (decided) => {
           // Every row of an INSERT comes here; only where it is seen otherwise is the statement another one.
-          const columns = JSON.stringify(decided.outcome.projection)
+          const columns = this.#columnsOf(decided.outcome.projection)
           const view = this.#view(asked, facts, decided)
           const [before, rows] = state.ways.get(key) ?? []
           if (before === columns && rows === view.filter) return sent
@@ -258,6 +253,12 @@ export class Calls {
         },
       }
     })
+  }
+
+  #columnsOf(projection: Projection): string {
+    let text = this.#columns.get(projection)
+    if (text === undefined) this.#columns.set(projection, (text = JSON.stringify(projection)))
+    return text
   }
 
   #view({ enforced, system }: Asked, { table }: TableFacts, decided: Decided): TableView {
@@ -296,98 +297,10 @@ export class Calls {
   }
 }
 
-function inputOf(
-  operation: Operation,
-  facts: TableFacts,
-  set: Readonly<Record<string, CedarJson>> | undefined,
-): Record<string, CedarJson> {
-  const given: Record<string, unknown> = {
-    columns: [...facts.columns].toSorted(),
-    filters: [...facts.filters].toSorted(),
-    where: facts.where,
-    written: [...facts.written].toSorted(),
-    set: set ?? {},
-    ...(facts.limit === undefined ? {} : { limit: facts.limit }),
-  }
-  const members = Object.keys(operation.input.members).filter((name) => Object.hasOwn(given, name))
-  return readInput(operation.input, Object.fromEntries(members.map((name) => [name, given[name]])))
-}
-
 /** What the record commits to: the text as it is sent, and the parameters as they are. */
 function request({ system, values }: Asked, action: TableAction, sql: string): UpstreamRequest {
   const body = Buffer.concat([Buffer.from(`${sql}\0`), values])
   return { method: action.toUpperCase(), path: `/${system.name}`, body }
-}
-
-/**
- * What is sent of a statement all of whose calls are decided.
- *
- * @throws Refusal where it may not be
- */
-function sentOf(enforced: Enforced, draft: Compiled, { views, compiled: written }: State): Sent {
-  // A statement without tables has nothing that is decided: it is sent as it was drafted.
-  const isDecided = draft.facts.length > 0
-  const compiled = isDecided ? written : draft
-  // INVARIANT: nothing is sent in which a table stands that no view was made for.
-  if (!compiled?.facts.every((facts) => !isDecided || views.has(keyOf(facts))))
-    throw new Refusal('SP_INTERNAL', 'the statement was not written', { status: 503 })
-  demandJudged(draft, compiled)
-  return {
-    compiled,
-    classes: classesOf(enforced, compiled, views),
-    labels: labelsOf(enforced, compiled),
-    shown: shownColumns(compiled.outputs, enforced.decider.index),
-    maxRows: Math.min(...compiled.facts.map(({ table }) => table.maxRows), MAX_ROWS),
-  }
-}
-
-/**
- * INVARIANT: policies judged the draft, in which every column can be seen. Where one cannot, its name must not have found another
- * column instead, which nobody judged.
- */
-function demandJudged(draft: Compiled, { facts }: Compiled): void {
-  const judged = new Map(draft.facts.map((one) => [keyOf(one), one]))
-  for (const sent of facts) {
-    const asked = judged.get(keyOf(sent))
-    const same =
-      asked !== undefined &&
-      [...sent.columns].every((column) => asked.columns.has(column)) &&
-      [...sent.filters].every((column) => asked.filters.has(column)) &&
-      Object.keys(asked.where).every((column) => sent.filters.has(column))
-    if (same) continue
-    throw new SqlRefusal(
-      'SP_SQL_COLUMN',
-      'a name means a column that cannot be seen here, and another one without it',
-      '42501',
-    )
-  }
-}
-
-/** Tags of every column that the statement reads in any form. */
-function labelsOf({ decider: { index } }: Enforced, { facts }: Compiled): string[] {
-  const tags = facts.flatMap(({ table, columns }) =>
-    [...columns].flatMap((column) => index.findField(table.dataset, column)?.tags ?? []),
-  )
-  return [...new Set(tags)].toSorted()
-}
-
-function classesOf(
-  { decider: { index } }: Enforced,
-  { facts }: Compiled,
-  views: ReadonlyMap<string, TableView>,
-): Map<string, DataClass> {
-  const found = new Map<string, DataClass>()
-  for (const one of facts) {
-    const { table, columns } = one
-    let highest: DataClass = found.get(table.dataset) ?? 'public'
-    for (const column of columns) {
-      if (views.get(keyOf(one))?.treatmentOf(column) !== 'whole') continue
-      const own = index.findField(table.dataset, column)?.class ?? 'restricted'
-      if (DATA_CLASSES.indexOf(own) > DATA_CLASSES.indexOf(highest)) highest = own
-    }
-    found.set(table.dataset, highest)
-  }
-  return found
 }
 
 /** Of what left, what the call itself returns. */

@@ -4,7 +4,9 @@ import { toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Authorised, Calls } from './calls.ts'
 import type { ClientWire } from './client.ts'
-import { OIDS, sentOids } from './parameters.ts'
+import { descriptionOf, parsing } from './forms.ts'
+import type { Described } from './forms.ts'
+import { OIDS } from './parameters.ts'
 import { SqlRefusal } from './refuse.ts'
 import type { Shown } from './shown.ts'
 import type { Compiled } from './text/compile.ts'
@@ -34,8 +36,8 @@ export class Run {
   readonly #compiled: Compiled
   #authorised: Authorised | undefined
   readonly #changes: ReadonlyMap<number, (value: Buffer) => Buffer>
-  #description: Frame | undefined
-  #columns: readonly number[] | undefined
+  #described: Described | undefined
+  #returnsRows = false
   #shown: Shown | undefined
   #checkedAt: number
   #rows = 0
@@ -125,7 +127,7 @@ export class Run {
     const { calls } = this.#parts
     try {
       // INVARIANT: before any row is handed on, whether or not they are on their way.
-      this.#described(await this.#until('T', 'n'))
+      this.#describe(await this.#until('T', 'n'))
       if (this.#authorised) {
         this.#shown = calls.shown(this.#authorised, this.columns, resultFormats)
       }
@@ -144,14 +146,13 @@ export class Run {
     )
     const parameters = await this.#until('t')
     const told = Buffer.from(parameters.raw)
-    this.#description = await this.#until('T', 'n')
+    this.#take(await this.#until('T', 'n'))
     return [told, ...this.description()]
   }
 
   /** Types of its columns. */
   get columns(): readonly number[] {
-    const { type, body } = this.#description ?? {}
-    return (this.#columns ??= type === 'T' && body ? wire.columnTypes(body) : [])
+    return this.#described?.columns ?? []
   }
 
   /** Whether the client was given any of it. */
@@ -160,13 +161,12 @@ export class Run {
   }
 
   get returnsRows(): boolean {
-    return this.#description?.type === 'T'
+    return this.#returnsRows
   }
 
   /** INVARIANT: what is changed on its way is found by its place, so places must be those of the statement as written. */
-  #described(frame: Frame): void {
-    this.#description = frame
-    this.#columns = undefined
+  #describe(frame: Frame): void {
+    this.#take(frame)
     const { columns } = this
     const { outputs } = this.#compiled
     const tokens = outputs.every(({ token }, i) => token === undefined || columns[i] === OIDS.text)
@@ -175,11 +175,12 @@ export class Run {
   }
 
   description(): readonly Buffer[] {
-    return [
-      this.#description?.type === 'T'
-        ? wire.strippedDescription(this.#description.body)
-        : wire.NO_DATA,
-    ]
+    return [this.#described?.told ?? wire.NO_DATA]
+  }
+
+  #take(frame: Frame): void {
+    this.#returnsRows = frame.type === 'T'
+    this.#described = descriptionOf(this.#compiled, frame)
   }
 
   /**
@@ -300,10 +301,3 @@ export class Run {
     return found
   }
 }
-
-/** Asks a database to parse a statement, of which nothing is executed. @param count of the values that come with it */
-const parsing = (
-  { sql, parameterTypes }: Compiled,
-  oids: readonly number[],
-  count: number,
-): Buffer => wire.parse({ name: '', sql, oids: sentOids(oids, count, parameterTypes) })

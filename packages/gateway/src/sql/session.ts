@@ -321,7 +321,7 @@ export class Session {
             made.prepare(bound, oids)
           },
         )
-    const compiled = authorised?.compiled ?? { ...NOTHING_READ, sql: control?.sql ?? '' }
+    const compiled = authorised?.compiled ?? { ...NOTHING_READ, sql: control?.sql ?? '', form: {} }
     const run = made?.compiled === compiled ? made : new Run(this.#runParts(), name, compiled)
     // Whatever was sent before it would end with it, and might have to be taken back.
     const once = isFirst && run.onlyReads ? ahead : undefined

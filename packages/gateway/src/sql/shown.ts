@@ -54,6 +54,11 @@ export class Shown {
   ) {
     const highest = highestOf(columns.map(({ field }) => field.class))
     this.#taker = takerOf(highest)
+    if (this.#taker.take === undefined) {
+      this.#columns = NOTHING_TAKEN
+      this.#unseen = highest
+      return
+    }
     const read = columns.map((column) => {
       const format = (formats.length <= 1 ? formats[0] : formats[column.at]) ?? 0
       return { ...column, read: readerOf(types[column.at] ?? 0, format, column.single) }
@@ -64,9 +69,7 @@ export class Shown {
       ),
     )
     this.#unseen = highestOf(
-      this.#taker.take === undefined
-        ? [highest]
-        : read.filter((column) => column.read === undefined).map(({ field }) => field.class),
+      read.filter((column) => column.read === undefined).map(({ field }) => field.class),
     )
   }
 
@@ -83,6 +86,7 @@ export class Shown {
 }
 
 type Read = (value: Buffer) => string
+const NOTHING_TAKEN: ReadonlyMap<number, ShownColumn & { readonly read: Read }> = new Map()
 
 /** How one value of a type is read as text; undefined where it may hold parts of several, which nothing would find again. */
 function readerOf(type: number, format: number, single: boolean): Read | undefined {

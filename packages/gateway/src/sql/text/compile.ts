@@ -21,6 +21,8 @@ export interface Compiled {
   readonly parameterTypes: ReadonlyMap<number, ColumnType>
   /** Whether it would be the same with other values, but for what rows are wanted by. */
   readonly isFixed: boolean
+  /** One object for this text, of one declaration and one way to see the tables, whatever values come with it. */
+  readonly form: object
 }
 
 /**
@@ -50,7 +52,7 @@ export function compile(kind: string, node: Node, parts: TablesParts): Compiled 
     sources: tables.sourcesOf(note),
   }))
   const { facts, parameterTypes } = tables
-  return { sql, outputs, facts, parameterTypes, isFixed }
+  return { sql, outputs, facts, parameterTypes, isFixed, form: {} }
 }
 
 /** A statement of which `isFixed` is true, with other values. */

@@ -54,12 +54,14 @@ export class FrameReader {
 
 /** A message: type, length, content. */
 export function message(type: string, ...parts: readonly (Buffer | string)[]): Buffer {
-  const content = parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part))
-  const length = content.reduce((sum, part) => sum + part.length, 4)
-  const head = Buffer.alloc(HEADER)
-  head.write(type, 0, 'latin1')
-  head.writeUInt32BE(length, 1)
-  return Buffer.concat([head, ...content])
+  let length = 4
+  for (const part of parts) length += Buffer.byteLength(part)
+  const bytes = Buffer.allocUnsafe(1 + length)
+  bytes.writeUInt8(type.charCodeAt(0), 0)
+  let at = bytes.writeUInt32BE(length, 1)
+  for (const part of parts)
+    at += typeof part === 'string' ? bytes.write(part, at) : part.copy(bytes, at)
+  return bytes
 }
 
 export const int16 = (value: number): Buffer => {
@@ -90,43 +92,47 @@ export class BodyReader {
   }
 
   byte(): number {
-    return this.#take(1)[0] ?? 0
+    return this.#body.readUInt8(this.#skip(1))
   }
 
   uint16(): number {
-    return this.#take(2).readUInt16BE()
+    return this.#body.readUInt16BE(this.#skip(2))
   }
 
   int32(): number {
-    return this.#take(4).readInt32BE()
+    return this.#body.readInt32BE(this.#skip(4))
   }
 
   uint32(): number {
-    return this.#take(4).readUInt32BE()
+    return this.#body.readUInt32BE(this.#skip(4))
   }
 
   bytes(length: number): Buffer {
-    return this.#take(length)
+    const start = this.#skip(length)
+    return this.#body.subarray(start, this.#at)
   }
 
   /** A text up to its NUL. @throws RangeError where it is no UTF-8 */
   text(): string {
     const end = this.#body.indexOf(0, this.#at)
     if (end < 0) throw new RangeError('a text without an end')
-    const bytes = this.#take(end + 1 - this.#at).subarray(0, -1)
+    const start = this.#skip(end + 1 - this.#at)
+    // Most names are empty.
+    if (end === start) return ''
     try {
-      return DECODER.decode(bytes)
+      return DECODER.decode(this.#body.subarray(start, end))
     } catch {
       throw new RangeError('a text that is no UTF-8')
     }
   }
 
-  #take(length: number): Buffer {
-    const end = this.#at + length
+  /** Goes on by so many bytes. @returns where they begin */
+  #skip(length: number): number {
+    const start = this.#at
+    const end = start + length
     if (length < 0 || end > this.#body.length) throw new RangeError('a message that ends too soon')
-    const taken = this.#body.subarray(this.#at, end)
     this.#at = end
-    return taken
+    return start
   }
 }
 
