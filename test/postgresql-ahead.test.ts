@@ -1,22 +1,15 @@
 import assert from 'node:assert/strict'
-import { after, before, mock, test } from 'node:test'
+import { mock, test } from 'node:test'
 import { Audit } from '../packages/gateway/src/audit/audit.ts'
 import { Standing } from '../packages/gateway/src/calls/standing.ts'
 import { declarationChanged, Refusal } from '../packages/gateway/src/refusal.ts'
 import { Link } from '../packages/gateway/src/sql/upstream/link.ts'
 import { message, text } from '../packages/gateway/src/sql/wire/frames.ts'
+import { openedSqlWorld } from './support/sql/opened.ts'
 import { bind, describe, execute, FLUSH, parse, Raw, SYNC } from './support/sql/raw.ts'
 import { SCHEMA } from './support/sql/schema.ts'
-import { startSqlWorld } from './support/sql/world.ts'
-import type { SqlWorld } from './support/sql/world.ts'
 
-let world: SqlWorld
-before(async () => {
-  world = await startSqlWorld(SCHEMA)
-})
-after(async () => {
-  await world?.close()
-})
+const world = await openedSqlWorld(SCHEMA)
 
 const typesOf = (messages: readonly unknown[]): string =>
   messages.map((one) => (one instanceof Buffer ? one.toString('latin1', 0, 1) : '?')).join('')

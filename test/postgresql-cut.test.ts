@@ -2,24 +2,17 @@ import assert from 'node:assert/strict'
 import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { agentId, certificatesFromPem, createIssuer, createRoot } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
 import type { RootList, RootStatement } from '@sallyport/wire'
 import type pg from 'pg'
 import { until } from '../packages/gateway/test/support/world.ts'
+import { openedSqlWorld } from './support/sql/opened.ts'
 import { SCHEMA } from './support/sql/schema.ts'
-import { startSqlWorld, tls } from './support/sql/world.ts'
-import type { SqlWorld } from './support/sql/world.ts'
+import { tls } from './support/sql/world.ts'
 
-let world: SqlWorld
-
-before(async () => {
-  world = await startSqlWorld(SCHEMA)
-})
-after(async () => {
-  await world?.close()
-})
+const world = await openedSqlWorld(SCHEMA)
 
 const serialOf = (pem: string): string => new X509Certificate(pem).serialNumber.toLowerCase()
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { connect, createServer } from 'node:tls'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -19,9 +19,9 @@ import { Link } from '../packages/gateway/src/sql/upstream/link.ts'
 import { int32, message } from '../packages/gateway/src/sql/wire/frames.ts'
 import { errorResponse, ready } from '../packages/gateway/src/sql/wire/messages.ts'
 import { failure } from './support/sql/failure.ts'
+import { openedSqlClients } from './support/sql/opened.ts'
 import { SCHEMA, SECRET } from './support/sql/schema.ts'
-import { startSqlWorld, tls } from './support/sql/world.ts'
-import type { SqlWorld } from './support/sql/world.ts'
+import { tls } from './support/sql/world.ts'
 
 const POLICIES: Readonly<Record<string, string>> = {
   'no-choosing-by-balance': `
@@ -34,27 +34,15 @@ const POLICIES: Readonly<Record<string, string>> = {
     forbid(principal in Role::"writes", action == Action::"field.read", resource == Field::"accounts.branch");`,
 }
 
-let world: SqlWorld
-let analyst: pg.Client
-let clerk: pg.Client
-
-before(async () => {
-  world = await startSqlWorld(SCHEMA, (declaration) => ({
-    ...declaration,
-    policies: [
-      ...declaration.policies,
-      ...Object.entries(POLICIES).map(([id, source]): PolicySource => ({
-        ...{ id, source, file: 'x.cedar', line: 1 },
-      })),
-    ],
-  }))
-  analyst = world.client('analyst')
-  clerk = world.client('clerk')
-  await Promise.all([analyst.connect(), clerk.connect()])
-})
-after(async () => {
-  await world?.close()
-})
+const { world, analyst, clerk } = await openedSqlClients(SCHEMA, (declaration) => ({
+  ...declaration,
+  policies: [
+    ...declaration.policies,
+    ...Object.entries(POLICIES).map(([id, source]): PolicySource => ({
+      ...{ id, source, file: 'x.cedar', line: 1 },
+    })),
+  ],
+}))
 
 test('a bare name of an outer column is not taken from an inner table of the same name', async () => {
   const capture = (inner: string): string =>

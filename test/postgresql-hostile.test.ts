@@ -1,23 +1,10 @@
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import pg from 'pg'
+import { openedSqlClients } from './support/sql/opened.ts'
 import { SCHEMA, SECRET } from './support/sql/schema.ts'
-import { startSqlWorld } from './support/sql/world.ts'
-import type { SqlWorld } from './support/sql/world.ts'
 
-let world: SqlWorld
-let analyst: pg.Client
-let clerk: pg.Client
-
-before(async () => {
-  world = await startSqlWorld(SCHEMA)
-  analyst = world.client('analyst')
-  clerk = world.client('clerk')
-  await Promise.all([analyst.connect(), clerk.connect()])
-})
-after(async () => {
-  await world?.close()
-})
+const { analyst, clerk } = await openedSqlClients(SCHEMA)
 
 /** What is refused, and beside it the nearest thing that is not. */
 interface Case {

@@ -5,12 +5,15 @@ import type { Call, RowFilters, SessionState } from '@sallyport/decide'
 import { createTokeniser } from '@sallyport/redact'
 import type { NetworkIndex, PostgresSystem } from '@sallyport/network'
 import { closeCedar } from '@sallyport/cedar'
+import { descriptionOf, parsing } from '../packages/gateway/src/sql/forms.ts'
+import { Inputs } from '../packages/gateway/src/sql/inputs.ts'
+import { OIDS } from '../packages/gateway/src/sql/parameters.ts'
 import { RowConditions } from '../packages/gateway/src/sql/rows.ts'
 import { parseStatement } from '../packages/gateway/src/sql/text/parser.ts'
 import type { Compiled } from '../packages/gateway/src/sql/text/compile.ts'
 import type { TableView } from '../packages/gateway/src/sql/text/facts.ts'
 import { KeptTokens } from '../packages/gateway/src/sql/tokens.ts'
-import { bind, changedRow, readBind } from '../packages/gateway/src/sql/wire/messages.ts'
+import { bind, changedRow, parse, readBind } from '../packages/gateway/src/sql/wire/messages.ts'
 import { Written } from '../packages/gateway/src/sql/written.ts'
 import { int16, int32, message } from '../packages/gateway/src/sql/wire/frames.ts'
 import { sqlDeclaration } from './support/sql/declaration.ts'
@@ -111,6 +114,53 @@ test('a statement that is known is written by what is seen of its tables', async
   assert.doesNotMatch(all.sql, /branch = 1/)
   assert.match(some.sql, /branch = 1/)
   assert.equal((await write(sql, { way: 'all' })).sql, all.sql)
+})
+
+test('an input is of the values of its own statement, whatever of it was read before', async () => {
+  const operation = index.findOperation('ledger', 'read_accounts')
+  assert.ok(operation)
+  const inputs = new Inputs()
+  const write = writer()
+  const read = async (sql: string, ...values: readonly string[]): Promise<unknown> => {
+    const [facts] = (await write(sql, { values })).facts
+    assert.ok(facts)
+    return inputs.of(operation, facts, undefined)
+  }
+  const byBranch = 'SELECT id FROM accounts WHERE branch = $1'
+  const of = (branch: string): unknown => ({
+    ...{ columns: ['branch', 'id'], filters: ['branch'], where: { branch } },
+  })
+  assert.deepEqual(await read(byBranch, 'north'), of('north'))
+  assert.deepEqual(await read(byBranch, 'south'), of('south'))
+  assert.deepEqual(await read('SELECT balance FROM accounts'), {
+    ...{ columns: ['balance'], filters: [], where: {} },
+  })
+  await assert.rejects(read(byBranch, 'x'.repeat(100_000)), /SP_INPUT_VALUE|characters/)
+  assert.deepEqual(await read(byBranch, 'north'), of('north'))
+})
+
+test('a database is asked for, and taken at its word for, this statement with these types', async () => {
+  const write = writer()
+  const statement = await write('SELECT id FROM accounts WHERE branch = $1', { values: ['north'] })
+  const again = await write('SELECT id FROM accounts WHERE branch = $1', { values: ['south'] })
+  const asked = (oid: number): Buffer => parse({ name: '', sql: statement.sql, oids: [oid] })
+  assert.deepEqual(parsing(statement, [], 1), asked(OIDS.text))
+  assert.deepEqual(parsing(again, [OIDS.varchar], 1), asked(OIDS.varchar))
+  assert.deepEqual(parsing(again, [OIDS.text], 1), asked(OIDS.text))
+  const other = await write('SELECT balance FROM accounts WHERE branch = $1', { values: ['north'] })
+  assert.notDeepEqual(parsing(other, [], 1), parsing(statement, [], 1))
+  const frameOf = (type: number): { type: string; body: Buffer; raw: Buffer } => {
+    const raw = message(
+      ...(['T', int16(1), 'id\0', Buffer.alloc(6), int32(type), Buffer.alloc(8)] as const),
+    )
+    return { type: 'T', body: raw.subarray(5), raw }
+  }
+  for (const type of [OIDS.int8, OIDS.int8, OIDS.text]) {
+    assert.deepEqual(descriptionOf(statement, frameOf(type)).columns, [type])
+  }
+  const none = message('n')
+  const nothing = descriptionOf(statement, { type: 'n', body: none.subarray(5), raw: none })
+  assert.deepEqual(nothing.columns, [])
 })
 
 test('a condition on rows is made anew for whatever policies about rows read', () => {

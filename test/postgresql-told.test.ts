@@ -1,27 +1,13 @@
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
-import type pg from 'pg'
+import { test } from 'node:test'
 import { message, text } from '../packages/gateway/src/sql/wire/frames.ts'
 import { until } from '../packages/gateway/test/support/world.ts'
 import { failure } from './support/sql/failure.ts'
+import { openedSqlClients } from './support/sql/opened.ts'
 import { Raw } from './support/sql/raw.ts'
 import { SCHEMA } from './support/sql/schema.ts'
-import { startSqlWorld } from './support/sql/world.ts'
-import type { SqlWorld } from './support/sql/world.ts'
 
-let world: SqlWorld
-let analyst: pg.Client
-let clerk: pg.Client
-
-before(async () => {
-  world = await startSqlWorld(SCHEMA)
-  analyst = world.client('analyst')
-  clerk = world.client('clerk')
-  await Promise.all([analyst.connect(), clerk.connect()])
-})
-after(async () => {
-  await world?.close()
-})
+const { world, analyst, clerk } = await openedSqlClients(SCHEMA)
 
 test('what fails where its transaction ends is told, and recorded so', async () => {
   await world.owner.query(

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import {
   FrameReader,
   int16,
@@ -9,18 +9,11 @@ import {
   text,
 } from '../packages/gateway/src/sql/wire/frames.ts'
 import type { Frame } from '../packages/gateway/src/sql/wire/frames.ts'
+import { openedSqlWorld } from './support/sql/opened.ts'
 import { bind, describe, execute, FLUSH, parse, Raw, SYNC } from './support/sql/raw.ts'
 import { SCHEMA } from './support/sql/schema.ts'
-import { startSqlWorld } from './support/sql/world.ts'
-import type { SqlWorld } from './support/sql/world.ts'
 
-let world: SqlWorld
-before(async () => {
-  world = await startSqlWorld(SCHEMA)
-})
-after(async () => {
-  await world?.close()
-})
+const world = await openedSqlWorld(SCHEMA)
 
 const open = (agent: string, started = true): Promise<Raw> => Raw.open(world, agent, started)
 const run = (

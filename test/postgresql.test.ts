@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
 import { promisify } from 'node:util'
 import type { JsonValue } from '@sallyport/base'
@@ -12,23 +12,11 @@ import { requestHash } from '@sallyport/wire'
 import pg from 'pg'
 import { until } from '../packages/gateway/test/support/world.ts'
 import { failure } from './support/sql/failure.ts'
+import { openedSqlClients } from './support/sql/opened.ts'
 import { SCHEMA, SECRET } from './support/sql/schema.ts'
 import { startSqlWorld, tls } from './support/sql/world.ts'
-import type { SqlWorld } from './support/sql/world.ts'
 
-let world: SqlWorld
-let analyst: pg.Client
-let clerk: pg.Client
-
-before(async () => {
-  world = await startSqlWorld(SCHEMA)
-  analyst = world.client('analyst')
-  clerk = world.client('clerk')
-  await Promise.all([analyst.connect(), clerk.connect()])
-})
-after(async () => {
-  await world?.close()
-})
+const { world, analyst, clerk } = await openedSqlClients(SCHEMA)
 
 type Members = Readonly<Record<string, JsonValue>>
 /** Records are JSON objects. */
