@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { afterEach, beforeEach, describe, it } from 'node:test'
+import type { Connector } from '@sallyport/transport'
 import { ClientConnection } from '../src/h1/client.ts'
 import { LeanPool } from '../src/h1/pool.ts'
 import type { AnswerControl } from '../src/upstream/connections.ts'
@@ -196,6 +198,30 @@ describe('connections of our own codec', () => {
     await until(() => first?.destroyed === true)
     assert.equal((await askPool(pool)).body, '{}')
     assert.equal(server.sockets.length, 2)
+  })
+
+  it('end with what came before anybody could have asked, which fails the call that they were made for', async () => {
+    await pool.destroy()
+    const sockets: (Duplex | null)[] = []
+    const connector: Connector = (options, callback, onread) => {
+      server.connector(
+        options,
+        (...result) => {
+          if (sockets.length === 0) onread?.callback(4, Buffer.from('HTTP'))
+          sockets.push(result[1])
+          callback(...result)
+        },
+        onread,
+      )
+    }
+    const bounds = { maxBytes: 16_384, maxHeaders: 64 }
+    pool = new LeanPool({ host: 'bank.test', connector, connections: 4, bounds })
+    server.answers(OK)
+    await assert.rejects(askPool(pool), { code: 'H1_UNASKED' })
+    assert.deepEqual([sockets.length, sockets[0]?.destroyed], [1, true])
+    assert.equal(server.heard.join(''), '')
+    // The positive control.
+    assert.equal((await askPool(pool)).body, '{}')
   })
 
   it('take nothing for an answer that came before its request had left', async () => {

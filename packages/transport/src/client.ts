@@ -1,3 +1,4 @@
+import type { OnReadOpts } from 'node:net'
 import { connect, createSecureContext } from 'node:tls'
 import type { SecureContext, TLSSocket } from 'node:tls'
 
@@ -29,6 +30,8 @@ export interface MtlsClientOptions {
   readonly timeoutMs?: number
   readonly alpn?: readonly string[]
   readonly requirePostQuantum?: boolean
+  /** Takes what comes, in place of the socket's stream. */
+  readonly onread?: OnReadOpts
   /** After the peer was accepted, before the socket is used. */
   onConnected?(socket: TLSSocket, peer: VerifiedSvid): void
   /** When the peer's SVID expires while the socket is open (default: the socket is destroyed). */
@@ -61,6 +64,7 @@ export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
       // Names are SPIFFE ids, judged by `expect`; a DNS name proves nothing here.
       checkServerIdentity: () => undefined,
       ALPNProtocols: [...(options.alpn ?? DEFAULT_ALPN)],
+      ...(options.onread ? { onread: options.onread } : {}),
     })
     // As servers of the profile have it.
     socket.setNoDelay(true)
@@ -90,10 +94,11 @@ export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
   })
 }
 
-/** What undici's `connect` option takes. */
+/** What undici's `connect` option takes; with `onread`, which undici does not give, that takes what comes in place of the socket's stream. */
 export type Connector = (
   options: object,
   callback: (...result: [null, TLSSocket] | [Error, null]) => void,
+  onread?: OnReadOpts,
 ) => void
 
 /**
@@ -101,11 +106,11 @@ export type Connector = (
  * holder's identity of that moment.
  */
 export function mtlsConnector(options: MtlsClientOptions): Connector {
-  return (_options, callback) => {
+  return (_options, callback, onread) => {
     const run = async (): Promise<void> => {
       let result: [null, TLSSocket] | [Error, null]
       try {
-        result = [null, await mtlsConnect(options)]
+        result = [null, await mtlsConnect(onread ? { ...options, onread } : options)]
       } catch (error) {
         result = [connectError(error), null]
       }

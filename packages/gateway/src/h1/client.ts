@@ -84,7 +84,7 @@ export class ClientConnection {
     this.#head = new HeadReader(bounds)
     socket.setNoDelay(true)
     socket.on('data', (bytes: Buffer) => {
-      this.#data(bytes)
+      this.take(bytes)
     })
     socket.on('error', (error) => {
       this.#lost(error)
@@ -154,7 +154,9 @@ export class ClientConnection {
     this.#lost(reason)
   }
 
-  #data(bytes: Buffer): void {
+  /** Takes what came, which stays as it is. */
+  take(bytes: Buffer): void {
+    if (this.#isGone) return
     try {
       this.#read(bytes)
     } catch (error) {

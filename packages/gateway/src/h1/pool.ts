@@ -84,16 +84,21 @@ export class LeanPool implements Connections {
 
   #connect(): void {
     this.#connecting++
-    this.#options.connector({}, (error, socket) => {
+    const incoming = new Incoming()
+    const connected: Parameters<Connector>[1] = (error, socket) => {
       this.#connecting--
       if (error) this.#waiting.shift()?.fail(error)
-      else this.#connected(socket)
+      else if (incoming.isEarly) {
+        socket.destroy()
+        this.#waiting.shift()?.fail(new Fault('unasked'))
+      } else this.#connected(socket, incoming)
       this.#pump()
       this.#settle()
-    })
+    }
+    this.#options.connector({}, connected, incoming)
   }
 
-  #connected(socket: TLSSocket): void {
+  #connected(socket: TLSSocket, incoming: Incoming): void {
     const { host, bounds } = this.#options
     const connection = new ClientConnection(socket, host, bounds, {
       free: (one) => {
@@ -110,6 +115,7 @@ export class LeanPool implements Connections {
       },
     })
     this.#open.add(connection)
+    incoming.connection = connection
     this.#timer ??= setInterval(() => {
       const now = performance.now()
       for (const one of this.#open) one.check(now)
@@ -128,5 +134,23 @@ export class LeanPool implements Connections {
       this.#timer = undefined
       if (this.closed) for (const resolve of this.#whenEmpty.splice(0)) resolve()
     }
+  }
+}
+
+/** What comes on a connection, read into one buffer and copied from there: else Node makes room of its own for each piece. */
+class Incoming {
+  /** A record of TLS. */
+  readonly buffer: Buffer = Buffer.allocUnsafeSlow(16_384)
+  connection: ClientConnection | undefined
+  /** Something came before anybody could have asked. */
+  isEarly = false
+
+  readonly callback = (size: number): boolean => {
+    if (this.connection) {
+      const bytes = Buffer.allocUnsafe(size)
+      this.buffer.copy(bytes, 0, 0, size)
+      this.connection.take(bytes)
+    } else this.isEarly = true
+    return true
   }
 }

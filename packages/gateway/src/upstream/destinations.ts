@@ -1,3 +1,4 @@
+import type { OnReadOpts } from 'node:net'
 import { connect } from 'node:tls'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
@@ -58,12 +59,17 @@ export function toService(
   }
 }
 
-/** Server-authenticated TLS to the outside: the name and, where declared, the only CA are pinned. */
+/**
+ * Server-authenticated TLS to the outside: the name and, where declared, the only CA are pinned.
+ *
+ * @param onread takes what comes, in place of the socket's stream
+ */
 export function connectOutside(
   upstream: External,
   override: Address | undefined,
   { upstreamConnectTimeoutMs }: GatewaySettings,
   protocol: 'h2' | 'http/1.1',
+  onread?: OnReadOpts,
 ): Promise<TLSSocket> {
   const url = new URL(upstream.url)
   const { host, port } = override ?? {
@@ -76,6 +82,7 @@ export function connectOutside(
     ...(upstream.caFile === undefined ? {} : { ca: upstream.caFile }),
     rejectUnauthorized: true,
     ALPNProtocols: [protocol],
+    ...(onread ? { onread } : {}),
   })
   const timer = setTimeout(() => {
     socket.destroy(new Error('the connection took too long'))

@@ -108,8 +108,9 @@ export class UpstreamPools {
     const override = overrideOf(this.#options, system)
     if (upstream.kind === 'program') throw new Error('no connection leads to a program')
     if (upstream.kind === 'external') {
-      return (_options, callback) => {
-        void hand(connectOutside(upstream, override, this.#options.settings, 'http/1.1'), callback)
+      const { settings } = this.#options
+      return (_options, callback, onread) => {
+        void hand(connectOutside(upstream, override, settings, 'http/1.1', onread), callback)
       }
     }
     return mtlsConnector({
