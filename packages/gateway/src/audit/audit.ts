@@ -104,34 +104,44 @@ export class Audit {
    * @throws Refusal `SP_AUDIT_UNAVAILABLE`
    */
   append(entry: AuditRecord, explanation?: unknown): Promise<number> {
-    return this.#append(entry, explanation, false)
-  }
-
-  /** The same of what nobody waits for: it is durable with the next record that somebody does wait for, or a few milliseconds later. */
-  appendSoon(entry: AuditRecord): Promise<number> {
-    return this.#append(entry, undefined, true)
-  }
-
-  #append(entry: AuditRecord, explanation: unknown, soon: boolean): Promise<number> {
     return new Promise((resolve, reject) => {
-      try {
-        const record = encodeRecord(entry)
-        this.log.submit(record, soon, (cause, index) => {
-          if (cause) reject(unrecorded(cause))
-          else {
-            try {
-              // In the order of the log, and before whoever waits goes on.
-              this.#listener?.({ index, record, explanation })
-              resolve(index)
-            } catch (error) {
-              reject(unrecorded(error))
-            }
-          }
-        })
-      } catch (cause) {
-        reject(unrecorded(cause))
-      }
+      this.#submit(entry, explanation, false, (error, index) => {
+        if (error) reject(error)
+        else resolve(index)
+      })
     })
+  }
+
+  /**
+   * The same of what nobody waits for: it is durable with the next record that somebody does wait for, or a few milliseconds later.
+   * A log that fails shows at the next call.
+   */
+  appendSoon(entry: AuditRecord): void {
+    this.#submit(entry, undefined, true, ignore)
+  }
+
+  /** @param settled called once, perhaps before this returns; it must not throw */
+  #submit(
+    entry: AuditRecord,
+    explanation: unknown,
+    soon: boolean,
+    settled: (error: Refusal | undefined, index: number) => void,
+  ): void {
+    try {
+      const record = encodeRecord(entry)
+      this.log.submit(record, soon, (cause, index) => {
+        let error = cause && unrecorded(cause)
+        try {
+          // In the order of the log, and before whoever waits goes on.
+          if (!error) this.#listener?.({ index, record, explanation })
+        } catch (thrown) {
+          error = unrecorded(thrown)
+        }
+        settled(error, index)
+      })
+    } catch (cause) {
+      settled(unrecorded(cause), -1)
+    }
   }
 
   /** Appends an event of the gateway's own. Not awaited: a log that fails shows at the next call. */
@@ -195,6 +205,8 @@ export class Audit {
     await this.#keyring.close()
   }
 }
+
+const ignore = (): void => undefined
 
 const unrecorded = (cause: unknown): Refusal =>
   new Refusal('SP_AUDIT_UNAVAILABLE', 'the call cannot be recorded', { status: 503, cause })

@@ -32,9 +32,6 @@ export interface PipelineParts extends AnswerParts {
   readonly stats: Stats
 }
 
-/** A log that fails shows at the next call. */
-const ignore = (): void => undefined
-
 const isAllowed = ({ outcome }: Draft): boolean => outcome.decision === 'allow'
 
 const NOTHING_RESERVED: Reserved = { settle: () => undefined }
@@ -217,7 +214,7 @@ export class Pipeline {
       v,
     }
     // What is undefined is left out where it is written, as it is where it is absent.
-    audit.appendSoon(record as OutcomeRecord).catch(ignore)
+    audit.appendSoon(record as OutcomeRecord)
   }
 
   /**
