@@ -124,6 +124,9 @@ function readSet(
   if (raw.length > type.maxItems) {
     throw refuse('SP_INPUT_VALUE', path, `has more than ${type.maxItems} items`)
   }
+  if (type.minItems !== undefined && raw.length < type.minItems) {
+    throw refuse('SP_INPUT_VALUE', path, `has fewer than ${type.minItems} items`)
+  }
   const items = raw.map((item: unknown, i) => readValue(type.items, item, `${path}[${i}]`, options))
   // Policies see a set; an item sent twice would act twice and be judged once.
   if (new Set(items.map((item) => JSON.stringify(item))).size !== items.length) {

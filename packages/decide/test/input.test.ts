@@ -30,6 +30,10 @@ const schema: InputSchema = {
     urgent: { schema: { type: 'boolean' }, required: false },
     kind: { schema: { type: 'string', maxLength: 9, enum: ['a', 'b'] }, required: false },
     tags: { schema: { type: 'set', maxItems: 2, items: text }, required: false },
+    parties: {
+      schema: { type: 'set', minItems: 2, maxItems: 3, items: text },
+      required: false,
+    },
     party: {
       schema: { type: 'record', members: { name: { schema: text, required: true } } },
       required: false,
@@ -45,6 +49,7 @@ describe('readInput', () => {
       urgent: true,
       kind: 'a',
       tags: ['x', 'y'],
+      parties: ['x', 'y'],
       party: { name: 'é😀' },
     }
     assert.deepEqual(readInput(schema, raw), raw)
@@ -165,6 +170,27 @@ describe('readInput', () => {
       { account: 'a-1', amount: 1, kind: 'c' },
       'SP_INPUT_VALUE',
       '`kind` is not one of the values declared',
+    ],
+    [
+      'too few items',
+      schema,
+      { account: 'a-1', amount: 1, parties: ['a'] },
+      'SP_INPUT_VALUE',
+      '`parties` has fewer than 2 items',
+    ],
+    [
+      'no items',
+      schema,
+      { account: 'a-1', amount: 1, parties: [] },
+      'SP_INPUT_VALUE',
+      '`parties` has fewer than 2 items',
+    ],
+    [
+      'enough items of which two are one',
+      schema,
+      { account: 'a-1', amount: 1, parties: ['a', 'a'] },
+      'SP_INPUT_VALUE',
+      '`parties` names the same item twice',
     ],
     [
       'too many items',

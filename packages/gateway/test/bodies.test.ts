@@ -102,6 +102,65 @@ describe('forms through the gateway', () => {
   })
 })
 
+describe('lists through the gateway', () => {
+  it('that are too short are refused where they are, and nothing goes on', async () => {
+    const party: InputSchema = {
+      type: 'record',
+      members: {
+        names: {
+          schema: {
+            type: 'set',
+            items: { type: 'string', maxLength: 9 },
+            minItems: 2,
+            maxItems: 3,
+          },
+          required: true,
+        },
+      },
+    }
+    const world = await startWorld({}, undefined, (declaration) => ({
+      ...declaration,
+      network: {
+        ...declaration.network,
+        systems: declaration.network.systems.map((system) => ({
+          ...system,
+          operations: system.operations.map((operation) => {
+            const { binding, input } = operation
+            if (operation.name !== 'transfer' || binding.kind !== 'http') return operation
+            const parameters = { ...binding.parameters, party: 'body' } as const
+            const members = { ...input.members, party: { schema: party, required: true } }
+            return {
+              ...operation,
+              binding: { ...binding, parameters },
+              input: { ...input, members },
+            }
+          }),
+        })),
+      },
+    }))
+    try {
+      const post = async (names: readonly string[]) => {
+        const body = JSON.stringify({ to: 'bob', amount: 1, party: { names } })
+        const headers = { 'content-type': 'application/json' }
+        const answer = await world
+          .agent('teller')
+          .pool.request({ method: 'POST', path: PATH, headers, body })
+        return { status: answer.statusCode, body: await answer.body.text() }
+      }
+      for (const names of [[], ['one']]) {
+        const { status, body } = await post(names)
+        assert.equal(status, 400)
+        assert.match(body, /SP_INPUT_VALUE.*`party\.names` has fewer than 2 items/s)
+      }
+      assert.equal(world.bank.seen.length, 0)
+      assert.equal((await post(['one', 'two'])).status, 200)
+      assert.match(world.bank.seen[0]?.body ?? '', /"names":\["one","two"\]/)
+    } finally {
+      await world.close()
+    }
+  })
+})
+
 describe('files through the gateway', () => {
   const forbids = `forbid (principal, action == Action::"bank.transfer", resource)
     when { context.input.file.size > 100000 || context.input.file.type == "text/html" };`

@@ -131,11 +131,11 @@ class Importer {
         return { type: 'boolean' }
       case 'array':
         // That no item stands twice holds of every list here.
-        only(schema, ['type', 'items', 'maxItems', 'uniqueItems'], where)
+        only(schema, ['type', 'items', 'minItems', 'maxItems', 'uniqueItems'], where)
         return {
           type: 'set',
           items: this.type(schema['items'], `${where}[]`, depth + 1),
-          maxItems: count(schema['maxItems'], DEFAULT_MAX_ITEMS, DEFAULT_MAX_ITEMS, where),
+          ...itemCounts(schema, where),
         }
       case 'object':
         return this.#record(schema, where, depth)
@@ -285,6 +285,19 @@ function count(given: unknown, fallback: number, cap: number, where: string): nu
     throw refuse(`a bound of ${where} is not a whole number up to ${cap}`, 'correct the bound')
   }
   return given
+}
+
+function itemCounts(
+  schema: JsonObject,
+  where: string,
+): Pick<Extract<InputType, { type: 'set' }>, 'minItems' | 'maxItems'> {
+  const maxItems = count(schema['maxItems'], DEFAULT_MAX_ITEMS, DEFAULT_MAX_ITEMS, where)
+  const minItems = count(schema['minItems'], 0, DEFAULT_MAX_ITEMS, where)
+  if (minItems > maxItems) {
+    throw refuse(`no list satisfies \`minItems\` and \`maxItems\` of ${where}`, 'correct them')
+  }
+  // None and 0 are one type, for variants that have to agree as for whoever compares two declarations.
+  return { ...(minItems > 0 && { minItems }), maxItems }
 }
 
 function stringType(schema: JsonObject, where: string): InputType {

@@ -276,7 +276,13 @@ export type InputType =
     }
   | { readonly type: 'long'; readonly minimum: number; readonly maximum: number }
   | { readonly type: 'boolean' }
-  | { readonly type: 'set'; readonly items: InputType; readonly maxItems: number }
+  | {
+      readonly type: 'set'
+      readonly items: InputType
+      /** Absent where an empty one will do. */
+      readonly minItems?: number
+      readonly maxItems: number
+    }
   | InputSchema
 
 export interface DataSet {

@@ -324,6 +324,39 @@ describe('API descriptions in the shape of those of banks', () => {
     assert.partialDeepStrictEqual(options?.schema, { type: 'record' })
   })
 
+  it('lists that must have something in them, and none that no list satisfies', () => {
+    const list = (bounds: Json): Json => {
+      const given = object({ list: { type: 'array', items: text(), ...bounds } }, ['list'])
+      return doc({ '/x': { post: { operationId: 'x', requestBody: body(given) } } })
+    }
+    const of = (bounds: Json): unknown =>
+      importedWell(list(bounds), ['x'])[0]?.input.members['list']?.schema
+    const items = { type: 'string', maxLength: 35 }
+    assert.deepEqual(of({ minItems: 2, maxItems: 9 }), {
+      ...{ type: 'set', items },
+      ...{ minItems: 2, maxItems: 9 },
+    })
+    assert.partialDeepStrictEqual(of({ minItems: 1 }), { minItems: 1, maxItems: 1000 })
+    assert.partialDeepStrictEqual(of({ minItems: 5, maxItems: 5 }), { minItems: 5, maxItems: 5 })
+    // What says nothing is not carried, so that variants with and without it agree.
+    assert.deepEqual(of({ minItems: 0, maxItems: 9 }), { type: 'set', items, maxItems: 9 })
+    const merged = { allOf: [{ minItems: 3 }, { maxItems: 4 }] }
+    assert.partialDeepStrictEqual(of(merged), { minItems: 3, maxItems: 4 })
+    const refused = [
+      { minItems: 6, maxItems: 5 },
+      ...[{ minItems: -1 }, { minItems: 1.5 }, { minItems: '1' }, { minItems: null }],
+      ...[{ minItems: 1001 }, { allOf: [{ minItems: 1 }, { minItems: 2 }] }],
+    ]
+    for (const bounds of refused) {
+      const { problems } = imported(list(bounds), ['x'])
+      assert.deepEqual(
+        problems.map(({ code }) => code),
+        ['SP_NETWORK_INPUT'],
+        JSON.stringify(bounds),
+      )
+    }
+  })
+
   it('standing orders, whose remittance information nests twelve deep and no deeper', () => {
     const nested = (levels: number): Json => {
       let schema: Json = text()

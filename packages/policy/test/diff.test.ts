@@ -3,10 +3,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
-import { createDecider } from '@sallyport/decide'
-import type { Declaration, EnforcementAbility, Network, Operation } from '@sallyport/network'
+import { createDecider, readInput } from '@sallyport/decide'
+import type {
+  Declaration,
+  EnforcementAbility,
+  InputType,
+  Network,
+  Operation,
+} from '@sallyport/network'
 import { diff } from '../src/index.ts'
 import type { CallFinding, DiffReport } from '../src/index.ts'
+import { literalsOf } from '../src/diff/literals.ts'
+import { Chance, randomRequest } from '../src/diff/search.ts'
 import { Solver } from '../src/diff/solver.ts'
 import { Terms } from '../src/diff/terms.ts'
 import { declaration, forbid, INPUT, network, permit } from './support/bank.ts'
@@ -351,6 +359,98 @@ test('a pattern that has no formula is not taken for another one', async () => {
   assert.equal(report.verdict, 'undecided')
   assert.match(report.undecided[0]?.why ?? '', /the pattern/)
   assert.equal((await confirmed(patterned(old), patterned(old))).verdict, 'equivalent')
+})
+
+type List = Extract<InputType, { type: 'set' }>
+
+/** A declaration whose only operation takes these lists in place of `tags` and `parts`. */
+function listing(texts: readonly string[], tags: Partial<List>, parts: Partial<List> = {}) {
+  const [system] = network(1).systems
+  const [operation] = system?.operations ?? []
+  assert.ok(system && operation)
+  const given = (items: InputType, over: Partial<List>) =>
+    ({ schema: { type: 'set', items, maxItems: 12, ...over }, required: true }) as const
+  const word = { type: 'string', maxLength: 8 } as const
+  const members = { ...INPUT.members, tags: given(word, tags), parts: given(word, parts) }
+  const input = { ...INPUT, members }
+  return declaration(texts, { systems: [{ ...system, operations: [{ ...operation, input }] }] })
+}
+
+test('a counterexample has the items that its list must have, and what has fewer is no difference', async () => {
+  const only = 'context.input.tags.containsAny(["a"])'
+  const shown = async (minItems: number) => {
+    const next = listing([permit(only)], { minItems })
+    const report = await confirmed(listing([permit('false')], { minItems }), next)
+    assert.equal(report.newlyAllowed.length, 1)
+    const { tags } = inputOf(report.newlyAllowed[0])
+    assert.ok(Array.isArray(tags) && tags.includes('a'))
+    return tags.length
+  }
+  for (const minItems of [1, 2, 5, 8]) assert.equal(await shown(minItems), minItems)
+  const verdict = async (condition: string, tags: Partial<List>) => {
+    const next = listing([permit('false'), permit(condition)], tags)
+    return (await confirmed(listing([permit('false')], tags), next)).verdict
+  }
+  assert.equal(await verdict('context.input.tags.isEmpty()', { minItems: 1 }), 'equivalent')
+  assert.equal(await verdict('context.input.tags.isEmpty()', {}), 'differs')
+  const within = '["a", "b"].containsAll(context.input.tags)'
+  assert.equal(await verdict(within, { minItems: 3 }), 'equivalent')
+  assert.equal(await verdict(within, { minItems: 2 }), 'differs')
+  const items = { type: 'string', maxLength: 1, enum: ['a', 'b', 'c'] } as const
+  assert.equal(await verdict('true', { items, minItems: 3 }), 'differs')
+  assert.equal(await verdict('true', { items, minItems: 4 }), 'equivalent')
+})
+
+test('a list that has to hold another, of which both have a least number of items', async () => {
+  const holds = 'context.input.tags.containsAll(context.input.parts)'
+  const apart = '!context.input.tags.containsAny(["a"]) && !context.input.parts.containsAny(["b"])'
+  const found = async (most: number, parts: number) => {
+    const [all, least] = [{ maxItems: most }, { minItems: parts }]
+    const report = await confirmed(
+      listing([permit('false')], all, least),
+      listing([permit(`${holds} && ${apart}`)], all, least),
+    )
+    return report.verdict
+  }
+  assert.equal(await found(4, 4), 'differs')
+  assert.equal(await found(3, 4), 'equivalent')
+})
+
+test('a changed least number of items is found at the boundary, and one that is too long to encode is never proven', async () => {
+  const least = (minItems: number) => listing([permit('true')], { minItems })
+  // The deciders take inputs as read: here the reading differs.
+  const wider = await diff({ old: least(3), new: least(2) })
+  assert.deepEqual(wider.newlyDenied, [])
+  assert.equal((inputOf(wider.newlyAllowed[0])['tags'] as string[]).length, 2)
+  const narrower = await diff({ old: listing([permit('true')], {}), new: least(1) })
+  assert.deepEqual(narrower.newlyAllowed, [])
+  assert.deepEqual(inputOf(narrower.newlyDenied[0])['tags'], [])
+  const long = (condition: string) => listing([permit(condition)], { minItems: 50, maxItems: 60 })
+  const undecided = await confirmed(long('false'), long('context.input.urgent'))
+  assert.equal(undecided.verdict, 'undecided')
+  assert.match(undecided.undecided[0]?.why ?? '', /a list of 50 items or more/)
+  assert.equal((await confirmed(long('true'), long('true || false'))).verdict, 'equivalent')
+})
+
+test('requests of the search have as many items as their lists must have', () => {
+  const chance = new Chance('least')
+  const { network: bank } = listing([], { minItems: 3 }, { minItems: 2, maxItems: 2 })
+  const [operation] = bank.systems[0]?.operations ?? []
+  assert.ok(operation)
+  const literals = literalsOf([])
+  const who = { instance: 'i', agent: 'clerk', system: 'core', operation: 'op0' }
+  const type = { ...who, input: operation.input, literals, labels: [], operators: [] }
+  const seen = new Set<number>()
+  for (let i = 0; i < 200; i++) {
+    const { tags, parts } = readInput(operation.input, randomRequest(type, chance).call.input)
+    assert.ok(Array.isArray(tags) && Array.isArray(parts))
+    seen.add(tags.length)
+    assert.equal(parts.length, 2)
+  }
+  assert.deepEqual(
+    [...seen].toSorted((a, b) => a - b),
+    [3, 4, 5, 6],
+  )
 })
 
 /** What a change of the network alone is said to be. */

@@ -262,7 +262,7 @@ class Comparison {
       )
       const request = free.decode(rest.status === 'sat' ? rest.model : answer.model)
       if (holds(request)) return plain(request, 'solver')
-      const inexact = [...unknowns, ...[...free.leftOut].map((one) => `the pattern \`${one}\``)]
+      const inexact = [...unknowns, ...free.leftOut]
       if (inexact.length === 0 && rest.status === 'sat') throw unconfirmed(question, request)
       why =
         rest.status === 'sat' ? `not encoded: ${inexact.join('; ')}` : 'no whole request was found'

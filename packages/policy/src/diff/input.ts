@@ -11,11 +11,32 @@ import type { Guarded, Sym } from './values.ts'
 const OPEN_SLOTS = 2
 const MAX_SLOTS = 8
 
-/** How many free elements each set of an input has, and whether that is fewer than a proof needs. */
-export function slotsFor(openSets: number): { readonly slots: number; readonly bounded: boolean } {
-  const wanted = OPEN_SLOTS + openSets
+/**
+ * How many free elements each set of an input has, and whether that is fewer than a proof needs.
+ *
+ * @param openSets questions about sets whose other side is not constant
+ */
+export function slotsFor(
+  type: InputType,
+  openSets: number,
+): { readonly slots: number; readonly bounded: boolean } {
+  // What fills one set up to its least count, another that holds all of it has to hold as well.
+  const wanted = OPEN_SLOTS + openSets + (openSets > 0 ? leastOf(type) : 0)
   return { slots: Math.min(wanted, MAX_SLOTS), bounded: wanted > MAX_SLOTS }
 }
+
+/** The elements that all sets of an input have at least, apart from those whose elements are all encoded. */
+function leastOf(type: InputType): number {
+  if (type.type === 'record') {
+    return Object.values(type.members).reduce((sum, { schema }) => sum + leastOf(schema), 0)
+  }
+  if (type.type !== 'set') return 0
+  return (isClosed(type.items) ? 0 : (type.minItems ?? 0)) + leastOf(type.items)
+}
+
+/** Whether all values are known, so that each is an element of its own. */
+const isClosed = (items: InputType): boolean =>
+  items.type === 'boolean' || (items.type === 'string' && items.enum !== undefined)
 
 /** An input of which everything is free, as its schema types it. */
 export function freeInput(
@@ -49,7 +70,7 @@ export function freeInput(
 
 function freeSet(
   t: Terms,
-  { items }: Extract<InputType, { type: 'set' }>,
+  { items, minItems = 0 }: Extract<InputType, { type: 'set' }>,
   literals: Literals,
   slots: number,
   path: string,
@@ -67,15 +88,15 @@ function freeSet(
       values.push({ kind: 'long', term: t.long(long) })
     }
   }
-  const closed = items.type === 'boolean' || (items.type === 'string' && items.enum !== undefined)
-  for (let i = 0; i < (closed ? 0 : slots); i++) {
+  const free = isClosed(items) ? 0 : Math.max(slots, Math.min(minItems, MAX_SLOTS))
+  for (let i = 0; i < free; i++) {
     values.push(freeInput(t, items, literals, slots, `${path}-${i}`))
   }
   const present = (i: number): Term => t.variable(`${path}-has-${i}`, 'Bool')
   return { kind: 'set', items: values.map((value, i) => ({ present: present(i), value })) }
 }
 
-/** Patterns that were left out because they have no regular language. */
+/** What was left out, in words: patterns that have no regular language, lists that are too long. */
 export type LeftOut = Set<string>
 
 /** Whether a schema takes this value, as `readInput` would. */
@@ -106,7 +127,7 @@ function acceptsText(
   const regexp = new RegExp(pattern, 'u')
   const language = languageOf(pattern)
   if (language === undefined && text.value === undefined) {
-    leftOut.add(pattern)
+    leftOut.add(`the pattern \`${pattern}\``)
     // The same pattern over the same text is the same unknown on both sides; left out, another one would seem to be it.
     const name = sha256Hex(JSON.stringify([pattern, text.op])).slice(0, 32)
     return t.and(length, listed, t.variable(`pattern-${name}`, 'Bool'))
@@ -120,12 +141,12 @@ function acceptsText(
 
 function acceptsSet(
   t: Terms,
-  { items, maxItems }: Extract<InputType, { type: 'set' }>,
+  type: Extract<InputType, { type: 'set' }>,
   given: readonly Guarded[],
   leftOut: LeftOut,
 ): Term {
   const each = given.map(({ present, value }) =>
-    t.or(t.not(present), accepts(t, items, value, leftOut)),
+    t.or(t.not(present), accepts(t, type.items, value, leftOut)),
   )
   // Each element once, so that counting them is counting the set.
   const distinct = given.flatMap((a, i) =>
@@ -133,9 +154,24 @@ function acceptsSet(
   )
   const few = t.countAtMost(
     given.map(({ present }) => present),
-    maxItems,
+    type.maxItems,
   )
-  return t.and(...each, ...distinct, few)
+  return t.and(...each, ...distinct, few, enough(t, type, given, leftOut))
+}
+
+function enough(
+  t: Terms,
+  { items, minItems = 0 }: Extract<InputType, { type: 'set' }>,
+  given: readonly Guarded[],
+  leftOut: LeftOut,
+): Term {
+  if (minItems === 0) return t.true
+  const there = given.map(({ present }) => present)
+  if (minItems <= MAX_SLOTS || isClosed(items)) return t.not(t.countAtMost(there, minItems - 1))
+  // That no list has so many of what is encoded does not make the input impossible: as with patterns, one unknown.
+  leftOut.add(`a list of ${minItems} items or more`)
+  const name = sha256Hex(JSON.stringify([minItems, there.map(({ op }) => op)])).slice(0, 32)
+  return t.variable(`least-${name}`, 'Bool')
 }
 
 function acceptsRecord(

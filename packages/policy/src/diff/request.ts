@@ -77,7 +77,7 @@ export class FreeRequest {
   constructor(type: RequestType) {
     const t = this.terms
     this.type = type
-    const { slots, bounded } = slotsFor(type.literals.openSets)
+    const { slots, bounded } = slotsFor(type.input, type.literals.openSets)
     this.bounded = bounded
     this.input = freeInput(t, type.input, type.literals, slots)
     this.#assume(accepts(t, type.input, this.input, this.leftOut))

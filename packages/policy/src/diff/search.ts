@@ -5,6 +5,9 @@ import type { Literals } from './literals.ts'
 import type { Request, RequestType } from './request.ts'
 import { DAYS } from './values.ts'
 
+/** Draws of an item for one list, and as many again where some of them were the same. */
+const MAX_DRAWN = 16
+
 /** Numbers that look random and are the same in every run. */
 export class Chance {
   #state: number
@@ -123,13 +126,8 @@ function randomInput(type: InputType, literals: Literals, chance: Chance): Cedar
     }
     case 'string':
       return randomText(type, literals, chance)
-    case 'set': {
-      const items = Array.from({ length: chance.next(4) }, () =>
-        randomInput(type.items, literals, chance),
-      )
-      const distinct = new Map(items.map((item) => [JSON.stringify(item), item]))
-      return [...distinct.values()].slice(0, type.maxItems)
-    }
+    case 'set':
+      return randomSet(type, literals, chance)
     default:
       return Object.fromEntries(
         Object.entries(type.members)
@@ -137,6 +135,23 @@ function randomInput(type: InputType, literals: Literals, chance: Chance): Cedar
           .map(([name, { schema }]) => [name, randomInput(schema, literals, chance)]),
       )
   }
+}
+
+function randomSet(
+  { items, minItems = 0, maxItems }: Extract<InputType, { type: 'set' }>,
+  literals: Literals,
+  chance: Chance,
+): CedarJson[] {
+  const most = Math.min(minItems + chance.next(4), maxItems)
+  const distinct = new Map<string, CedarJson>()
+  const draw = (): void => {
+    const item = randomInput(items, literals, chance)
+    distinct.set(JSON.stringify(item), item)
+  }
+  for (let i = 0; i < Math.min(most, MAX_DRAWN); i++) draw()
+  // Some were the same. Where there are no others, or too many are wanted, the list stays short and is refused.
+  for (let i = 0; i < MAX_DRAWN && distinct.size < minItems; i++) draw()
+  return [...distinct.values()]
 }
 
 function randomText(
