@@ -7,6 +7,7 @@ import { createDecider, readInput } from '@sallyport/decide'
 import type {
   Declaration,
   EnforcementAbility,
+  InputSchema,
   InputType,
   Network,
   Operation,
@@ -451,6 +452,66 @@ test('requests of the search have as many items as their lists must have', () =>
     [...seen].toSorted((a, b) => a - b),
     [3, 4, 5, 6],
   )
+})
+
+/** A declaration whose operation takes `to`: of an account, of a card, or where it fits any, of both. */
+function addressed(texts: readonly string[], fits: 'one' | 'any'): Declaration {
+  const [system] = network(1).systems
+  const [operation] = system?.operations ?? []
+  assert.ok(system && operation)
+  const member = (required: boolean) =>
+    ({ schema: { type: 'string', maxLength: 8 }, required }) as const
+  const shape = (iban: boolean, card: boolean): InputSchema => ({
+    type: 'record',
+    members: { iban: member(iban), card: member(card) },
+  })
+  const variants = { fits, of: [shape(true, false), shape(false, true)] }
+  const to = { schema: { ...shape(false, false), variants }, required: true }
+  const input = { ...INPUT, members: { ...INPUT.members, to } }
+  return declaration(texts, { systems: [{ ...system, operations: [{ ...operation, input }] }] })
+}
+
+test('of several shapes a counterexample has one, and what has none is no difference', async () => {
+  const verdict = async (condition: string, fits: 'one' | 'any') => {
+    const report = await confirmed(
+      addressed([permit('false')], fits),
+      addressed([permit(condition)], fits),
+    )
+    const [found] = report.newlyAllowed
+    assert.equal(report.verdict, found ? 'differs' : 'equivalent')
+    return found && Object.keys(inputOf(found)['to'] ?? {})
+  }
+  const to = 'context.input.to'
+  const [both, none] = [
+    `${to} has iban && ${to} has card`,
+    `!(${to} has iban) && !(${to} has card)`,
+  ]
+  assert.deepEqual(await verdict(`!(${to} has iban)`, 'one'), ['card'])
+  assert.deepEqual(await verdict(both, 'any'), ['iban', 'card'])
+  assert.equal(await verdict(both, 'one'), undefined)
+  assert.equal(await verdict(none, 'any'), undefined)
+  // Read otherwise, with the same members.
+  const [one, any] = [addressed([permit('true')], 'one'), addressed([permit('true')], 'any')]
+  const report = await diff({ old: one, new: any })
+  assert.deepEqual(Object.keys(inputOf(report.newlyAllowed[0])['to'] ?? {}), ['iban', 'card'])
+  assert.equal((await diff({ old: any, new: one })).newlyDenied.length, 1)
+})
+
+test('requests of the search have one of the shapes declared', () => {
+  const [operation] = addressed([], 'one').network.systems[0]?.operations ?? []
+  assert.ok(operation)
+  const who = { instance: 'i', agent: 'clerk', system: 'core', operation: 'op0' }
+  const given = { input: operation.input, literals: literalsOf([]), labels: [], operators: [] }
+  const chance = new Chance('shapes')
+  const read = new Set<string>()
+  for (let i = 0; i < 100; i++) {
+    const { input } = randomRequest({ ...who, ...given }, chance).call
+    const shape = Object.keys(input['to'] ?? {}).join()
+    // Of both it may be too, which fits two.
+    if (shape !== 'iban,card')
+      read.add(Object.keys(readInput(operation.input, input)['to'] ?? {}).join())
+  }
+  assert.deepEqual([...read].toSorted(), ['card', 'iban'])
 })
 
 /** What a change of the network alone is said to be. */

@@ -176,7 +176,7 @@ function enough(
 
 function acceptsRecord(
   t: Terms,
-  { members }: InputSchema,
+  { members, variants }: InputSchema,
   given: ReadonlyMap<string, Guarded>,
   leftOut: LeftOut,
 ): Term {
@@ -191,5 +191,8 @@ function acceptsRecord(
   const others = Array.from(given, ([name, { present }]) =>
     Object.hasOwn(members, name) ? t.true : t.not(present),
   )
-  return t.and(...declared, ...others)
+  if (!variants) return t.and(...declared, ...others)
+  const fitting = variants.of.map((shape) => acceptsRecord(t, shape, given, leftOut))
+  const single = variants.fits === 'one' ? t.countAtMost(fitting, 1) : t.true
+  return t.and(...declared, ...others, t.or(...fitting), single)
 }

@@ -128,12 +128,14 @@ function randomInput(type: InputType, literals: Literals, chance: Chance): Cedar
       return randomText(type, literals, chance)
     case 'set':
       return randomSet(type, literals, chance)
-    default:
+    default: {
+      const { members } = chance.of(type.variants?.of ?? [], type)
       return Object.fromEntries(
-        Object.entries(type.members)
+        Object.entries(members)
           .filter(([, { required }]) => required || chance.next(2) === 0)
           .map(([name, { schema }]) => [name, randomInput(schema, literals, chance)]),
       )
+    }
   }
 }
 
