@@ -3,6 +3,7 @@
  * TLS for the gateway and without for a rival. Over IPC it hands out where they are and who may call.
  */
 import { createServer } from 'node:http'
+import type { RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { closeCedar } from '@sallyport/cedar'
 import type { IdentityMaterial } from '@sallyport/transport'
@@ -39,12 +40,14 @@ const ANSWER = Buffer.from(
 )
 const HEADERS = { 'content-type': 'application/json', 'content-length': ANSWER.length }
 
+/** As little as a server can do: what is measured is in front of it. */
+const answer: RequestListener = (req, res) => {
+  req.resume()
+  req.on('end', () => res.writeHead(200, HEADERS).end(ANSWER))
+}
+
 async function main(): Promise<void> {
-  const models = new ModelServer()
-  models.answer = (_asked, res) => {
-    models.asked.length = 0
-    res.writeHead(200, HEADERS).end(ANSWER)
-  }
+  const models = new ModelServer(answer)
   await models.listen()
   const system = modelSystem('models', models, {
     dialect: 'openai',
@@ -53,10 +56,7 @@ async function main(): Promise<void> {
   const plane = new TestPlane(withModels(await declaration(), [system]))
   plane.gatewayTtl = 3600
   await plane.listen()
-  const plain = createServer((req, res) => {
-    req.resume()
-    req.on('end', () => res.writeHead(200, HEADERS).end(ANSWER))
-  })
+  const plain = createServer(answer)
   await new Promise<void>((resolve) => {
     plain.listen(0, '127.0.0.1', resolve)
   })

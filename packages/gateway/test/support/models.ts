@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
-import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
+import type { IncomingHttpHeaders, RequestListener, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { parseJson } from '@sallyport/base'
@@ -26,7 +26,8 @@ export class ModelServer {
   port = 0
   readonly #server: ReturnType<typeof createServer>
 
-  constructor() {
+  /** @param plain answers in place of `answer`, and keeps nothing of what was asked */
+  constructor(plain?: RequestListener) {
     const root = createRoot({ trustDomain: 'models.example', ttlSeconds: 3600 })
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const leaf = createIssuer({
@@ -40,7 +41,7 @@ export class ModelServer {
     })
     this.caPem = root.certificatePem
     const key = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-    this.#server = createServer({ cert: leaf.chainPem, key }, (req, res) => {
+    const tell: RequestListener = (req, res) => {
       const chunks: Buffer[] = []
       req.on('data', (chunk: Buffer) => chunks.push(chunk))
       req.on('end', () => {
@@ -50,7 +51,8 @@ export class ModelServer {
         this.asked.push(one)
         this.answer(one, res)
       })
-    })
+    }
+    this.#server = createServer({ cert: leaf.chainPem, key }, plain ?? tell)
   }
 
   get last(): Asked {
