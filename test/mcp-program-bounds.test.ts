@@ -49,7 +49,7 @@ describe('programs that are not to be trusted', { skip }, () => {
     const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params }))
     const call: McpCall = {
       ...{ session: 's', caller: 'c', delegation: {}, system, decision: id, operation: 'act' },
-      ...{ abilities: {}, signal: new AbortController().signal },
+      ...{ abilities: {}, trace: undefined, signal: new AbortController().signal },
       request: { method: 'POST', path: '/mcp', body },
       ...{ repeatable: false, isWaiting: () => false, aside: () => Promise.resolve(), ...more },
     }

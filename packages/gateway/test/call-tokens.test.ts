@@ -42,6 +42,7 @@ describe('call tokens that are made ready while a record is being written', () =
       decision: 'dec_1',
       operation: 'bank.account',
       request: { method: 'GET', path: PATH, body: undefined },
+      trace: undefined,
     }
     tokens = new CallTokens(gateway, clock, signing)
   })

@@ -48,7 +48,7 @@ function ask(next: () => Promise<UpstreamAnswer>): Promise<unknown> {
   }
   const call: McpCall = {
     ...{ session: 's', caller: 'c', delegation: {}, system, decision: 'd', operation: 'pay' },
-    ...{ abilities: {}, signal: AbortSignal.timeout(60_000) },
+    ...{ abilities: {}, trace: undefined, signal: AbortSignal.timeout(60_000) },
     request: { method: 'POST', path: '/mcp', body: Buffer.from('{}') },
     ...{ repeatable: false, isWaiting: () => false, aside: () => Promise.resolve() },
   }
@@ -83,7 +83,7 @@ function served(answers: UpstreamAnswer[], settings: Partial<GatewaySettings> = 
   }
   const call: McpCall = {
     ...{ session: 's', caller: 'c', delegation: {}, system, decision: 'd', operation: 'pay' },
-    ...{ abilities: {}, signal: AbortSignal.timeout(60_000) },
+    ...{ abilities: {}, trace: undefined, signal: AbortSignal.timeout(60_000) },
     request: { method: 'POST', path: '/mcp', body: Buffer.from('{}') },
     ...{ repeatable: false, isWaiting: () => false, aside: () => Promise.resolve() },
   }

@@ -213,11 +213,11 @@ function importOperation(
 
 const IGNORED: ReadonlySet<string> = new Set(['accept', 'content-type', 'authorization'])
 
-/** Headers that frame or route a message, name who calls, or are the gateway's own; and names that have two spellings. */
+/** Headers that frame or route a message, name who calls or the trace it is part of, or are the gateway's own; and names that have two spellings. */
 function isReserved(name: string): boolean {
   return (
     !/^[A-Za-z][A-Za-z0-9-]{0,62}$/.test(name) ||
-    /^(?:host|connection|keep-alive|te|trailer|upgrade|expect|cookie|forwarded|via|date|origin|referer|range|dpop|http2-settings|transfer-encoding|user-agent)$|^(?:content|accept|proxy|x-forwarded|x-http-method|x-original|x-rewrite|x-real|x-method|sallyport|mcp|sec)(?:-|$)/i.test(
+    /^(?:host|connection|keep-alive|te|trailer|upgrade|expect|cookie|forwarded|via|date|origin|referer|range|dpop|http2-settings|transfer-encoding|user-agent|traceparent|tracestate)$|^(?:content|accept|proxy|x-forwarded|x-http-method|x-original|x-rewrite|x-real|x-method|sallyport|mcp|sec)(?:-|$)/i.test(
       name,
     )
   )

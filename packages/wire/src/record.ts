@@ -91,6 +91,10 @@ const decision = members<DecisionRecord>(
       { id: spiffeId, unobserved: list(id, 16) },
       {},
     ),
+    trace: members<NonNullable<DecisionRecord['trace']>>(
+      { traceId: text(32, /^[0-9a-f]{32}$/), parentId: text(16, /^[0-9a-f]{16}$/) },
+      {},
+    ),
   },
 )
 

@@ -410,6 +410,8 @@ export interface DecisionRecord extends RecordBase {
   readonly shadow?: ShadowOutcome
   /** Of a decision that another enforcement point asked for: which one, and what it cannot do, so that nobody saw it. */
   readonly pep?: { readonly id: string; readonly unobserved: readonly string[] }
+  /** The trace that the caller said its call is part of, and its own span there (W3C Trace Context): its word, and nobody else's. */
+  readonly trace?: { readonly traceId: string; readonly parentId: string }
 }
 
 /** How a call would have come out under the declaration in shadow. It took no effect. */

@@ -84,6 +84,7 @@ export class Cards {
       decision: grant.id,
       operation: `${system.name}.${grant.typed.operation.name}`,
       request: { method: 'GET', path: cardPath(system, a2a), body: undefined },
+      trace: grant.caller.trace,
       accept: 'application/json',
       headers: { 'a2a-version': a2a.speaks },
       repeatable: true,

@@ -260,6 +260,7 @@ export class Pipeline {
       risk: session.risk,
       requestHash: sha256Hex(''),
       peer: peerFacts(caller),
+      ...(caller.trace === undefined ? {} : { trace: caller.trace.ids }),
     })
     return id
   }

@@ -191,6 +191,7 @@ export class Recorder {
       shadow,
       stateDigest: enforced.decider.stateDigest(call, session),
       system,
+      trace: caller.trace?.ids,
       v,
       why: sealed.why,
     }

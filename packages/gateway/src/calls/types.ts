@@ -3,6 +3,7 @@ import type { Call, Outcome, SessionState } from '@sallyport/decide'
 import type { Operation, System } from '@sallyport/network'
 import type { AccessClaims } from '@sallyport/oauth/verify'
 import type { VerifiedSvid } from '@sallyport/spiffe'
+import type { Trace } from '../edge/trace.ts'
 
 /** Who calls: proven by the connection, never by the message. */
 export interface Caller {
@@ -22,6 +23,8 @@ export interface Caller {
   readonly point?: { readonly id: string; readonly unobserved: readonly string[] }
   /** The token that was accepted with this request: it narrows what the caller may do, and is judged again as the call goes on. */
   readonly token?: AccessClaims
+  /** The trace that this request says it is part of: for the log and for services of the network, never for policy. */
+  readonly trace?: Trace
 }
 
 /** The request that would go to the upstream: made from typed input only. */

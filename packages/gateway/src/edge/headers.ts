@@ -1,4 +1,6 @@
 import { Refusal } from '../refusal.ts'
+import { readTraceparent } from './trace.ts'
+import type { Trace } from './trace.ts'
 
 /** The few request headers that mean anything here, each once. Nothing else goes further. */
 export interface RequestHeaders {
@@ -19,6 +21,8 @@ export interface RequestHeaders {
   readonly authorization: string | undefined
   /** `DPoP`. */
   readonly dpop: string | undefined
+  /** `traceparent`, where there is one that is well formed. */
+  readonly trace: Trace | undefined
   /** All of them, lower case: an operation may declare one as its input. */
   readonly all: ReadonlyMap<string, string>
 }
@@ -27,6 +31,7 @@ export interface RequestHeaders {
 const NAME = /^[a-z0-9!#$%&'*+.^`|~-]+$/
 const VALUE = /^[\t\x20-\x7e]*$/
 const HOST = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?$/
+const TRACEPARENT = 'traceparent'
 const ID = /^[A-Za-z0-9_-]{1,128}$/
 
 /** Headers that ask for another way of handling the request, or claim another target: nobody honest sends them. */
@@ -66,7 +71,12 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     const value = withoutBlanks(rawHeaders[i + 1] ?? '')
     if (!NAME.test(name)) throw refuse('a header name is not plain')
     if (!VALUE.test(value)) throw refuse(`\`${name}\` is not plain ASCII`)
-    if (headers.has(name)) throw refuse(`\`${name}\` stands twice`)
+    if (headers.has(name)) {
+      if (name !== TRACEPARENT) throw refuse(`\`${name}\` stands twice`)
+      // Which one is meant nobody knows, and a trace that is broken must not break the call.
+      headers.set(name, '')
+      continue
+    }
     if (FORBIDDEN.has(name)) throw refuse(`\`${name}\` is not accepted`)
     headers.set(name, value)
   }
@@ -86,6 +96,7 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     })
   }
   const { contentLength, chunked } = framing(headers)
+  const traceparent = headers.get(TRACEPARENT)
   return {
     contentLength,
     chunked,
@@ -97,6 +108,7 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     mcpVersion: headers.get('mcp-protocol-version'),
     authorization: headers.get('authorization'),
     dpop: headers.get('dpop'),
+    trace: traceparent === undefined ? undefined : readTraceparent(traceparent),
     all: headers,
   }
 }

@@ -8,7 +8,7 @@ import { AnswerBody } from '../upstream/answer-body.ts'
 import { Breakers } from '../upstream/breakers.ts'
 import type { Attempt } from '../upstream/breakers.ts'
 import type { Addressed } from '../upstream/call-tokens.ts'
-import { blame, failed, unusable } from '../upstream/exchange.ts'
+import { blame, failed, traceTowards, unusable } from '../upstream/exchange.ts'
 import type { Exchange, UpstreamAnswer } from '../upstream/exchange.ts'
 import { Frames, framed } from './frames.ts'
 import type { Leased, Sessions } from './sessions.ts'
@@ -106,6 +106,7 @@ export class GrpcUpstream {
     const { system, request, signal, timeoutMs } = call
     const until = this.#parts.clock.monotonic() + timeoutMs
     const { session, credential } = await this.#lease(call)
+    const traceparent = traceTowards(call)
     if (signal.aborted) throw failed(signal.reason)
     const message = request.body ?? Buffer.alloc(0)
     const left = Math.max(1, Math.ceil(until - this.#parts.clock.monotonic()))
@@ -120,6 +121,7 @@ export class GrpcUpstream {
           'grpc-accept-encoding': 'identity',
           // At most eight digits.
           'grpc-timeout': left > 99_999_999 ? `${Math.floor(left / 1000)}S` : `${left}m`,
+          ...(traceparent === undefined ? {} : { traceparent }),
           ...credential,
         },
         { endStream: false },

@@ -344,6 +344,7 @@ export function askOf(
     system,
     decision: id,
     operation: `${system.name}.${operation.name}`,
+    trace: caller.trace,
     abilities: questions.abilities({ enforced, caller, system }, session),
     signal,
   }

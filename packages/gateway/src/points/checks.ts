@@ -161,9 +161,10 @@ export class PointChecks {
       })
     }
     const system = systemOf(point, question, enforced)
+    const { trace } = request.headers
     const caller = await tokens.accept({
       request,
-      caller: bare,
+      caller: trace === undefined ? bare : { ...bare, trace },
       certificate: () => certificate,
       system,
     })

@@ -110,6 +110,7 @@ export class HttpCalls {
         decision,
         operation,
         request: sent,
+        trace,
       } = addressed(grant)
       // Written out: for each call, a spread of so many costs more than the rest of this does.
       const asked: ExchangeRequest = {
@@ -119,6 +120,7 @@ export class HttpCalls {
         decision,
         operation,
         request: sent,
+        trace,
         accept: forms,
         repeatable: kind === 'read',
         signal,

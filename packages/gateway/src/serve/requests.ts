@@ -109,7 +109,11 @@ export class Requests {
         if (this.#isDraining || this.#parts.liveness.hasNewer(caller.svid)) {
           res.shouldKeepAlive = false
         }
-        const bare: BareContext = { req, res, request: canonicalise(req), caller, signal }
+        const request = canonicalise(req)
+        const { trace } = request.headers
+        // Of this request, where what stands before it is of the connection.
+        if (trace !== undefined) caller = { ...caller, trace }
+        const bare: BareContext = { req, res, request, caller, signal }
         await this.#serve(bare, reached)
       } finally {
         this.#answers.delete(res)

@@ -7,6 +7,7 @@ import { serviceId } from '@sallyport/spiffe'
 import type { IdentityMaterial } from '@sallyport/transport'
 import { signedCallToken, unsignedCallToken } from '@sallyport/wire'
 import type { Going, UpstreamRequest } from '../calls/types.ts'
+import type { Trace } from '../edge/trace.ts'
 import { hashOf } from './request-hash.ts'
 import type { SigningAhead } from './signing/ahead.ts'
 
@@ -21,6 +22,8 @@ export interface Addressed {
   /** `SYSTEM.OPERATION`. */
   readonly operation: string
   readonly request: UpstreamRequest
+  /** The trace of the caller, of which services of the network learn, and nobody else. */
+  readonly trace: Trace | undefined
 }
 
 /** A call of the pipeline as whoever forwards it is told of it. */
@@ -33,6 +36,7 @@ export function addressed({ id, caller, call, upstream, typed }: Going): Address
     decision: id,
     operation: `${system.name}.${operation.name}`,
     request: upstream,
+    trace: caller.trace,
   }
 }
 

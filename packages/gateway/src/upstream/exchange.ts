@@ -4,6 +4,7 @@ import type { System } from '@sallyport/network'
 import type { IdentityMaterial } from '@sallyport/transport'
 import type { Going } from '../calls/types.ts'
 import type { Ending } from '../edge/ending.ts'
+import { traceparentOf } from '../edge/trace.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { AnswerBody } from './answer-body.ts'
@@ -105,6 +106,8 @@ export class Exchange {
         if ((pool.closed || pool.destroyed) && attempt < MAX_ATTEMPTS) continue
         const request = this.#request(exchange)
         if (header !== undefined) request.headers[header] = secret
+        const traceparent = traceTowards(exchange)
+        if (traceparent !== undefined) request.headers['traceparent'] = traceparent
         sent = true
         try {
           const answer = await ask(pool, signal, request, this.#bounds)
@@ -196,6 +199,15 @@ export class Exchange {
     }
   }
 }
+
+/**
+ * The caller's trace as a service of the network goes on with it. Systems outside learn of none: by its id strangers could tell which calls
+ * belong together, theirs and each other's.
+ */
+export const traceTowards = ({ system, trace, decision }: Addressed): string | undefined =>
+  trace !== undefined && system.upstream.kind === 'service'
+    ? traceparentOf(trace, decision)
+    : undefined
 
 /** RFC 7617, section 2: a user name has no colon. @throws Refusal `SP_CREDENTIAL_MISSING` */
 function basicUser(secret: string): string {

@@ -30,6 +30,7 @@ export interface McpAsk {
   readonly system: System
   readonly decision: string
   readonly operation: string
+  readonly trace: ExchangeRequest['trace']
   /** What the client can be asked, as the server is told. */
   readonly abilities: Readonly<Record<string, JsonValue>>
   readonly signal: AbortSignal
@@ -290,7 +291,11 @@ export class McpUpstream {
 /** Of a call, whom it is for: a session outlives what it was opened for. */
 function asker(call: McpAsk): McpAsker {
   const { session, caller, delegation, system, decision, operation, abilities } = call
-  return { session, caller, delegation, system, decision, operation, abilities }
+  return {
+    ...{ session, caller, delegation, system, decision, operation, abilities },
+    // That is of the one call.
+    trace: undefined,
+  }
 }
 
 /** One for each session of a client, and with what the declaration says of the server now. */
