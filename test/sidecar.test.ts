@@ -7,9 +7,11 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { createSidecar, launchAgent, lazyWorkload } from '@sallyport/agent'
-import type { Launched } from '@sallyport/agent'
+import type { Launched, ServiceHandler } from '@sallyport/agent'
 import { Ledger } from './support/ledger.ts'
 import { World } from './support/world.ts'
+
+const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
 
 /** A program with nothing of this network in it: it knows an address, and speaks plain HTTP. */
 const PROGRAM = `
@@ -26,6 +28,7 @@ const call = async (name, path, init) => {
 const post = (body) => ({ method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
 await call('whoami', process.env.SALLYPORT_SIDECAR + '/.sallyport/whoami')
 await call('read', '/v1/entries/1')
+await call('traced', '/v1/entries/4', { headers: { traceparent: '${TRACEPARENT}' } })
 await call('small', '/v1/entries', post({ ref: 'sidecar', amount: 10 }))
 await call('fortune', '/v1/entries', post({ ref: 'sidecar', amount: 90000 }))
 const chunked = new ReadableStream({ start(c) { c.enqueue(Buffer.from('{"ref":"chunks",')); c.enqueue(Buffer.from('"amount":11}')); c.close() } })
@@ -50,12 +53,18 @@ setInterval(() => call('again', '/v1/entries/3'), 200)
 `
 
 const ledger = new Ledger()
+/** What came with requests to it, by their paths. */
+const traces = new Map<string, unknown>()
+const noting: ServiceHandler = (request, response, call) => {
+  traces.set(request.url ?? '', request.headers['traceparent'])
+  return ledger.services['ledger']?.(request, response, call)
+}
 const dir = mkdtempSync(join(tmpdir(), 'sp-sidecar-'))
 let world: World
 
 before(async () => {
   const networkFile = join(import.meta.dirname, 'support/declaration/network.yaml')
-  world = await World.start({ networkFile, services: ledger.services })
+  world = await World.start({ networkFile, services: { ...ledger.services, ledger: noting } })
 })
 after(async () => {
   await world?.stop()
@@ -142,6 +151,13 @@ test('a program of any language calls through the sidecar on its own loopback', 
     status: 200,
     body: { entry: { id: '1' } },
   })
+  assert.partialDeepStrictEqual(await agent.said('traced'), { status: 200 })
+  // The gateway goes on in the trace, from a span of its own.
+  assert.match(
+    String(traces.get('/v1/entries/4')),
+    /^00-4bf92f3577b34da6a3ce929d0e0e4736-(?!00f0)[0-9a-f]{16}-01$/,
+  )
+  assert.ok(traces.has('/v1/entries/1') && traces.get('/v1/entries/1') === undefined)
   assert.partialDeepStrictEqual(await agent.said('small'), { status: 200 })
   assert.partialDeepStrictEqual(await agent.said('fortune'), {
     status: 403,

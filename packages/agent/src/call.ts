@@ -11,6 +11,7 @@ export interface CallRequest {
   readonly approval?: string
   /** The mandate that the call is made under: its id, or the whole chain as a token. */
   readonly mandate?: string
+  /** Of these a gateway takes what an operation declares as its input, and a `traceparent` (W3C Trace Context). */
   readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
 }

@@ -23,6 +23,11 @@ export interface McpToolResult {
   readonly isError: boolean
 }
 
+interface How {
+  readonly traceparent?: string | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
 /** A small Model Context Protocol client over Streamable HTTP; made by `AgentClient.mcp`. */
 export class McpClient {
   readonly #path: string
@@ -65,10 +70,12 @@ export class McpClient {
     options: {
       readonly approval?: string
       readonly mandate?: string
+      /** The trace that the call is part of (W3C Trace Context). */
+      readonly traceparent?: string
       readonly signal?: AbortSignal
     } = {},
   ): Promise<McpToolResult> {
-    const { approval, mandate, signal } = options
+    const { approval, mandate, traceparent, signal } = options
     const meta = {
       ...(approval === undefined ? {} : { 'sallyport/approval': approval }),
       ...(mandate === undefined ? {} : { 'sallyport/mandate': mandate }),
@@ -77,7 +84,7 @@ export class McpClient {
       ...{ name, arguments: input },
       ...(Object.keys(meta).length === 0 ? {} : { _meta: meta }),
     }
-    const result = await this.#call('tools/call', params, signal)
+    const result = await this.#call('tools/call', params, { traceparent, signal })
     const { content, structuredContent } = result
     return {
       content: Array.isArray(content) ? content : [],
@@ -86,7 +93,7 @@ export class McpClient {
     }
   }
 
-  async #call(method: string, params: JsonObject, signal?: AbortSignal): Promise<JsonObject> {
+  async #call(method: string, params: JsonObject, how: How = {}): Promise<JsonObject> {
     this.#ready ??= this.#initialize()
     try {
       await this.#ready
@@ -94,7 +101,7 @@ export class McpClient {
       this.#ready = undefined
       throw error
     }
-    return (await this.#post(method, params, signal)).result
+    return (await this.#post(method, params, how)).result
   }
 
   async #initialize(): Promise<void> {
@@ -128,13 +135,13 @@ export class McpClient {
   async #post(
     method: string,
     params: JsonObject,
-    signal?: AbortSignal,
+    { traceparent, signal }: How = {},
   ): Promise<{ result: JsonObject; answer: CallAnswer }> {
     const id = ++this.#id
     const answer = await this.#send({
       method: 'POST',
       path: this.#path,
-      headers: this.#headers(),
+      headers: { ...this.#headers(), ...(traceparent === undefined ? {} : { traceparent }) },
       body: { jsonrpc: '2.0', id, method, params },
       ...(signal ? { signal } : {}),
     })

@@ -13,6 +13,7 @@ import type { AgentClient } from '../src/index.ts'
 import { identityOf, json, makeFabric, problem, serve } from './plane.ts'
 import type { Routes } from './plane.ts'
 
+const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
 const fabric = makeFabric()
 const holder = (path: string, ttl?: number): IdentityHolder =>
   new IdentityHolder(identityOf(fabric, path, ttl))
@@ -63,6 +64,26 @@ describe('createClient', () => {
     await assert.rejects(agent.request({ method: 'GET', path: '/core' }), {
       code: 'SP_CLIENT_CLOSED',
     })
+  })
+
+  it('passes on the trace that it is given, whichever way it calls, and makes none up', async () => {
+    await using running = await gateway((request, response) => {
+      json(response, 200, request.headers['traceparent'] ?? null)
+    })
+    const agent = client(running.target)
+    const path = '/core/v1/holds'
+    const headers = { traceparent: TRACEPARENT }
+    const ask = async (given: Record<string, string>): Promise<unknown[]> => {
+      const { body } = await agent.request({ method: 'GET', path, headers: given })
+      const fetched = await agent.fetch(agent.url(path), { headers: given })
+      const chunks: Buffer[] = []
+      for await (const chunk of agent.stream({ method: 'GET', path, headers: given })) {
+        chunks.push(chunk)
+      }
+      return [body, await fetched.json(), JSON.parse(Buffer.concat(chunks).toString())]
+    }
+    assert.deepEqual(await ask(headers), [TRACEPARENT, TRACEPARENT, TRACEPARENT])
+    assert.deepEqual(await ask({}), [null, null, null])
   })
 
   it('talks to gateways only', async () => {
@@ -291,7 +312,13 @@ describe('McpClient', () => {
       else if (message.params?.name === 'broken') reply({ error: { code: -32602, message: 'bad' } })
       else
         reply({
-          result: { content: [], structuredContent: { meta: message.params?._meta ?? null } },
+          result: {
+            content: [],
+            structuredContent: {
+              meta: message.params?._meta ?? null,
+              trace: request.headers['traceparent'] ?? null,
+            },
+          },
         })
     }
   for (const sse of [false, true]) {
@@ -304,7 +331,12 @@ describe('McpClient', () => {
         ['a', 'b'],
       )
       const result = await mcp.callTool('a', { x: 1 }, { approval: 'ap_7' })
-      assert.deepEqual(result.structuredContent, { meta: { 'sallyport/approval': 'ap_7' } })
+      assert.deepEqual(result.structuredContent, {
+        meta: { 'sallyport/approval': 'ap_7' },
+        trace: null,
+      })
+      const traced = await mcp.callTool('a', {}, { traceparent: TRACEPARENT })
+      assert.deepEqual(traced.structuredContent, { meta: null, trace: TRACEPARENT })
       await assert.rejects(
         mcp.callTool('refused', {}),
         (error) => error instanceof RefusedError && error.needs?.[0]?.approval === 'ap_1',

@@ -42,6 +42,7 @@ async function start() {
           ...(call.obo ? { obo: call.obo } : {}),
           body,
           token: request.headers['sallyport-call-token'] ?? null,
+          trace: request.headers['traceparent'] ?? null,
           raw: request.rawHeaders.some((text) => text.toLowerCase() === 'sallyport-call-token'),
         }),
       )
@@ -56,7 +57,13 @@ type Target = Awaited<ReturnType<typeof start>>['target']
 async function send(
   target: Target,
   token: string | string[] | undefined,
-  options: { body?: string; path?: string; method?: 'POST' | 'PUT'; as?: typeof gateway } = {},
+  options: {
+    body?: string
+    path?: string
+    method?: 'POST' | 'PUT'
+    as?: typeof gateway
+    traceparent?: string
+  } = {},
 ) {
   const client = new Client('http://core', {
     connect: mtlsConnector({
@@ -70,7 +77,10 @@ async function send(
       method: options.method ?? 'POST',
       path: options.path ?? PATH,
       body: options.body ?? BODY,
-      headers: token === undefined ? {} : { 'sallyport-call-token': token },
+      headers: {
+        ...(token === undefined ? {} : { 'sallyport-call-token': token }),
+        ...(options.traceparent === undefined ? {} : { traceparent: options.traceparent }),
+      },
     })
     // Both answers of this service are JSON objects.
     return {
@@ -98,8 +108,10 @@ describe('createService', () => {
     await using running = await start()
     assert.deepEqual(await send(running.target, token()), {
       status: 200,
-      body: { sub: claims.sub, body: BODY, token: null, raw: false },
+      body: { sub: claims.sub, body: BODY, token: null, trace: null, raw: false },
     })
+    const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+    assert.equal((await send(running.target, token(), { traceparent })).body['trace'], traceparent)
     const empty = token({ request: requestHash('POST', PATH, Buffer.alloc(0)) })
     assert.equal((await send(running.target, empty, { body: '' })).status, 200)
     const obo = { subject: 'operator:olga', actors: [claims.sub] }

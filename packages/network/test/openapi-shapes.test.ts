@@ -447,6 +447,12 @@ describe('API descriptions in the shape of those of banks', () => {
     'a header of ours': doc({
       '/x': { post: { operationId: 'x', parameters: [header('Sallyport-Mandate', true)] } },
     }),
+    'a header that says of which trace a call is': doc({
+      '/x': { post: { operationId: 'x', parameters: [header('traceparent', true)] } },
+    }),
+    'a header that vendors fill': doc({
+      '/x': { post: { operationId: 'x', parameters: [header('TraceState', true)] } },
+    }),
     'a header with two spellings': doc({
       '/x': { post: { operationId: 'x', parameters: [header('x_key', true)] } },
     }),

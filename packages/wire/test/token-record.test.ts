@@ -292,6 +292,26 @@ test('a decision may say what a shadow would have decided, and who else asked fo
   }
 })
 
+test('a decision may say of which trace it is, in exactly this shape', () => {
+  const trace = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', parentId: '00f067aa0ba902b7' }
+  const whole = { ...decision, trace }
+  assert.deepEqual(decodeRecord(encodeRecord(whole)), whole)
+  // Records of before it, and calls without one, have none.
+  assert.ok(!('trace' in decodeRecord(encodeRecord(decision))))
+  for (const odd of [
+    { trace: { traceId: trace.traceId } },
+    { trace: { ...trace, surprise: 1 } },
+    { trace: { ...trace, traceId: trace.traceId.toUpperCase() } },
+    { trace: { ...trace, traceId: trace.traceId.slice(1) } },
+    { trace: { ...trace, parentId: trace.traceId } },
+    { trace: `00-${trace.traceId}-${trace.parentId}-01` },
+  ]) {
+    // Deliberately not records.
+    const spoilt = { ...decision, ...odd } as unknown as AuditRecord
+    assert.throws(() => encodeRecord(spoilt), code('SP_RECORD_INVALID'))
+  }
+})
+
 test('a decision may say for whom the call was and by which mandate, in exactly these shapes', () => {
   const onBehalfOf = { subject: 'operator:olga', actors: [decision.instance] }
   const mandate = {

@@ -142,6 +142,7 @@ export interface DecisionRecord {
   readonly risk: number
   readonly requestHash: string
   readonly peer: { readonly serial: string; readonly group?: string; readonly source?: string }
+  readonly trace?: { readonly traceId: string; readonly parentId: string }
 }
 
 export interface OutcomeRecord {

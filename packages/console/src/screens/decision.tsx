@@ -196,6 +196,16 @@ function CallFacts({
           ...(record.peer.group === undefined
             ? []
             : ([['Key exchange', record.peer.group]] as const)),
+          ...(record.trace === undefined
+            ? []
+            : ([
+                [
+                  'Trace, as the agent says',
+                  <span key="x" className="mono clip">
+                    {record.trace.traceId}
+                  </span>,
+                ],
+              ] as const)),
         ]}
       />
     </Panel>
