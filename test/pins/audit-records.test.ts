@@ -19,6 +19,7 @@ const DECISION = `${BASE} agent code decision decidedAt declarationDigest errors
 /** What is recorded, by what it is about → its members. */
 const PINNED: Readonly<Record<string, string>> = {
   'decision allow': DECISION,
+  'decision allow, traced': `${DECISION} trace`,
   'decision allow, approved': `${DECISION} approvalId approvers`,
   'decision deny': `${DECISION} why`,
   'decision needs': `${DECISION} why approvalId`,
@@ -41,7 +42,8 @@ function aboutOf(record: AuditRecord): string {
   if (record.kind !== 'decision') return record.kind
   const approved = record.decision === 'allow' && record.approvalId !== undefined
   const shadow = record.shadow ? ', shadow' : ''
-  return `decision ${record.decision}${approved ? ', approved' : ''}${shadow}`
+  const traced = record.trace ? ', traced' : ''
+  return `decision ${record.decision}${approved ? ', approved' : ''}${shadow}${traced}`
 }
 
 const isReady = (record: AuditRecord): boolean =>
@@ -75,6 +77,11 @@ test('the members of every kind of record', async (t) => {
       ...(approval === undefined ? {} : { approval }),
     })
   await post(1)
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+  await clerk.request({
+    ...{ method: 'GET', path: '/ledger/v1/entries/1' },
+    headers: { traceparent },
+  })
   await clerk.mcp('desk').callTool('read_note', { ref: 'r' })
   await refusal(post(90_000))
   await refusal(post('many'))
@@ -110,7 +117,8 @@ test('the members of every kind of record', async (t) => {
       assert.equal(sorted(Object.keys(record.peer)), 'serial', about)
       assert.equal(sorted(Object.keys(record.revision)), 'epoch n')
       assert.equal(sorted(Object.keys(record.input ?? {})), 'ct iv k')
-      const { shadow } = record
+      const { shadow, trace } = record
+      if (trace) assert.equal(sorted(Object.keys(trace)), 'parentId traceId')
       if (shadow) assert.equal(sorted(Object.keys(shadow)), 'code decision digest needs')
     }
   }

@@ -159,6 +159,27 @@ describe('A2A through a gateway, by the official SDK on both sides', () => {
     assert.equal(message['messageId'], token.decision)
   })
 
+  it('lets a peer of the network go on in the trace of its caller', async () => {
+    const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+    const ask = async (headers: Record<string, string>): Promise<unknown> => {
+      const message = {
+        ...{ role: 'ROLE_USER', messageId: 'm', parts: [{ text: 'doors' }] },
+        metadata: { skillId: 'explain' },
+      }
+      const { body } = await teller.ask({
+        path: '/clerk/a2a',
+        body: { jsonrpc: '2.0', id: 1, method: 'SendMessage', params: { message } },
+        headers: { 'a2a-version': '1.0', ...headers },
+      })
+      assert.ok(body['result'], JSON.stringify(body))
+      return peer.seen.at(-1)?.headers['traceparent']
+    }
+    const { seen } = peer
+    assert.match(String(await ask({ traceparent })), /^00-4bf92f3577b34da6a3ce929d0e0e4736-/)
+    assert.ok(!JSON.stringify(seen).includes('00f067aa0ba902b7'))
+    assert.equal(await ask({}), undefined)
+  })
+
   it('types the object of a message as the skill declares it, and decides about it', async () => {
     peer.execute = move
     const answer = await client.sendMessage(

@@ -157,6 +157,21 @@ describe('a gateway asked by Envoy (ext_authz, gRPC)', () => {
     })
   })
 
+  it('keeps the trace of the call that it decides', async () => {
+    const traceOf = async (headers: Record<string, string>): Promise<DecisionRecord['trace']> => {
+      const answer = await envoy.ask(reader(), { headers })
+      const id = answer.ok_response?.headers[0]?.header.value
+      await until(() => decisions(world).some((one) => one.id === id))
+      return decisions(world).find((one) => one.id === id)?.trace
+    }
+    const [traceId, parentId] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7']
+    const traceparent = `00-${traceId}-${parentId}-01`
+    assert.deepEqual(await traceOf({ traceparent }), { parentId, traceId })
+    // As Envoy shows two of them.
+    assert.equal(await traceOf({ traceparent: `${traceparent},${traceparent}` }), undefined)
+    assert.equal(await traceOf({}), undefined)
+  })
+
   it('decides by the caller’s certificate, whatever else is said of who calls', async () => {
     assert.equal(codeOf(await envoy.ask(world.plane.agent('stranger'), {})), 'SP_NO_FLOW')
     const denied = await envoy.ask(undefined, {})
