@@ -3,46 +3,20 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
-import { createDecider, readInput } from '@sallyport/decide'
-import type {
-  Declaration,
-  EnforcementAbility,
-  InputSchema,
-  InputType,
-  Network,
-  Operation,
-} from '@sallyport/network'
+import type { Declaration, EnforcementAbility, Network, Operation } from '@sallyport/network'
 import { diff } from '../src/index.ts'
-import type { CallFinding, DiffReport } from '../src/index.ts'
-import { literalsOf } from '../src/diff/literals.ts'
-import { Chance, randomRequest } from '../src/diff/search.ts'
+import type { DiffReport } from '../src/index.ts'
 import { Solver } from '../src/diff/solver.ts'
 import { Terms } from '../src/diff/terms.ts'
 import { declaration, forbid, INPUT, network, permit } from './support/bank.ts'
+import { confirmed, inputOf } from './support/confirmed.ts'
 
 const MILLION = 'context.input.amount <= 1000000'
 const FIELDS =
   'permit (principal, action == Action::"field.read", resource) when { resource.class <= 1 };'
 
-/** Decides every counterexample anew: what is printed must be so. */
-async function confirmed(old: Declaration, next: Declaration): Promise<DiffReport> {
-  const report = await diff({ old, new: next })
-  const [a, b] = [
-    await createDecider({ declaration: old }),
-    await createDecider({ declaration: next }),
-  ]
-  const decisions = ({ counterexample: { call, session } }: CallFinding): string =>
-    [a, b].map((decider) => decider.decide(call, session).decision === 'allow').join()
-  for (const one of report.newlyAllowed) assert.equal(decisions(one), 'false,true')
-  for (const one of report.newlyDenied) assert.equal(decisions(one), 'true,false')
-  return report
-}
-
 const both = (old: readonly string[], next: readonly string[]): Promise<DiffReport> =>
   confirmed(declaration(old), declaration(next))
-
-const inputOf = (finding: CallFinding | undefined): Readonly<Record<string, unknown>> =>
-  finding?.counterexample.call.input ?? {}
 
 test('a raised threshold is found at its very boundary, and only there', async () => {
   const report = await both([permit(MILLION)], [permit('context.input.amount <= 2000000')])
@@ -360,158 +334,6 @@ test('a pattern that has no formula is not taken for another one', async () => {
   assert.equal(report.verdict, 'undecided')
   assert.match(report.undecided[0]?.why ?? '', /the pattern/)
   assert.equal((await confirmed(patterned(old), patterned(old))).verdict, 'equivalent')
-})
-
-type List = Extract<InputType, { type: 'set' }>
-
-/** A declaration whose only operation takes these lists in place of `tags` and `parts`. */
-function listing(texts: readonly string[], tags: Partial<List>, parts: Partial<List> = {}) {
-  const [system] = network(1).systems
-  const [operation] = system?.operations ?? []
-  assert.ok(system && operation)
-  const given = (items: InputType, over: Partial<List>) =>
-    ({ schema: { type: 'set', items, maxItems: 12, ...over }, required: true }) as const
-  const word = { type: 'string', maxLength: 8 } as const
-  const members = { ...INPUT.members, tags: given(word, tags), parts: given(word, parts) }
-  const input = { ...INPUT, members }
-  return declaration(texts, { systems: [{ ...system, operations: [{ ...operation, input }] }] })
-}
-
-test('a counterexample has the items that its list must have, and what has fewer is no difference', async () => {
-  const only = 'context.input.tags.containsAny(["a"])'
-  const shown = async (minItems: number) => {
-    const next = listing([permit(only)], { minItems })
-    const report = await confirmed(listing([permit('false')], { minItems }), next)
-    assert.equal(report.newlyAllowed.length, 1)
-    const { tags } = inputOf(report.newlyAllowed[0])
-    assert.ok(Array.isArray(tags) && tags.includes('a'))
-    return tags.length
-  }
-  for (const minItems of [1, 2, 5, 8]) assert.equal(await shown(minItems), minItems)
-  const verdict = async (condition: string, tags: Partial<List>) => {
-    const next = listing([permit('false'), permit(condition)], tags)
-    return (await confirmed(listing([permit('false')], tags), next)).verdict
-  }
-  assert.equal(await verdict('context.input.tags.isEmpty()', { minItems: 1 }), 'equivalent')
-  assert.equal(await verdict('context.input.tags.isEmpty()', {}), 'differs')
-  const within = '["a", "b"].containsAll(context.input.tags)'
-  assert.equal(await verdict(within, { minItems: 3 }), 'equivalent')
-  assert.equal(await verdict(within, { minItems: 2 }), 'differs')
-  const items = { type: 'string', maxLength: 1, enum: ['a', 'b', 'c'] } as const
-  assert.equal(await verdict('true', { items, minItems: 3 }), 'differs')
-  assert.equal(await verdict('true', { items, minItems: 4 }), 'equivalent')
-})
-
-test('a list that has to hold another, of which both have a least number of items', async () => {
-  const holds = 'context.input.tags.containsAll(context.input.parts)'
-  const apart = '!context.input.tags.containsAny(["a"]) && !context.input.parts.containsAny(["b"])'
-  const found = async (most: number, parts: number) => {
-    const [all, least] = [{ maxItems: most }, { minItems: parts }]
-    const report = await confirmed(
-      listing([permit('false')], all, least),
-      listing([permit(`${holds} && ${apart}`)], all, least),
-    )
-    return report.verdict
-  }
-  assert.equal(await found(4, 4), 'differs')
-  assert.equal(await found(3, 4), 'equivalent')
-})
-
-test('a changed least number of items is found at the boundary, and one that is too long to encode is never proven', async () => {
-  const least = (minItems: number) => listing([permit('true')], { minItems })
-  // The deciders take inputs as read: here the reading differs.
-  const wider = await diff({ old: least(3), new: least(2) })
-  assert.deepEqual(wider.newlyDenied, [])
-  assert.equal((inputOf(wider.newlyAllowed[0])['tags'] as string[]).length, 2)
-  const narrower = await diff({ old: listing([permit('true')], {}), new: least(1) })
-  assert.deepEqual(narrower.newlyAllowed, [])
-  assert.deepEqual(inputOf(narrower.newlyDenied[0])['tags'], [])
-  const long = (condition: string) => listing([permit(condition)], { minItems: 50, maxItems: 60 })
-  const undecided = await confirmed(long('false'), long('context.input.urgent'))
-  assert.equal(undecided.verdict, 'undecided')
-  assert.match(undecided.undecided[0]?.why ?? '', /a list of 50 items or more/)
-  assert.equal((await confirmed(long('true'), long('true || false'))).verdict, 'equivalent')
-})
-
-test('requests of the search have as many items as their lists must have', () => {
-  const chance = new Chance('least')
-  const { network: bank } = listing([], { minItems: 3 }, { minItems: 2, maxItems: 2 })
-  const [operation] = bank.systems[0]?.operations ?? []
-  assert.ok(operation)
-  const literals = literalsOf([])
-  const who = { instance: 'i', agent: 'clerk', system: 'core', operation: 'op0' }
-  const type = { ...who, input: operation.input, literals, labels: [], operators: [] }
-  const seen = new Set<number>()
-  for (let i = 0; i < 200; i++) {
-    const { tags, parts } = readInput(operation.input, randomRequest(type, chance).call.input)
-    assert.ok(Array.isArray(tags) && Array.isArray(parts))
-    seen.add(tags.length)
-    assert.equal(parts.length, 2)
-  }
-  assert.deepEqual(
-    [...seen].toSorted((a, b) => a - b),
-    [3, 4, 5, 6],
-  )
-})
-
-/** A declaration whose operation takes `to`: of an account, of a card, or where it fits any, of both. */
-function addressed(texts: readonly string[], fits: 'one' | 'any'): Declaration {
-  const [system] = network(1).systems
-  const [operation] = system?.operations ?? []
-  assert.ok(system && operation)
-  const member = (required: boolean) =>
-    ({ schema: { type: 'string', maxLength: 8 }, required }) as const
-  const shape = (iban: boolean, card: boolean): InputSchema => ({
-    type: 'record',
-    members: { iban: member(iban), card: member(card) },
-  })
-  const variants = { fits, of: [shape(true, false), shape(false, true)] }
-  const to = { schema: { ...shape(false, false), variants }, required: true }
-  const input = { ...INPUT, members: { ...INPUT.members, to } }
-  return declaration(texts, { systems: [{ ...system, operations: [{ ...operation, input }] }] })
-}
-
-test('of several shapes a counterexample has one, and what has none is no difference', async () => {
-  const verdict = async (condition: string, fits: 'one' | 'any') => {
-    const report = await confirmed(
-      addressed([permit('false')], fits),
-      addressed([permit(condition)], fits),
-    )
-    const [found] = report.newlyAllowed
-    assert.equal(report.verdict, found ? 'differs' : 'equivalent')
-    return found && Object.keys(inputOf(found)['to'] ?? {})
-  }
-  const to = 'context.input.to'
-  const [both, none] = [
-    `${to} has iban && ${to} has card`,
-    `!(${to} has iban) && !(${to} has card)`,
-  ]
-  assert.deepEqual(await verdict(`!(${to} has iban)`, 'one'), ['card'])
-  assert.deepEqual(await verdict(both, 'any'), ['iban', 'card'])
-  assert.equal(await verdict(both, 'one'), undefined)
-  assert.equal(await verdict(none, 'any'), undefined)
-  // Read otherwise, with the same members.
-  const [one, any] = [addressed([permit('true')], 'one'), addressed([permit('true')], 'any')]
-  const report = await diff({ old: one, new: any })
-  assert.deepEqual(Object.keys(inputOf(report.newlyAllowed[0])['to'] ?? {}), ['iban', 'card'])
-  assert.equal((await diff({ old: any, new: one })).newlyDenied.length, 1)
-})
-
-test('requests of the search have one of the shapes declared', () => {
-  const [operation] = addressed([], 'one').network.systems[0]?.operations ?? []
-  assert.ok(operation)
-  const who = { instance: 'i', agent: 'clerk', system: 'core', operation: 'op0' }
-  const given = { input: operation.input, literals: literalsOf([]), labels: [], operators: [] }
-  const chance = new Chance('shapes')
-  const read = new Set<string>()
-  for (let i = 0; i < 100; i++) {
-    const { input } = randomRequest({ ...who, ...given }, chance).call
-    const shape = Object.keys(input['to'] ?? {}).join()
-    // Of both it may be too, which fits two.
-    if (shape !== 'iban,card')
-      read.add(Object.keys(readInput(operation.input, input)['to'] ?? {}).join())
-  }
-  assert.deepEqual([...read].toSorted(), ['card', 'iban'])
 })
 
 /** What a change of the network alone is said to be. */

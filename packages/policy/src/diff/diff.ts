@@ -2,6 +2,7 @@ import { SallyportError } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
 import type { Declaration } from '@sallyport/network'
 import { limitChanges } from './limits.ts'
+import { longerIn } from './input.ts'
 import { literalsOf } from './literals.ts'
 import type { Literals } from './literals.ts'
 import { FreeRequest } from './request.ts'
@@ -14,6 +15,7 @@ import { trustChanges } from './trust.ts'
 import { Side, TREATMENTS } from './side.ts'
 import type { Encoded, Unknowns } from './side.ts'
 import { Solver } from './solver.ts'
+import type { Answer } from './solver.ts'
 import type { Term } from './terms.ts'
 import type {
   CallFinding,
@@ -133,6 +135,8 @@ class Comparison {
       for (const name of operations) {
         const operation = side.decider.index.findOperation(to, name)
         if (!operation) continue
+        const otherSide = side === this.#old ? this.#new : this.#old
+        const against = otherSide.decider.index.findOperation(to, name)?.input
         const literals = this.#literalsOf(to, name)
         const named = [...literals.instances].filter((id) => id.startsWith(agent))
         // One that no policy names stands for all the others.
@@ -141,6 +145,7 @@ class Comparison {
         for (const instance of new Set([`${agent}${other}`, ...named])) {
           yield {
             ...{ instance, agent: from, system: to, operation: name, input: operation.input },
+            ...(against && { against }),
             literals,
             labels: [...new Set([...labels, 'untrusted'])].toSorted(),
             operators: [...new Set(operators)],
@@ -246,7 +251,7 @@ class Comparison {
       this.#proven++
       return { kind: 'proven' }
     }
-    const answer = await this.#solver.solve(free.assertions([claim]))
+    const answer = await this.#solved(free, claim)
     if (answer.status === 'unsat' && !free.bounded) {
       this.#proven++
       this.#bySolver++
@@ -276,6 +281,17 @@ class Comparison {
     const where = { agent, operation: `${system}.${operation}`, question }
     this.#undecided.push({ ...where, why: `${why}; ${TRIES} requests at the boundaries agree` })
     return { kind: 'undecided', why }
+  }
+
+  /** With lists as long as they are encoded first: only those of a model can be shown. */
+  async #solved(free: FreeRequest, claim: Term): Promise<Answer> {
+    const longer = longerIn(free.input)
+    if (longer.length > 0) {
+      const none = longer.map((term) => free.terms.not(term))
+      const answer = await this.#solver.solve(free.assertions([claim, ...none]))
+      if (answer.status === 'sat') return answer
+    }
+    return this.#solver.solve(free.assertions([claim]))
   }
 
   #finding(

@@ -7,41 +7,67 @@ import type { Term, Terms } from './terms.ts'
 import { equal } from './values.ts'
 import type { Guarded, Sym } from './values.ts'
 
+type SetType = Extract<InputType, { type: 'set' }>
+
 /** Elements of a set beside those that policies name: one that none of them names, and one for each open question. */
 const OPEN_SLOTS = 2
 const MAX_SLOTS = 8
+/** And where the other side takes shorter sets, for one that is too long for it. */
+const MAX_LONGER = 16
 
 /**
  * How many free elements each set of an input has, and whether that is fewer than a proof needs.
  *
+ * @param against as the other side reads it
  * @param openSets questions about sets whose other side is not constant
  */
 export function slotsFor(
   type: InputType,
+  against: InputType | undefined,
   openSets: number,
 ): { readonly slots: number; readonly bounded: boolean } {
-  // What fills one set up to its least count, another that holds all of it has to hold as well.
-  const wanted = OPEN_SLOTS + openSets + (openSets > 0 ? leastOf(type) : 0)
+  // What fills one set up to its count, another that holds all of it has to hold as well.
+  const wanted = OPEN_SLOTS + openSets + (openSets > 0 ? filledOf(type, against) : 0)
   return { slots: Math.min(wanted, MAX_SLOTS), bounded: wanted > MAX_SLOTS }
 }
 
-/** The elements that all sets of an input have at least, apart from those whose elements are all encoded. */
-function leastOf(type: InputType): number {
+/** The elements that all sets of an input are filled up with, apart from those whose elements are all encoded. */
+function filledOf(type: InputType, against: InputType | undefined): number {
   if (type.type === 'record') {
-    return Object.values(type.members).reduce((sum, { schema }) => sum + leastOf(schema), 0)
+    return Object.entries(type.members).reduce(
+      (sum, [name, { schema }]) => sum + filledOf(schema, memberOf(against, name)),
+      0,
+    )
   }
   if (type.type !== 'set') return 0
-  return (isClosed(type.items) ? 0 : (type.minItems ?? 0)) + leastOf(type.items)
+  const own = isClosed(type.items) ? 0 : filling(type, against)
+  return own + filledOf(type.items, against?.type === 'set' ? against.items : undefined)
 }
+
+/** Elements that a set has at least; more than the other side takes, where it takes fewer. */
+function filling({ minItems = 0, maxItems }: SetType, against: InputType | undefined): number {
+  const longer = against?.type === 'set' && against.maxItems < maxItems ? against.maxItems + 1 : 0
+  return Math.max(Math.min(minItems, MAX_SLOTS), Math.min(longer, MAX_LONGER))
+}
+
+const memberOf = (type: InputType | undefined, name: string): InputType | undefined =>
+  type?.type === 'record' && Object.hasOwn(type.members, name)
+    ? type.members[name]?.schema
+    : undefined
 
 /** Whether all values are known, so that each is an element of its own. */
 const isClosed = (items: InputType): boolean =>
   items.type === 'boolean' || (items.type === 'string' && items.enum !== undefined)
 
-/** An input of which everything is free, as its schema types it. */
+/**
+ * An input of which everything is free, as its schema types it.
+ *
+ * @param against as the other side reads it
+ */
 export function freeInput(
   t: Terms,
   type: InputType,
+  against: InputType | undefined,
   literals: Literals,
   slots: number,
   path = 'input',
@@ -54,13 +80,14 @@ export function freeInput(
     case 'boolean':
       return { kind: 'bool', term: t.variable(path, 'Bool') }
     case 'set':
-      return freeSet(t, type, literals, slots, path)
+      return freeSet(t, type, against, literals, slots, path)
     default: {
       const members = Object.entries(type.members).map(
         ([name, { schema, required }]): [string, Guarded] => {
           const at = `${path}.${name}`
           const present = required ? t.true : t.variable(`${at}?`, 'Bool')
-          return [name, { present, value: freeInput(t, schema, literals, slots, at) }]
+          const other = memberOf(against, name)
+          return [name, { present, value: freeInput(t, schema, other, literals, slots, at) }]
         },
       )
       return { kind: 'record', members: new Map(members) }
@@ -70,11 +97,13 @@ export function freeInput(
 
 function freeSet(
   t: Terms,
-  { items, minItems = 0 }: Extract<InputType, { type: 'set' }>,
+  type: SetType,
+  against: InputType | undefined,
   literals: Literals,
   slots: number,
   path: string,
 ): Sym {
+  const { items } = type
   const values: Sym[] = []
   const name = path.slice(path.lastIndexOf('.') + 1)
   if (items.type === 'boolean') {
@@ -88,12 +117,32 @@ function freeSet(
       values.push({ kind: 'long', term: t.long(long) })
     }
   }
-  const free = isClosed(items) ? 0 : Math.max(slots, Math.min(minItems, MAX_SLOTS))
+  const free = isClosed(items) ? 0 : Math.max(slots, filling(type, against))
+  const inner = against?.type === 'set' ? against.items : undefined
   for (let i = 0; i < free; i++) {
-    values.push(freeInput(t, items, literals, slots, `${path}-${i}`))
+    values.push(freeInput(t, items, inner, literals, slots, `${path}-${i}`))
   }
   const present = (i: number): Term => t.variable(`${path}-has-${i}`, 'Bool')
-  return { kind: 'set', items: values.map((value, i) => ({ present: present(i), value })) }
+  const given = values.map((value, i) => ({ present: present(i), value }))
+  const most = against?.type === 'set' ? against.maxItems : type.maxItems
+  if (isClosed(items) || most >= type.maxItems || most < MAX_LONGER) {
+    return { kind: 'set', items: given }
+  }
+  return {
+    kind: 'set',
+    items: given,
+    longer: { than: most, term: t.variable(`${path}-more`, 'Bool') },
+  }
+}
+
+/** What stands for elements that are not encoded, in an input of `freeInput`. */
+export function longerIn(value: Sym): Term[] {
+  if (value.kind === 'record') {
+    return Array.from(value.members.values()).flatMap((member) => longerIn(member.value))
+  }
+  if (value.kind !== 'set') return []
+  const inner = value.items.flatMap((item) => longerIn(item.value))
+  return value.longer ? [value.longer.term, ...inner] : inner
 }
 
 /** What was left out, in words: patterns that have no regular language, lists that are too long. */
@@ -109,7 +158,7 @@ export function accepts(t: Terms, type: InputType, value: Sym, leftOut: LeftOut)
     case 'boolean':
       return t.bool(value.kind === 'bool')
     case 'set':
-      return value.kind === 'set' ? acceptsSet(t, type, value.items, leftOut) : t.false
+      return value.kind === 'set' ? acceptsSet(t, type, value, leftOut) : t.false
     default:
       return value.kind === 'record' ? acceptsRecord(t, type, value.members, leftOut) : t.false
   }
@@ -141,8 +190,8 @@ function acceptsText(
 
 function acceptsSet(
   t: Terms,
-  type: Extract<InputType, { type: 'set' }>,
-  given: readonly Guarded[],
+  type: SetType,
+  { items: given, longer }: Extract<Sym, { kind: 'set' }>,
   leftOut: LeftOut,
 ): Term {
   const each = given.map(({ present, value }) =>
@@ -156,12 +205,15 @@ function acceptsSet(
     given.map(({ present }) => present),
     type.maxItems,
   )
-  return t.and(...each, ...distinct, few, enough(t, type, given, leftOut))
+  const [all, least] = [t.and(...each, ...distinct, few), enough(t, type, given, leftOut)]
+  if (longer === undefined || type.maxItems > longer.than) return t.and(all, least)
+  leftOut.add(`a list of more than ${longer.than} items`)
+  return t.and(all, least, t.not(longer.term))
 }
 
 function enough(
   t: Terms,
-  { items, minItems = 0 }: Extract<InputType, { type: 'set' }>,
+  { items, minItems = 0 }: SetType,
   given: readonly Guarded[],
   leftOut: LeftOut,
 ): Term {

@@ -19,6 +19,8 @@ export interface RequestType {
   readonly operation: string
   /** As the side reads it that is to allow the call. */
   readonly input: InputSchema
+  /** As the other side reads it, where it has the operation. */
+  readonly against?: InputSchema
   readonly literals: Literals
   /** Tags that a session can carry as labels. */
   readonly labels: readonly string[]
@@ -77,9 +79,9 @@ export class FreeRequest {
   constructor(type: RequestType) {
     const t = this.terms
     this.type = type
-    const { slots, bounded } = slotsFor(type.input, type.literals.openSets)
+    const { slots, bounded } = slotsFor(type.input, type.against, type.literals.openSets)
     this.bounded = bounded
-    this.input = freeInput(t, type.input, type.literals, slots)
+    this.input = freeInput(t, type.input, type.against, type.literals, slots)
     this.#assume(accepts(t, type.input, this.input, this.leftOut))
     const [day, hour, minute, second] = [
       this.#long('day', DAYS.first, DAYS.last),

@@ -20,7 +20,12 @@ export type Sym =
   | { readonly kind: 'date'; readonly day: Term }
   | { readonly kind: 'entity'; readonly uid: EntityUid }
   /** Whatever is present, several times or not. */
-  | { readonly kind: 'set'; readonly items: readonly Guarded[] }
+  | {
+      readonly kind: 'set'
+      readonly items: readonly Guarded[]
+      /** Whether it has more elements than these, and more than so many in all. */
+      readonly longer?: { readonly than: number; readonly term: Term }
+    }
   | { readonly kind: 'record'; readonly members: ReadonlyMap<string, Guarded> }
   /** `prefix` is absent where it spans the whole address. */
   | {
