@@ -13,6 +13,24 @@ const ATTESTED = {
 /** Threats that the list has no number for: how programs come in, and what enrols them. */
 export const DOORS: readonly RedRow[] = [
   {
+    id: 'trace.outside',
+    threat: 'a system outside learns by a trace which calls belong together',
+    file: 'packages/gateway/src/upstream/exchange.ts',
+    from: `trace !== undefined && system.upstream.kind === 'service'`,
+    to: `trace !== undefined`,
+    test: 'packages/gateway/test/trace.test.ts',
+    name: 'tell systems outside of no trace',
+  },
+  {
+    id: 'trace.sticks',
+    threat: 'a call is recorded in the trace of another on the same connection',
+    file: 'packages/gateway/src/serve/requests.ts',
+    from: `caller = { ...caller, trace }`,
+    to: `callers.set(req.socket, (caller = { ...caller, trace }))`,
+    test: 'packages/gateway/test/trace.test.ts',
+    name: 'have none where their caller names none, though it named one before',
+  },
+  {
     id: 'launch.impostor',
     threat: 'a peer that is no gateway is handed what a launched program says to its database',
     file: DATABASE,
