@@ -10,8 +10,8 @@ import type { GatewaySettings } from '../src/settings.ts'
 import { encode, GrpcAgent, startLedgerWorld } from './support/grpc.ts'
 import { askH2, h2Session } from './support/h2.ts'
 import { json } from './support/service.ts'
-import { startWorld, until, word } from './support/world.ts'
-import type { Json, TestAgent, World } from './support/world.ts'
+import { startWorld, TestAgent, until, word } from './support/world.ts'
+import type { Json, World } from './support/world.ts'
 
 // Those of the recommendation's examples.
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
@@ -158,8 +158,12 @@ const calls = (codec: GatewaySettings['codec']) => (): void => {
     assert.ok(!JSON.stringify(world.bank.seen.at(-1)?.rawHeaders).includes(PARENT))
   })
 
-  it('have none where their caller names none, though it named one before', async () => {
-    const reply = await teller.ask({ path: ACCOUNT })
+  it('have none where their caller names none, though it named one before', async (t) => {
+    const single = new TestAgent(world, teller.material, 1)
+    t.after(() => single.pool.destroy())
+    await single.ask({ path: ACCOUNT, headers: { traceparent: TRACEPARENT } })
+    assert.match(String(headersOfBank()['traceparent']), new RegExp(TRACE))
+    const reply = await single.ask({ path: ACCOUNT })
     assert.equal(headersOfBank()['traceparent'], undefined)
     assert.ok(!('trace' in (await recordOf(reply.headers['sallyport-decision']))))
   })
