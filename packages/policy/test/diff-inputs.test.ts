@@ -6,7 +6,7 @@ import type { Declaration, InputSchema, InputType } from '@sallyport/network'
 import { diff } from '../src/index.ts'
 import { literalsOf } from '../src/diff/literals.ts'
 import { Chance, randomRequest } from '../src/diff/search.ts'
-import { declaration, INPUT, network, permit } from './support/bank.ts'
+import { declaration, forbid, INPUT, network, permit } from './support/bank.ts'
 import { confirmed, inputOf } from './support/confirmed.ts'
 
 type List = Extract<InputType, { type: 'set' }>
@@ -137,6 +137,43 @@ test('requests of the search have as many items as their lists must have', () =>
     [...seen].toSorted((a, b) => a - b),
     [3, 4, 5, 6],
   )
+})
+
+test('each record that policies look for in a list has room in it', async () => {
+  const items: InputType = {
+    type: 'record',
+    members: { a: { schema: { type: 'long', minimum: 0, maximum: 9 }, required: true } },
+  }
+  for (const condition of [
+    'context.input.tags.containsAll([{a: 1}, {a: 2}, {a: 3}])',
+    'context.input.tags == [{a: 1}, {a: 2}, {a: 3}]',
+    [1, 2, 3].map((a) => `context.input.tags.contains({a: ${a}})`).join(' && '),
+  ]) {
+    const old = listing([permit('false')], { items })
+    const report = await confirmed(old, listing([permit(condition)], { items }))
+    assert.equal((inputOf(report.newlyAllowed[0])['tags'] as unknown[]).length, 3, condition)
+  }
+})
+
+test('each attribute that policies look for in a list has room in it', async () => {
+  const names = ['ref', 'memo', 'currency', 'other']
+  const held = `context.input.tags.containsAll([${names.map((name) => `context.input.${name}`).join(', ')}])`
+  // In policies of their own, so that they are no values to look for in the list.
+  const apart = names.map((name, i) =>
+    forbid(`context.input.${name} != "${['r', 'm', 'EUR', 'o'][i]}"`),
+  )
+  const word = { schema: { type: 'string', maxLength: 8 }, required: true } as const
+  const of = (condition: string): Declaration => {
+    const given = listing([permit(condition), ...apart], {})
+    const [system] = given.network.systems
+    const [operation] = system?.operations ?? []
+    assert.ok(system && operation)
+    const members = { ...operation.input.members, memo: word, other: word }
+    const operations = [{ ...operation, input: { ...operation.input, members } }]
+    return { ...given, network: { ...given.network, systems: [{ ...system, operations }] } }
+  }
+  const report = await confirmed(of('false'), of(held))
+  assert.equal((inputOf(report.newlyAllowed[0])['tags'] as unknown[]).length, 4)
 })
 
 /** A declaration whose operation takes `to`: of an account, of a card, or where it fits any, of both. */

@@ -19,7 +19,7 @@ const MAX_LONGER = 16
  * How many free elements each set of an input has, and whether that is fewer than a proof needs.
  *
  * @param against as the other side reads it
- * @param openSets questions about sets whose other side is not constant
+ * @param openSets questions about sets that need an element of their own
  */
 export function slotsFor(
   type: InputType,

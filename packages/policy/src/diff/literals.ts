@@ -8,7 +8,7 @@ export interface Literals {
   readonly beside: ReadonlyMap<string, ReadonlySet<string>>
   /** Longs, in the same way. */
   readonly longsBeside: ReadonlyMap<string, ReadonlySet<bigint>>
-  /** Questions about sets whose other side is not constant. */
+  /** Questions about sets whose other side is not constant, and elements that are no plain constant, which `beside` has. */
   readonly openSets: number
   /** Ids of the instances that are named. */
   readonly instances: ReadonlySet<string>
@@ -38,6 +38,8 @@ export function literalsOf(policies: Iterable<PolicyAst>): Literals {
       if (expr.kind === 'entity') addInstance(found.instances, expr.uid)
       const [text] = expr.kind === 'call' && expr.function === 'ip' ? expr.args : []
       if (text?.kind === 'string') found.addresses.add(text.value)
+      const held = expr.kind === 'set' ? expr.items : inContains(expr)
+      found.openSets += held.filter(({ kind }) => !SCALARS.has(kind)).length
       if (expr.kind !== 'binary') return
       beside(expr.left, expr.right, found)
       beside(expr.right, expr.left, found)
@@ -49,6 +51,14 @@ export function literalsOf(policies: Iterable<PolicyAst>): Literals {
 }
 
 const SETS: ReadonlySet<string> = new Set(['contains', 'containsAll', 'containsAny', '==', '!='])
+
+const SCALARS: ReadonlySet<Expr['kind']> = new Set(['bool', 'long', 'string', 'entity'])
+
+/** What a set is asked to contain, where that is constant: the others are questions of their own. */
+const inContains = (expr: Expr): readonly Expr[] =>
+  expr.kind === 'binary' && expr.operator === 'contains' && isConstant(expr.right)
+    ? [expr.right]
+    : []
 
 function addInstance(into: Set<string>, uid: { readonly type: string; readonly id: string }): void {
   if (uid.type === 'Instance') into.add(uid.id)
