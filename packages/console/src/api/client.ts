@@ -43,6 +43,8 @@ async function send<T>(
     response = await fetch(`/api${path}`, {
       ...init,
       credentials: 'same-origin',
+      // Nothing that is read here belongs on a disk; and a browser that may keep it has the next reader wait for the first.
+      cache: 'no-store',
       headers: { accept: 'application/json', ...init.headers },
     })
   } catch {

@@ -36,10 +36,10 @@ async function load(path: string): Promise<void> {
     // `get` throws nothing else. What was shown stays on the page beside the error.
     const failure = error as ApiError
     if (of === visit) put(path, { data: entries.get(path)?.data, error: failure, loading: false })
-  } finally {
-    inFlight.delete(path)
-    if (again.delete(path)) void load(path)
   }
+  if (of !== visit) return
+  inFlight.delete(path)
+  if (again.delete(path)) void load(path)
 }
 
 /**
@@ -69,10 +69,11 @@ export function stopReading(): void {
   again.clear()
 }
 
-/** Forgets everything when a session has ended, also what is still on its way. */
+/** Forgets everything when a session has ended, also what is still on its way: nobody waits for it either. */
 export function forgetResources(): void {
   stopReading()
   visit++
+  inFlight.clear()
   entries.clear()
 }
 

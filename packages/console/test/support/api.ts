@@ -47,6 +47,12 @@ export interface FixtureOptions {
   readonly root?: string
 }
 
+interface Hold {
+  /** Resolves when the first answer waits. */
+  readonly asked: Promise<void>
+  readonly letGo: () => void
+}
+
 export class Fixture {
   readonly world: World
   readonly passkeys: Passkeys
@@ -61,7 +67,7 @@ export class Fixture {
   readonly #server: Server
   readonly #root: string
   readonly #sessions = new Map<string, Session>()
-  readonly #held = new Map<string, Promise<void>>()
+  readonly #held = new Map<string, { readonly opened: Promise<void>; readonly asked: () => void }>()
   readonly #streams = new Set<ServerResponse>()
   readonly #sent: Sent[] = []
 
@@ -115,14 +121,25 @@ export class Fixture {
     this.publish('decision', record)
   }
 
-  /** Answers at a path are made but not sent, and streams not opened, until the function is called that comes back. */
-  hold(path: string): () => void {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#held.set(path, promise)
-    return () => {
-      if (this.#held.get(path) === promise) this.#held.delete(path)
-      resolve()
+  /** Answers at a path are made but not sent, and streams not opened, until they are let go. */
+  hold(path: string): Hold {
+    const opened = Promise.withResolvers<void>()
+    const asked = Promise.withResolvers<void>()
+    const held = { opened: opened.promise, asked: asked.resolve }
+    this.#held.set(path, held)
+    return {
+      asked: asked.promise,
+      letGo: () => {
+        if (this.#held.get(path) === held) this.#held.delete(path)
+        opened.resolve()
+      },
     }
+  }
+
+  async #whileHeld(path: string): Promise<void> {
+    const held = this.#held.get(path)
+    held?.asked()
+    await held?.opened
   }
 
   /** Cuts every live stream, as a network fault would. */
@@ -143,7 +160,7 @@ export class Fixture {
     if (url.pathname === '/api/events') {
       if (!session?.operator) send(response, { status: 401, body: { code: 'SP_API_SESSION' } })
       else {
-        await this.#held.get('/events')
+        await this.#whileHeld('/events')
         this.#stream(request, response)
       }
       return
@@ -179,7 +196,7 @@ export class Fixture {
     )
     // Copied before it is held: what happens meanwhile is not in it.
     const made = structuredClone(result)
-    await this.#held.get(path)
+    await this.#whileHeld(path)
     send(response, made)
     for (const [type, data] of this.world.takeEvents()) this.publish(type, data)
   }
