@@ -1,6 +1,7 @@
 import type { RedRow } from './types.ts'
 
 const DATABASE = 'packages/agent/src/launcher/database.ts'
+const SEVERAL = 'test/postgresql-several.test.ts'
 const LAUNCHED = 'test/launched-postgres.test.ts'
 const GLASS = 'packages/control/test/break-glass.test.ts'
 const POP = 'packages/control/src/attest/x509pop.ts'
@@ -147,5 +148,34 @@ export const DOORS: readonly RedRow[] = [
     to: '    EXCUSE: `this user may not open',
     test: 'packages/transport/test/diagnose.test.ts',
     name: 'tells a socket that is missing, left over, no socket, or of somebody else',
+  },
+  {
+    id: 'sql.several',
+    threat:
+      'a statement runs though the first of its decisions does not hold by the time of the last',
+    file: 'packages/gateway/src/sql/calls.ts',
+    from: `      if (grants.length > 1 || own) demandStill()
+`,
+    to: '',
+    test: SEVERAL,
+    name: 'what forbids the first of them while the last is recorded stops the statement',
+  },
+  {
+    id: 'sql.form',
+    threat: 'a row leaves in the form of another one, though policies oblige to less',
+    file: 'packages/gateway/src/calls/still.ts',
+    from: `if (same !== grant.upstream) throw`,
+    to: `if (same === undefined) throw`,
+    test: SEVERAL,
+    name: 'rows of one statement are returned as each of them was recorded, or not written',
+  },
+  {
+    id: 'sql.later',
+    threat: 'a write that was described in time is executed long after its decision',
+    file: 'packages/gateway/src/sql/run.ts',
+    from: `if (!this.#sent) this.#authorised?.demandStill()`,
+    to: `if (!this.#sent) void 0`,
+    test: SEVERAL,
+    name: 'what was described and is executed later is looked at again',
   },
 ]

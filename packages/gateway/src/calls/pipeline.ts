@@ -17,6 +17,7 @@ import type { Mandates } from './mandates.ts'
 import { isSensitive, peerFacts, Recorder } from './recorder.ts'
 import type { Draft } from './recorder.ts'
 import type { Standing } from './standing.ts'
+import { Still } from './still.ts'
 import type { Caller, Decided, TypedCall } from './types.ts'
 
 export type { Finish, Grant, Presented } from './grant.ts'
@@ -47,6 +48,8 @@ const isPlain = ({ outcome }: Draft, { approval, mandate }: Presented): boolean 
 /** What every call goes through, whatever its protocol: decide, count, record, then let go; and what comes back. */
 export class Pipeline {
   readonly answers: Answers
+  /** For calls that do not go out as soon as they are granted. */
+  readonly still: Still
   readonly #parts: PipelineParts
   readonly #facts: Facts
   readonly #recorder: Recorder
@@ -56,6 +59,7 @@ export class Pipeline {
     this.answers = new Answers(parts)
     this.#facts = new Facts(parts.sessions, parts.bundles, parts.clock)
     this.#recorder = new Recorder(parts)
+    this.still = new Still(parts, this.#facts)
   }
 
   /**

@@ -40,6 +40,12 @@ export interface Asked {
 /** A statement that may be sent: every table in it decided, counted, recorded. */
 export interface Authorised extends Sent {
   readonly grants: readonly Grant[]
+  /**
+   * To be asked right before it is executed, where anything was awaited since `authorise` resolved.
+   *
+   * @throws Refusal where one of its calls would not be granted any more as it was
+   */
+  demandStill(): void
 }
 
 /** What of a statement is decided so far. */
@@ -52,7 +58,7 @@ interface State {
 
 const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const NO_OPERATION = 'there is no such operation'
-const UNSENT = { result: 'aborted', bytesOut: 0, released: {}, forwarded: false } as const
+const UNSENT = { bytesOut: 0, released: {}, forwarded: false } as const
 
 /** Takes statements through the second door: one call for each table and what is done with it. */
 export class Calls {
@@ -81,7 +87,8 @@ export class Calls {
   }
 
   /**
-   * Decides all that a statement does. When this resolves every decision is durable, and so are the labels.
+   * Decides all that a statement does. When this resolves every decision is durable, and so are the labels; and each decision holds, however
+   * long the others were waited for.
    *
    * @param meanwhile told of what would be sent, once all of it is decided and while the last record is being written: it may be made
    *   ready, and nothing may come of it yet
@@ -110,22 +117,44 @@ export class Calls {
         grants.push(await pipeline.authorise(enforced, caller, call, presented))
       }
       sent ??= sentOf(enforced, draft, state.views, state.compiled)
-      const { labels } = sent
-      for (const grant of grants) {
-        const { id, outcome } = grant
-        const committing = pipeline.answers.commitLabels({
-          ...{ id, caller, outcome: { ...outcome, labels } },
-        })
-        if (committing) await committing
+      const own = await this.#commitLabels(grants, sent.labels)
+      const demandStill = (): void => {
+        for (const [i, grant] of grants.entries()) pipeline.still.demand(grant, own?.[i] ?? [])
       }
-      return { ...sent, grants }
+      // One decision whose record was the last that was waited for was looked at then.
+      if (grants.length > 1 || own) demandStill()
+      return { ...sent, grants, demandStill }
     } catch (error) {
       const refusal = toRefusal(error)
       for (const grant of grants) {
-        pipeline.finish(grant, { ...UNSENT, status: refusal.status })
+        const result = grant.id === refusal.decision ? 'cut' : 'aborted'
+        pipeline.finish(grant, { ...UNSENT, result, status: refusal.status })
       }
       throw refusal
     }
+  }
+
+  /**
+   * Makes the labels of a statement durable.
+   *
+   * @returns of each call those that its session did not have before; undefined where there was nothing to wait for
+   */
+  async #commitLabels(
+    grants: readonly Grant[],
+    labels: readonly string[],
+  ): Promise<readonly (readonly string[])[] | undefined> {
+    const { answers, still } = this.#parts.pipeline
+    let own: readonly (readonly string[])[] | undefined
+    for (const { id, caller, outcome } of grants) {
+      const committing = answers.commitLabels({ id, caller, outcome: { ...outcome, labels } })
+      if (!committing) continue
+      own ??= grants.map((grant) => {
+        const before = still.labelsOf(grant)
+        return labels.filter((label) => !before.includes(label))
+      })
+      await committing
+    }
+    return own
   }
 
   /**

@@ -193,7 +193,9 @@ export class Run {
   async execute(most: number): Promise<Buffer> {
     const { link, client } = this.#parts
     try {
-      this.#recheck()
+      // It was described in the meantime, and its client may have taken all the time it liked.
+      if (!this.#sent) this.#authorised?.demandStill()
+      else this.#recheck()
       if (this.#executed || !this.#sent) {
         link.send(wire.execute(this.#name, this.#atMost(most)), wire.FLUSH)
       }
