@@ -3,4 +3,8 @@
  * generation of Node's own size is full, and looked through, every few hundred calls: a tenth of all processor time.
  * While nobody calls, Node gives the memory of the heap back to the system, and the first seconds of calls after a pause pay for getting it again.
  */
-export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=64', '--no-memory-reducer']
+export const NODE_FLAGS: readonly string[] = [
+  '--min-semi-space-size=64',
+  '--max-semi-space-size=64',
+  '--no-memory-reducer',
+]

@@ -1,6 +1,7 @@
 import { constants, performServerHandshake } from 'node:http2'
 import type { ServerHttp2Session, ServerHttp2Stream, ServerOptions } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
+import { Roster } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { GatewaySettings } from '../settings.ts'
 import { Gone } from './ending.ts'
@@ -25,6 +26,7 @@ const TROUBLE_BURST = 200
 const TROUBLE_PER_SECOND = 20
 
 interface OpenStream {
+  readonly stream: ServerHttp2Stream
   readonly req: H2Request
   readonly res: H2Response
   readonly startedAt: number
@@ -33,7 +35,7 @@ interface OpenStream {
 /** What is known of one session. Times are monotonic. */
 interface Session {
   readonly socket: TLSSocket
-  readonly streams: Map<ServerHttp2Stream, OpenStream>
+  readonly streams: Roster<OpenStream>
   /** Until when it may have nothing open. */
   idleUntil: number
   requests: number
@@ -92,7 +94,7 @@ export class H2Edge {
     const now = clock.monotonic()
     const open: Session = {
       socket,
-      streams: new Map(),
+      streams: new Roster(),
       idleUntil: now + settings.headersTimeoutMs,
       requests: 0,
       ...{ told: 0, untold: 0 },
@@ -144,10 +146,10 @@ export class H2Edge {
       maxHeaderBytes: settings.maxHeaderBytes,
     })
     const res = new H2Response(stream)
-    open.streams.set(stream, { req, res, startedAt: clock.monotonic() })
+    const place = open.streams.add({ stream, req, res, startedAt: clock.monotonic() })
     const gone = new Gone()
     stream.once('close', () => {
-      open.streams.delete(stream)
+      open.streams.remove(place)
       if (!res.writableFinished) gone.abort()
       if (open.streams.size === 0) {
         open.idleUntil = clock.monotonic() + settings.keepAliveTimeoutMs
@@ -187,7 +189,7 @@ export class H2Edge {
     const now = clock.monotonic()
     for (const [session, open] of this.#sessions) {
       this.#countUntold(session, open)
-      for (const [stream, { req, res, startedAt }] of open.streams) {
+      for (const { stream, req, res, startedAt } of open.streams) {
         const slowBody =
           !req.complete && !req.takesItsTime && now - startedAt > settings.requestTimeoutMs
         const slowReader =

@@ -1,4 +1,4 @@
-import { canonicalJson } from '@sallyport/base'
+import { canonicalJson, Roster } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
 import type { Operation, System } from '@sallyport/network'
@@ -71,7 +71,7 @@ export interface InvocationParts extends AgainParts {
 export class McpInvocations {
   readonly #parts: InvocationParts
   readonly #remedies: Remedies
-  readonly #underway = new Set<Underway>()
+  readonly #underway = new Roster<Underway>()
   readonly #timer: NodeJS.Timeout
 
   constructor(parts: InvocationParts) {
@@ -107,6 +107,7 @@ export class McpInvocations {
     /** Begins with the first decision of which the client is told something. */
     const open: { stream?: ClientStream } = {}
     let call: Underway | undefined
+    let place: number | undefined
     try {
       const invocation = read()
       const grant = await this.#granted(context, system, session, invocation, (text, decision) => {
@@ -115,7 +116,7 @@ export class McpInvocations {
       })
       open.stream ??= new ClientStream(res, grant.id)
       call = new Underway(this.#parts, grant, open.stream, signal)
-      this.#underway.add(call)
+      place = this.#underway.add(call)
       await this.#forward(context, session, rpc, invocation, call)
     } catch (error) {
       const refusal = call ? this.#failed(call, error, signal) : toRefusal(error)
@@ -141,10 +142,8 @@ export class McpInvocations {
         stream.end()
       } else sendJson(res, { status: 200, body })
     } finally {
-      if (call) {
-        this.#underway.delete(call)
-        call.close()
-      }
+      if (place !== undefined) this.#underway.remove(place)
+      call?.close()
     }
   }
 

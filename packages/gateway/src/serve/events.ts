@@ -1,4 +1,4 @@
-import { canonicalJson } from '@sallyport/base'
+import { canonicalJson, Roster } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
@@ -99,7 +99,7 @@ export class AnswerStream {
 /** Streams of events: each event is projected, and the decision is taken anew while they last. */
 export class EventStreams {
   readonly #parts: EventParts
-  readonly #open = new Set<AnswerStream>()
+  readonly #open = new Roster<AnswerStream>()
   readonly #timer: NodeJS.Timeout
 
   constructor(parts: EventParts) {
@@ -176,7 +176,7 @@ export class EventStreams {
     const deadline = setTimeout(() => {
       this.cut(stream, 'SP_STREAM_ENDED')
     }, settings.maxStreamMs).unref()
-    this.#open.add(stream)
+    const place = this.#open.add(stream)
     stats.streamsOpened++
     let result: OutcomeRecord['result'] = 'completed'
     try {
@@ -189,7 +189,7 @@ export class EventStreams {
       answer.body.destroy()
     } finally {
       clearTimeout(deadline)
-      this.#open.delete(stream)
+      this.#open.remove(place)
     }
     const { bytesOut, released, cutBy } = stream
     pipeline.finish(grant, {

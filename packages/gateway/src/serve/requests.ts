@@ -1,4 +1,5 @@
 import type { TLSSocket } from 'node:tls'
+import { Roster } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { System } from '@sallyport/network'
 import { certificateOf, peerOf, sourceOf, tlsFacts } from '@sallyport/transport'
@@ -75,7 +76,7 @@ export class Requests {
   readonly #seats = new Map<string, Seat>()
   readonly #pace: Pace
   readonly #share: Share
-  readonly #answers = new Set<EdgeResponse>()
+  readonly #answers = new Roster<EdgeResponse>()
   #isDraining = false
 
   constructor(parts: RequestParts) {
@@ -103,7 +104,7 @@ export class Requests {
     try {
       caller = this.#caller(req.socket)
       const seat = this.#enter(caller.session)
-      this.#answers.add(res)
+      const place = this.#answers.add(res)
       try {
         // A certificate that has a successor is let go in peace.
         if (this.#isDraining || this.#parts.liveness.hasNewer(caller.svid)) {
@@ -116,7 +117,7 @@ export class Requests {
         const bare: BareContext = { req, res, request, caller, signal }
         await this.#serve(bare, reached)
       } finally {
-        this.#answers.delete(res)
+        this.#answers.remove(place)
         this.#leave(seat)
       }
     } catch (error) {

@@ -31,7 +31,7 @@ const THREAD = new URL('thread.ts', import.meta.url)
 export class SigningAhead {
   readonly #slots = new Slots()
   /** Ticket whose signature a slot is for, by the slot. */
-  readonly #owners = new Map<number, number>()
+  readonly #owners: (number | undefined)[] = []
   readonly #onEnd: (error: unknown) => void
   #next = 0
   #key: ThreadKey | undefined
@@ -68,7 +68,7 @@ export class SigningAhead {
     }
     this.#slots.fill(ticket, text, this.#key.number)
     this.#slots.setState(ticket, WAITING)
-    this.#owners.set(this.#slots.indexOf(ticket), ticket)
+    this.#owners[this.#slots.indexOf(ticket)] = ticket
     this.#next = this.#slots.advance(ticket)
     return ticket
   }
@@ -81,8 +81,8 @@ export class SigningAhead {
   take(ticket: number): string | undefined {
     const slots = this.#slots
     const index = slots.indexOf(ticket)
-    if (this.#owners.get(index) !== ticket) return undefined
-    this.#owners.delete(index)
+    if (this.#owners[index] !== ticket) return undefined
+    this.#owners[index] = undefined
     // Not begun: it is not to be signed twice.
     if (slots.pass(ticket, WAITING, FREE) || slots.state(ticket) !== SIGNED) return undefined
     return slots.octets(ticket, SIGNATURE_BYTES).toString('base64url')
