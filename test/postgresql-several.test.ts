@@ -117,7 +117,7 @@ const CHANGES: readonly (readonly [what: string, score: number, code: RegExp])[]
   ['takes rows of the first away', 65, /SP_DECLARATION_CHANGED/],
 ]
 for (const [what, score, code] of CHANGES) {
-  test(`what ${what} while the last is recorded stops the statement`, async () => {
+  test(`a statement of several is stopped, while its last is recorded, by what ${what}`, async () => {
     const instance = `risk-${score}`
     const analyst = await client('analyst', instance)
     const { came, executed, times } = await meanwhile(

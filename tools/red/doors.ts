@@ -158,7 +158,7 @@ export const DOORS: readonly RedRow[] = [
 `,
     to: '',
     test: SEVERAL,
-    name: 'what forbids the first of them while the last is recorded stops the statement',
+    name: 'a statement of several is stopped, while its last is recorded, by what forbids the first of them',
   },
   {
     id: 'sql.form',
