@@ -87,6 +87,35 @@ describe('a request body', () => {
     assert.equal(atOnce, before + 1)
   })
 
+  // Before anybody reads it, a token may have to be verified: it was there, all of it, and its caller is not any more.
+  for (const how of ['reset', 'ended'] as const) {
+    it(`that is here and whose connection was ${how}: nobody waits for its end`, async () => {
+      const { promise, resolve } = Promise.withResolvers<unknown>()
+      const late = createServer((req) => {
+        req.on('error', () => undefined).once('close', () => {
+          assert.equal(req.readableLength, 4)
+          const request = { headers: { contentLength: 4 } } as CanonicalRequest
+          resolve(readBytes(req, request, MAX).then(String, () => 'gone'))
+        })
+      })
+      late.listen(0, '127.0.0.1')
+      await once(late, 'listening')
+      // Port of a TCP listener.
+      const { port } = late.address() as AddressInfo
+      const socket = connect(port, '127.0.0.1').on('error', () => undefined)
+      socket.write(`${HEAD}Content-Length: 4\r\n\r\nabcd`)
+      await once(late, 'request')
+      if (how === 'reset') socket.resetAndDestroy()
+      else socket.destroy()
+      try {
+        assert.equal(await promise, 'gone')
+      } finally {
+        late.closeAllConnections()
+        late.close()
+      }
+    })
+  }
+
   it('over the bound by what it says', async () => {
     assert.equal(await asked(`${HEAD}Content-Length: 65\r\n\r\n`, long), 'SP_REQUEST_TOO_LARGE')
     assert.equal(await asked(`${HEAD}Content-Length: 65\r\n\r\n${long}`), 'SP_REQUEST_TOO_LARGE')

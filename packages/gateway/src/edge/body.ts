@@ -71,9 +71,12 @@ export async function readBytes(
   return Buffer.concat(chunks)
 }
 
-/** Whether all of a body is here whose length is stated. Trailers are for those that come in chunks. */
+/**
+ * Whether all of a body is here whose length is stated. Trailers are for those that come in chunks. Of a caller who has gone
+ * it may be here too, and neither its end nor that it closes is told any more.
+ */
 const isHere = (req: EdgeRequest, length: number): req is IncomingMessage =>
-  req instanceof IncomingMessage && length > 0 && req.readableLength === length
+  req instanceof IncomingMessage && length > 0 && req.readableLength === length && !req.destroyed
 
 /** All of a body that is here, at its end: without the machinery that waits for more. */
 function wholeOf(req: IncomingMessage): Promise<Buffer> {
