@@ -92,11 +92,13 @@ describe('a request body', () => {
     it(`that is here and whose connection was ${how}: nobody waits for its end`, async () => {
       const { promise, resolve } = Promise.withResolvers<unknown>()
       const late = createServer((req) => {
-        req.on('error', () => undefined).once('close', () => {
-          assert.equal(req.readableLength, 4)
-          const request = { headers: { contentLength: 4 } } as CanonicalRequest
-          resolve(readBytes(req, request, MAX).then(String, () => 'gone'))
-        })
+        req
+          .on('error', () => undefined)
+          .once('close', () => {
+            assert.equal(req.readableLength, 4)
+            const request = { headers: { contentLength: 4 } } as CanonicalRequest
+            resolve(readBytes(req, request, MAX).then(String, () => 'gone'))
+          })
       })
       late.listen(0, '127.0.0.1')
       await once(late, 'listening')

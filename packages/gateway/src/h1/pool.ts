@@ -43,6 +43,13 @@ export class LeanPool implements Connections {
     this.#pump()
   }
 
+  withdraw(handler: AnswerHandler): void {
+    const at = this.#waiting.findIndex((call) => call.handler === handler)
+    if (at < 0) return
+    this.#waiting.splice(at, 1)
+    this.#settle()
+  }
+
   /** Lets what is in flight or waits end. */
   close(): Promise<void> {
     this.closed = true

@@ -34,12 +34,13 @@ export function ask(
   bounds: DecodeBounds,
 ): Promise<UpstreamAnswer> {
   return new Promise((resolve, reject) => {
-    new Asked(signal, bounds, resolve, reject).send(pool, options)
+    new Asked(pool, signal, bounds, resolve, reject).send(options)
   })
 }
 
 /** A request that was sent, until the end of its answer. */
 class Asked implements AnswerHandler {
+  readonly #pool: Connections
   readonly #signal: Ending
   readonly #bounds: DecodeBounds
   readonly #resolve: (answer: UpstreamAnswer) => void
@@ -49,22 +50,24 @@ class Asked implements AnswerHandler {
   #failure: Error | undefined
 
   constructor(
+    pool: Connections,
     signal: Ending,
     bounds: DecodeBounds,
     resolve: (answer: UpstreamAnswer) => void,
     reject: (reason: Error) => void,
   ) {
+    this.#pool = pool
     this.#signal = signal
     this.#bounds = bounds
     this.#resolve = resolve
     this.#reject = reject
   }
 
-  send(pool: Connections, options: SentRequest): void {
+  send(options: SentRequest): void {
     if (this.#signal.aborted) this.handleEvent()
     else {
       this.#signal.addEventListener('abort', this)
-      pool.dispatch(options, this)
+      this.#pool.dispatch(options, this)
     }
   }
 
@@ -72,7 +75,9 @@ class Asked implements AnswerHandler {
   handleEvent(): void {
     const reason: unknown = this.#signal.reason
     this.#fail(reason instanceof Error ? reason : new Error('the caller has gone'))
-    if (this.#failure) this.#control?.abort(this.#failure)
+    // What waits for a connection would be kept until one is free, while its place among the calls in flight is the next call's at once.
+    if (!this.#control) this.#pool.withdraw?.(this)
+    else if (this.#failure) this.#control.abort(this.#failure)
   }
 
   onRequestStart(started: AnswerControl): void {

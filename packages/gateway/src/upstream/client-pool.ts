@@ -39,6 +39,13 @@ export class ClientPool implements Connections {
     }
   }
 
+  withdraw(handler: AnswerHandler): void {
+    const at = this.#waiting.findIndex((sent) => sent.isFor(handler))
+    if (at < 0) return
+    this.#waiting.splice(at, 1)
+    this.#settle()
+  }
+
   /** Lets what is in flight or waits end. */
   async close(): Promise<void> {
     this.closed = true
@@ -105,6 +112,10 @@ class Sent implements AnswerHandler {
     this.#request = request
     this.#handler = handler
     this.#over = over
+  }
+
+  isFor(handler: AnswerHandler): boolean {
+    return this.#handler === handler
   }
 
   on(client: Client): void {

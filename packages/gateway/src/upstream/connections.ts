@@ -35,6 +35,8 @@ export interface Connections {
   readonly closed: boolean
   readonly destroyed: boolean
   dispatch(request: SentRequest, handler: AnswerHandler): unknown
+  /** Forgets a request that still waits for a connection, where it does: nobody is told anything of it any more. */
+  withdraw?(handler: AnswerHandler): void
   /** Lets what is in flight end. */
   close(): Promise<void>
   destroy(): Promise<void>
