@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { constants } from 'node:http2'
 import { after, before, describe, it } from 'node:test'
 import type { TLSSocket } from 'node:tls'
@@ -9,7 +10,7 @@ import { DEFAULT_SETTINGS } from '../src/settings.ts'
 import { encode, startLedgerWorld } from './support/grpc.ts'
 import type { LedgerWorld } from './support/grpc.ts'
 import { END_HEADERS, END_STREAM, FRAME, frame, FrameReader } from './support/h2.ts'
-import { h2Socket, hpack, PREFACE, u32 } from './support/h2.ts'
+import { h2Session, h2Socket, hpack, PREFACE, u32 } from './support/h2.ts'
 import { ends } from './support/readings/h2-wire.ts'
 import { startWorld, until } from './support/world.ts'
 import type { World } from './support/world.ts'
@@ -106,6 +107,48 @@ describe('a body that a reset ends', () => {
         })
       }
     }
+  }
+})
+
+describe('a call whose stream is reset', () => {
+  let world: World
+  before(async () => {
+    // No timeout of its own ends what is asked here.
+    world = await startWorld({ settings: { upstreamTimeoutMs: 600_000 } })
+  })
+  after(() => world.close())
+
+  const outcomes = () =>
+    world.plane.records().flatMap((one) => (one.kind === 'outcome' ? [one] : []))
+
+  for (const [what, first] of [
+    ['before it is answered', 0],
+    ['in the middle of its answer', 1],
+  ] as const) {
+    it(`is given up at the system, ${what}`, async () => {
+      const from = outcomes().length
+      let asked = false
+      let given = false
+      world.bank.answer = (_seen, res) => {
+        asked = true
+        res.once('close', () => (given = true))
+        if (first === 0) return
+        res.writeHead(200, { 'content-type': 'application/json' })
+        // More than anybody holds on the way, and not all of it.
+        res.write(`{"accounts":[${'{"status":"open"},'.repeat(20_000)}`)
+      }
+      const session = await h2Session(world, world.agent('reader'))
+      const stream = session.request({ ':path': '/bank/v1/accounts' })
+      stream.on('error', () => undefined)
+      if (first === 0) await until(() => asked)
+      else await once(stream, 'data')
+      stream.close(NGHTTP2_CANCEL)
+      await until(() => given)
+      await until(() => outcomes().length === from + 1)
+      assert.equal(outcomes().at(-1)?.result, 'aborted')
+      await until(() => world.gateway.stats().inFlight === 0)
+      session.destroy()
+    })
   }
 })
 

@@ -150,7 +150,8 @@ export class H2Edge {
     const gone = new Gone()
     stream.once('close', () => {
       open.streams.remove(place)
-      if (!res.writableFinished) gone.abort()
+      // Of one that was reset before its answer was over, Node ends what is written, and finishes it.
+      if (stream.aborted || !res.writableFinished) gone.abort()
       if (open.streams.size === 0) {
         open.idleUntil = clock.monotonic() + settings.keepAliveTimeoutMs
       }

@@ -190,6 +190,8 @@ export class EventStreams {
     } finally {
       clearTimeout(deadline)
       this.#open.remove(place)
+      // Its caller may have gone before anybody listened for that: what nobody reads on would hold its connection for ever.
+      if (!answer.body.isWhole) answer.body.destroy()
     }
     const { bytesOut, released, cutBy } = stream
     pipeline.finish(grant, {

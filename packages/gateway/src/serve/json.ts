@@ -170,7 +170,8 @@ export class JsonAnswers {
       const value = await nextPiece(answer.body, maxStreamedBytes)
       if (value === undefined) break
       await this.#send(stream, projection, Buffer.from(projection.push(value)))
-      if (stream.cutBy !== undefined || res.destroyed) return
+      if (stream.cutBy !== undefined) return
+      if (res.destroyed) throw new Error('the caller has gone')
     }
     await this.#send(stream, projection, Buffer.from(projection.finish()))
     this.#parts.pipeline.answers.noteStrangers(stream.grant, projection)
