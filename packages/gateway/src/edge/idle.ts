@@ -6,6 +6,8 @@ import type { Clock } from '@sallyport/base'
 export interface Quiet {
   /** Bytes that had come. */
   heard: number
+  /** Whether it waited for us. */
+  wasBusy: boolean
   /** Since when nothing has happened on it, monotonic, milliseconds. */
   quietSince: number
 }
@@ -40,12 +42,14 @@ export class IdleSweep {
   /** Ends a connection that has waited too long. @param busy whether it waits for us */
   look(socket: Socket, quiet: Quiet, busy: boolean): void {
     const now = this.#clock.monotonic()
-    if (busy || socket.bytesRead !== quiet.heard) {
+    // What was busy at the last look may have been so until just now.
+    if (busy || quiet.wasBusy || socket.bytesRead !== quiet.heard) {
+      quiet.wasBusy = busy
       quiet.heard = socket.bytesRead
       quiet.quietSince = now
       return
     }
-    // What was busy at one look may have been so until the next.
+    // Who asks at the last moment that they were told is still heard.
     if (now - quiet.quietSince >= this.#timeoutMs + this.#periodMs) socket.destroy()
   }
 

@@ -238,7 +238,7 @@ export class Listener {
     const { socket } = req
     let line = this.#lines.get(socket)
     if (!line) {
-      line = { isAnswering: false, waiting: [], heard: 0, quietSince: 0 }
+      line = { isAnswering: false, waiting: [], heard: 0, wasBusy: false, quietSince: 0 }
       this.#lines.set(socket, line)
     }
     if (!line.isAnswering) this.#take(line, req, res)
