@@ -251,14 +251,14 @@ test('mcp: every outcome of a call', async (t) => {
 
 test('http and mcp: an identity that has ended', async () => {
   for (const method of ['GET', 'POST']) {
-    const short = await world.connect('i2', 3)
+    const short = await world.connect('i2', 6)
     const call = (): Promise<Heard> =>
       method === 'GET'
         ? say(short, 'GET', '/ledger/v1/entries/1')
         : say(short, 'POST', '/desk/mcp', Mcp.message(1, 'read_note', { ref: 'r' }), Mcp.headers)
     // A call while it lasted, and the same one after.
     assert.notEqual((await call()).status, 401)
-    await sleep(3500)
+    await sleep(6500)
     const heard = await call()
     assert.equal(heard.status, 401)
     assert.equal(heard.headers.connection, 'close')

@@ -84,7 +84,7 @@ describe('createPatience', () => {
     const patience = createPatience()
     let asked = 0
     const held = patience.run('core.hold', () =>
-      asked++ === 0 ? Promise.reject(limited(0.3)) : Promise.resolve('held'),
+      asked++ === 0 ? Promise.reject(limited(2)) : Promise.resolve('held'),
     )
     await sleep(20)
     assert.equal(await patience.run('core.list', () => Promise.resolve('listed')), 'listed')

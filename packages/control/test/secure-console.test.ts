@@ -53,7 +53,7 @@ async function handshake(options: object = {}): Promise<{
 }
 
 async function until(met: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
+  for (const end = performance.now() + 30_000; performance.now() < end;) {
     if (await met()) return
     await sleep(25)
   }

@@ -179,8 +179,8 @@ describe('containment', () => {
 
   it('judges the certificate on every request, and streams by the newest one shown', async () => {
     world = await startWorld({ settings: { streamRecheckMs: 100 } })
-    const short = world.agent('reader', 'short', 3)
-    const renewed = world.agent('reader', 'renewed', 3)
+    const short = world.agent('reader', 'short', 8)
+    const renewed = world.agent('reader', 'renewed', 8)
     const shortStream = await watch(short)
     const renewedStream = await watch(renewed)
     assert.equal((await short.ask({ path: A })).status, 200)
@@ -202,10 +202,10 @@ describe('containment', () => {
         monotonic: () => performance.now(),
       })
       world = await startWorld({ clock })
-      const short = world.agent('reader', 'short', 2)
+      const short = world.agent('reader', 'short', 5)
       assert.equal((await short.ask({ path: A })).status, 200)
       skew = hours * 3_600_000
-      await sleep(2500)
+      await sleep(5500)
       // Whether the connection was cut or the call refused: it is not answered.
       const late = await short.ask({ path: A }).catch(() => undefined)
       assert.ok(late === undefined || late.status === 401, String(late?.status))
@@ -223,7 +223,7 @@ describe('containment', () => {
 
   it('refuses a request on a connection that has outlived its certificate', async () => {
     world = await startWorld()
-    const socket = await world.agent('reader', 'old', 2).raw()
+    const socket = await world.agent('reader', 'old', 5).raw()
     socket.on('error', () => undefined)
     let heard = ''
     socket.on('data', (chunk: Buffer) => {
@@ -233,7 +233,7 @@ describe('containment', () => {
     socket.write(get)
     await until(() => heard.includes('200 OK'))
     heard = ''
-    await sleep(2500)
+    await sleep(5500)
     const from = world.bank.seen.length
     socket.write(get)
     await until(() => heard.includes('SP_SVID_EXPIRED') && socket.destroyed)
