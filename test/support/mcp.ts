@@ -210,7 +210,8 @@ export async function connectSdk(
   return { client, transport, close: () => client.close() }
 }
 
-const fetchOf =
+/** `fetch` on an agent's own connections. */
+export const fetchOf =
   (agent: TestAgent): FetchLike =>
   async (url, init) => {
     // The types of two copies of one standard.

@@ -23,6 +23,8 @@ export class ScriptedMcp {
   /** Answers whatever has no other answer. */
   answer: (message: Message) => JsonValue = ({ method }) =>
     method === 'tools/list' ? { tools: this.tools } : {}
+  /** The revision that it agrees on, whatever it is asked for. */
+  revision = '2025-11-25'
   /** Answers `initialize`. */
   greet: (answer: () => void) => void = (answer) => {
     answer()
@@ -98,7 +100,7 @@ export class ScriptedMcp {
       const info = { name: 's', version: '1' }
       this.greet(() => {
         json(
-          { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: info },
+          { protocolVersion: this.revision, capabilities: { tools: {} }, serverInfo: info },
           { 'mcp-session-id': `server-${++this.#sessions}` },
         )
       })

@@ -45,7 +45,8 @@ const refuse = (code: Code, what: string): Refusal =>
   new Refusal(code, `the message is not one JSON-RPC request: ${what}`, { status: 400 })
 
 /**
- * Reads one JSON-RPC 2.0 request or notification from a client. No batches (MCP 2025-06-18 removed them, A2A has none).
+ * Reads one JSON-RPC 2.0 request or notification from a client. No batches, of any revision: MCP had them in 2025-03-26 alone, A2A has
+ * none. One message is one decision; of a batch that is refused, nothing is done.
  *
  * @throws Refusal with `code`
  */
@@ -87,6 +88,7 @@ export function readRpcMessage(
 }
 
 function membersOf(message: JsonValue | undefined, code: Code): Members {
+  if (Array.isArray(message)) throw refuse(code, 'it is a batch, which is not taken')
   if (!isObject(message)) throw refuse(code, 'it is not an object')
   if (message['jsonrpc'] !== '2.0') throw refuse(code, '`jsonrpc` is not `2.0`')
   return message
