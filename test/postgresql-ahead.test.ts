@@ -44,7 +44,7 @@ test('what only reads is asked for at once, what writes once its description is 
     })
   const read = 'SELECT id FROM accounts WHERE id = 1'
   // What is asked for while a record is being written comes first.
-  const once = ['PBDH', 'ES']
+  const once = ['PBD', 'ES']
   assert.deepEqual(await saying(described(read)), once)
   assert.deepEqual(await saying(step(read), SYNC), once)
   assert.deepEqual(await saying(message('Q', text(read))), once)
@@ -129,7 +129,7 @@ test('a database makes ready what is asked while its record is written: it execu
     // Of a statement of two tables, only what both are decided for.
     clerk.send(step('SELECT 1 FROM accounts JOIN payments ON account = accounts.id LIMIT 1'), SYNC)
     await clerk.until('Z')
-    assert.deepEqual(happened, ['decision', 'PBDH', 'decision', 'ES'])
+    assert.deepEqual(happened, ['decision', 'PBD', 'decision', 'ES'])
   } finally {
     for (const one of watched) one.mock.restore()
   }
@@ -161,13 +161,13 @@ test('what is stopped after the database was asked to make it ready is not execu
   assert.deepEqual((await stopped(described(pay(6301)))).slice(0, 2), ['P', 'PH'])
   assert.deepEqual(await clerk.until('Z'), ['ZI'])
   // What reads is bound by then. Its portal is gone with it: another may have the name.
-  assert.deepEqual((await stopped(described(read))).slice(0, 2), ['PBDH', 'PH'])
+  assert.deepEqual((await stopped(described(read))).slice(0, 2), ['PBD', 'PH'])
   assert.deepEqual(await clerk.until('Z'), ['ZI'])
   clerk.send(described(read))
   assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
   // Whatever the database finds wrong with it by then, only the refusal is told.
   assert.deepEqual((await stopped(described('SELECT 1 / 0 FROM accounts'))).slice(0, 2), [
-    'PBDH',
+    'PBD',
     'PH',
   ])
   assert.deepEqual(await clerk.until('Z'), ['ZI'])

@@ -77,11 +77,14 @@ export class Run {
    * Has it made ready while its decision is being written: parsed, and where it only reads bound and described too.
    *
    * INVARIANT: nothing of it is executed. What writes is not even bound before its record is durable.
+   *
+   * @param ahead as `ask` will be told: where it is, what the database says of this comes with the rows, in one piece
    */
-  prepare(bound: wire.BindMessage, oids: readonly number[]): void {
+  prepare(bound: wire.BindMessage, oids: readonly number[], ahead: number | undefined): void {
     const { link } = this.#parts
     const parsed = parsing(this.#compiled, oids, bound.values.length)
-    if (this.onlyReads) link.send(parsed, ...this.#binding(bound), wire.FLUSH)
+    if (this.onlyReads)
+      link.send(parsed, ...this.#binding(bound), ...(ahead === undefined ? [wire.FLUSH] : []))
     else link.send(parsed)
     this.#asked = this.onlyReads ? 'bind' : 'parse'
   }

@@ -305,6 +305,8 @@ export class Session {
       return undefined
     }
     const isFirst = !this.#transaction.isOpen
+    // Whatever was sent before it would end with it, and might have to be taken back.
+    const onceOf = (run: Run): number | undefined => (isFirst && run.onlyReads ? ahead : undefined)
     let made: Run | undefined
     const authorised = control
       ? undefined
@@ -318,13 +320,12 @@ export class Session {
           (compiled) => {
             made = new Run(this.#runParts(), name, compiled)
             this.#transaction.sent()
-            made.prepare(bound, oids)
+            made.prepare(bound, oids, onceOf(made))
           },
         )
     const compiled = authorised?.compiled ?? { ...NOTHING_READ, sql: control?.sql ?? '', form: {} }
     const run = made?.compiled === compiled ? made : new Run(this.#runParts(), name, compiled)
-    // Whatever was sent before it would end with it, and might have to be taken back.
-    const once = isFirst && run.onlyReads ? ahead : undefined
+    const once = onceOf(run)
     run.ask(bound, oids, authorised, once)
     if (once === undefined) this.#transaction.sent()
     else this.#transaction.sentWhole()
