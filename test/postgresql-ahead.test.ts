@@ -90,11 +90,21 @@ test('a read that is refused after it was asked for takes back what came before 
 test('an error of the database in what was asked for at once is told once, and the session goes on', async () => {
   const clerk = await Raw.open(world, 'clerk')
   const failing = 'SELECT id / (id - id) FROM accounts WHERE id = 1'
-  for (const failed of [described(failing), message('Q', text(failing))]) {
-    clerk.send(failed, described('SELECT id FROM accounts WHERE id = 1'))
-    assert.deepEqual((await clerk.until('Z')).slice(-2), ['E22012', 'ZI'])
-    assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
-  }
+  // As its rows are made, as it is planned, and as it is parsed: before its end is asked for, or after.
+  for (const [sql, code] of [
+    [failing, 'E22012'],
+    ['SELECT 1 / 0 FROM accounts', 'E22012'],
+    ['SELECT id + opened FROM accounts', 'E42883'],
+  ] as const)
+    for (const failed of [
+      described(sql),
+      Buffer.concat([step(sql), SYNC]),
+      message('Q', text(sql)),
+    ]) {
+      clerk.send(failed, described('SELECT id FROM accounts WHERE id = 1'))
+      assert.deepEqual((await clerk.until('Z')).slice(-2), [code, 'ZI'])
+      assert.deepEqual(await clerk.until('Z'), ['1', '2', 'T', 'D', 'C', 'ZI'])
+    }
   // What comes next is found malformed when its turn comes, not before.
   clerk.send(parse('SELECT 1'), bind(), message('E', text('')), SYNC)
   assert.match((await clerk.until('Z')).join(' '), /E08P01 gone$/)
