@@ -3,7 +3,8 @@ import { classOf, EQUALS, isEscape, isWordClass, LONG_WORD } from './characters.
 import { AT, COLON, DIGIT, DOT, IDEOGRAPH, LOWER, SEPARATOR, UPPER } from './characters.ts'
 import type { GrowingText } from './growing.ts'
 import type { Analyser } from './recognise/analyse.ts'
-import { isDayOfMonth, isMonthName } from './recognise/dates.ts'
+import { isDayOfMonth } from './recognise/dates.ts'
+import { isMonthName } from './recognise/months.ts'
 import type { Span } from './recognise/recogniser.ts'
 
 /** Longest stretch that is looked at in one piece, in UTF-16 code units. No identifier is that long. */
@@ -172,7 +173,7 @@ export class Segmenter {
       this.#end = this.#tail = end
       this.#marks |= marks
       this.#promising ||= promising
-      if (breaksAfter(last, length, found) && !this.#called && !isMonthName(growing, start, end)) {
+      if (breaksAfter(last, length, found) && !this.#called && !isInDate(growing, start, end)) {
         this.#close(growing, spans)
       }
       return
@@ -184,6 +185,8 @@ export class Segmenter {
       // Between two parts of a name, or of a number, a short word may stand: `de la`, `ext.`
       if ((length <= 4 || month) && start - this.#end <= 8) {
         this.#tail = end
+        // A year may follow as a day did before it: `12 de marzo de 1990`.
+        if (month) this.#end = end
         if (month || !breaksAfter(last, length, found)) return
       }
       this.#close(growing, spans)
@@ -286,6 +289,17 @@ export class Segmenter {
 const isGlue = (c: number): boolean => c < 0x80 && '{}[]<>|,;`'.includes(String.fromCharCode(c))
 
 const isWordCode = (c: number): boolean => isWordClass(classOf(c)) || c === 0x5f
+
+/** Whether the dot after a word may be part of a date: `12. März`, `Sept. 3`, `12.Sept. 1990`. */
+function isInDate(growing: GrowingText, start: number, end: number): boolean {
+  const { codes } = growing
+  const dot = codes[start + 1] === 0x2e ? start + 1 : start + 2
+  return (
+    isDayOfMonth(growing, start, end - 1) ||
+    isMonthName(growing, start, end) ||
+    (codes[dot] === 0x2e && isDayOfMonth(growing, start, dot) && isMonthName(growing, dot + 1, end))
+  )
+}
 
 /** Whether a comma stands in a date, before its year: `March 12, 1990`, `12 March, 1990`. */
 function isBeforeYear(growing: GrowingText, comma: number, next: number): boolean {

@@ -1,20 +1,22 @@
 import type { GrowingText } from '../growing.ts'
+import { ENGLISH_MONTHS, isEnglishMonth, MONTHS, MONTHS_IN_CONTEXT } from './months.ts'
 import type { Place, Recogniser } from './recogniser.ts'
 
 const DATE = { kind: 'DATE', group: 'identifiers' } as const
 const MONTH = '(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)'
-const MONTH_NAME =
-  '(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)'
+const MONTH_NAME = `(?:${ENGLISH_MONTHS})`
 const DAY = '(?:0?[1-9]|[12]\\d|3[01])'
 const NUMBER = '(?:0?[1-9]|1[0-2])'
 const AFTER = '(?![\\w]|[/-]\\d)'
+/** A day and a year with a month between them: `1er mars 1990`, `12. März 1990`, `12 de marzo de 1990`, `1° gennaio 1990`. */
+const written = (months: string): string =>
+  `${DAY}(?:(?:st|nd|rd|th|er|ro|\\.?[º°])? |\\. ?)(?:(?:of|de|d[ei]l?) )?(?:${months})\\.?(?:,? | del? )\\d{4}(?!\\w)`
 const FORMS = [
   '\\d{4}-[01]\\d-[0-3]\\dT[0-2]\\d:[0-5]\\d(?::[0-5]\\d(?:\\.\\d{1,9})?)?(?:[+-][0-2]\\d:?[0-5]\\d|Z)?(?!\\w)',
   `\\d{4}[-/]${NUMBER}[-/]${DAY}(?: [0-2]\\d:[0-5]\\d(?::[0-5]\\d)?)?${AFTER}`,
   `(?:${NUMBER}[-/]${DAY}|${DAY}[-/]${NUMBER})[-/](?:\\d{4}|\\d{2})${AFTER}`,
   `${DAY}\\.${NUMBER}\\.(?:\\d{4}|\\d{2})(?![\\w]|\\.\\d)`,
   `${DAY}-${MONTH}-(?:\\d{4}|\\d{2})${AFTER}`,
-  `${DAY}(?:st|nd|rd|th)? (?:of )?${MONTH_NAME}\\.?,? \\d{4}(?!\\w)`,
   `${MONTH_NAME}\\.? ${DAY}(?:st|nd|rd|th)?,? \\d{4}(?!\\w)`,
 ]
 const LOOSE = [
@@ -25,7 +27,10 @@ const LOOSE = [
   `${DAY}(?:st|nd|rd|th) (?:of )?${MONTH_NAME}(?!\\w)`,
   '(?:19|20)\\d{2}(?![\\w-])',
 ]
-const SIGNED = 'd1-2[s/.-] l3-9[s.-] n3-4[s]'
+/** What calls a day one of birth. */
+const CALLED =
+  /(?:born|birth|\bdob\b|geboren|geburt|\bgeb\.|naissance|\bné(?:e|\(e\))? |nacimiento|\bnacid[oa]|nascita|\bnat[oa] (?:il|a|nel)\b|geboorte|nascimento|\bnascid[oa]|urodz|\bur\. |\bd\.o\.b)/
+const SIGNED = 'd1-2[s/.º°-] l3-9[s.-] n3-4[s]'
 const INITIALS = 'JFMASONDjfmasond0123456789'
 
 /** Days: of birth wherever they are called that; any day where `dates` are asked for. */
@@ -36,8 +41,11 @@ export const dates: readonly Recogniser[] = [
     starts: `d4[/-] ${SIGNED}`,
     initials: INITIALS,
     quick: isDate,
-    pattern: new RegExp(`(?<![\\w/.-])(?:${FORMS.join('|')})`, 'iy'),
-    context: /(?:born|birth|\bdob\b|geboren|geburt|naissance|nacimiento|nascita|\bd\.o\.b)/,
+    pattern: new RegExp(
+      `(?<![\\w/.-])(?:${[...FORMS, written(MONTHS_IN_CONTEXT)].join('|')})`,
+      'iy',
+    ),
+    context: CALLED,
   },
   {
     ...DATE,
@@ -46,7 +54,10 @@ export const dates: readonly Recogniser[] = [
     starts: `d4 ${SIGNED}`,
     initials: INITIALS,
     quick: isDate,
-    pattern: new RegExp(`(?<![\\w/.-])(?:${[...FORMS, ...LOOSE].join('|')})`, 'iy'),
+    pattern: new RegExp(
+      `(?<![\\w/.-])(?:${[...FORMS, written(MONTHS), ...LOOSE].join('|')})`,
+      'iy',
+    ),
   },
 ]
 
@@ -57,45 +68,12 @@ export const month: Recogniser = {
   group: 'dates',
   starts: 'l3-9',
   initials: 'JFMASOND',
-  quick: ({ codes, start }) => isMonth(codes, start),
+  quick: ({ codes, start }) => isEnglishMonth(codes, start),
   pattern: new RegExp(
     `(?<=\\b(?:in|of|on|since|until|by|last|next|this) )${MONTH_NAME}(?!\\w)`,
     'y',
   ),
 }
-
-/** Of three letters, in any case. */
-const keyOf = (codes: ArrayLike<number>, at: number): number =>
-  (letterOf(codes[at]) * 26 + letterOf(codes[at + 1])) * 26 + letterOf(codes[at + 2])
-const letterOf = (c: number | undefined): number => ((c ?? 0) | 0x20) - 0x61
-
-const months = new Uint8Array(26 ** 3)
-for (const name of [
-  'jan',
-  'feb',
-  'mar',
-  'apr',
-  'may',
-  'jun',
-  'jul',
-  'aug',
-  'sep',
-  'oct',
-  'nov',
-  'dec',
-]) {
-  months[keyOf(Buffer.from(name), 0)] = 1
-}
-
-/** Whether a word begins as a month does. */
-export const isMonth = (codes: Uint16Array, at: number): boolean => months[keyOf(codes, at)] === 1
-
-const WHOLE_NAME = new RegExp(`^${MONTH_NAME}\\.?$`, 'i')
-const LONGEST_NAME = 'September.'.length
-
-/** Whether a word is the name of a month, whole or short. */
-export const isMonthName = ({ codes, text }: GrowingText, start: number, end: number): boolean =>
-  end - start <= LONGEST_NAME && isMonth(codes, start) && WHOLE_NAME.test(text.slice(start, end))
 
 /** Whether a word is a day as it stands in a date: one or two figures, and perhaps `st`, `nd`, `rd` or `th`. */
 export function isDayOfMonth({ codes }: GrowingText, start: number, end: number): boolean {
@@ -111,7 +89,8 @@ const isFigure = (c: number | undefined): boolean => c !== undefined && c >= 0x3
 function isDate({ codes, start, end, limit }: Place): boolean {
   const next = end < limit ? (codes[end] ?? 0) : 0
   const after = end + 1 < limit ? (codes[end + 1] ?? 0) : 0
-  if ((codes[start] ?? 0) > 0x39) return isMonth(codes, start) && (next !== 0x20 || after <= 0x39)
+  if ((codes[start] ?? 0) > 0x39)
+    return isEnglishMonth(codes, start) && (next !== 0x20 || after <= 0x39)
   const length = end - start
   if (length > 2 && (codes[end - 1] ?? 0) <= 0x39) {
     const century = 10 * (codes[start] ?? 0) + (codes[start + 1] ?? 0) - 528

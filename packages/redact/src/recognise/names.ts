@@ -1,7 +1,7 @@
 import { DIGIT, LOWER, UPPER } from '../characters.ts'
 import type { GrowingText } from '../growing.ts'
 import type { Stretch } from './analyse.ts'
-import { isMonth } from './dates.ts'
+import { isEnglishMonth } from './months.ts'
 import type { Span } from './recogniser.ts'
 
 /**
@@ -214,7 +214,7 @@ function readWords(growing: GrowingText, from: number, limit: number, atBeginnin
     words.last[count] = next !== 0x20 && next !== 0xa0 && !(next === 0x2e && i - start <= 4) ? 1 : 0
     words.foreign[count] = all > 0x7f ? 1 : 0
     const capital = ((kinds[start] ?? 0) & UPPER) !== 0
-    if (capital && isMonth(codes, start)) words.months = true
+    if (capital && isEnglishMonth(codes, start)) words.months = true
     let make = capital
       ? makeOf(growing, start, i, found, hash)
       : (found & (UPPER | LOWER)) === 0

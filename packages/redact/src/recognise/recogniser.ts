@@ -70,7 +70,7 @@ export interface Place {
 const MAKES = 'dlmn'
 /** Longer words are taken for this long. */
 const LONGEST = 32
-const SIGNS = 's-./:()+'
+const SIGNS = 's-./:()+º°'
 /** Of the signs above, and of anything else; each twice, for with a figure after it there are others. */
 const NEXTS = 2 * (SIGNS.length + 1)
 
@@ -162,7 +162,7 @@ function startsAt(
   if (initials !== undefined && !initials.includes(initial)) return false
   return starts.split(' ').some((start) => {
     const [, letter = '', from = '', to = from, next, figure] =
-      /^([dlmn])(\d+)(?:-(\d+))?(?:\[([s\-./:()+]+)\](#)?)?$/.exec(start) ?? []
+      /^([dlmn])(\d+)(?:-(\d+))?(?:\[([s\-./:()+º°]+)\](#)?)?$/.exec(start) ?? []
     if (letter === '') throw new Error(`no such start: ${id} ${start}`)
     return (
       MAKES.indexOf(letter) === make &&
