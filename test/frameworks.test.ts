@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, before, describe, it, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
@@ -27,11 +29,12 @@ import {
   openaiAgentsTools,
   refusals,
 } from '@sallyport/agent/frameworks'
-import type { AgentTool, ToolOutcome } from '@sallyport/agent/frameworks'
+import type { AgentTool, HttpToolOptions, ToolOutcome } from '@sallyport/agent/frameworks'
 import { generateText, isStepCount, jsonSchema } from 'ai'
 import { MockLanguageModelV4 } from 'ai/test'
 import { AIMessage, createAgent, createMiddleware, fakeModel, tool, ToolMessage } from 'langchain'
 import type { SimulatedOperator } from '../examples/meridian/src/simulatedOperator.ts'
+import { readLog } from './support/audit.ts'
 import { Ledger } from './support/ledger.ts'
 import { World } from './support/world.ts'
 
@@ -58,7 +61,10 @@ after(async () => {
   await world?.stop()
 })
 
-const post = (awaitApprovalMs?: number): AgentTool =>
+const post = (
+  awaitApprovalMs?: number,
+  more: Partial<Pick<HttpToolOptions, 'traceparent' | 'request'>> = {},
+): AgentTool =>
   httpTool(client, {
     name: 'post',
     description: 'Posts to the ledger.',
@@ -69,6 +75,7 @@ const post = (awaitApprovalMs?: number): AgentTool =>
     },
     request: (body) => ({ method: 'POST', path: '/ledger/v1/entries', body }),
     ...(awaitApprovalMs === undefined ? {} : { awaitApprovalMs }),
+    ...more,
   })
 const posted = (ref: string): number => ledger.entries.filter((one) => one.ref === ref).length
 
@@ -191,17 +198,18 @@ test('LangGraph: a graph stops for an approval and goes on with it', async () =>
   assert.equal(refusedIn(answer.messages[0]?.artifact), 'SP_DENIED_FORBIDDEN')
 })
 
-test('Vercel AI SDK: outcomes of tools are data in the steps', async () => {
+/** A model that calls `post` so, and then is done. */
+function aiModel(calls: readonly (readonly [id: string, input: object])[]): MockLanguageModelV4 {
   const usage = {
     inputTokens: { total: 1, noCache: 1, cacheRead: 0, cacheWrite: 0 },
     outputTokens: { total: 1, text: 1, reasoning: 0 },
   }
   const call = (toolCallId: string, input: object) =>
     ({ type: 'tool-call', toolCallId, toolName: 'post', input: JSON.stringify(input) }) as const
-  const model = new MockLanguageModelV4({
+  return new MockLanguageModelV4({
     doGenerate: [
       {
-        content: [call('a', { ...SMALL, ref: 'ai' }), call('b', FORTUNE)],
+        content: calls.map(([id, input]) => call(id, input)),
         finishReason: { unified: 'tool-calls', raw: undefined },
         ...{ usage, warnings: [] },
       },
@@ -212,6 +220,13 @@ test('Vercel AI SDK: outcomes of tools are data in the steps', async () => {
       },
     ],
   })
+}
+
+test('Vercel AI SDK: outcomes of tools are data in the steps', async () => {
+  const model = aiModel([
+    ['a', { ...SMALL, ref: 'ai' }],
+    ['b', FORTUNE],
+  ])
   const { steps, text } = await generateText({
     model,
     prompt: 'go',
@@ -266,4 +281,170 @@ test('`fetch` of a client: an official MCP client through it, and no other addre
   ]) {
     await assert.rejects(client.fetch(url), { code: 'SP_CLIENT_ORIGIN' })
   }
+})
+
+/** A trace of its own, as whoever made the agent's span would write it. */
+function newTrace(): { readonly id: string; readonly traceparent: string } {
+  const id = randomBytes(16).toString('hex')
+  return { id, traceparent: `00-${id}-${randomBytes(8).toString('hex')}-01` }
+}
+
+/** The trace that the record of a call has, once it is one and the service was told of it as of the same call. */
+async function tracesOf(ref: string): Promise<(string | undefined)[]> {
+  const { all } = await readLog(world.gatewayDir)
+  const done = ledger.entries.filter((one) => one.ref === ref)
+  return done.map(({ decision, trace }) => {
+    const record = all.find((one) => one.kind === 'decision' && one.id === decision)
+    const traceId = record?.kind === 'decision' ? record.trace?.traceId : undefined
+    const span = createHash('sha256').update(decision).digest('hex').slice(0, 16)
+    assert.equal(trace, traceId === undefined ? undefined : `00-${traceId}-${span}-01`)
+    return traceId
+  })
+}
+
+describe('a run’s trace goes with the calls of its tools', () => {
+  it('LangChain, LangGraph: `configurable` of the run', async () => {
+    const [one, other] = [newTrace(), newTrace()]
+    const tools = await mcpTools(client, 'desk')
+    const model = (ref: string) =>
+      fakeModel()
+        .respondWithTools([{ id: 'a', name: 'read_note', args: { ref } }])
+        .respond(new AIMessage('done'))
+    for (const [ref, configurable] of [
+      ['lc', { traceparent: one.traceparent }],
+      ['lc-none', {}],
+    ] as const) {
+      const agent = createAgent({ model: model(ref), tools: langchainTools(tools, tool) })
+      await agent.invoke({ messages: [{ role: 'user', content: 'go' }] }, { configurable })
+    }
+    assert.deepEqual(await tracesOf('lc'), [one.id])
+    assert.deepEqual(await tracesOf('lc-none'), [undefined])
+
+    const graph = new StateGraph(MessagesAnnotation)
+      .addNode('tools', new ToolNode(langchainTools([post()], tool)))
+      .addEdge('__start__', 'tools')
+      .compile()
+    const args = { ...SMALL, ref: 'lg' }
+    const ask = new AIMessage({ content: '', tool_calls: [{ id: 'g', name: 'post', args }] })
+    await graph.invoke({ messages: [ask] }, { configurable: { traceparent: other.traceparent } })
+    assert.deepEqual(await tracesOf('lg'), [other.id])
+  })
+
+  it('Vercel AI SDK: what the tools of the run were made with', async () => {
+    const { id, traceparent } = newTrace()
+    for (const [ref, options] of [
+      ['vercel', { traceparent }],
+      ['vercel-none', {}],
+    ] as const) {
+      await generateText({
+        model: aiModel([['a', { ...SMALL, ref }]]),
+        prompt: 'go',
+        tools: aiSdkTools([post()], jsonSchema, options),
+        stopWhen: isStepCount(3),
+      })
+    }
+    assert.deepEqual(await tracesOf('vercel'), [id])
+    assert.deepEqual(await tracesOf('vercel-none'), [undefined])
+  })
+
+  it('OpenAI Agents SDK: `context` of the run', async () => {
+    const { id, traceparent } = newTrace()
+    for (const [ref, context] of [
+      ['oa', { traceparent, tenant: 't' }],
+      ['oa-none', 'no object'],
+      ['oa-empty', undefined],
+    ] as const) {
+      const called = functionCall('post', { ...SMALL, ref }, { callId: 'a' })
+      const model = new ScriptedModel([[called], [assistantMessage('done')]])
+      const tools = openaiAgentsTools([post()], agentsTool)
+      await run(new Agent<unknown>({ name: 'clerk', model, tools }), 'go', { context })
+    }
+    assert.deepEqual(await tracesOf('oa'), [id])
+    assert.deepEqual(await tracesOf('oa-none'), [undefined])
+    assert.deepEqual(await tracesOf('oa-empty'), [undefined])
+  })
+
+  it('any: whatever is current where the tool runs, in every framework; a run’s own goes before it', async () => {
+    const active = new AsyncLocalStorage<string>()
+    const current = { traceparent: () => active.getStore() }
+    const spans = Array.from({ length: 5 }, newTrace)
+    const [mcp, chain, vercel, openai, given] = spans
+    assert.ok(mcp && chain && vercel && openai && given)
+    const notes = await mcpTools(client, 'desk', current)
+    const note = notes.find(({ name }) => name === 'read_note') ?? assert.fail('no such tool')
+    await Promise.all([
+      active.run(mcp.traceparent, () => note.call({ ref: 'als-mcp' })),
+      active.run(mcp.traceparent, () =>
+        note.call({ ref: 'als-given' }, { traceparent: given.traceparent }),
+      ),
+      active.run(chain.traceparent, () => {
+        const args = { ref: 'als-chain' }
+        const model = fakeModel()
+          .respondWithTools([{ id: 'a', name: 'read_note', args }])
+          .respond(new AIMessage('done'))
+        const agent = createAgent({ model, tools: langchainTools(notes, tool) })
+        return agent.invoke({ messages: [{ role: 'user', content: 'go' }] })
+      }),
+      active.run(vercel.traceparent, () =>
+        generateText({
+          model: aiModel([['a', { ...SMALL, ref: 'als-vercel' }]]),
+          prompt: 'go',
+          tools: aiSdkTools([post(undefined, current)], jsonSchema),
+          stopWhen: isStepCount(3),
+        }),
+      ),
+      active.run(openai.traceparent, () => {
+        const called = functionCall('post', { ...SMALL, ref: 'als-openai' }, { callId: 'a' })
+        const model = new ScriptedModel([[called], [assistantMessage('done')]])
+        const tools = openaiAgentsTools([post(undefined, current)], agentsTool)
+        return run(new Agent({ name: 'clerk', model, tools }), 'go')
+      }),
+      note.call({ ref: 'als-none' }),
+    ])
+    assert.deepEqual(await tracesOf('als-mcp'), [mcp.id])
+    assert.deepEqual(await tracesOf('als-given'), [given.id])
+    assert.deepEqual(await tracesOf('als-chain'), [chain.id])
+    assert.deepEqual(await tracesOf('als-vercel'), [vercel.id])
+    assert.deepEqual(await tracesOf('als-openai'), [openai.id])
+    assert.deepEqual(await tracesOf('als-none'), [undefined])
+  })
+
+  it('a call that is made again once it is approved is in the trace of the first', async () => {
+    const spans = [newTrace(), newTrace()]
+    let asked = 0
+    const traceparent = (): string | undefined => spans[asked++]?.traceparent
+    const body = { ref: 'traced', amount: 5004 }
+    const outcome = await approving(post(60_000, { traceparent }).call(body), 'approve')
+    assert.equal(outcome.status, 'done')
+    assert.deepEqual(await tracesOf('traced'), [spans[0]?.id])
+    const { all } = await readLog(world.gatewayDir)
+    const first = all.filter(
+      (one) => one.kind === 'decision' && one.trace?.traceId === spans[0]?.id,
+    )
+    assert.equal(first.length, 2, 'the refusal and what came of it')
+  })
+
+  it('what is no trace breaks no call, and two are not sent', async () => {
+    const { id, traceparent } = newTrace()
+    for (const [index, broken] of [
+      () => 'nonsense',
+      () => `${traceparent}\r\nsallyport-mandate: x`,
+      () => traceparent.toUpperCase(),
+      () => {
+        throw new Error('no telemetry today')
+      },
+    ].entries()) {
+      const ref = `broken-${index}`
+      const made = await post(undefined, { traceparent: broken }).call({ ...SMALL, ref })
+      assert.equal(made.status, 'done')
+      assert.deepEqual(await tracesOf(ref), [undefined])
+    }
+    const request: HttpToolOptions['request'] = (body) => ({
+      ...{ method: 'POST', path: '/ledger/v1/entries', body },
+      headers: { Traceparent: newTrace().traceparent },
+    })
+    const twice = post(undefined, { request })
+    assert.equal((await twice.call({ ...SMALL, ref: 'twice' }, { traceparent })).status, 'done')
+    assert.deepEqual(await tracesOf('twice'), [id])
+  })
 })

@@ -16,6 +16,8 @@ export interface Executed {
   /** Of the call token: who called, and by which decision. */
   readonly instance: string
   readonly decision: string
+  /** The `traceparent` that came with it. */
+  readonly trace: string | undefined
 }
 
 /** The two services of `declaration/`; `entries` is their own account of what they did. */
@@ -25,7 +27,7 @@ export class Ledger {
     ledger: async (request, response, { sub, decision }) => {
       const body = members(await readJson(request))
       const operation = ledgerOperation(request)
-      this.#note('ledger', operation, sub, decision, body)
+      this.#note('ledger', operation, { sub, decision, trace: traceOf(request) }, body)
       send(response, { entry: { id: '1', holder: 'Ann Lee' } })
     },
     desk: async (request, response, { sub, decision }) => {
@@ -39,7 +41,8 @@ export class Ledger {
       } else if (message.id === undefined) response.writeHead(202).end()
       else {
         const params = members(message.params)
-        this.#note('desk', textOf(params.name), sub, decision, members(params.arguments))
+        const by = { sub, decision, trace: traceOf(request) }
+        this.#note('desk', textOf(params.name), by, members(params.arguments))
         const note = { note: { id: '1', text: 'hello' } }
         const result = { content: [{ type: 'text', text: 'raw' }], structuredContent: note }
         send(response, { jsonrpc: '2.0', id: message.id, result })
@@ -50,14 +53,22 @@ export class Ledger {
   #note(
     system: string,
     operation: string,
-    instance: string,
-    decision: string,
+    {
+      sub: instance,
+      decision,
+      trace,
+    }: { sub: string; decision: string; trace: string | undefined },
     body: Members,
   ): void {
     const amount = Number(body.amount ?? body.words ?? 0)
     const ref = textOf(body.ref)
-    this.entries.push({ at: Date.now(), system, operation, ref, amount, instance, decision })
+    this.entries.push({ at: Date.now(), system, operation, ref, amount, instance, decision, trace })
   }
+}
+
+function traceOf({ headers }: IncomingMessage): string | undefined {
+  const { traceparent } = headers
+  return typeof traceparent === 'string' ? traceparent : undefined
 }
 
 function ledgerOperation({ method, url = '' }: IncomingMessage): string {

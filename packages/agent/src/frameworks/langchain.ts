@@ -2,6 +2,7 @@ import { RefusedError } from '../refused.ts'
 import type { JsonObject } from '../refused.ts'
 import { refusedOf, textOfOutcome } from './outcome.ts'
 import type { ToolOutcome } from './outcome.ts'
+import { callOptions } from './tools.ts'
 import type { AgentTool } from './tools.ts'
 
 interface Fields {
@@ -12,12 +13,15 @@ interface Fields {
 }
 type Run = (
   input: JsonObject,
-  runtime?: { readonly signal?: AbortSignal },
+  runtime?: {
+    readonly signal?: AbortSignal
+    readonly configurable?: Readonly<Record<string, unknown>>
+  },
 ) => Promise<[content: string, artifact: ToolOutcome]>
 
 /**
  * Tools for LangChain and LangGraph (`createAgent`, `ToolNode`). A refusal is a tool message like any other: the model reads it, and
- * `artifact` has it as data.
+ * `artifact` has it as data. A run's `configurable.traceparent` is the trace that its calls are part of.
  *
  * @param tool the function of that name of `langchain` (or `@langchain/core/tools`), of the caller's own version
  */
@@ -27,8 +31,8 @@ export function langchainTools<T>(
 ): T[] {
   return tools.map((one) => {
     const { name, description, inputSchema: schema } = one
-    const run: Run = async (input, { signal } = {}) => {
-      const outcome = await one.call(input, signal ? { signal } : {})
+    const run: Run = async (input, { signal, configurable } = {}) => {
+      const outcome = await one.call(input, callOptions(signal, configurable?.['traceparent']))
       return [textOfOutcome(outcome), outcome]
     }
     return tool(run, { name, description, schema, responseFormat: 'content_and_artifact' })

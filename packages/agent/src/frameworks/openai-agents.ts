@@ -3,6 +3,7 @@ import type { JsonValue } from '@sallyport/base'
 import { isObject } from '../refused.ts'
 import type { JsonObject } from '../refused.ts'
 import { textOfOutcome } from './outcome.ts'
+import { callOptions } from './tools.ts'
 import type { AgentTool } from './tools.ts'
 
 /** A JSON Schema in the form that the SDK's tools without `strict` take. */
@@ -19,13 +20,14 @@ interface Fields {
   readonly strict: false
   readonly execute: (
     input: unknown,
-    context?: unknown,
+    run?: { readonly context: unknown },
     details?: { readonly signal?: AbortSignal | undefined },
   ) => Promise<string>
 }
 
 /**
- * Tools for the OpenAI Agents SDK. Arguments that the schema does not know are the gateway's to refuse.
+ * Tools for the OpenAI Agents SDK. Arguments that the schema does not know are the gateway's to refuse. The member `traceparent` of a
+ * run's `context` is the trace that its calls are part of.
  *
  * @param tool the function of that name of `@openai/agents`, of the caller's own version
  */
@@ -39,11 +41,19 @@ export function openaiAgentsTools<T>(
       description: one.description,
       parameters: parametersOf(one.inputSchema),
       strict: false,
-      async execute(input, _context, { signal } = {}) {
-        return textOfOutcome(await one.call(argumentsOf(input), signal ? { signal } : {}))
+      async execute(input, run, { signal } = {}) {
+        const how = callOptions(signal, traceparentIn(run?.context))
+        return textOfOutcome(await one.call(argumentsOf(input), how))
       },
     }),
   )
+}
+
+/** A run's context is whatever the agent's program made it. */
+function traceparentIn(context: unknown): unknown {
+  return typeof context === 'object' && context !== null && 'traceparent' in context
+    ? context.traceparent
+    : undefined
 }
 
 function argumentsOf(input: unknown): JsonObject {

@@ -26,6 +26,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal
   /** Of an approval that this very call was given. */
   readonly approval?: string
+  /** The trace that the call is part of (W3C Trace Context), before what `ToolOptions` say. What is none is left out. */
+  readonly traceparent?: string
 }
 
 export interface ToolOptions {
@@ -38,6 +40,11 @@ export interface ToolOptions {
   readonly patience?: Patience
   /** The mandate that all calls are made under: its id, or the whole chain as a token. */
   readonly mandate?: string
+  /**
+   * Asked with each call for the trace that it is part of (W3C Trace Context), where the framework runs the tool: what is kept in an
+   * `AsyncLocalStorage`, the active span of OpenTelemetry say, is the call's own. What gives none, or throws, breaks no call.
+   */
+  readonly traceparent?: () => string | undefined
 }
 
 /** The tools of an MCP system that this agent may call now; others are not listed by the gateway. */
@@ -67,11 +74,22 @@ export interface HttpToolOptions extends ToolOptions {
 /** One operation of an HTTP system as a tool. */
 export function httpTool(client: AgentClient, options: HttpToolOptions): AgentTool {
   const { name, request } = options
-  return toolOf(options, name, client, options, async (input, how) => {
-    const { status, body } = await client.request({ ...request(input), ...how })
+  return toolOf(options, name, client, options, async (input, { traceparent, ...how }) => {
+    const asked = request(input)
+    const headers = traceparent === undefined ? {} : traced(asked.headers, traceparent)
+    const { status, body } = await client.request({ ...asked, ...how, ...headers })
     // What the system itself answers is an answer: a model can read that there is no such account.
     return status < 400 ? body : { status, body }
   })
+}
+
+/** With one `traceparent`: of two, a gateway takes none. */
+function traced(
+  headers: CallRequest['headers'] = {},
+  traceparent: string,
+): Pick<CallRequest, 'headers'> {
+  const others = Object.entries(headers).filter(([name]) => name.toLowerCase() !== 'traceparent')
+  return { headers: { ...Object.fromEntries(others), traceparent } }
 }
 
 type Call = (
@@ -87,7 +105,7 @@ function toolOf(
   call: Call,
 ): AgentTool {
   const { name, description, inputSchema } = shown
-  const { patience, awaitApprovalMs, mandate } = options
+  const { patience, awaitApprovalMs, mandate, traceparent: current } = options
   const always = mandate === undefined ? {} : { mandate }
   const once = async (input: JsonObject, how: CallOptions): Promise<ToolOutcome> => {
     try {
@@ -101,7 +119,10 @@ function toolOf(
   return {
     ...{ name, description },
     inputSchema: isObject(inputSchema) ? inputSchema : { type: 'object' },
-    async call(input, how = {}) {
+    async call(input, { traceparent: given, ...rest } = {}) {
+      // Once for all attempts: they are one call of the agent's.
+      const traceparent = traceOf(given) ?? traceOf(current)
+      const how = traceparent === undefined ? rest : { ...rest, traceparent }
       const first = await once(input, how)
       const approval = approvalOf(first)
       if (awaitApprovalMs === undefined || approval === undefined) return first
@@ -112,6 +133,30 @@ function toolOf(
       })
       return status === 'approved' ? once(input, { ...how, approval }) : first
     },
+  }
+}
+
+/** Something in the form of a `traceparent`; whether it is one is the gateway's to say, but no header may be made of anything else. */
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]{0,200})?$/
+
+function traceOf(from: unknown): string | undefined {
+  let text = from
+  if (typeof from === 'function') {
+    try {
+      text = from()
+    } catch {
+      // Telemetry that fails must not keep a call from being made: it goes without.
+      return undefined
+    }
+  }
+  return typeof text === 'string' && TRACEPARENT.test(text) ? text : undefined
+}
+
+/** The options of a call, of what a framework hands to a tool. */
+export function callOptions(signal: AbortSignal | undefined, traceparent: unknown): CallOptions {
+  return {
+    ...(signal ? { signal } : {}),
+    ...(typeof traceparent === 'string' ? { traceparent } : {}),
   }
 }
 
