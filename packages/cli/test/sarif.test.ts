@@ -138,6 +138,22 @@ test('nothing wrong is a log without results, a category a command', (t) => {
   assert.equal(tested.log?.runs[0]?.automationDetails.id, 'sallyport/policy-test/')
 })
 
+test('a system in plain TCP is a warning where its address stands, with its reason', (t) => {
+  const { run, edit } = world(t)
+  const at = "upstream: { url: 'tcp://mf.example:1414', plaintext: 'the mainframe has no TLS' }"
+  const bounds = 'owner: finance, segment: core, protocol: opaque, opaque: {}'
+  const operations = 'operations: { connect: { kind: write } }'
+  edit('network.yaml', 'datasets:', `  mainframe: { ${bounds}, ${operations}, ${at} }\n\ndatasets:`)
+  const { status, stderr, results } = run('check', ...NETWORK)
+  assert.equal(status, 0, stderr)
+  assert.match(
+    stderr,
+    /network\.yaml:\d+:\d+: warning: `mainframe` is not authenticated.*the mainframe has no TLS/,
+  )
+  assert.equal(results.length, 1)
+  assert.match(results[0] ?? '', /^SP_NETWORK_PLAINTEXT warning \S+: '?tcp:\/\/mf\.example:1414/)
+})
+
 test('problems of the declaration stand where they are', (t) => {
   const { run, edit } = world(t)
   edit('network.yaml', 'quorum:', 'quorom:')

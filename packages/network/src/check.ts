@@ -179,6 +179,8 @@ class Checker {
         )
         continue
       }
+      // What is wrong with the address of one that speaks plain TCP is said beside the rest of it.
+      if (upstream.kind === 'plain') continue
       if (upstream.kind === 'external') {
         const url = URL.canParse(upstream.url) ? new URL(upstream.url) : undefined
         if (!url || url.username !== '' || url.pathname.includes('%')) {

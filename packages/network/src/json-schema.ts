@@ -165,7 +165,7 @@ const enforcementPoint = object(
 
 const upstream: Schema = {
   description:
-    'Where the gateway forwards to: a declared service (mTLS) or an address outside (TLS, pinned name).',
+    'Where the gateway forwards to: a declared service (mTLS) or an address outside (TLS, pinned name; for the protocol opaque, with a reason, plain TCP).',
   oneOf: [
     object('A service of this network.', ['service', 'port'], {
       service: name('A name under `services`.'),
@@ -226,6 +226,22 @@ const upstream: Schema = {
           propertyNames: { pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' },
           maxProperties: 64,
           additionalProperties: { type: 'string', maxLength: 4096 },
+        },
+      },
+    ),
+    object(
+      'A system that speaks plain TCP (protocol opaque): whoever is at its address is taken for it.',
+      ['url', 'plaintext'],
+      {
+        url: {
+          type: 'string',
+          pattern: '^tcp://[^\\s/?#@]+$',
+          maxLength: 512,
+          description: '`tcp://host:port`',
+        },
+        plaintext: {
+          ...text('Why, in words, it has to do without TLS.'),
+          pattern: '\\S\\s+\\S',
         },
       },
     ),

@@ -1,4 +1,5 @@
 import type { Report } from './check.ts'
+import { hostAndPort, isOwnHost } from './plain-address.ts'
 import type { OpaqueBinding, OpaqueSystem } from './opaque-types.ts'
 import { escapePointer } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
@@ -53,6 +54,11 @@ export function checkOpaque(network: Network, located: Located, report: Report):
   for (const system of network.systems) {
     const at = `/systems/${escapePointer(system.name)}`
     const { upstream, opaque, name } = system
+    if (upstream.kind === 'plain') {
+      for (const [place, message, why, fix] of wrongInPlain(system, upstream)) {
+        report('SP_NETWORK_PLAINTEXT', located.at(`${at}/upstream${place}`), message, why, fix)
+      }
+    }
     const isTls = upstream.kind === 'external' && upstream.url.startsWith('tls://')
     if (isTls !== (opaque !== undefined) && upstream.kind === 'external') {
       report(
@@ -62,7 +68,9 @@ export function checkOpaque(network: Network, located: Located, report: Report):
           ? `the address of \`${name}\` does not begin with \`tls://\``
           : `\`tls://\` is for systems of the protocol \`opaque\``,
         'the address says how a system is spoken to',
-        opaque ? 'write `tls://HOST:PORT`' : 'write `https://HOST[:PORT][/BASE]`',
+        opaque
+          ? 'write `tls://HOST:PORT`, or `tcp://HOST:PORT` with the reason under `plaintext`'
+          : 'write `https://HOST[:PORT][/BASE]`',
       )
     }
     if (!opaque) continue
@@ -75,11 +83,14 @@ export function checkOpaque(network: Network, located: Located, report: Report):
         'leave it out, or declare the system with a protocol that is read',
       )
     }
-    if (upstream.kind === 'external' && !isPlain(upstream.url)) {
+    if (
+      (upstream.kind === 'external' || upstream.kind === 'plain') &&
+      hostAndPort(upstream.url) === undefined
+    ) {
       report(
         'SP_NETWORK_SHAPE',
         located.at(`${at}/upstream/url`),
-        'the address is not `tls://HOST:PORT`',
+        `the address is not \`${upstream.kind === 'plain' ? 'tcp' : 'tls'}://HOST:PORT\``,
         'a connection needs a port, and has no path',
         'write the host and the port',
       )
@@ -121,5 +132,40 @@ function demanded(
   return found
 }
 
-const isPlain = (url: string): boolean =>
-  /^tls:\/\/(?:\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(url)
+/** What must not be spoken to in plain TCP. */
+function wrongInPlain(
+  { name, protocol }: System,
+  { url }: Plain,
+): (readonly [place: string, message: string, why: string, fix: string])[] {
+  const found: (readonly [string, string, string, string])[] = []
+  if (protocol !== 'opaque') {
+    found.push([
+      '/url',
+      `\`tcp://\` is for systems of the protocol \`opaque\`, and \`${name}\` speaks \`${protocol}\``,
+      'what is typed, projected or sent with a credential needs a peer that somebody has authenticated',
+      'write the address of the system with TLS, or put TLS before it',
+    ])
+  }
+  const at = hostAndPort(url)
+  if (at && isOwnHost(at.host)) {
+    found.push([
+      '/url',
+      `\`${at.host}\` is another place on each machine that opens it`,
+      'a system without TLS is known by its address alone, and this one is of the gateway itself',
+      'write the name or the address that it has in its network; where it is beside one gateway, name it there by `--upstream`',
+    ])
+  }
+  return found
+}
+
+type Plain = Extract<System['upstream'], { kind: 'plain' }>
+
+/** Systems that are spoken to without TLS, each with its address and the reason that was given. */
+export const plainUpstreams = ({
+  systems,
+}: Network): (Omit<Plain, 'kind'> & { readonly system: string })[] =>
+  systems.flatMap(({ name, upstream }) =>
+    upstream.kind === 'plain'
+      ? [{ system: name, url: upstream.url, plaintext: upstream.plaintext }]
+      : [],
+  )

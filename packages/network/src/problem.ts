@@ -20,6 +20,7 @@ export type ProblemCode =
   | 'SP_NETWORK_INPUT'
   | 'SP_NETWORK_RETURNS'
   | 'SP_NETWORK_RULE'
+  | 'SP_NETWORK_PLAINTEXT'
   | 'SP_NETWORK_POLICY'
   | 'SP_PEP_INCAPABLE'
 

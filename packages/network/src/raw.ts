@@ -173,6 +173,7 @@ export interface RawSystem {
           readonly as?: 'basic-user'
         }
       }
+    | { readonly url: string; readonly plaintext: string }
     | {
         readonly command: string
         readonly args?: readonly string[]

@@ -66,10 +66,18 @@ function isNoise(error: ErrorObject, all: readonly ErrorObject[]): boolean {
   }
   if (error.schemaPath.includes('/upstream/oneOf/')) {
     const data = dataAt(error, all)
-    const service = typeof data === 'object' && data !== null && 'service' in data
-    return error.schemaPath.includes('/oneOf/0/') ? !service : service
+    return !error.schemaPath.includes(`/upstream/oneOf/${branchOf(data)}/`)
   }
   return false
+}
+
+/** Which kind of upstream the author meant, by its place among the alternatives: a service, what is outside, a program, plain TCP. */
+function branchOf(data: unknown): 0 | 1 | 2 | 3 {
+  if (typeof data !== 'object' || data === null) return 1
+  if ('service' in data) return 0
+  if ('command' in data) return 2
+  const isPlain = 'url' in data && typeof data.url === 'string' && data.url.startsWith('tcp:')
+  return isPlain ? 3 : 1
 }
 
 const within = (inner: ErrorObject, outer: ErrorObject): boolean =>

@@ -225,6 +225,7 @@ function upstreamOf(
     const { command, args = [], env = {} } = raw
     return { kind: 'program', command, args, env }
   }
+  if ('plaintext' in raw) return { kind: 'plain', ...raw }
   const { caFile, ...rest } = raw
   if (caFile === undefined) return { kind: 'external', ...rest }
   const pem = readPem(caFile, located.at(`${pointer}/caFile`), options, report)

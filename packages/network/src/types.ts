@@ -144,6 +144,7 @@ export type System = {
 /**
  * Inside the network an upstream is mTLS to a declared service plus a 30-second signed token; outside it is
  * server-authenticated TLS with a pinned name and a credential that only the gateway holds. A program is the gateway's own child.
+ * A `plain` one nothing authenticates: whoever is at its address is taken for it.
  */
 export type Upstream =
   | { readonly kind: 'service'; readonly service: string; readonly port: number }
@@ -163,6 +164,14 @@ export type Upstream =
         /** As the user name of Basic authentication, without a password (RFC 7617); absent means as it is. */
         readonly as?: 'basic-user'
       }
+    }
+  | {
+      /** TCP without TLS: of the protocol `opaque`, and of no other. */
+      readonly kind: 'plain'
+      /** `tcp://host:port` */
+      readonly url: string
+      /** Why, in words, it has to do without TLS. */
+      readonly plaintext: string
     }
   | McpProgram
 

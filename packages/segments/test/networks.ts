@@ -39,19 +39,32 @@ export const anyNetwork: fc.Arbitrary<Network> = fc
       owner: 'us',
       segment: pick(segments),
     })
+    const upstream = (i: number): System['upstream'] => {
+      switch (pick([0, 1, 2, 3])) {
+        case 0: {
+          const url = pick([
+            'https://a.example',
+            'https://b.example:8443/x',
+            'tls://c.example:1414',
+          ])
+          return { kind: 'external', url, serverName: 'a.example' }
+        }
+        case 1:
+          return {
+            kind: 'plain',
+            url: pick(['tcp://d.example:1414', 'tcp://[2001:db8::1]:9876']),
+            plaintext: 'for tests',
+          }
+        default:
+          return { kind: 'service', service: pick(services), port: 7000 + i }
+      }
+    }
     const built = systems.map((item, i): System => ({
       ...placed(item),
       criticality: 'low',
       protocol: 'http',
       operations: [],
-      upstream:
-        pick([0, 1, 2]) === 0
-          ? {
-              kind: 'external',
-              url: pick(['https://a.example', 'https://b.example:8443/x']),
-              serverName: 'a.example',
-            }
-          : { kind: 'service', service: pick(services), port: 7000 + i },
+      upstream: upstream(i),
     }))
     return {
       name: network,

@@ -1,4 +1,5 @@
-import type { OnReadOpts } from 'node:net'
+import { connect as connectTcp } from 'node:net'
+import type { OnReadOpts, Socket } from 'node:net'
 import { connect, createSecureContext } from 'node:tls'
 import type { SecureContext, TLSSocket } from 'node:tls'
 
@@ -30,6 +31,8 @@ export interface MtlsClientOptions {
   readonly timeoutMs?: number
   readonly alpn?: readonly string[]
   readonly requirePostQuantum?: boolean
+  /** The server may end what it sends and read on; whoever takes the socket ends it, and `cutSocket` resets it. */
+  readonly halfOpen?: boolean
   /** Takes what comes, in place of the socket's stream. */
   readonly onread?: OnReadOpts
   /** After the peer was accepted, before the socket is used. */
@@ -59,7 +62,7 @@ export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       secureContext: contextOf(own, anchors, options.requirePostQuantum ?? false),
-      ...targetOf(options),
+      ...(options.halfOpen ? overOwnTcp(targetOf(options)) : targetOf(options)),
       rejectUnauthorized: true,
       // Names are SPIFFE ids, judged by `expect`; a DNS name proves nothing here.
       checkServerIdentity: () => undefined,
@@ -119,6 +122,12 @@ export function mtlsConnector(options: MtlsClientOptions): Connector {
     void run()
   }
 }
+
+/** The socket under a TLS socket that makes its own cannot be had, nor reset. */
+const overOwnTcp = (target: Target): { socket: Socket; allowHalfOpen: true } => ({
+  socket: connectTcp({ ...target, allowHalfOpen: true }),
+  allowHalfOpen: true,
+})
 
 function targetOf(options: MtlsClientOptions): Target {
   if (options.target) return options.target

@@ -48,6 +48,8 @@ export interface MtlsServerOptions {
   readonly maxConnections?: number
   /** Accept the hybrid post-quantum group only. */
   readonly requirePostQuantum?: boolean
+  /** Peers may end what they send and read on; whoever takes the sockets ends them. */
+  readonly halfOpen?: boolean
   readonly clock?: Clock
 }
 
@@ -96,6 +98,7 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
     rejectUnauthorized: false,
     ALPNProtocols: [...(options.alpn ?? DEFAULT_ALPN)],
     handshakeTimeout: options.handshakeTimeoutMs,
+    allowHalfOpen: options.halfOpen ?? false,
   })
   server.maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
   const unsubscribe = options.identity.onChange(() => {

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import type { Command } from 'commander'
 import type { Declaration } from '@sallyport/network'
 import type { Finding } from '@sallyport/policy'
@@ -84,17 +86,22 @@ export function addCheck(program: Command): void {
     })
 }
 
-/** The declaration and what is odd about its policies; all that is wrong with it is thrown, and annotated. */
+/** The declaration and what is odd about its policies, or goes without TLS; all that is wrong with it is thrown, and annotated. */
 async function read(
   networkFile: string,
   sarif: string | undefined,
 ): Promise<{ readonly declaration: Declaration; readonly warnings: readonly Finding[] }> {
   const { loadDeclaration } = await import('@sallyport/network')
-  const { findingsOf, policyFindings, PolicyProblems } = await import('@sallyport/policy')
+  const { findingsOf, plaintextFindings, policyFindings, PolicyProblems } =
+    await import('@sallyport/policy')
   const place = within(networkFile)
   try {
     const declaration = await loadDeclaration({ networkFile })
-    const findings = await policyFindings(declaration)
+    const text = readFileSync(networkFile, 'utf8')
+    const findings = [
+      ...plaintextFindings(declaration.network, text, basename(networkFile)),
+      ...(await policyFindings(declaration)),
+    ]
     const errors = findings.filter(({ level }) => level === 'error')
     if (errors.length > 0) throw new PolicyProblems(errors)
     const warnings = findings.map((finding) => ({ ...finding, span: place(finding.span) }))

@@ -59,6 +59,7 @@ interface System {
   readonly upstream:
     | { readonly kind: 'service'; readonly service: string; readonly port: number }
     | { readonly kind: 'external'; readonly url: string; readonly serverName: string }
+    | { readonly kind: 'plain'; readonly url: string; readonly plaintext: string }
     | { readonly kind: 'program'; readonly command: string }
   readonly operations: readonly Operation[]
 }

@@ -112,7 +112,9 @@ function Systems({ info: { network } }: { info: NetworkInfo }): ReactNode {
                   ? `service ${system.upstream.service}`
                   : system.upstream.kind === 'program'
                     ? `program ${system.upstream.command}`
-                    : `external ${system.upstream.serverName}`}
+                    : system.upstream.kind === 'plain'
+                      ? `${system.upstream.url}, not authenticated: ${system.upstream.plaintext}`
+                      : `external ${system.upstream.serverName}`}
               </span>
               <Criticality level={system.criticality} />
             </>

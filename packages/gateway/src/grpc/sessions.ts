@@ -131,7 +131,9 @@ export class Sessions {
   async #connect(system: System, material: IdentityMaterial, held: Held): Promise<TLSSocket> {
     const { upstream } = system
     const override = overrideOf(this.#options, system)
-    if (upstream.kind === 'program') throw new TypeError('no connection leads to a program')
+    if (upstream.kind === 'program' || upstream.kind === 'plain') {
+      throw new TypeError('nothing that authenticates itself is there')
+    }
     if (upstream.kind === 'external') {
       return connectOutside(upstream, override, this.#options.settings, 'h2')
     }

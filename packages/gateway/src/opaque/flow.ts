@@ -1,5 +1,7 @@
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { OpaqueSystem } from '@sallyport/network'
+import { cutSocket } from '@sallyport/transport'
 import type { Grant } from '../calls/pipeline.ts'
 import type { Finish } from '../calls/pipeline.ts'
 
@@ -7,7 +9,7 @@ import type { Finish } from '../calls/pipeline.ts'
 export class Flow {
   readonly grant: Grant
   readonly caller: TLSSocket
-  readonly upstream: TLSSocket
+  readonly upstream: Socket
   /** Settles when both ends are closed. */
   readonly ended: Promise<void>
   readonly #bounds: OpaqueSystem
@@ -19,11 +21,12 @@ export class Flow {
   #failed: 'caller' | 'upstream' | undefined
 
   /**
+   * @param ends both half-open: either may end what it sends and read on
    * @param onCut is told why, once
    */
   constructor(
     grant: Grant,
-    ends: { readonly caller: TLSSocket; readonly upstream: TLSSocket },
+    ends: { readonly caller: TLSSocket; readonly upstream: Socket },
     bounds: OpaqueSystem,
     onCut: (code: string) => void,
   ) {
@@ -52,12 +55,12 @@ export class Flow {
 
   readonly #onCut: (code: string) => void
 
-  /** Breaks both ends off. */
+  /** Breaks both ends off: they are reset, so that neither takes what it has for all there was. */
   cut(code: string): void {
     if (this.#cutBy !== undefined || (this.caller.destroyed && this.upstream.destroyed)) return
     this.#cutBy = code
-    this.caller.destroy()
-    this.upstream.destroy()
+    cutSocket(this.caller)
+    cutSocket(this.upstream)
     this.#onCut(code)
   }
 
@@ -89,8 +92,8 @@ export class Flow {
 
   /** @param fits counts bytes, and says whether they may still pass */
   #relay(
-    from: TLSSocket,
-    to: TLSSocket,
+    from: Socket,
+    to: Socket,
     side: 'caller' | 'upstream',
     fits: (bytes: number) => boolean,
   ): void {
@@ -107,18 +110,30 @@ export class Flow {
     })
     // Whoever waited for the decision was held until now.
     from.resume()
-    from.once('end', () => to.end())
+    // It may have ended, and said so, while the decision or the other end was waited for.
+    if (from.readableEnded) to.end()
+    else from.once('end', () => to.end())
     from.on('error', () => {
       this.#failed ??= side
     })
-    from.once('close', () => {
-      // What was handed over before may still be on its way.
-      if (!to.destroyed) to.end()
-    })
+    const gone = (): void => {
+      if (to.destroyed) return
+      // What was handed over before may still be on its way; nothing can come back any more.
+      if (from.readableEnded) {
+        to.destroySoon()
+        return
+      }
+      // It stopped in the middle. A protocol may have no other end than the connection's: this must not look like one.
+      this.#failed ??= side
+      cutSocket(to)
+    }
+    // It may have closed while the other end was waited for.
+    if (from.destroyed) gone()
+    else from.once('close', gone)
   }
 }
 
-const closed = (socket: TLSSocket): Promise<void> =>
+const closed = (socket: Socket): Promise<void> =>
   socket.destroyed
     ? Promise.resolve()
     : new Promise((resolve) => {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '@sallyport/base'
 import type { Operation, System } from '@sallyport/network'
@@ -24,7 +25,7 @@ import { ALPN, connectOpaque } from './upstream.ts'
 
 export interface OpaqueParts {
   readonly identity: IdentityHolder
-  readonly audit: Pick<Audit, 'event'>
+  readonly audit: Pick<Audit, 'append' | 'base' | 'event'>
   readonly bundles: Bundles
   readonly liveness: Liveness
   readonly pipeline: Pipeline
@@ -138,7 +139,7 @@ export class OpaqueServers {
   #server(name: string): MtlsServer {
     const { identity, clock, settings, standing } = this.#parts
     const server = createMtlsServer({
-      ...{ identity, clock, alpn: [ALPN], alpnImplied: true },
+      ...{ identity, clock, alpn: [ALPN], alpnImplied: true, halfOpen: true },
       handshakeTimeoutMs: settings.handshakeTimeoutMs,
       maxConnections: settings.maxConnections,
       accept: (peer) =>
@@ -201,11 +202,12 @@ export class OpaqueServers {
     if (!system?.opaque || !operation) throw noOperation()
     const { opaque } = system
     const grant = await this.#authorise(caller, enforced, system, operation)
-    let upstream: TLSSocket | undefined
+    let upstream: Socket | undefined
     try {
-      upstream = await this.#connect(system)
+      upstream = await this.#connect(system, grant)
       if (signal.aborted)
         throw new Refusal('SP_UPSTREAM_FAILED', 'the caller is gone', { status: 499 })
+      if (system.upstream.kind === 'plain') await this.#sayUnauthenticated(grant, upstream)
       // What comes back may hold anything.
       const { network } = enforced.decider.index
       readValues.unseen(caller.session, network, opaque.holds)
@@ -247,8 +249,8 @@ export class OpaqueServers {
     )
   }
 
-  async #connect(system: System): Promise<TLSSocket> {
-    const { identity, settings, bundles, overrides } = this.#parts
+  async #connect(system: System, grant: Grant): Promise<Socket> {
+    const { identity, settings, bundles, overrides, audit } = this.#parts
     return connectOpaque({
       ...{ holder: identity, system, timeoutMs: settings.upstreamConnectTimeoutMs },
       override: Object.hasOwn(overrides, system.name) ? overrides[system.name] : undefined,
@@ -257,6 +259,30 @@ export class OpaqueServers {
       onPeer: (socket, peer) => {
         this.#services.set(socket, peer)
         socket.once('close', () => this.#services.delete(socket))
+      },
+    }).catch((error: unknown) => {
+      // There is no protocol to tell it in.
+      const { code, detail } = toRefusal(error)
+      const facts = { decision: grant.id, ...(detail === undefined ? {} : { detail }) }
+      audit.event('upstream-failed', { code, subject: grant.caller.instance, facts })
+      throw error
+    })
+  }
+
+  /** Stands in the log before a byte goes there: by its address alone was it known. @throws Refusal `SP_AUDIT_UNAVAILABLE` */
+  async #sayUnauthenticated(grant: Grant, upstream: Socket): Promise<void> {
+    const { audit } = this.#parts
+    const { remoteAddress = '', remotePort = 0 } = upstream
+    await audit.append({
+      ...audit.base(),
+      kind: 'event',
+      event: 'upstream-unauthenticated',
+      subject: grant.caller.instance,
+      facts: {
+        decision: grant.id,
+        system: grant.call.system,
+        address: remoteAddress,
+        port: remotePort,
       },
     })
   }

@@ -1,5 +1,8 @@
+import { connect as connectTcp } from 'node:net'
+import type { Socket } from 'node:net'
 import { connect } from 'node:tls'
 import type { TLSSocket } from 'node:tls'
+import { hostAndPort } from '@sallyport/network'
 import type { System } from '@sallyport/network'
 import { kindOf } from '@sallyport/spiffe'
 import type { VerifiedSvid } from '@sallyport/spiffe'
@@ -7,6 +10,7 @@ import { mtlsConnect } from '@sallyport/transport'
 import type { IdentityHolder } from '@sallyport/transport'
 import type { Address } from '../edge/listener.ts'
 import { Refusal } from '../refusal.ts'
+import { connectPlain } from './plain.ts'
 
 /** What a service that takes such connections is asked for, and clients may name. */
 export const ALPN = 'sallyport-opaque'
@@ -23,14 +27,16 @@ export interface OpaqueUpstreamOptions {
 }
 
 /**
- * A connection to an opaque system: to a service of the network with both SVIDs verified, to anything else by its pinned name.
+ * A connection to an opaque system: to a service of the network with both SVIDs verified, to anything else by its pinned name; to what
+ * is declared to speak plain TCP by its address alone. Either side may end what it sends and read on.
  *
- * @throws Refusal `SP_UPSTREAM_FAILED`
+ * @throws Refusal `SP_UPSTREAM_FAILED`, `SP_UPSTREAM_ADDRESS`
  */
-export async function connectOpaque(options: OpaqueUpstreamOptions): Promise<TLSSocket> {
+export async function connectOpaque(options: OpaqueUpstreamOptions): Promise<Socket> {
   const { system, override, timeoutMs, holder, onPeer } = options
   const { upstream } = system
   try {
+    if (upstream.kind === 'plain') return await connectPlain(upstream.url, override, timeoutMs)
     if (upstream.kind === 'external') return await external(upstream, override, timeoutMs)
     if (upstream.kind !== 'service') throw new TypeError('nothing can be connected to')
     const { trustDomain } = holder.current()
@@ -39,6 +45,7 @@ export async function connectOpaque(options: OpaqueUpstreamOptions): Promise<TLS
       target: override ?? { host: upstream.service, port: upstream.port },
       timeoutMs,
       alpn: [ALPN],
+      halfOpen: true,
       expect: (peer) => {
         const kind = kindOf(peer.id)
         return (
@@ -51,6 +58,7 @@ export async function connectOpaque(options: OpaqueUpstreamOptions): Promise<TLS
       onConnected: onPeer,
     })
   } catch (cause) {
+    if (cause instanceof Refusal) throw cause
     throw new Refusal('SP_UPSTREAM_FAILED', 'the system could not be reached', {
       status: 502,
       detail: cause instanceof Error ? cause.message : String(cause),
@@ -64,14 +72,13 @@ function external(
   override: Address | undefined,
   timeoutMs: number,
 ): Promise<TLSSocket> {
-  const url = new URL(upstream.url)
-  const { host, port } = override ?? {
-    host: url.hostname.replaceAll(/^\[|\]$/g, ''),
-    port: Number(url.port),
-  }
+  const at = override ?? hostAndPort(upstream.url)
+  if (!at) throw new TypeError('the address has no host and port')
   const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>()
+  // Over a TCP socket of ours: the one that TLS makes for itself cannot be reset.
   const socket = connect({
-    ...{ host, port, servername: upstream.serverName, minVersion: 'TLSv1.2' },
+    ...{ socket: connectTcp({ ...at, allowHalfOpen: true }), allowHalfOpen: true },
+    ...{ servername: upstream.serverName, minVersion: 'TLSv1.2' },
     ...(upstream.caFile === undefined ? {} : { ca: upstream.caFile }),
     rejectUnauthorized: true,
   })

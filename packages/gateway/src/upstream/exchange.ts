@@ -169,7 +169,7 @@ export class Exchange {
       const value = this.#tokens.of(exchange, upstream.service, identity)
       return { header: 'sallyport-call-token', value }
     }
-    if (upstream.kind === 'program' || !upstream.credential) return undefined
+    if (upstream.kind !== 'external' || !upstream.credential) return undefined
     const { credential } = upstream
     return { header: credential.header, value: this.#declared(credential) }
   }

@@ -106,7 +106,9 @@ export class UpstreamPools {
   ): Connector {
     const { upstream } = system
     const override = overrideOf(this.#options, system)
-    if (upstream.kind === 'program') throw new Error('no connection leads to a program')
+    if (upstream.kind === 'program' || upstream.kind === 'plain') {
+      throw new Error('nothing that authenticates itself is there')
+    }
     if (upstream.kind === 'external') {
       const { settings } = this.#options
       return (_options, callback, onread) => {

@@ -54,8 +54,8 @@ export async function connectDatabase(
     })
     return { socket, peer: verified }
   }
-  // The declaration lets only MCP be spoken to programs.
-  if (upstream.kind === 'program') throw new Error('a database is no program')
+  // The declaration lets only MCP be spoken to programs, and plain TCP only what nobody reads.
+  if (upstream.kind !== 'external') throw new Error('a database authenticates itself')
   const url = new URL(upstream.url)
   const at = override ?? {
     host: url.hostname.replaceAll(/^\[|\]$/g, ''),
