@@ -16,7 +16,8 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /**
  * Parses JSON (RFC 8259) as strictly as I-JSON (RFC 7493) asks, so that no second parser downstream
  * can read the same bytes differently: refuses duplicate keys, `__proto__`, invalid UTF-8, lone
- * surrogates, numbers that a double cannot hold exactly as written integers, and anything over the limits.
+ * surrogates, numbers that a double cannot hold exactly as written integers or makes integers of that are none, and
+ * anything over the limits.
  *
  * @throws SallyportError `SP_JSON_*`
  */
@@ -51,7 +52,8 @@ export function parseJson(input: string | Uint8Array, limits: JsonLimits = {}): 
 /**
  * Bounds nesting before anything recursive looks at the text.
  *
- * @returns how many members the objects in the text have, where it is JSON
+ * @returns how many members the objects in the text have, where it is JSON; `RARE` where a number in it may become a whole
+ *   one that is not
  */
 function membersOf(text: string, maxDepth: number): number {
   const { length } = text
@@ -63,7 +65,15 @@ function membersOf(text: string, maxDepth: number): number {
       i = endOfString(text, i)
       if (i < 0) break
     } else if (c === 0x3a) members++
-    else if (c === 0x7b || c === 0x5b) {
+    else if (c === 0x2e) {
+      const end = endOfDigits(text, i + 1)
+      if (mayBeRounded(text, i, end)) return RARE
+      i = end - 1
+    } else if (c === 0x2d) {
+      // Of an exponent: of so small a one that nothing is left, say.
+      const before = text.charCodeAt(i - 1)
+      if ((before === 0x65 || before === 0x45) && isReadAsWhole(text, i)) return RARE
+    } else if (c === 0x7b || c === 0x5b) {
       if (++depth > maxDepth) {
         throw fail('SP_JSON_TOO_DEEP', `the JSON text nests deeper than ${maxDepth}`)
       }
@@ -71,6 +81,54 @@ function membersOf(text: string, maxDepth: number): number {
   }
   return members
 }
+
+/** No number of members: the strict parser is to say. */
+const RARE = NaN
+
+/** Doubles tell decimals of this many digits apart, whatever they are (IEEE 754, binary64), and so from whole numbers. */
+const EXACT_DIGITS = 15
+/** A number with no more digits before its point is read as a whole one only if the first few behind it are all 0 or all 9. */
+const FEW_DIGITS = 8
+
+/**
+ * Whether a number may be read as a whole one that it is not: only one of more digits than a double tells apart.
+ *
+ * @param point where its point is
+ * @param end where the digits behind that end
+ */
+function mayBeRounded(text: string, point: number, end: number): boolean {
+  let from = point
+  while (isDigit(text.charCodeAt(from - 1))) from--
+  if (end - from - 1 <= EXACT_DIGITS) return false
+  const after = text.charCodeAt(end)
+  // Most have such digits behind the point as no whole number is near: below 10⁸ a double is less than 10⁻⁸ away.
+  if (point - from <= FEW_DIGITS && after !== 0x65 && after !== 0x45) {
+    const first = text.charCodeAt(point + 1)
+    if (first !== 0x30 && first !== 0x39) return false
+    for (let i = point + 2; i < point + 8; i++) if (text.charCodeAt(i) !== first) return false
+  }
+  return isReadAsWhole(text, point)
+}
+
+/** Whether the number around a place in it is read as a whole one. */
+function isReadAsWhole(text: string, at: number): boolean {
+  let from = at
+  let to = at + 1
+  while (isOfNumber(text.charCodeAt(from - 1))) from--
+  while (isOfNumber(text.charCodeAt(to))) to++
+  return Number.isInteger(Number(text.slice(from, to)))
+}
+
+function endOfDigits(text: string, from: number): number {
+  let end = from
+  while (isDigit(text.charCodeAt(end))) end++
+  return end
+}
+
+const isDigit = (c: number): boolean => c >= 0x30 && c <= 0x39
+
+const isOfNumber = (c: number): boolean =>
+  isDigit(c) || c === 0x2e || c === 0x2d || c === 0x2b || c === 0x65 || c === 0x45
 
 /** Where a string ends that begins at `start`: the first quote that is not escaped; -1 where there is none. */
 function endOfString(text: string, start: number): number {

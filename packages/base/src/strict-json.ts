@@ -75,8 +75,9 @@ export class StrictParser {
   #number(): number {
     NUMBER.lastIndex = this.#at
     if (!NUMBER.test(this.#text)) throw this.#syntax()
-    const value = Number(this.#text.slice(this.#at, NUMBER.lastIndex))
-    if (!isExact(value)) {
+    const token = this.#text.slice(this.#at, NUMBER.lastIndex)
+    const value = Number(token)
+    if (!isExact(value) || (Number.isInteger(value) && !isWhole(token))) {
       throw fail('SP_JSON_NUMBER', `the JSON number at offset ${this.#at} cannot be held exactly`)
     }
     this.#at = NUMBER.lastIndex
@@ -166,5 +167,19 @@ export class StrictParser {
 /** Whether a number can be what was written: no integer that others may read as another, and finite. */
 export const isExact = (value: number): boolean =>
   Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))
+
+/**
+ * Whether a number of JSON is a whole one as it is written. A double can be one where the text is not: whoever reads
+ * `1.99999999999999999999` by its digits has 1 and a part, and a double of it is 2.
+ */
+function isWhole(token: string): boolean {
+  const [mantissa = '', exponent = '0'] = token.toLowerCase().split('e')
+  const [whole = '', fraction = ''] = mantissa.split('.')
+  const digits = whole + fraction
+  let last = digits.length
+  while (last > 0 && !(digits.charCodeAt(last - 1) > 0x30)) last--
+  // How many places of what is not zero are left behind the point.
+  return last === 0 || last - whole.length <= Number(exponent)
+}
 
 const isSpace = (c: number): boolean => c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09

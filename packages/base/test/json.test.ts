@@ -184,7 +184,7 @@ test('strict JSON refuses every text that JSON.parse refuses', () => {
 
 test('the quick way takes and refuses what the strict parser does, and says the same', () => {
   const scalar = fc.constantFrom(
-    ...'1 0 -0 1e2 1.5 9007199254740991 9007199254740992 1e400 1e-400 true null "" "a" "\\"" "\\\\" "\\\\\\":" "{:" "\\ud83d" "\\ud83d\\ude00" "é" "\\u0000"'.split(
+    ...'1 0 -0 1e2 1.5 9007199254740991 9007199254740992 1e400 1e-400 0e-9 -1.99999999999999999999 3.0000000000000000 4503599627370497.5 0.30000000000000004 20e-1 25e-1 true null "" "a" "\\"" "\\\\" "\\\\\\":" "{:" "\\ud83d" "\\ud83d\\ude00" "é" "\\u0000"'.split(
       ' ',
     ),
     '"\ud83d"',
@@ -312,6 +312,101 @@ test('numbers that a double does not hold as written are refused', () => {
   assert.equal(parseJson('9007199254740991'), Number.MAX_SAFE_INTEGER)
   assert.equal(parseJson('-0.5e1'), -5)
   assert.equal(parseJson('0.1'), 0.1)
+})
+
+test('a number that is no whole one is never read as one', () => {
+  for (const text of [
+    '0.99999999999999999999',
+    '1.00000000000000000001',
+    '-1.99999999999999999999',
+    '4503599627370497.5',
+    '-4503599627370498.5',
+    '1e-400',
+    '-2.5E-999999999999999999999',
+    '45035996273704975e-1',
+    '10000000000000000000000000000000000000001e-40',
+    '100000.00000000000000000000001e3',
+  ]) {
+    for (const whole of [text, `{"a":["1.5",${text}]}`, ` [ ${text}\n] `, `[1,${text},2]`]) {
+      assert.throws(() => parseJson(whole), code('SP_JSON_NUMBER'), whole)
+    }
+  }
+  for (const [text, value] of [
+    ['1.0', 1],
+    ['1.000000000000000000000', 1],
+    ['-3.0000000000000000000e0', -3],
+    ['1e2', 100],
+    ['1.5e1', 15],
+    ['0.000000000000000001e18', 1],
+    ['10000000000000000000000000000000000000000e-40', 1],
+    ['-0', -0],
+    ['0.0e-400', 0],
+    ['-0e-1', -0],
+    // None that anybody takes for whole is refused for its digits.
+    ['0.30000000000000004', 0.30000000000000004],
+    ['3.14159265358979323846', Math.PI],
+    ['5e-324', 5e-324],
+    ['2.5e-1', 0.25],
+  ] as const) {
+    assert.ok(Object.is(parseJson(text), value), text)
+    assert.ok(Object.is(new StrictParser(text).parse(), value), text)
+  }
+  assert.deepEqual(parseJson('["1.99999999999999999999","a-b.c","e-9"]'), [
+    '1.99999999999999999999',
+    'a-b.c',
+    'e-9',
+  ])
+})
+
+test('whatever a number is read as, it is whole by its digits where it is whole as a double', () => {
+  const digits = fc.stringMatching(/^\d{1,20}$/)
+  // Many of them next to a whole number, where it matters.
+  const near = fc
+    .tuple(
+      fc.constantFrom('0', '9'),
+      fc.integer({ min: 1, max: 24 }),
+      fc.stringMatching(/^\d{0,3}$/),
+    )
+    .map(([digit, times, rest]) => digit.repeat(times) + rest)
+  const number = fc
+    .tuple(
+      fc.boolean(),
+      digits,
+      fc.oneof(digits, near),
+      fc.integer({ min: -45, max: 20 }),
+      fc.boolean(),
+    )
+    .map(([minus, whole, fraction, power, upper]) => {
+      const exponent = power > 10 ? 0 : power
+      const mantissa = `${whole.replace(/^0+(?=\d)/, '')}.${fraction}`
+      return `${minus ? '-' : ''}${mantissa}${exponent === 0 ? '' : `${upper ? 'E' : 'e'}${exponent}`}`
+    })
+  let refused = 0
+  let whole = 0
+  const isWholeByDigits = (text: string): boolean => {
+    const [, minus = '', int = '', fraction = '', exponent = '0'] =
+      /^(-?)(\d+)\.(\d+)(?:[eE](-?\d+))?$/.exec(text) ?? []
+    assert.ok(int !== '', `${minus}${text}`)
+    const places = fraction.length - Number(exponent)
+    return places <= 0 || BigInt(int + fraction) % 10n ** BigInt(places) === 0n
+  }
+  fc.assert(
+    fc.property(number, (text) => {
+      const value = Number(text)
+      const takes = !Number.isInteger(value)
+        ? Number.isFinite(value)
+        : Number.isSafeInteger(value) && isWholeByDigits(text)
+      if (takes) {
+        if (Number.isInteger(value)) whole++
+        assert.ok(Object.is(parseJson(text), value), text)
+      } else {
+        refused++
+        assert.throws(() => parseJson(text), code('SP_JSON_NUMBER'), text)
+      }
+    }),
+    { numRuns: 20_000 },
+  )
+  assert.ok(refused > 500 && whole > 50, `${refused} refused, ${whole} whole`)
 })
 
 test('invalid UTF-8 and unpaired surrogates are refused', () => {

@@ -163,6 +163,49 @@ const callsOver = (codec: GatewaySettings['codec']) => (): void => {
     assert.equal(seen.headers['content-type'], 'application/json')
   })
 
+  it('sends a whole number in its one spelling, and none that only a double makes whole', async () => {
+    const send = async (amount: string): Promise<unknown> => {
+      const before = world.bank.seen.length
+      const answer = await teller.pool.request({
+        method: 'POST',
+        path: '/bank/v1/accounts/A/transfers',
+        body: `{"amount":${amount},"to":"bob"}`,
+        headers: { 'content-type': 'application/json' },
+      })
+      const said = JSON.parse(await answer.body.text()) as Json
+      const sent = world.bank.seen.slice(before).map(({ body }) => body)
+      return answer.statusCode === 200 ? sent.join() : [word(said['code']), ...sent].join()
+    }
+    for (const spelt of [
+      '7',
+      '7.0',
+      '7.000000000000000000000',
+      '7e0',
+      '0.7e1',
+      '70E-1',
+      '700e-2',
+    ]) {
+      assert.equal(await send(spelt), '{"amount":7,"to":"bob"}', spelt)
+    }
+    for (const rounded of [
+      '6.99999999999999999999',
+      '7.00000000000000000001',
+      '70000000000000000000001e-22',
+    ]) {
+      assert.equal(await send(rounded), 'SP_JSON_NUMBER', rounded)
+    }
+    for (const part of ['7.5', '1e-7', '6.99999999999999']) {
+      assert.equal(await send(part), 'SP_INPUT_TYPE', part)
+    }
+    for (const huge of ['1e400', '-1e400', '1e16', '9007199254740993', '7e99999999999999999999']) {
+      assert.equal(await send(huge), 'SP_JSON_NUMBER', huge)
+    }
+    for (const none of ['-0', '-0.0', '0e5', '-7', '1e-400']) {
+      const code = none === '1e-400' ? 'SP_JSON_NUMBER' : 'SP_INPUT_VALUE'
+      assert.equal(await send(none), code, none)
+    }
+  })
+
   it('has the decision durable before the upstream sees the request', async () => {
     let sizeThen = 0
     const before = world.gateway.stats().logSize

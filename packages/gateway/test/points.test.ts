@@ -249,6 +249,13 @@ describe('a gateway asked by Envoy (ext_authz, gRPC)', () => {
     const twice = transfer({}, { raw_body: Buffer.from('{"amount":10,"amount":9,"to":"bob"}') })
     const doubled = { ...twice, headers: { 'content-type': 'application/json' } }
     assert.equal(codeOf(await envoy.ask(teller, doubled, toBank)), 'SP_JSON_DUPLICATE_KEY')
+    // Forwarded as it is, it would be another amount for whoever reads it by its digits.
+    const rounded = transfer(
+      {},
+      { raw_body: Buffer.from('{"amount":9.99999999999999999999,"to":"bob"}') },
+    )
+    const cents = { ...rounded, headers: { 'content-type': 'application/json' } }
+    assert.equal(codeOf(await envoy.ask(teller, cents, toBank)), 'SP_JSON_NUMBER')
     const cut = transfer({ amount: 10, to: 'bob' })
     for (const headers of [
       { ...cut.headers, 'content-length': '4096' },

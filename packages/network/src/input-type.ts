@@ -1,5 +1,7 @@
 import { flattened, withoutNull } from './combined-schema.ts'
-import { Halt } from './problem.ts'
+import { demandNoCount, itemCounts, only, refuse } from './input-keywords.ts'
+import type { JsonObject } from './input-keywords.ts'
+import { longType, stringType } from './scalar-type.ts'
 import type { InputMember, InputSchema, InputType } from './types.ts'
 
 /** Structured remittance information of ISO 20022, as Open Banking describes it, nests eleven deep. */
@@ -8,34 +10,9 @@ const MAX_MEMBERS = 400
 const MAX_VARIANTS = 16
 const MAX_STEPS = 5000
 const MAX_REF_HOPS = 8
-const DEFAULT_MAX_LENGTH = 4096
-const MAX_MAX_LENGTH = 65_536
-const DEFAULT_MAX_ITEMS = 1000
-const MAX_PATTERN = 256
 
 /** Member names that Cedar records can hold and no JSON reader treats as special. */
 const MEMBER_NAME = /^(?!__)[A-Za-z_][A-Za-z0-9_.-]{0,62}$/
-
-/** Keywords that describe and do not constrain. */
-const ANNOTATIONS: ReadonlySet<string> = new Set([
-  '$schema',
-  '$id',
-  '$comment',
-  '$defs',
-  'title',
-  'description',
-  'default',
-  'example',
-  'examples',
-  'deprecated',
-  'readOnly',
-  'writeOnly',
-  'externalDocs',
-  'xml',
-  'format',
-])
-
-type JsonObject = Readonly<Record<string, unknown>>
 
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -84,15 +61,6 @@ export function checkMemberName(name: string, where: string): void {
   }
 }
 
-function refuse(message: string, fix: string): Halt {
-  return new Halt(
-    'SP_NETWORK_INPUT',
-    message,
-    'inputs are typed so that policies can be checked against them and the gateway enforces exactly what they say',
-    fix,
-  )
-}
-
 class Importer {
   readonly #resolve: (ref: string) => unknown
   readonly #special: Special
@@ -126,6 +94,13 @@ class Importer {
         return stringType(schema, where)
       case 'integer':
         return longType(schema, where)
+      case 'number':
+        // What JSON Schema knows as an integer, in the words of another generator.
+        if (schema['multipleOf'] === 1) return longType(schema, where)
+        throw refuse(
+          `${where} is a \`number\`, which has no one exact reading`,
+          'declare an `integer` (whole minor units with a currency), or a `string` with a pattern, as the system takes it; `multipleOf: 1` if it is whole',
+        )
       case 'boolean':
         only(schema, ['type'], where)
         return { type: 'boolean' }
@@ -139,11 +114,6 @@ class Importer {
         }
       case 'object':
         return this.#record(schema, where, depth)
-      case 'number':
-        throw refuse(
-          `${where} is a \`number\`, which Cedar cannot hold`,
-          'declare an `integer`; amounts are whole minor units with a currency',
-        )
       default:
         throw refuse(
           `${where} has no single type that Cedar can hold`,
@@ -205,7 +175,8 @@ class Importer {
   }
 
   #record(schema: JsonObject, where: string, depth: number): InputSchema {
-    only(schema, ['type', 'properties', 'required', 'additionalProperties'], where)
+    const counts = ['minProperties', 'maxProperties']
+    only(schema, ['type', 'properties', 'required', 'additionalProperties', ...counts], where)
     // Whatever the upstream would take beside: undeclared members are refused here.
     if (typeof (schema['additionalProperties'] ?? false) !== 'boolean') {
       throw refuse(
@@ -236,6 +207,7 @@ class Importer {
         'add it to `properties`',
       )
     }
+    demandNoCount(schema, members, where)
     return { type: 'record', members }
   }
 }
@@ -264,125 +236,4 @@ function pinned(schema: JsonObject, one: unknown): unknown {
   )
   const pin = { type: 'string', enum: values.length > 0 ? values : [short] }
   return { allOf: [one, { type: 'object', required: [name], properties: { [name]: pin } }] }
-}
-
-/** Refuses every keyword that is neither handled nor a mere annotation. */
-function only(schema: JsonObject, handled: readonly string[], where: string): void {
-  for (const [key, value] of Object.entries(schema)) {
-    if (handled.includes(key) || ANNOTATIONS.has(key) || key.startsWith('x-')) continue
-    // OpenAPI 3.0 spells out the default.
-    if (key === 'nullable' && value === false) continue
-    throw refuse(
-      `${where} uses \`${key.slice(0, 40)}\`, which a typed input cannot carry`,
-      'remove it or state it as a policy; it would not be enforced here',
-    )
-  }
-}
-
-function count(given: unknown, fallback: number, cap: number, where: string): number {
-  if (given === undefined) return fallback
-  if (typeof given !== 'number' || !Number.isInteger(given) || given < 0 || given > cap) {
-    throw refuse(`a bound of ${where} is not a whole number up to ${cap}`, 'correct the bound')
-  }
-  return given
-}
-
-function itemCounts(
-  schema: JsonObject,
-  where: string,
-): Pick<Extract<InputType, { type: 'set' }>, 'minItems' | 'maxItems'> {
-  const maxItems = count(schema['maxItems'], DEFAULT_MAX_ITEMS, DEFAULT_MAX_ITEMS, where)
-  const minItems = count(schema['minItems'], 0, DEFAULT_MAX_ITEMS, where)
-  if (minItems > maxItems) {
-    throw refuse(`no list satisfies \`minItems\` and \`maxItems\` of ${where}`, 'correct them')
-  }
-  // None and 0 are one type, for variants that have to agree as for whoever compares two declarations.
-  return { ...(minItems > 0 && { minItems }), maxItems }
-}
-
-function stringType(schema: JsonObject, where: string): InputType {
-  const handled = ['type', 'maxLength', 'minLength', 'pattern', 'enum', 'const']
-  only(schema, handled, where)
-  const maxLength = count(schema['maxLength'], DEFAULT_MAX_LENGTH, MAX_MAX_LENGTH, where)
-  const listed: unknown = schema['const'] === undefined ? schema['enum'] : [schema['const']]
-  // Inputs have no null, whether or not it is among the choices.
-  const values: unknown = Array.isArray(listed) ? listed.filter((one) => one !== null) : listed
-  if (values !== undefined && !isStringList(values)) {
-    throw refuse(`the values of ${where} are not all strings`, 'list strings only')
-  }
-  const pattern = patternOf(schema, where)
-  const tokenOf = schema['x-sallyport-token-of']
-  if (tokenOf !== undefined && typeof tokenOf !== 'string') {
-    throw refuse(`\`x-sallyport-token-of\` of ${where} is not a string`, 'write `DATASET.FIELD`')
-  }
-  return {
-    type: 'string',
-    maxLength,
-    ...(pattern !== undefined && { pattern }),
-    ...(values !== undefined && { enum: values }),
-    ...(tokenOf !== undefined && { tokenOf }),
-  }
-}
-
-function isStringList(values: unknown): values is readonly string[] {
-  return Array.isArray(values) && values.length > 0 && values.every((v) => typeof v === 'string')
-}
-
-/** `minLength` has no place of its own in a typed input: it travels as part of the pattern. */
-function patternOf(schema: JsonObject, where: string): string | undefined {
-  const pattern: unknown = schema['pattern']
-  const min = count(schema['minLength'], 0, MAX_MAX_LENGTH, where)
-  if (pattern !== undefined) {
-    if (typeof pattern !== 'string' || pattern.length > MAX_PATTERN || !compiles(pattern)) {
-      throw refuse(
-        `the pattern of ${where} is no regular expression of at most ${MAX_PATTERN} characters`,
-        'correct it; it is read as ECMAScript with the `u` flag',
-      )
-    }
-  }
-  if (min === 0) return pattern
-  const long = `[\\s\\S]{${min},}$`
-  return pattern === undefined ? `^${long}` : `^(?=${long})[\\s\\S]*?(?:${pattern})`
-}
-
-function compiles(pattern: string): boolean {
-  try {
-    return new RegExp(pattern, 'u') instanceof RegExp
-  } catch {
-    return false
-  }
-}
-
-function longType(schema: JsonObject, where: string): InputType {
-  const bounds = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum']
-  only(schema, ['type', ...bounds], where)
-  const int32 = schema['format'] === 'int32'
-  const bound = (name: string, exclusive: string, fallback: number, step: 1 | -1): number => {
-    const plain = schema[name] ?? fallback
-    const strict = schema[exclusive]
-    if (typeof plain !== 'number' || !Number.isSafeInteger(plain)) {
-      throw refuse(`\`${name}\` of ${where} is not a whole number below 2^53`, 'correct it')
-    }
-    // OpenAPI 3.0 has a flag here, JSON Schema 2020-12 (OpenAPI 3.1) the bound itself.
-    if (strict === undefined || strict === false) return plain
-    if (strict === true) return plain + step
-    if (typeof strict !== 'number' || !Number.isSafeInteger(strict + step)) {
-      throw refuse(`\`${exclusive}\` of ${where} is not a whole number below 2^53`, 'correct it')
-    }
-    return step === 1 ? Math.max(plain, strict + 1) : Math.min(plain, strict - 1)
-  }
-  const minimum = bound(
-    'minimum',
-    'exclusiveMinimum',
-    int32 ? -(2 ** 31) : Number.MIN_SAFE_INTEGER,
-    1,
-  )
-  const maximum = bound(
-    'maximum',
-    'exclusiveMaximum',
-    int32 ? 2 ** 31 - 1 : Number.MAX_SAFE_INTEGER,
-    -1,
-  )
-  if (minimum > maximum) throw refuse(`no number satisfies the bounds of ${where}`, 'correct them')
-  return { type: 'long', minimum, maximum }
 }

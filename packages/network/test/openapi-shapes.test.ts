@@ -357,6 +357,71 @@ describe('API descriptions in the shape of those of banks', () => {
     }
   })
 
+  it('numbers that are whole by their words, and no others', () => {
+    const number = (schema: Json): Json => {
+      const given = object({ n: schema }, ['n'])
+      return doc({ '/x': { post: { operationId: 'x', requestBody: body(given) } } })
+    }
+    const of = (schema: Json): unknown =>
+      importedWell(number(schema), ['x'])[0]?.input.members['n']?.schema
+    const bounds = { minimum: 1, maximum: 9 }
+    const long = { type: 'long', ...bounds }
+    assert.deepEqual(of({ type: 'number', multipleOf: 1, ...bounds }), long)
+    assert.deepEqual(of({ type: 'integer', multipleOf: 1, ...bounds }), long)
+    for (const schema of [
+      { type: 'number' },
+      { type: 'number', ...bounds },
+      { type: 'number', format: 'int64' },
+      { type: 'number', multipleOf: 0.01 },
+      { type: 'number', multipleOf: 2 },
+      { type: 'integer', multipleOf: 2 },
+      { type: 'integer', multipleOf: 0.5 },
+      { type: 'number', multipleOf: 1, minimum: 0.5 },
+    ]) {
+      const { problems } = imported(number(schema), ['x'])
+      assert.deepEqual(
+        problems.map(({ code }) => code),
+        ['SP_NETWORK_INPUT'],
+        JSON.stringify(schema),
+      )
+    }
+  })
+
+  it('counts of members that say no more than the members themselves, and no others', () => {
+    const counted = (counts: Json, schema = object({ a: text(), b: text() }, ['a'])): Json => {
+      const given = object({ o: { ...schema, ...counts } }, ['o'])
+      return doc({ '/x': { post: { operationId: 'x', requestBody: body(given) } } })
+    }
+    const plain = importedWell(counted({}), ['x'])[0]?.input
+    for (const counts of [
+      { minProperties: 0 },
+      { minProperties: 1 },
+      { maxProperties: 2 },
+      { minProperties: 1, maxProperties: 100 },
+      { additionalProperties: true, maxProperties: 2 },
+    ]) {
+      assert.deepEqual(importedWell(counted(counts), ['x'])[0]?.input, plain)
+    }
+    const parts = { allOf: [{ maxProperties: 2 }, object({ a: text() }), object({ b: text() })] }
+    importedWell(counted({}, parts), ['x'])
+    for (const counts of [
+      { minProperties: 2 },
+      { maxProperties: 1 },
+      { maxProperties: 0 },
+      ...[{ minProperties: -1 }, { maxProperties: 2.5 }, { maxProperties: '2' }],
+      // Of all members together, not of those that stand beside it.
+      { allOf: [{ ...object({ c: text() }), maxProperties: 2 }] },
+      { oneOf: [object({ a: text() })], maxProperties: 1, properties: undefined },
+    ]) {
+      const { problems } = imported(counted(counts), ['x'])
+      assert.deepEqual(
+        problems.map(({ code }) => code),
+        ['SP_NETWORK_INPUT'],
+        JSON.stringify(counts),
+      )
+    }
+  })
+
   it('standing orders, whose remittance information nests twelve deep and no deeper', () => {
     const nested = (levels: number): Json => {
       let schema: Json = text()
