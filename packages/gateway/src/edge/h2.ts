@@ -30,6 +30,8 @@ interface OpenStream {
   readonly req: H2Request
   readonly res: H2Response
   readonly startedAt: number
+  /** When it was given up, monotonic, milliseconds. */
+  givenUpAt: number | undefined
 }
 
 /** What is known of one session. Times are monotonic. */
@@ -146,7 +148,8 @@ export class H2Edge {
       maxHeaderBytes: settings.maxHeaderBytes,
     })
     const res = new H2Response(stream)
-    const place = open.streams.add({ stream, req, res, startedAt: clock.monotonic() })
+    const startedAt = clock.monotonic()
+    const place = open.streams.add({ stream, req, res, startedAt, givenUpAt: undefined })
     const gone = new Gone()
     stream.once('close', () => {
       open.streams.remove(place)
@@ -190,12 +193,24 @@ export class H2Edge {
     const now = clock.monotonic()
     for (const [session, open] of this.#sessions) {
       this.#countUntold(session, open)
-      for (const { stream, req, res, startedAt } of open.streams) {
+      let isStuck = false
+      for (const one of open.streams) {
+        const { stream, req, res, startedAt } = one
         const slowBody =
           !req.complete && !req.takesItsTime && now - startedAt > settings.requestTimeoutMs
         const slowReader =
           res.endedAt !== undefined && performance.now() - res.endedAt > settings.requestTimeoutMs
-        if (slowBody || slowReader) stream.close(NGHTTP2_CANCEL)
+        if (!slowBody && !slowReader) continue
+        if (one.givenUpAt === undefined) {
+          one.givenUpAt = now
+          stream.close(NGHTTP2_CANCEL)
+        } else if (now - one.givenUpAt > settings.requestTimeoutMs) isStuck = true
+      }
+      // Whoever does not even take that a stream is given up takes nothing any more: what waits for them would wait for ever.
+      if (isStuck) {
+        session.destroy()
+        open.socket.destroy()
+        continue
       }
       if (open.streams.size === 0 && now > open.idleUntil) {
         session.close()
