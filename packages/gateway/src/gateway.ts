@@ -171,8 +171,12 @@ class RunningGateway implements Gateway {
       grpcSessions.close()
     })
     const credentials = new Credentials({ client, clock, given: this.#options.secrets })
-    const signing = new SigningAhead((error) => {
-      audit.event('signing-thread-ended', { facts: { reason: String(error).slice(0, 200) } })
+    const signingEvent = (event: string) => (error: unknown) => {
+      audit.event(event, { facts: { reason: String(error).slice(0, 200) } })
+    }
+    const signing = new SigningAhead(signingEvent('signing-thread-ended'), {
+      onUnstarted: signingEvent('signing-thread-not-started'),
+      clock,
     })
     this.#undo.push(() => signing.close())
     const exchange = new Exchange({

@@ -99,7 +99,7 @@ describe('signing ahead', () => {
     }))
 
   it('has what is longer than a slot, and what there is no room for, signed by its owner', async () => {
-    const signing = new SigningAhead(none, STUCK)
+    const signing = new SigningAhead(none, { file: STUCK })
     assert.equal(signing.begin('x'.repeat(2049), key), undefined)
     const tickets = Array.from({ length: 600 }, (_, i) => signing.begin(`${i}`, key))
     assert.equal(tickets.filter((ticket) => ticket !== undefined).length, 512)
@@ -113,7 +113,7 @@ describe('signing ahead', () => {
     }))
 
   it('leaves alone what its thread has in hand, however long it takes', async () => {
-    const signing = new SigningAhead(none, STUCK)
+    const signing = new SigningAhead(none, { file: STUCK })
     const channel = new BroadcastChannel('stuck-signer')
     const begun = once(channel, 'message')
     const first = signing.begin('first', key)
@@ -152,9 +152,11 @@ describe('signing ahead', () => {
         resolve(error)
       }
     })
-    const signing = new SigningAhead((error) => {
+    const file = new URL('data:text/javascript,throw new Error("it cannot run")')
+    const onEnd = (error: unknown): void => {
       tell(error)
-    }, new URL('data:text/javascript,throw new Error("it cannot run")'))
+    }
+    const signing = new SigningAhead(onEnd, { file })
     const ticket = signing.begin('x', key)
     assert.ok(ticket !== undefined)
     assert.match(String(await ended), /it cannot run/)
@@ -162,5 +164,49 @@ describe('signing ahead', () => {
     assert.equal(signing.begin('y', key), undefined)
     await signing.close()
     assert.equal(ends, 1)
+  })
+
+  it('is tried again where its thread cannot be started: seldom, and said once; calls go on', async () => {
+    // What no thread can be made of; a URL may become another.
+    const file = new URL('https://nowhere.example/')
+    let now = 5000
+    const told: unknown[] = []
+    const signing = new SigningAhead(none, {
+      file,
+      clock: { monotonic: () => now },
+      onUnstarted: (error) => {
+        told.push(error)
+      },
+    })
+    /** When it is tried within so many milliseconds, one after the other: each try reads what the thread would run. */
+    const triesWithin = (ms: number): number[] => {
+      const tries: number[] = []
+      const began = now
+      Object.defineProperty(file, 'href', {
+        configurable: true,
+        get: () => {
+          if (tries.at(-1) !== now - began) tries.push(now - began)
+          return 'https://nowhere.example/'
+        },
+      })
+      for (const end = now + ms; now < end; now += 250) {
+        assert.equal(signing.begin('x', key), undefined)
+      }
+      return tries
+    }
+    const tries = triesWithin(240_000)
+    const waited = tries.map((at, i) => at - (tries[i - 1] ?? 0)).slice(1)
+    assert.deepEqual(waited, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000])
+    assert.equal(told.length, 1)
+    assert.match(String(told[0]), /URL/)
+
+    // As soon as one can be started, it signs; what was refused before is not in its way.
+    Reflect.deleteProperty(file, 'href')
+    file.href = new URL('../src/upstream/signing/thread.ts', import.meta.url).href
+    now += 60_000
+    const signature = await signed(signing, 'head.payload')
+    assert.ok(isSigned('head.payload', signature, key))
+    assert.equal(told.length, 1)
+    await signing.close()
   })
 })

@@ -1,6 +1,8 @@
 import type { KeyObject } from 'node:crypto'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
+import { systemClock } from '@sallyport/base'
+import type { Clock } from '@sallyport/base'
 import { SIGNATURE_BYTES } from '@sallyport/wire/call-signature'
 import { FREE, MAX_OCTETS, RUNNING, SIGNED, Slots, WAITING } from './slots.ts'
 
@@ -21,6 +23,23 @@ const RESOURCES = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32, sta
 
 const THREAD = new URL('thread.ts', import.meta.url)
 
+/** How long no thread is started where one could not be: twice as long each time, so that a machine without room for one is asked seldom. */
+const FIRST_RETRY_MS = 1000
+const MAX_RETRY_MS = 60_000
+
+export interface SigningOptions {
+  /** Called where a thread cannot be started, and not again before one was: what is to be signed meanwhile its owner signs. */
+  readonly onUnstarted?: (error: unknown) => void
+  readonly clock?: Pick<Clock, 'monotonic'>
+  /** What the thread runs: another file, for tests. */
+  readonly file?: URL
+}
+
+interface Thread {
+  readonly worker: Worker
+  readonly port: MessagePort
+}
+
 /**
  * Signs in a thread of its own what somebody will want signed in a moment. Nobody waits for it: what is not signed when it is wanted, its owner signs.
  * So a thread that is late, or gone, takes nothing away but time.
@@ -35,16 +54,24 @@ export class SigningAhead {
   readonly #onEnd: (error: unknown) => void
   #next = 0
   #key: ThreadKey | undefined
-  #thread: { readonly worker: Worker; readonly port: MessagePort } | undefined
+  #thread: Thread | undefined
   #isOver = false
+  readonly #onUnstarted: (error: unknown) => void
+  readonly #clock: Pick<Clock, 'monotonic'>
   readonly #file: URL
+  /** Where a thread could not be started: when it is tried again, and how long after that. */
+  #retry: { readonly at: number; readonly waitMs: number } | undefined
 
   /**
    * @param onEnd called once where the thread ends by itself: everything is signed by its owner from then on
-   * @param file test seam: what the thread runs
    */
-  constructor(onEnd: (error: unknown) => void, file: URL = THREAD) {
+  constructor(
+    onEnd: (error: unknown) => void,
+    { onUnstarted = onEnd, clock = systemClock, file = THREAD }: SigningOptions = {},
+  ) {
     this.#onEnd = onEnd
+    this.#onUnstarted = onUnstarted
+    this.#clock = clock
     this.#file = file
   }
 
@@ -60,7 +87,9 @@ export class SigningAhead {
     const state = this.#slots.state(ticket)
     // What was signed and not asked for in a whole turn of the ring is not asked for any more.
     if (state === WAITING || state === RUNNING) return undefined
-    const { port } = (this.#thread ??= this.#start())
+    const thread = (this.#thread ??= this.#start())
+    if (!thread) return undefined
+    const { port } = thread
     if (this.#key?.key !== key) {
       this.#key = { number: (this.#key?.number ?? 0) + 1, key }
       // eslint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
@@ -94,17 +123,30 @@ export class SigningAhead {
     await this.#thread?.worker.terminate()
   }
 
-  #start(): { readonly worker: Worker; readonly port: MessagePort } {
+  #start(): Thread | undefined {
+    const now = this.#clock.monotonic()
+    if (this.#retry && now < this.#retry.at) return undefined
     const { port1, port2 } = new MessageChannel()
     const workerData: ThreadData = { memory: this.#slots.memory, port: port2 }
-    const worker = new Worker(this.#file, {
-      name: 'call-token-signer',
-      workerData,
-      transferList: [port2],
-      resourceLimits: RESOURCES,
-      // It reads none of it.
-      env: {},
-    })
+    let worker: Worker
+    try {
+      worker = new Worker(this.#file, {
+        name: 'call-token-signer',
+        workerData,
+        transferList: [port2],
+        resourceLimits: RESOURCES,
+        // It reads none of it.
+        env: {},
+      })
+    } catch (error) {
+      port1.close()
+      const isFirst = !this.#retry
+      const waitMs = Math.min(this.#retry?.waitMs ?? FIRST_RETRY_MS, MAX_RETRY_MS)
+      this.#retry = { at: now + waitMs, waitMs: 2 * waitMs }
+      if (isFirst) this.#onUnstarted(error)
+      return undefined
+    }
+    this.#retry = undefined
     worker.unref()
     port1.unref()
     worker.on('error', (error) => {
