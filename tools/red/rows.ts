@@ -2,6 +2,7 @@ import { CERTIFICATES } from './certificates.ts'
 import { DOORS } from './doors.ts'
 import { JWTS } from './jwt.ts'
 import { PEOPLE } from './people.ts'
+import { PROOFS } from './proofs.ts'
 import { SECRETS_ROWS } from './secrets.ts'
 import { TOKENS_ROWS } from './tokens.ts'
 import type { RedRow } from './types.ts'
@@ -14,4 +15,5 @@ export const ROWS: readonly RedRow[] = [
   ...TOKENS_ROWS,
   ...PEOPLE,
   ...DOORS,
+  ...PROOFS,
 ]

@@ -176,6 +176,86 @@ test('each attribute that policies look for in a list has room in it', async () 
   assert.equal((inputOf(report.newlyAllowed[0])['tags'] as unknown[]).length, 4)
 })
 
+test('a list has room for all that another has which it is asked to hold, wherever the other has it from', async () => {
+  const [tags, parts] = ['context.input.tags', 'context.input.parts']
+  const letters = '["a", "b", "c", "d"]'
+  const [approvers, labels] = ['context.evidence.approvers', 'context.session.labels']
+  const regions = ['x1', 'x2', 'x3', 'x4', 'x5']
+  const name = { type: 'string', maxLength: 12 } as const
+  // In policies of their own, so that what one list has is not compared with the other.
+  for (const [condition, ...apart] of [
+    [`${tags}.containsAll(${parts})`, `!${parts}.containsAll(${letters})`],
+    [`${tags} == ${parts}`, `!${parts}.containsAll(${letters})`],
+    [`(if context.input.urgent then ${tags} else ${parts}).containsAll(${approvers})`],
+    [`${tags}.containsAll(${labels})`, `!${labels}.containsAll(${letters})`],
+    [`${tags}.containsAll(resource.attributes.regions)`],
+  ]) {
+    const when = condition ?? ''
+    const counted = 'context.evidence.approvals < 4'
+    const of = (first: string): Declaration => {
+      const texts = [permit(first), ...[...apart, counted].map((one) => forbid(one))]
+      const given = listing(texts, { items: name }, { items: name })
+      const systems = given.network.systems.map((system) => ({
+        ...system,
+        attributes: { regions },
+      }))
+      return { ...given, network: { ...given.network, systems } }
+    }
+    const report = await confirmed(of('false'), of(when))
+    assert.equal(report.newlyAllowed[0]?.found, 'solver', when)
+  }
+})
+
+test('a list in a list has room for all that it is compared with', async () => {
+  const word = { type: 'string', maxLength: 8 } as const
+  const items = { type: 'set', items: word, maxItems: 6 } as const
+  const held = 'context.input.tags.contains(["a", "b", "c", "d", "e"])'
+  const report = await confirmed(
+    listing([permit('false')], { items }),
+    listing([permit(held)], { items }),
+  )
+  assert.equal(report.newlyAllowed.length, 1)
+})
+
+test('values that the solver has no characters for are not left out', async () => {
+  const beyond = '\u{30000}'
+  const not = '!context.input.tags.contains("a")'
+  for (const items of [
+    { type: 'string', maxLength: 2, enum: ['a', beyond] },
+    { type: 'string', maxLength: 2, enum: ['a', beyond], pattern: '^.$' },
+    { type: 'string', maxLength: 2, pattern: `^[a${beyond}]$` },
+  ] as const) {
+    const of = (condition: string) => listing([permit(condition)], { items, minItems: 1 })
+    const report = await confirmed(of('false'), of(not))
+    assert.notEqual(report.verdict, 'equivalent', JSON.stringify(items))
+    if ('enum' in items) assert.deepEqual(inputOf(report.newlyAllowed[0])['tags'], [beyond])
+    assert.equal((await confirmed(of(not), of(`${not} || false`))).verdict, 'equivalent')
+  }
+})
+
+test('fields of calls with as many items as only the other side demands are compared', async () => {
+  const leaves = (how: string) => `permit (principal, action == Action::"field.${how}", resource);`
+  const of = (how: string, minItems: number) => listing([permit('true'), leaves(how)], { minItems })
+  const report = await diff({ old: of('mask', 6), new: of('read', 1) })
+  assert.equal(report.newlyAllowed.length, 1)
+  assert.ok(report.fieldsMoreOpen.length > 1)
+  for (const one of report.fieldsMoreOpen)
+    assert.equal((inputOf(one)['tags'] as string[]).length, 6)
+})
+
+test('a list whose values are all known takes no room from the others, however many it must have', async () => {
+  const letters = { type: 'string', maxLength: 1, enum: Array.from('abcdefghij') } as const
+  // What has an item of the other is had by it: proven, for every list.
+  const [one, other] = ['context.input.tags', 'context.input.parts']
+  const had = `${one}.containsAny(${other}) && !${other}.containsAny(${one})`
+  const of = (condition: string, tags: Partial<List>) => listing([permit(condition)], tags)
+  const proven = async (tags: Partial<List>) =>
+    (await confirmed(of('false', tags), of(had, tags))).verdict
+  assert.equal(await proven({ items: letters, minItems: 8 }), 'equivalent')
+  // Of a list that may have any, that is more than is encoded.
+  assert.equal(await proven({ minItems: 8 }), 'undecided')
+})
+
 /** A declaration whose operation takes `to`: of an account, of a card, or where it fits any, of both. */
 function addressed(texts: readonly string[], fits: 'one' | 'any'): Declaration {
   const [system] = network(1).systems

@@ -1,5 +1,6 @@
 import { SallyportError } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
+import { deriveEntities } from '@sallyport/network'
 import type { Declaration } from '@sallyport/network'
 import { limitChanges } from './limits.ts'
 import { longerIn } from './input.ts'
@@ -160,7 +161,10 @@ class Comparison {
     let literals = this.#literals.get(key)
     if (!literals) {
       const sides = [this.#old, this.#new]
-      literals = literalsOf(sides.flatMap((side) => side.relevant(system, operation)))
+      literals = literalsOf(
+        sides.flatMap((side) => side.relevant(system, operation)),
+        sides.flatMap(({ declaration }) => deriveEntities(declaration.network)),
+      )
       this.#literals.set(key, literals)
     }
     return literals

@@ -1,5 +1,6 @@
 import { sha256Hex } from '@sallyport/base'
 import type { InputSchema, InputType } from '@sallyport/network'
+import { heldBy } from './literals.ts'
 import type { Literals } from './literals.ts'
 import { languageOf } from './pattern.ts'
 import { representable } from './terms.ts'
@@ -44,10 +45,12 @@ function filledOf(type: InputType, against: InputType | undefined): number {
   return own + filledOf(type.items, against?.type === 'set' ? against.items : undefined)
 }
 
-/** Elements that a set has at least; more than the other side takes, where it takes fewer. */
+/** Elements that a set has at least, for either side; more than the other side takes, where it takes fewer. */
 function filling({ minItems = 0, maxItems }: SetType, against: InputType | undefined): number {
-  const longer = against?.type === 'set' && against.maxItems < maxItems ? against.maxItems + 1 : 0
-  return Math.max(Math.min(minItems, MAX_SLOTS), Math.min(longer, MAX_LONGER))
+  const other = against?.type === 'set' ? against : undefined
+  const least = Math.max(minItems, other?.minItems ?? 0)
+  const longer = other && other.maxItems < maxItems ? other.maxItems + 1 : 0
+  return Math.max(Math.min(least, MAX_SLOTS), Math.min(longer, MAX_LONGER))
 }
 
 const memberOf = (type: InputType | undefined, name: string): InputType | undefined =>
@@ -55,9 +58,9 @@ const memberOf = (type: InputType | undefined, name: string): InputType | undefi
     ? type.members[name]?.schema
     : undefined
 
-/** Whether all values are known, so that each is an element of its own. */
+/** Whether all values are known and can be written down, so that each is an element of its own. */
 const isClosed = (items: InputType): boolean =>
-  items.type === 'boolean' || (items.type === 'string' && items.enum !== undefined)
+  items.type === 'boolean' || (items.type === 'string' && items.enum?.every(representable) === true)
 
 /**
  * An input of which everything is free, as its schema types it.
@@ -71,6 +74,7 @@ export function freeInput(
   literals: Literals,
   slots: number,
   path = 'input',
+  name = 'input',
 ): Sym {
   switch (type.type) {
     case 'string':
@@ -80,14 +84,17 @@ export function freeInput(
     case 'boolean':
       return { kind: 'bool', term: t.variable(path, 'Bool') }
     case 'set':
-      return freeSet(t, type, against, literals, slots, path)
+      return freeSet(t, type, against, literals, slots, path, name)
     default: {
       const members = Object.entries(type.members).map(
-        ([name, { schema, required }]): [string, Guarded] => {
-          const at = `${path}.${name}`
+        ([member, { schema, required }]): [string, Guarded] => {
+          const at = `${path}.${member}`
           const present = required ? t.true : t.variable(`${at}?`, 'Bool')
-          const other = memberOf(against, name)
-          return [name, { present, value: freeInput(t, schema, other, literals, slots, at) }]
+          const other = memberOf(against, member)
+          return [
+            member,
+            { present, value: freeInput(t, schema, other, literals, slots, at, member) },
+          ]
         },
       )
       return { kind: 'record', members: new Map(members) }
@@ -102,37 +109,55 @@ function freeSet(
   literals: Literals,
   slots: number,
   path: string,
+  name: string,
 ): Sym {
   const { items } = type
   const values: Sym[] = []
-  const name = path.slice(path.lastIndexOf('.') + 1)
+  const held = [...heldBy(literals, name)]
   if (items.type === 'boolean') {
     values.push({ kind: 'bool', term: t.true }, { kind: 'bool', term: t.false })
   } else if (items.type === 'string') {
-    for (const text of items.enum ?? literals.beside.get(name) ?? []) {
-      if (representable(text)) values.push({ kind: 'string', term: t.string(text) })
+    for (const text of items.enum ?? held) {
+      const known = typeof text === 'string' && representable(text)
+      if (known) values.push({ kind: 'string', term: t.string(text) })
     }
   } else if (items.type === 'long') {
-    for (const long of literals.longsBeside.get(name) ?? []) {
-      values.push({ kind: 'long', term: t.long(long) })
+    for (const long of held) {
+      if (typeof long === 'bigint') values.push({ kind: 'long', term: t.long(long) })
     }
   }
+  const alike = values.length
   const free = isClosed(items) ? 0 : Math.max(slots, filling(type, against))
   const inner = against?.type === 'set' ? against.items : undefined
   for (let i = 0; i < free; i++) {
-    values.push(freeInput(t, items, inner, literals, slots, `${path}-${i}`))
+    // Of a set of sets, policies name the elements of both where they name it.
+    values.push(freeInput(t, items, inner, literals, slots, `${path}-${i}`, name))
   }
   const present = (i: number): Term => t.variable(`${path}-has-${i}`, 'Bool')
   const given = values.map((value, i) => ({ present: present(i), value }))
   const most = against?.type === 'set' ? against.maxItems : type.maxItems
   if (isClosed(items) || most >= type.maxItems || most < MAX_LONGER) {
-    return { kind: 'set', items: given }
+    return { kind: 'set', items: given, alike }
   }
   return {
     kind: 'set',
     items: given,
+    alike,
     longer: { than: most, term: t.variable(`${path}-more`, 'Bool') },
   }
+}
+
+/** Of elements of which any stands for any other, the first are there: one way instead of many to say the same. */
+export function inOrder(t: Terms, value: Sym): Term[] {
+  if (value.kind === 'record') {
+    return Array.from(value.members.values()).flatMap((member) => inOrder(t, member.value))
+  }
+  if (value.kind !== 'set') return []
+  const alike = value.items.slice(value.alike ?? value.items.length)
+  return [
+    ...alike.slice(1).map(({ present }, i) => t.or(t.not(present), alike[i]?.present ?? t.true)),
+    ...value.items.flatMap((item) => inOrder(t, item.value)),
+  ]
 }
 
 /** What stands for elements that are not encoded, in an input of `freeInput`. */
@@ -171,7 +196,7 @@ function acceptsText(
   leftOut: LeftOut,
 ): Term {
   const length = t.lengthAtMost(text, maxLength)
-  const listed = values ? t.or(...values.map((one) => t.equal(text, t.string(one)))) : t.true
+  const listed = values ? t.or(...values.map((one) => isText(t, text, one, leftOut))) : t.true
   if (pattern === undefined) return t.and(length, listed)
   const regexp = new RegExp(pattern, 'u')
   const language = languageOf(pattern)
@@ -186,6 +211,13 @@ function acceptsText(
     listed,
     t.matches(text, language ?? '', (one) => regexp.test(one)),
   )
+}
+
+function isText(t: Terms, text: Term, one: string, leftOut: LeftOut): Term {
+  if (representable(one) || text.value !== undefined) return t.equal(text, t.string(one))
+  leftOut.add('a character beyond plane 2')
+  const name = sha256Hex(JSON.stringify([one, text.op])).slice(0, 32)
+  return t.variable(`beyond-${name}`, 'Bool')
 }
 
 function acceptsSet(

@@ -1,4 +1,4 @@
-import type { Expr, PolicyAst } from '@sallyport/cedar'
+import type { EntityJson, Expr, PolicyAst } from '@sallyport/cedar'
 
 /** What policies compare things with: where their answers change. */
 export interface Literals {
@@ -10,19 +10,32 @@ export interface Literals {
   readonly longsBeside: ReadonlyMap<string, ReadonlySet<bigint>>
   /** Questions about sets whose other side is not constant, and elements that are no plain constant, which `beside` has. */
   readonly openSets: number
+  /** Attributes that such questions bring together, by each of their names: what one of them holds another may have to hold. */
+  readonly joined: ReadonlyMap<string, ReadonlySet<string>>
+  /** Elements of sets that are no input of a call, by the name of their attribute. */
+  readonly given: ReadonlyMap<string, ReadonlySet<string | bigint>>
   /** Ids of the instances that are named. */
   readonly instances: ReadonlySet<string>
   readonly addresses: ReadonlySet<string>
 }
 
-/** Collects the constants of policies. */
-export function literalsOf(policies: Iterable<PolicyAst>): Literals {
+/**
+ * Collects the constants of policies.
+ *
+ * @param entities whose attributes they may compare inputs with
+ */
+export function literalsOf(
+  policies: Iterable<PolicyAst>,
+  entities: Iterable<Pick<EntityJson, 'attrs'>> = [],
+): Literals {
   const found = {
     longs: new Set<bigint>(),
     strings: new Set<string>(),
     beside: new Map<string, Set<string>>(),
     longsBeside: new Map<string, Set<bigint>>(),
     openSets: 0,
+    joined: new Map<string, Set<string>>(),
+    given: elementsOf(entities),
     instances: new Set<string>(),
     addresses: new Set<string>(),
   }
@@ -44,8 +57,58 @@ export function literalsOf(policies: Iterable<PolicyAst>): Literals {
       beside(expr.left, expr.right, found)
       beside(expr.right, expr.left, found)
       const open = SETS.has(expr.operator) && !isConstant(expr.left) && !isConstant(expr.right)
-      if (open) found.openSets++
+      if (!open) return
+      found.openSets++
+      join(found.joined, new Set([...attributesIn(expr.left), ...attributesIn(expr.right)]))
     })
+  }
+  return found
+}
+
+/** What a set of this name may have to hold: what it is compared with, and what those are that it is compared with. */
+export function heldBy(
+  { beside: texts, longsBeside, joined, given }: Literals,
+  name: string,
+): ReadonlySet<string | bigint> {
+  const held = new Set<string | bigint>()
+  for (const one of joined.get(name) ?? [name]) {
+    const others = joined.has(name) ? (given.get(one) ?? []) : []
+    for (const value of [...(texts.get(one) ?? []), ...(longsBeside.get(one) ?? []), ...others]) {
+      held.add(value)
+    }
+  }
+  return held
+}
+
+function join(groups: Map<string, Set<string>>, names: ReadonlySet<string>): void {
+  const merged = new Set(names)
+  for (const name of names) for (const other of groups.get(name) ?? []) merged.add(other)
+  for (const name of merged) groups.set(name, merged)
+}
+
+/** Those whose values an expression is made of, not the records that they are members of. */
+function attributesIn(expr: Expr): readonly string[] {
+  return expr.kind === 'attribute' ? [expr.name] : partsOf(expr).flatMap(attributesIn)
+}
+
+function elementsOf(
+  entities: Iterable<Pick<EntityJson, 'attrs'>>,
+): ReadonlyMap<string, ReadonlySet<string | bigint>> {
+  const found = new Map<string, Set<string | bigint>>()
+  const waiting = Array.from(entities, ({ attrs }) => attrs)
+  for (let record = waiting.pop(); record !== undefined; record = waiting.pop()) {
+    for (const [name, value] of Object.entries(record)) {
+      if (typeof value !== 'object') continue
+      if (!Array.isArray(value)) {
+        // TypeScript does not narrow readonly arrays by Array.isArray: of objects, only records are left.
+        waiting.push(value as typeof record)
+        continue
+      }
+      for (const item of value) {
+        if (typeof item === 'string' || typeof item === 'bigint') add(found, name, item)
+        else if (typeof item === 'number') add(found, name, BigInt(item))
+      }
+    }
   }
   return found
 }

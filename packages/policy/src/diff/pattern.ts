@@ -1,13 +1,14 @@
-import { quote } from './terms.ts'
+import { quote, representable } from './terms.ts'
 
 /** What `minLength` becomes when a declaration is read. */
 const MIN_LENGTH = /^\^\(\?=\[\\s\\S\]\{(\d+),\}\$\)\[\\s\\S\]\*\?\(\?:([\s\S]*)\)$/
 
 /**
  * An ECMAScript pattern (`u` flag, not anchored) as an SMT-LIB regular language; undefined for what is not regular or not covered:
- * look-around, back references, boundaries, properties, anchors inside.
+ * look-around, back references, boundaries, properties, anchors inside, characters beyond plane 2.
  */
 export function languageOf(pattern: string): string | undefined {
+  if (!representable(pattern)) return undefined
   const [, min, inner] = MIN_LENGTH.exec(pattern) ?? []
   try {
     if (min === undefined || inner === undefined) return new Reader(pattern).whole()

@@ -1,7 +1,7 @@
 import type { CedarJson } from '@sallyport/cedar'
 import type { Call, SessionState } from '@sallyport/decide'
 import type { InputSchema } from '@sallyport/network'
-import { accepts, freeInput, slotsFor } from './input.ts'
+import { accepts, freeInput, inOrder, slotsFor } from './input.ts'
 import type { LeftOut } from './input.ts'
 import type { Literals } from './literals.ts'
 import type { Model } from './script.ts'
@@ -81,8 +81,10 @@ export class FreeRequest {
     this.type = type
     const { slots, bounded } = slotsFor(type.input, type.against, type.literals.openSets)
     this.bounded = bounded
-    this.input = freeInput(t, type.input, type.against, type.literals, slots)
+    const [labels, approvers] = [this.#named('labels', type.labels), this.#approversOf(type)]
+    this.input = freeInput(t, type.input, type.against, withLists(type, labels, approvers), slots)
     this.#assume(accepts(t, type.input, this.input, this.leftOut))
+    for (const order of inOrder(t, this.input)) this.#assume(order)
     const [day, hour, minute, second] = [
       this.#long('day', DAYS.first, DAYS.last),
       this.#long('hour', 0, 23),
@@ -99,8 +101,8 @@ export class FreeRequest {
       present: t.variable(`${name}-${i}`, 'Bool'),
       value: { kind: 'string', term: t.string(one) },
     })
-    this.#labels = this.#named('labels', type.labels).map((one, i) => text(one, 'label', i))
-    this.#approvers = this.#approversOf(type).map((one, i) => text(one, 'approver', i))
+    this.#labels = labels.map((one, i) => text(one, 'label', i))
+    this.#approvers = approvers.map((one, i) => text(one, 'approver', i))
     this.#risk = this.#long('risk', 0, 100)
     const v6 = t.variable('source-v6', 'Bool')
     const address = t.variable('source', 'Address')
@@ -344,6 +346,22 @@ export class FreeRequest {
     const others = Array.from({ length: enough }, (_, i) => `approver-${i + 1}`)
     return this.#named('approvers', [...operators, ...others])
   }
+}
+
+/** Whose elements an input may be asked to hold as well: they are chosen from lists. */
+function withLists(
+  { literals }: RequestType,
+  labels: readonly string[],
+  approvers: readonly string[],
+): Literals {
+  const given = new Map<string, ReadonlySet<string | bigint>>(literals.given)
+  for (const [name, texts] of [
+    ['labels', labels],
+    ['approvers', approvers],
+  ] as const) {
+    given.set(name, new Set([...(given.get(name) ?? []), ...texts]))
+  }
+  return { ...literals, given }
 }
 
 const valueOf = (model: Model, term: Term): boolean | bigint | string | undefined =>

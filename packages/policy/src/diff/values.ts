@@ -23,6 +23,8 @@ export type Sym =
   | {
       readonly kind: 'set'
       readonly items: readonly Guarded[]
+      /** From which of them on any stands for any other. */
+      readonly alike?: number
       /** Whether it has more elements than these, and more than so many in all. */
       readonly longer?: { readonly than: number; readonly term: Term }
     }

@@ -6,7 +6,10 @@ import type { CallFinding, DiffReport } from '../../src/index.ts'
 
 /** Decides every counterexample anew: what is printed must be so. */
 export async function confirmed(old: Declaration, next: Declaration): Promise<DiffReport> {
-  const report = await diff({ old, new: next })
+  const report = await diff({ old, new: next }).catch((error: unknown) => {
+    // `SP_DIFF_UNCONFIRMED`: one is wrong.
+    assert.fail(String(error))
+  })
   const [a, b] = [
     await createDecider({ declaration: old }),
     await createDecider({ declaration: next }),
