@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { JsonValue } from '@sallyport/base'
 import type { LlmSystem } from '@sallyport/network'
-import { createVault, KnownValues } from '@sallyport/redact'
+import { createVault, KnownValues, standIns } from '@sallyport/redact'
 import { beyond, charactersOf, demandLimit, usageOf } from '../src/llm/budget.ts'
 import { redactPrompt } from '../src/llm/prompt.ts'
 import { readModelRequest, surfaceAt } from '../src/llm/surfaces.ts'
@@ -29,7 +29,7 @@ const llmOf = (mayRead: LlmSystem['mayRead']): LlmSystem => ({
   models: [],
 })
 const redact = (body: JsonObject, mayRead: LlmSystem['mayRead'] = 'internal'): JsonObject =>
-  redactPrompt(body, { llm: llmOf(mayRead), known, vault }).body
+  redactPrompt(body, { llm: llmOf(mayRead), known, standIns: standIns(vault) }).body
 const said = (...content: JsonObject[]): JsonObject => ({ messages: [{ role: 'user', content }] })
 const TEXT = { type: 'text', text: 'hello' }
 const PIXEL = 'data:image/png;base64,AAAA'

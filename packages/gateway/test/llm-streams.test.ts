@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { parseJson } from '@sallyport/base'
-import { createVault, KnownValues } from '@sallyport/redact'
+import { createVault, KnownValues, standIns } from '@sallyport/redact'
 import { AnswerFilter } from '../src/llm/answer.ts'
 import { eventRewriter } from '../src/llm/streams.ts'
 import type { EventRewriter } from '../src/llm/streams.ts'
@@ -15,7 +15,7 @@ others.note('other secret value', () => true)
 
 const rewriterOf = (surface: 'chat' | 'messages' | 'responses'): EventRewriter =>
   eventRewriter(surface, {
-    filter: new AnswerFilter({ vault, others }),
+    filter: new AnswerFilter({ standIns: standIns(vault), others }),
     wantsUsage: false,
   })
 /** Events as a client reads them. */
@@ -183,7 +183,7 @@ describe('events of a model', () => {
       assert.ok(out.includes('[withheld]') && !out.includes(hidden), out)
     }
     const wants = eventRewriter('chat', {
-      filter: new AnswerFilter({ vault, others }),
+      filter: new AnswerFilter({ standIns: standIns(vault), others }),
       wantsUsage: true,
     })
     const [told = ''] = wants.event(
@@ -196,7 +196,7 @@ describe('events of a model', () => {
 
   it('what was clean before: somebody may have read it since', () => {
     const growing = new KnownValues()
-    const filter = new AnswerFilter({ vault, others: growing })
+    const filter = new AnswerFilter({ standIns: standIns(vault), others: growing })
     const event = { id: 'the merger plan', object: 'chat' }
     assert.equal(filter.whole(event), event)
     growing.note('the merger plan', () => true)
@@ -208,7 +208,7 @@ describe('events of a model', () => {
   it('a whole answer: names and numbers of a tool’s input, vectors and the tokens of a text', () => {
     const numbers = new KnownValues()
     for (const value of ['other secret value', '73155']) numbers.note(value, () => true)
-    const filter = new AnswerFilter({ vault, others: numbers })
+    const filter = new AnswerFilter({ standIns: standIns(vault), others: numbers })
     const [vector, base64] = [[0.5, 73_155], 'AAAAPgAAgD8AAAAAgL8AAA==']
     assert.deepEqual(
       filter.whole({

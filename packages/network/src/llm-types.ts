@@ -49,6 +49,8 @@ export interface LlmSystem {
   readonly mayRead: DataClass
   /** What becomes of data above it: replaced by stand-ins that are taken back in the answer, or the call is denied. */
   readonly above: 'redact' | 'deny'
+  /** How stand-ins look: absent for words with the kind in them, `form` for the form of what they stand for, where it has one. */
+  readonly standIns?: 'form'
   /** What is taken for personal by its form, beside what the session has read. Secrets always are. */
   readonly find: readonly ('identifiers' | 'dates' | 'names')[]
   /** Labels that a session has once it was answered, e.g. `untrusted`. */

@@ -45,6 +45,11 @@ export const llmSchema: Schema = object(
       ['redact', 'deny'],
       'redact',
     ),
+    standIns: oneOf(
+      'How stand-ins look: words with the kind in them (`EMAIL_…`), or whatever has the form of the value and is nobody’s.',
+      ['word', 'form'],
+      'word',
+    ),
     find: list(
       'What is taken for personal by its form, beside what the session has read; default: `identifiers`. Secrets always are.',
       { type: 'string', enum: ['identifiers', 'dates', 'names'] },
@@ -81,6 +86,7 @@ export interface RawLlm {
   readonly vendor: LlmVendor
   readonly mayRead: DataClass
   readonly above?: LlmSystem['above']
+  readonly standIns?: 'word' | 'form'
   readonly find?: LlmSystem['find']
   readonly answerTags?: readonly string[]
   readonly outputLimit?: 'max_tokens'
@@ -93,6 +99,7 @@ export function resolveLlm(raw: RawLlm): LlmSystem {
     vendor: raw.vendor,
     mayRead: raw.mayRead,
     above: raw.above ?? 'redact',
+    ...(raw.standIns === 'form' && { standIns: 'form' }),
     find: raw.find ?? ['identifiers'],
     answerTags: raw.answerTags ?? [],
     ...(raw.outputLimit && { outputLimit: raw.outputLimit }),

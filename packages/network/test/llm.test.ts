@@ -34,6 +34,7 @@ systems:
       vendor: ${VENDOR}
       mayRead: confidential
       above: deny
+      standIns: form
       find: [identifiers, names]
       answerTags: [untrusted]
       models: { 'qwen3:8b': { maxOutputTokens: 500 } }
@@ -71,6 +72,7 @@ test('operations of a model server are its endpoints, typed for policies and bud
     enum: ['small'],
   })
   assert.deepEqual([models?.llm?.above, models?.llm?.find], ['redact', ['identifiers']])
+  assert.deepEqual([models?.llm?.standIns, spare?.llm?.standIns], [undefined, 'form'])
   assert.deepEqual([spare?.llm?.above, spare?.llm?.find], ['deny', ['identifiers', 'names']])
   assert.deepEqual(spare?.llm?.answerTags, ['untrusted'])
 })

@@ -1,5 +1,11 @@
 import { createHmac } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
+import { lay, squeeze } from './forms/characters.ts'
+import { Draw } from './forms/draw.ts'
+import { formOf } from './forms/form.ts'
+import type { Form } from './forms/form.ts'
+import { FormIndex } from './forms/form-index.ts'
+import type { Formed } from './forms/form-index.ts'
 import type { Kind } from './recognise/recogniser.ts'
 import { KINDS } from './recognise/recogniser.ts'
 import type { RedactingStream } from './redactor.ts'
@@ -13,6 +19,21 @@ export interface Vault {
    * @throws SallyportError `SP_REDACT_FULL` where there is no room for what is held
    */
   token(kind: Kind, value: string): string
+  /**
+   * One of the same form, where the value has one that is worth keeping; the same for the same letters and figures. What it stands
+   * for is restored through `standIns`, never by `restore` here.
+   *
+   * @param isTaken whether something stands for itself where this would be read
+   * @returns undefined where nothing of its form is nobody's for sure
+   * @throws SallyportError `SP_REDACT_FULL`
+   */
+  formed(kind: Kind, value: string, isTaken: (text: string) => boolean): Stood | undefined
+  /** The same where it is remembered. */
+  recall(value: string): Stood | undefined
+  /** Those of the same form that it made. */
+  readonly forms: FormIndex
+  /** One of these is used again. */
+  use(formed: Formed): void
   /** From here on what is used is not forgotten. @returns ends that */
   hold(): () => void
   /** How much memory it takes, about. */
@@ -27,6 +48,12 @@ export interface Vault {
   restoring(write?: (value: string) => string): RedactingStream
   /** Whether a text is a stand-in that this vault made. */
   has(token: string): boolean
+}
+
+/** What stands in a text for a value, and what is known of it. */
+interface Stood {
+  readonly text: string
+  readonly formed: Formed
 }
 
 /** Crockford's base 32: no letter that is read as another. */
@@ -53,15 +80,31 @@ export interface VaultOptions {
 
 /** A value that can be restored. */
 interface Entry {
+  /** What it is found by: its token, and what it stands for. */
   readonly token: string
   readonly value: string
+  /** Where it has the value's form. */
+  readonly formed?: Formed
+  /** Nothing of its form was to be had. */
+  formless?: true
   /** When it was used last, in calls of `hold`. */
   used: number
 }
 
-/** What an entry takes beside its texts, about. */
+/** What an entry takes beside its texts, about; one with a form stands in two indices for as long as a call lasts. */
 const ENTRY_BYTES = 256
-const bytesOf = ({ token, value }: Entry): number => ENTRY_BYTES + 2 * (token.length + value.length)
+const FORMED_BYTES = 512
+const bytesOf = ({ token, value, formed }: Entry): number =>
+  ENTRY_BYTES + (formed ? FORMED_BYTES : 0) + 2 * (token.length + value.length)
+
+/** No token and no value begins like this. */
+const formKey = (core: string): string => `\0${core}`
+const formToken = formKey
+/** How often another one is drawn where one is somebody's, or taken. */
+const MAX_DRAWS = 64
+/** After so many values for which that was in vain most that there is of some form stands for something: nobody draws for long. */
+const MAX_IN_VAIN = 32
+const DRAWS_IN_VAIN = 4
 
 /**
  * Stand-ins like `EMAIL_7K2M9Q4X0B3D`: words that a language model copies faithfully. They are keyed, so that nobody can
@@ -76,8 +119,11 @@ export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}
   // Used last, last.
   const byToken = new Map<string, Entry>()
   const byValue = new Map<string, Entry>()
+  const forms = new FormIndex()
+  const formsKey = createHmac('sha256', key).update('sallyport/redact/forms/1').digest()
   const holds = new Set<number>()
   let clock = 0
+  let inVain = 0
   let bytes = 0
   /** Makes room for one more by what nobody holds. */
   const makeRoom = (more: number): void => {
@@ -91,8 +137,39 @@ export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}
       }
       byToken.delete(oldest.token)
       byValue.delete(oldest.value)
+      if (oldest.formed) forms.delete(oldest.formed)
       bytes -= bytesOf(oldest)
     }
+  }
+  const touch = (entry: Entry): void => {
+    if (entry.used >= clock) return
+    entry.used = clock
+    byToken.delete(entry.token)
+    byToken.set(entry.token, entry)
+  }
+  const add = (entry: Entry): void => {
+    makeRoom(bytesOf(entry))
+    byToken.set(entry.token, entry)
+    byValue.set(entry.value, entry)
+    if (entry.formed) forms.add(entry.formed)
+    bytes += bytesOf(entry)
+  }
+  /** What stands for a value of a form, after as many draws as it takes. */
+  const draw = (form: Form, isFree: (core: string) => boolean): string | undefined => {
+    const most = inVain < MAX_IN_VAIN ? MAX_DRAWS : DRAWS_IN_VAIN
+    for (let i = 0; i < most; i++) {
+      const core = form.draw(new Draw(formsKey, `${i}\0${form.core}`))
+      if (core !== form.core && isFree(core) && form.isNobodys(core)) return core
+    }
+    inVain++
+    return undefined
+  }
+  const recall = (value: string): Stood | undefined => {
+    const known = byValue.get(formKey(value)) ?? byValue.get(formKey(squeeze(value)))
+    if (!known?.formed || (!known.formed.loose && known.formed.value !== value)) return undefined
+    touch(known)
+    const { formed } = known
+    return { text: formed.loose ? lay(value, formed.core) : formed.core, formed }
   }
   const restore = (text: string, write: (value: string) => string): string =>
     // Each has one in it.
@@ -108,19 +185,47 @@ export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}
       const known = byValue.get(value)
       // The same value may be found as different things; it keeps its first name.
       if (known !== undefined) {
-        if (known.used < clock) {
-          known.used = clock
-          byToken.delete(known.token)
-          byToken.set(known.token, known)
-        }
+        touch(known)
         return known.token
       }
-      const entry = { token: `${kind}_${stamp(key, value)}`, value: own(value), used: clock }
-      makeRoom(bytesOf(entry))
-      byToken.set(entry.token, entry)
-      byValue.set(entry.value, entry)
-      bytes += bytesOf(entry)
-      return entry.token
+      const token = `${kind}_${stamp(key, value)}`
+      add({ token, value: own(value), used: clock })
+      return token
+    },
+    formed(kind, value, isTaken) {
+      const known = recall(value)
+      if (known !== undefined || byValue.get(value)?.formless) return known
+      const formless = (): undefined => {
+        this.token(kind, value)
+        const word = byValue.get(value)
+        if (word) word.formless = true
+      }
+      const form = formOf(kind, value)
+      if (form === undefined) return formless()
+      const text = (drawn: string): string => (form.loose ? lay(value, drawn) : drawn) + form.after
+      const before = byValue.get(formKey(form.core))?.formed
+      if (before !== undefined) {
+        this.use(before)
+        return { text: text(before.core), formed: before }
+      }
+      const drawn = draw(
+        form,
+        (one) =>
+          !byToken.has(formToken(one)) &&
+          !byValue.has(formKey(one)) &&
+          !byValue.has(text(one)) &&
+          !isTaken(text(one)),
+      )
+      if (drawn === undefined) return formless()
+      const formed = { core: drawn, loose: form.loose, value: own(form.core) }
+      add({ token: formToken(drawn), value: formKey(formed.value), formed, used: clock })
+      return { text: text(drawn), formed }
+    },
+    recall,
+    forms,
+    use({ core }) {
+      const entry = byToken.get(formToken(core))
+      if (entry) touch(entry)
     },
     hold() {
       const from = ++clock
@@ -130,7 +235,7 @@ export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}
       }
     },
     get bytes() {
-      return bytes
+      return bytes + forms.bytes
     },
     restore: (text, write = plain) => restore(text, write),
     restoring(write = plain) {

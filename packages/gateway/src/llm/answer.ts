@@ -1,11 +1,12 @@
 import type { JsonValue } from '@sallyport/base'
 import { createRedactor } from '@sallyport/redact'
-import type { KnownSource, RedactingStream, Redactor, Vault } from '@sallyport/redact'
+import type { KnownSource, RedactingStream, Redactor, StandIns } from '@sallyport/redact'
 import { isObject } from '../adapters/jsonrpc.ts'
+import { numberIn } from './prompt.ts'
 import type { JsonObject } from './surfaces.ts'
 
 export interface AnswerOptions {
-  readonly vault: Vault
+  readonly standIns: StandIns
   /** What the caller did not read and others did. */
   readonly others: KnownSource
 }
@@ -25,7 +26,7 @@ const MAX_DEPTH = 64
  * what they stood for. In this order, so that what comes back to its owner is not taken for somebody else's.
  */
 export class AnswerFilter {
-  readonly #vault: Vault
+  readonly #standIns: StandIns
   readonly #others: KnownSource
   readonly #monitor: Redactor
   /** Short texts in which nothing was to be withheld, by what is known as of a version. */
@@ -36,13 +37,15 @@ export class AnswerFilter {
   /** Of the texts that came in pieces. */
   characters = 0
 
-  constructor({ vault, others }: AnswerOptions) {
-    this.#vault = vault
+  constructor({ standIns, others }: AnswerOptions) {
+    this.#standIns = standIns
     this.#others = others
     this.#monitor = createRedactor({
       find: SECRETS,
       known: others,
-      replace: () => {
+      replace: (_kind, value) => {
+        // What stands for something of the caller's own is no secret, whatever the model calls it.
+        if (standIns.owns(value.replace(/[.,:;!?)'*]+$/, ''))) return undefined
         this.withheld++
         return WITHHELD
       },
@@ -69,7 +72,7 @@ export class AnswerFilter {
 
   #stream(json: boolean): RedactingStream {
     const monitored = this.#monitor.stream()
-    const restored = this.#vault.restoring(json ? escaped : undefined)
+    const restored = this.#standIns.restoring(json ? escaped : undefined)
     return {
       push: (piece) => restored.push(monitored.push(piece)),
       end: () => restored.push(monitored.end()) + restored.end(),
@@ -77,7 +80,7 @@ export class AnswerFilter {
   }
 
   #text(text: string, json: boolean): string {
-    return this.#vault.restore(this.#monitored(text), json ? escaped : undefined)
+    return this.#standIns.restore(this.#monitored(text), json ? escaped : undefined)
   }
 
   #monitored(text: string): string {
@@ -110,7 +113,7 @@ export class AnswerFilter {
     if (typeof value === 'string') return this.#text(value, JSON_TEXT.has(name))
     if (typeof value === 'number' && free) {
       const text = this.#text(String(value), false)
-      return text === String(value) ? value : text
+      return text === String(value) ? value : numberIn(text)
     }
     if (typeof value !== 'object' || value === null) return value
     if (depth > MAX_DEPTH) return null

@@ -3,7 +3,8 @@ import type { JsonValue } from '@sallyport/base'
 import { classRank } from '@sallyport/network'
 import type { Outcome } from '@sallyport/decide'
 import type { LlmModel, LlmSystem, Operation, System } from '@sallyport/network'
-import type { Tokeniser, Vault } from '@sallyport/redact'
+import { standIns } from '@sallyport/redact'
+import type { StandIns, Tokeniser } from '@sallyport/redact'
 import type { Clock } from '@sallyport/base'
 import type { Audit } from '../audit/audit.ts'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
@@ -30,6 +31,7 @@ import type { About, ReadValues } from './read-values.ts'
 import { eventRewriter } from './streams.ts'
 import { readModelRequest, surfaceAt } from './surfaces.ts'
 import type { ModelRequest, Surface } from './surfaces.ts'
+import { Taken } from './taken.ts'
 import { Vaults } from './vaults.ts'
 
 export interface LlmParts {
@@ -55,7 +57,7 @@ interface Candidate {
 
 /** One model that is asked one thing for one caller. */
 interface Asking {
-  readonly vault: Vault
+  readonly standIns: StandIns
   readonly context: RequestContext
   readonly candidate: Candidate
   readonly surface: Surface
@@ -136,8 +138,15 @@ export class LlmCalls {
   ): Promise<void> {
     void this.#parts.readValues.forget()
     const { vault, close } = this.#vaults.open(context.caller.session)
+    const { llm, model } = candidate
+    const taken = new Taken(
+      () => asked.body(model, llm.outputLimit),
+      this.#parts.readValues.anybodys(),
+    )
+    const form = llm.standIns === 'form' && { isTaken: (text: string) => taken.has(text) }
     try {
-      await this.#askWith({ vault, context, candidate, surface, asked, presented })
+      const standing = standIns(vault, form || undefined)
+      await this.#askWith({ standIns: standing, context, candidate, surface, asked, presented })
     } finally {
       close()
     }
@@ -145,7 +154,7 @@ export class LlmCalls {
 
   async #askWith(asking: Asking): Promise<void> {
     const { pipeline, exchange, settings, readValues } = this.#parts
-    const { vault, context, candidate, surface, asked } = asking
+    const { standIns: standing, context, candidate, surface, asked } = asking
     const { caller } = context
     const { system, llm } = candidate
     const tags = new Set(llm.answerTags)
@@ -167,7 +176,7 @@ export class LlmCalls {
       },
     }
     const filter = new AnswerFilter({
-      vault,
+      standIns: standing,
       others: readValues.ofOthers(caller.session, told),
     })
     let answer: UpstreamAnswer | undefined
@@ -226,11 +235,12 @@ export class LlmCalls {
   }
 
   async #authorise(
-    { vault, context, candidate: { system, llm, model }, surface, asked, presented }: Asking,
+    { standIns: standing, context, candidate, surface, asked, presented }: Asking,
     found: (about: About, above: boolean) => void,
   ): Promise<{ readonly grant: Grant; readonly most: Usage }> {
     const { pipeline, tokeniser, readValues } = this.#parts
     const { enforced, caller } = context
+    const { system, llm, model } = candidate
     const operation = operationFor(system, surface)
     const declared = enforced.decider.index.findFlow(caller.agent, system.name, operation.name)
     // Without a flow nothing is looked at, and nothing is ever forwarded.
@@ -251,7 +261,7 @@ export class LlmCalls {
     const { body, count } = redactPrompt(asked.body(model, llm.outputLimit), {
       llm,
       known: readValues.above(caller.session, llm.mayRead, found),
-      vault,
+      standIns: standing,
     })
     if (count > 0 && llm.above === 'deny') throw notAllowed()
     const bytes = Buffer.from(JSON.stringify(body))

@@ -1,7 +1,7 @@
 import { parseJson } from '@sallyport/base'
 import type { JsonValue } from '@sallyport/base'
 import { createRedactor } from '@sallyport/redact'
-import type { KnownSource, Redactor, Vault } from '@sallyport/redact'
+import type { Kind, KnownSource, Redactor, StandIns } from '@sallyport/redact'
 import type { LlmSystem } from '@sallyport/network'
 import { isObject } from '../adapters/jsonrpc.ts'
 import { Refusal } from '../refusal.ts'
@@ -50,7 +50,7 @@ export interface PromptOptions {
   readonly llm: LlmSystem
   /** What the caller read and the vendor may not. */
   readonly known: KnownSource
-  readonly vault: Vault
+  readonly standIns: StandIns
 }
 
 /**
@@ -59,16 +59,17 @@ export interface PromptOptions {
  * @throws Refusal `SP_LLM_DATA` where such data stands where nothing can stand in for it, `SP_LLM_OPAQUE` for what cannot be
  *   looked into, `SP_LLM_REQUEST` for what the vendor would have to fetch; SallyportError `SP_REDACT_ENDLESS`
  */
-export function redactPrompt(body: JsonObject, { llm, known, vault }: PromptOptions): Redacted {
+export function redactPrompt(body: JsonObject, { llm, known, standIns }: PromptOptions): Redacted {
   let count = 0
   const everything = llm.mayRead === 'restricted'
-  const replace = (kind: Parameters<Vault['token']>[0], value: string): string | undefined => {
+  const replace = (kind: Kind, value: string): string | undefined => {
+    const standIn = standIns.of(kind, value)
     // A stand-in from before is one still.
-    if (vault.has(value)) return undefined
-    count++
-    return vault.token(kind, value)
+    if (standIn !== undefined) count++
+    return standIn
   }
-  const texts = createRedactor({ find: wantedOf(llm, everything), known, replace })
+  const whatever = standIns.finding(known)
+  const texts = createRedactor({ find: wantedOf(llm, everything), known: whatever, replace })
   const values = createRedactor({ find: SECRETS, known, replace: leave })
   const sealed = createRedactor({ find: NOTHING, known, replace: leave })
   const only = createRedactor({ find: NOTHING, known, replace })
@@ -153,7 +154,7 @@ class Walk {
     if (this.#source.lacks(written)) return value
     // By its form alone a number is only a number.
     const text = this.#redactors.known.redact(written)
-    return text === written ? value : text
+    return text === written ? value : numberIn(text)
   }
 
   #object(object: JsonObject, depth: number, free: boolean): JsonObject {
@@ -189,6 +190,10 @@ class Walk {
     return redacted === parsed ? text : JSON.stringify(redacted)
   }
 }
+
+/** A number stays one, where what stands in for it is one. */
+export const numberIn = (text: string): JsonValue =>
+  /^\d{1,15}$/.test(text) && String(Number(text)) === text ? Number(text) : text
 
 const isNumber = (value: JsonValue): boolean => typeof value === 'number'
 

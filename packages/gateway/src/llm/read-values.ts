@@ -182,6 +182,11 @@ export class ReadValues {
     })
   }
 
+  /** Whatever anybody is known to have read. */
+  anybodys(): KnownSource {
+    return this.#values
+  }
+
   /** What only others read, confidential or above. @param told what the instance itself has said */
   ofOthers(instance: string, told: ReadonlySet<About>): KnownSource {
     return this.#values.where(

@@ -101,6 +101,11 @@ export function manyModels(): Models {
           above: 'deny',
           models: [{ name: 'small', maxOutputTokens: 1000 }],
         }),
+        modelSystem('formed', second, {
+          dialect: 'openai',
+          standIns: 'form',
+          models: [{ name: 'small', maxOutputTokens: 1000 }],
+        }),
         modelSystem('lapsed', first, {
           dialect: 'openai',
           vendor: {

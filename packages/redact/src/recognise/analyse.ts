@@ -1,28 +1,13 @@
 import { AT, COLON, isEscape } from '../characters.ts'
 import type { GrowingText } from '../growing.ts'
-import { americas } from './americas.ts'
-import { asia } from './asia.ts'
-import { contact } from './contact.ts'
-import { dates, month } from './dates.ts'
-import { europe } from './europe.ts'
+import { month } from './dates.ts'
 import { emails, ipv6, MARKED, urls } from './marked.ts'
 import type { MarkedId } from './marked.ts'
 import { names } from './names.ts'
-import { payment } from './payment.ts'
 import { Dispatch } from './recogniser.ts'
-import type { Group, Place, Recogniser, Span, Trial } from './recogniser.ts'
-import { isCalledSecret, secrets } from './secrets.ts'
-
-const ALL: readonly Recogniser[] = [
-  ...secrets,
-  ...payment,
-  ...contact,
-  ...americas,
-  ...europe,
-  ...asia,
-  ...dates,
-  month,
-]
+import type { Group, Place, Span, Trial } from './recogniser.ts'
+import { RECOGNISERS } from './recognisers.ts'
+import { isCalledSecret } from './secrets.ts'
 
 /** What to look for. Exactly one of both. */
 export type Wanted =
@@ -47,7 +32,7 @@ export interface Stretch {
 }
 
 /** The fewest characters without a blank that any recogniser asks for. */
-const MIN_TOKEN = Math.min(...ALL.map(({ token = Number.POSITIVE_INFINITY }) => token))
+const MIN_TOKEN = Math.min(...RECOGNISERS.map(({ token = Number.POSITIVE_INFINITY }) => token))
 
 const D = 0
 const L = 1
@@ -71,7 +56,7 @@ export class Analyser {
   constructor(wanted: Wanted) {
     const only = 'only' in wanted ? wanted.only : undefined
     const groups: readonly Group[] = 'groups' in wanted ? wanted.groups : []
-    const recognisers = ALL.filter(({ id, group }) =>
+    const recognisers = RECOGNISERS.filter(({ id, group }) =>
       only === undefined
         ? // Any day is a day of birth too.
           groups.includes(group) && !(id === 'date_of_birth' && groups.includes('dates'))
