@@ -16,6 +16,8 @@ import { withoutStrays } from './descriptors.ts'
 import { enclosed } from './enclose.ts'
 import type { Way } from './enclose.ts'
 import { listenInside } from './inside.ts'
+import { opaqueSocket, opaqueVariables, startOpaqueRelay } from './opaque.ts'
+import type { OpaqueDoors, OpaqueRelay } from './opaque.ts'
 import { elsewhere, findIsolation, parentDeath } from './isolate.ts'
 import type { Found, Isolation } from './isolate.ts'
 import { startRelay } from './relay.ts'
@@ -45,6 +47,8 @@ export interface LaunchOptions {
   readonly sidecar?: Sidecar
   /** Databases behind the gateway, for any client of PostgreSQL; under the identity of `workload`, which it needs. */
   readonly databases?: DatabaseDoor
+  /** Systems whose protocol is not read, in plain TCP for the program; under the identity of `workload`, which they need. */
+  readonly opaque?: OpaqueDoors
   /** Variables that name a path of the gateway (`/models/v1`), given as addresses of the sidecar on loopback. */
   readonly addresses?: Readonly<Record<string, string>>
   /** Told of each connection to it that got nothing. */
@@ -100,7 +104,7 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
   const { hide = [], expose = [] } = options
   const found = options.isolate === 'off' ? NOT_ASKED : await findIsolation(hide[0])
   if (options.isolate === 'require' && found.reason !== undefined) throw notIsolated(found.reason)
-  const dir = socketDir(options.runDir)
+  const dir = socketDir(options.runDir, Object.keys(options.opaque?.systems ?? {}))
   const relays: Relay[] = []
   let api: WorkloadApi | undefined
   const cut = (): void => {
@@ -128,15 +132,32 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
     const { databases, workload: own } = options
     if (databases && own) relays.push(await startDatabaseRelay(dir.path, databases, own))
     const { way } = found
-    const { sidecar, addresses = {} } = options
+    const { sidecar, addresses = {}, opaque = { systems: {} } } = options
     const sidecarPath = join(dir.path, 'sidecar.sock')
     await sidecar?.listen(sidecarPath)
     // Elsewhere loopback is everybody's, and whoever reaches a sidecar is the agent.
-    const inside = sidecar !== undefined && way?.full === true && found.isolation.network
-    if (!inside && Object.keys(addresses).length > 0) {
+    const hasOwn = way?.full === true && found.isolation.network
+    const inside = sidecar !== undefined && hasOwn
+    const ports = Object.entries(opaque.systems).flatMap(([system, { port }]) =>
+      port === undefined ? [] : [{ system, port }],
+    )
+    const wanted = [
+      ...(inside ? [] : Object.keys(addresses)),
+      ...(hasOwn ? [] : ports.map(({ system }) => system)),
+    ]
+    if (wanted.length > 0) {
       throw notIsolated(
-        `it has no loopback of its own for \`${Object.keys(addresses).join('`, `')}\`: ${found.reason ?? 'no sidecar'}`,
+        `it has no loopback of its own for \`${wanted.join('`, `')}\`: ${found.reason ?? 'no sidecar'}`,
       )
+    }
+    const doors = new Map<string, OpaqueRelay>()
+    for (const [system, { target }] of Object.entries(opaque.systems)) {
+      if (!own) break
+      const path = opaqueSocket(dir.path, system)
+      const refused = (error: unknown): void => opaque.onRefused?.(system, error)
+      const door = await startOpaqueRelay(path, target, own, refused)
+      doors.set(system, door)
+      relays.push(door)
     }
     const program = [options.command, ...options.args]
     const view = { hide, expose: [dir.path, ...expose], cwd: options.cwd ?? process.cwd() }
@@ -151,11 +172,16 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
         ...(api ? { SPIFFE_ENDPOINT_SOCKET: api.endpoint } : {}),
         ...(databases && own ? databaseVariables(dir.path, options.name, databases) : {}),
         ...(sidecar ? { SALLYPORT_SIDECAR_SOCKET: sidecarPath } : {}),
+        ...(own ? opaqueVariables(dir.path, opaque) : {}),
         ...(inside ? addressesOf(addresses) : {}),
       },
       way,
       async (pid) => {
+        if (!way) return
         if (inside) sidecar.accept(await listenInside(pid, way.user, SIDECAR_PORT))
+        for (const { system, port } of ports) {
+          doors.get(system)?.accept(await listenInside(pid, way.user, port))
+        }
       },
     )
     // Nobody else is to use the sockets of a program that is gone.
@@ -191,10 +217,14 @@ const NOT_ASKED: Found = {
   reason: 'not asked for',
 }
 
-function socketDir(runDir: string): { path: string; temporary: boolean } {
+function socketDir(
+  runDir: string,
+  systems: readonly string[],
+): { path: string; temporary: boolean } {
   mkdirSync(runDir, { recursive: true, mode: 0o700 })
   chmodSync(runDir, 0o700)
-  if (Buffer.byteLength(join(runDir, 'workload.sock')) < MAX_SOCKET_PATH) {
+  const paths = [join(runDir, 'workload.sock'), ...systems.map((one) => opaqueSocket(runDir, one))]
+  if (paths.every((path) => Buffer.byteLength(path) < MAX_SOCKET_PATH)) {
     return { path: runDir, temporary: false }
   }
   // `mkdtemp` makes 0700 directories.

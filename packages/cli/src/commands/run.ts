@@ -13,6 +13,7 @@ import { dataDir, dataOption } from '../options.ts'
 import { list, members, textOf } from '../shape.ts'
 import { stopSignal } from '../supervise.ts'
 import { target } from '../address.ts'
+import { opaqueOf } from './opaque-doors.ts'
 
 /** `sallyport run --as AGENT -- CMD`: starts an agent with a join token, and with no way out but the two doors. */
 export function addRun(program: Command): void {
@@ -35,6 +36,16 @@ export function addRun(program: Command): void {
       '--postgres <address>',
       'where the gateway speaks PostgreSQL: the command finds its databases by PGHOST and PGUSER, without a password',
     )
+    .option(
+      '--opaque <system=address...>',
+      'where the gateway listens for a system whose protocol is not read: the command finds it in plain TCP, on a socket of its own',
+      [],
+    )
+    .option(
+      '--opaque-port <system=port...>',
+      'the same on loopback of its own network, at this port',
+      [],
+    )
     .argument('<command...>', 'command and arguments, after `--`')
     .addOption(dataOption())
     .action(
@@ -48,6 +59,8 @@ export function addRun(program: Command): void {
           expose: string[]
           address: string[]
           postgres?: string
+          opaque: string[]
+          opaquePort: string[]
         },
       ) => {
         const out = createOutput(false)
@@ -98,6 +111,7 @@ export function addRun(program: Command): void {
           }),
           addresses,
           ...databasesOf(options, network, (text) => out.note(`${options.as}: ${text}`)),
+          ...opaqueOf(options, network, (text) => out.note(`${options.as}: ${text}`)),
           onWorkloadRefused: (error) =>
             out.note(`${options.as}: workload API: ${renderError(error)}`),
           stdio: 'inherit',
