@@ -4,7 +4,8 @@ import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import { IdleSweep } from '../src/edge/idle.ts'
-import { startWorld, until } from './support/world.ts'
+import { json } from './support/service.ts'
+import { ACCOUNT, startWorld, until } from './support/world.ts'
 import type { TestAgent, World } from './support/world.ts'
 
 const GET = 'GET /bank/v1/accounts/A HTTP/1.1\r\nHost: g\r\n\r\n'
@@ -97,5 +98,33 @@ describe('connections of HTTP/1.1 that fall silent', () => {
       world.bank.answer = usual
       socket.destroy()
     }
+  })
+})
+
+describe('a connection of HTTP/1.1 on which no answer is taken', () => {
+  let world: World
+  before(async () => {
+    world = await startWorld({ settings: { headersTimeoutMs: 1000, requestTimeoutMs: 1000 } })
+    world.bank.answer = (_seen, res) => {
+      json(res, { account: { ...ACCOUNT, memo: 'x'.repeat(60_000) } })
+    }
+  })
+  after(() => world.close())
+
+  it('is ended, however many of them the system below holds', async () => {
+    const socket = await world.agent('reader').raw()
+    socket.on('error', () => undefined).pause()
+    const now = () => world.gateway.stats()
+    await until(() => now().openConnections === 1)
+    let sent = 0
+    // What is sent ahead waits until there is room for the answer before it: sooner or later there is none.
+    for (const end = performance.now() + 30_000; now().openConnections > 0; await sleep(2)) {
+      assert.ok(performance.now() < end, `it is still there, with ${now().allowed} answers`)
+      if (sent - now().allowed >= 8) continue
+      socket.write(GET)
+      sent++
+    }
+    assert.equal(now().inFlight, 0)
+    socket.destroy()
   })
 })

@@ -34,9 +34,11 @@ export interface ListenerOptions {
   onMalformed(svid: VerifiedSvid | undefined, code: string): void
 }
 
-/** Of an HTTP/1.1 connection: whether a request is being answered, and those that wait for that. */
+/** Of an HTTP/1.1 connection: the answer that is being given, and the requests that wait for that. */
 interface Line extends Quiet {
-  isAnswering: boolean
+  answer: ServerResponse | undefined
+  /** Since when that is all written and not taken, as far as it was looked at; monotonic, milliseconds. */
+  untakenSince: number | undefined
   readonly waiting: [IncomingMessage, ServerResponse][]
 }
 
@@ -68,7 +70,9 @@ export class Listener {
     this.#idle = new IdleSweep(settings.keepAliveTimeoutMs, clock, () => {
       for (const socket of this.#peers.keys()) {
         const line = this.#lines.get(socket)
-        if (line) this.#idle.look(socket, line, line.isAnswering)
+        if (!line) continue
+        if (this.#isUntaken(line)) socket.destroy()
+        else this.#idle.look(socket, line, line.answer !== undefined)
       }
     })
     this.#http = this.#createHttp()
@@ -238,10 +242,13 @@ export class Listener {
     const { socket } = req
     let line = this.#lines.get(socket)
     if (!line) {
-      line = { isAnswering: false, waiting: [], heard: 0, wasBusy: false, quietSince: 0 }
+      line = {
+        ...{ answer: undefined, untakenSince: undefined, waiting: [] },
+        ...{ heard: 0, wasBusy: false, quietSince: 0 },
+      }
       this.#lines.set(socket, line)
     }
-    if (!line.isAnswering) this.#take(line, req, res)
+    if (line.answer === undefined) this.#take(line, req, res)
     else if (line.waiting.length < MAX_AHEAD) line.waiting.push([req, res])
     else {
       // Sockets here are those that `onConnection` handed over.
@@ -252,11 +259,12 @@ export class Listener {
 
   #take(line: Line, req: IncomingMessage, res: ServerResponse): void {
     const { socket } = req
-    line.isAnswering = true
+    line.answer = res
+    line.untakenSince = undefined
     const gone = new Gone()
     // Node emits it once.
     res.on('close', () => {
-      line.isAnswering = false
+      line.answer = undefined
       if (!res.writableFinished) gone.abort()
       if (!socket.writable || socket.destroyed) return
       const next = line.waiting.shift()
@@ -264,6 +272,16 @@ export class Listener {
     })
     this.#idle.announce(res)
     this.#options.onRequest(req, res, gone)
+  }
+
+  /** Whether a caller has not taken the last of its answer for as long as its request might have taken. */
+  #isUntaken(line: Line): boolean {
+    // One that was taken is not there any more.
+    if (line.answer?.writableEnded !== true) return false
+    const { clock, settings } = this.#options
+    const now = clock.monotonic()
+    line.untakenSince ??= now
+    return now - line.untakenSince > settings.requestTimeoutMs
   }
 
   #malformed(socket: Duplex, code: string): void {
