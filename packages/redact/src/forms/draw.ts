@@ -1,14 +1,15 @@
 import { createHmac } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 
 /** Numbers that only whoever has the key can tell: an HMAC of what they are drawn for. */
 export class Draw {
-  readonly #key: Uint8Array
+  readonly #key: KeyObject
   readonly #label: string
   #block: Uint8Array = new Uint8Array(0)
   #at = 0
   #blocks = 0
 
-  constructor(key: Uint8Array, label: string) {
+  constructor(key: KeyObject, label: string) {
     this.#key = key
     this.#label = label
   }
