@@ -40,7 +40,9 @@ class Words implements StandIns {
   }
 
   of(kind: Kind, value: string): string | undefined {
-    return this.#vault.has(value) ? undefined : this.#vault.token(kind, value)
+    if (this.#vault.has(value)) return undefined
+    // What holds one and more is a value by itself: what comes back must not hold what only stood for something.
+    return this.#vault.token(kind, this.#vault.restore(value))
   }
 
   owns(text: string): boolean {
@@ -48,7 +50,8 @@ class Words implements StandIns {
   }
 
   finding(known: KnownSource): KnownSource {
-    return known
+    // What is made for this request stands nowhere in it yet.
+    return this.#vault.bytes === 0 ? known : new Both(known, this.#vault.words)
   }
 
   restore(text: string, write?: (value: string) => string): string {
@@ -104,7 +107,8 @@ class FormStandIns extends Words {
       return before.text
     }
     // What holds one and more is a value by itself: what comes back must not hold what only stood for something.
-    const whole = forms.lacks(value) ? value : restored(forms, value, plain)
+    const words = this.#vault.restore(value)
+    const whole = forms.lacks(words) ? words : restored(forms, words, plain)
     const formed = this.#vault.formed(kind, whole, this.#form.isTaken)
     if (formed === undefined) return this.#vault.token(kind, whole)
     this.#used.add(formed.formed)
@@ -116,7 +120,7 @@ class FormStandIns extends Words {
   }
 
   override finding(known: KnownSource): KnownSource {
-    return new Both(known, this.#vault.forms)
+    return new Both(super.finding(known), this.#vault.forms)
   }
 
   override restore(text: string, write?: (value: string) => string): string {

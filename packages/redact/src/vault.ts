@@ -7,7 +7,9 @@ import { formOf } from './forms/form.ts'
 import type { Form } from './forms/form.ts'
 import { FormIndex } from './forms/form-index.ts'
 import type { Formed } from './forms/form-index.ts'
-import type { Kind } from './recognise/recogniser.ts'
+import type { GrowingText } from './growing.ts'
+import type { KnownScanner, KnownSource } from './known.ts'
+import type { Kind, Span } from './recognise/recogniser.ts'
 import { KINDS } from './recognise/recogniser.ts'
 import type { RedactingStream } from './redactor.ts'
 import { own } from './words.ts'
@@ -31,6 +33,8 @@ export interface Vault {
   formed(kind: Kind, value: string, isTaken: (text: string) => boolean): Stood | undefined
   /** The same where it is remembered. */
   recall(value: string): Stood | undefined
+  /** Finds the words that it made: recognisers of names take a part of one for a name. */
+  readonly words: KnownSource
   /** Those of the same form that it made. */
   readonly forms: FormIndex
   /** One of these is used again. */
@@ -260,7 +264,39 @@ export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}
         },
       }
     },
+    words: {
+      version: 0,
+      lacks: (text) => byToken.size === 0 || !text.includes('_'),
+      scanner: () => new WordScanner((token) => byToken.has(token)),
+    },
     has: (token) => byToken.has(token),
+  }
+}
+
+/** Finds words of a vault, wherever pieces of a text meet. */
+class WordScanner implements KnownScanner {
+  readonly #has: (token: string) => boolean
+  decided = 0
+
+  constructor(has: (token: string) => boolean) {
+    this.#has = has
+  }
+
+  shift(by: number): void {
+    this.decided -= by
+  }
+
+  advance({ text, length, ended }: GrowingText, spans: Span[]): void {
+    let at = this.decided
+    if (text.includes('_', at)) {
+      TOKEN.lastIndex = at
+      for (let match = TOKEN.exec(text); match; match = TOKEN.exec(text)) {
+        at = match.index + match[0].length
+        if (this.#has(match[0])) spans.push({ start: match.index, end: at, kind: 'RECORD' })
+      }
+      TOKEN.lastIndex = 0
+    }
+    this.decided = Math.max(at, ended ? length : length - tailOf(text))
   }
 }
 

@@ -340,6 +340,33 @@ describe('a conversation that goes on', () => {
     assert.equal(twice.restore(said), text, 'and are taken back where they were said again')
   })
 
+  it('words are nothing new either, where names are looked for', () => {
+    for (const form of [undefined, nothing]) {
+      const vault = createVault(key)
+      const naming = (one: StandIns) =>
+        createRedactor({
+          find: { groups: ['identifiers', 'secrets', 'names', 'dates'] },
+          known: one.finding(known),
+          replace: (kind, value) => one.of(kind, value),
+        })
+      const text = 'My name is Anna Schmidt of Blue Boar, mail bob@example.com, passport C01X00T41'
+      const said = naming(standIns(vault, form)).redact(text)
+      const twice = standIns(vault, form)
+      assert.equal(naming(twice).redact(said), said)
+      assert.equal(twice.restore(said), text)
+      const word = vault.token('NAME', 'Bo')
+      for (let i = 0; i <= word.length + 4; i++) {
+        const stream = naming(twice).stream()
+        const whole = `is ${word}. `
+        assert.equal(
+          stream.push(whole.slice(0, i)) + stream.push(whole.slice(i)) + stream.end(),
+          whole,
+        )
+      }
+      assert.equal(twice.restore(naming(twice).redact(`password: 1-${word}`)), 'password: 1-Bo')
+    }
+  })
+
   it('takes no part of one for something else, and nothing that holds one', () => {
     const vault = createVault(key)
     const first = standIns(vault, nothing)
