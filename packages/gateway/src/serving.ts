@@ -25,6 +25,7 @@ import { ResourceMetadata } from './serve/metadata.ts'
 import { OwnCalls } from './serve/own.ts'
 import { Requests } from './serve/requests.ts'
 import type { RequestParts } from './serve/requests.ts'
+import { Uploads } from './serve/uploads.ts'
 import type { Exchange } from './upstream/exchange.ts'
 import type { McpUpstream } from './upstream/mcp.ts'
 
@@ -64,7 +65,8 @@ export function createServing(parts: ServingParts): Serving {
   const pipeline = new Pipeline({ ...parts, ...evidence, limits: new Limits(client) })
   const streams = new EventStreams({ ...parts, pipeline })
   const followUps = new FollowUps({ ...parts, pipeline, mandates })
-  const calling = { ...parts, pipeline, streams, followUps }
+  const uploads = new Uploads({ ...parts, pipeline })
+  const calling = { ...parts, pipeline, streams, uploads, followUps }
   const peers = new Peers({
     ...calling,
     cards: new Cards({ exchange, audit, clock }, settings.a2aCardMs),
@@ -89,11 +91,13 @@ export function createServing(parts: ServingParts): Serving {
     },
     recheck: () => {
       streams.recheck()
+      uploads.recheck()
       mcp.recheck()
     },
     close: () => {
       mcp.close()
       streams.close()
+      uploads.close()
     },
   }
 }

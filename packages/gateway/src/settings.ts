@@ -14,6 +14,11 @@ export interface GatewaySettings {
   /** Of all such requests at once, and of those of one instance. */
   readonly maxUploadsBytes: number
   readonly maxUploadsBytesPerInstance: number
+  /** Of a request body that is handed on as it comes. */
+  readonly maxRawBodyBytes: number
+  /** Such requests at once: of one instance (of another trust domain, of one agent), and of all. */
+  readonly maxRawBodiesPerInstance: number
+  readonly maxRawBodies: number
   /** Of a request to a model. */
   readonly maxPromptBytes: number
   readonly maxConnections: number
@@ -99,6 +104,9 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxUploadBytes: 16 * 1024 * 1024,
   maxUploadsBytes: 256 * 1024 * 1024,
   maxUploadsBytesPerInstance: 64 * 1024 * 1024,
+  maxRawBodyBytes: 1024 * 1024 * 1024,
+  maxRawBodiesPerInstance: 16,
+  maxRawBodies: 256,
   maxPromptBytes: 8 * 1024 * 1024,
   maxConnections: 4096,
   maxConnectionsPerInstance: 256,

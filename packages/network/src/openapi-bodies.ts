@@ -1,7 +1,8 @@
 import { inputRecordFrom, isObject } from './input-type.ts'
-import { fileTypeOf, isFileSchema } from './openapi-files.ts'
+import { fileTypeOf, isFileSchema, typesPattern } from './openapi-files.ts'
 import { follow, refuse } from './openapi-parts.ts'
 import type { Resolve } from './openapi-parts.ts'
+import { rawOf } from './openapi-raw.ts'
 import type { HttpBody, InputMember, InputSchema, InputType } from './types.ts'
 
 type Part = Readonly<Record<string, unknown>>
@@ -22,7 +23,7 @@ export interface ImportedBody {
 }
 
 /**
- * The body of an operation: as JSON where it takes that, else as a form, else as parts.
+ * The body of an operation: as JSON where it takes that, else as a form, else as parts, else as bytes.
  *
  * @throws Halt `SP_NETWORK_OPENAPI`, `SP_NETWORK_INPUT`
  */
@@ -45,12 +46,7 @@ export function bodyOf(operation: Part, method: string, resolve: Resolve): Impor
   if (json) imported = shapesOf(inputRecordFrom(json['schema'], WHERE, resolve))
   else if (form) imported = formOf(form, resolve)
   else if (parts) imported = partsOf(parts, resolve)
-  else {
-    throw refuse(
-      'the request body cannot be sent as `application/json`, as a form or as `multipart/form-data`',
-      'bodies of other types, and signed ones, are not typed; describe one of these where the system takes it',
-    )
-  }
+  else imported = rawOf(content, resolve)
   const required = Object.values(imported.members).some((member) => member.required)
   if (required && given['required'] !== true) {
     throw refuse(
@@ -139,12 +135,8 @@ function withTypes(file: InputSchema, stated: unknown): InputSchema {
   if (typeof stated !== 'string') return file
   const types = stated.split(',').map((type) => type.trim().toLowerCase())
   if (types.includes('*/*') || types.includes('application/octet-stream')) return file
-  if (types.some((type) => !/^[a-z0-9]+\/(?:[a-z0-9.+-]+|\*)$/.test(type))) {
-    throw refuse(`the types \`${stated.slice(0, 120)}\` are malformed`, 'list them with commas')
-  }
-  const each = types.map((type) => type.replaceAll(/[.+]/g, '\\$&').replace('*', '[a-z0-9.+-]+'))
   const type: InputMember = {
-    schema: { type: 'string', maxLength: 127, pattern: `^(?:${each.join('|')})$` },
+    schema: { type: 'string', maxLength: 127, pattern: typesPattern(types) },
     required: true,
   }
   return { ...file, members: { ...file.members, type } }

@@ -1,10 +1,10 @@
 import { refuse } from './openapi-parts.ts'
-import type { InputSchema } from './types.ts'
+import type { InputSchema, InputType } from './types.ts'
 
 type Part = Readonly<Record<string, unknown>>
 
 /** Bytes, where a description states no bound; what a gateway takes is bounded by its settings in any case. */
-const MAX_FILE = 2 ** 31
+export const MAX_FILE: number = 2 ** 31
 
 /** A text that is no text: OpenAPI 3.0, section 4.7.14.2; 3.1, section 4.8.15. */
 export function isFileSchema(schema: Part): boolean {
@@ -32,10 +32,28 @@ export function fileTypeOf({ maxLength }: Part, where: string): InputSchema {
       name: { schema: { type: 'string', maxLength: 255 }, required: true },
       type: { schema: { type: 'string', maxLength: 127 }, required: true },
       size: { schema: { type: 'long', minimum: 0, maximum }, required: true },
-      sha256: {
-        schema: { type: 'string', maxLength: 64, pattern: '^[0-9a-f]{64}$' },
-        required: true,
-      },
+      sha256: { schema: SHA256, required: true },
     },
   }
+}
+
+/** In hexadecimal. */
+export const SHA256: InputType = { type: 'string', maxLength: 64, pattern: '^[0-9a-f]{64}$' }
+
+/**
+ * A pattern of media types as descriptions list them.
+ *
+ * @param types lower case, e.g. `application/pdf` or `image/*`
+ * @throws Halt `SP_NETWORK_OPENAPI` for what is none
+ */
+export function typesPattern(types: readonly string[]): string {
+  const malformed = types.find((type) => !/^[a-z0-9]+\/(?:[a-z0-9.+-]+|\*)$/.test(type))
+  if (malformed !== undefined) {
+    throw refuse(
+      `the type \`${malformed.slice(0, 120)}\` is malformed`,
+      'write it as `type/subtype`',
+    )
+  }
+  const each = types.map((type) => type.replaceAll(/[.+]/g, '\\$&').replace('*', '[a-z0-9.+-]+'))
+  return `^(?:${each.join('|')})$`
 }

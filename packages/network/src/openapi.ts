@@ -5,6 +5,7 @@ import { bodyOf } from './openapi-bodies.ts'
 import { labelledOf } from './openapi-labelled.ts'
 import { linesOf } from './openapi-lines.ts'
 import { asString, follow, refuse } from './openapi-parts.ts'
+import { withDigest } from './openapi-raw.ts'
 import { isSpecialOf, overlap } from './path-template.ts'
 import type { HttpBinding, InputMember, InputSchema } from './types.ts'
 
@@ -135,9 +136,14 @@ function importOperation(
     parameters[name] = where
     members[name] = member
   }
+  let needsDigest = false
   for (const [name, parameter] of collectParameters(item, operation, resolve)) {
     const where = parameter['in']
     const required = parameter['required'] === true
+    if (where === 'header' && name.toLowerCase() === CONTENT_DIGEST) {
+      needsDigest ||= required
+      continue
+    }
     // OpenAPI has these described elsewhere; as parameters they are to be ignored (section 4.8.12.2).
     if (where === 'header' && IGNORED.has(name.toLowerCase())) continue
     if (where === 'cookie' || (where === 'header' && isReserved(name))) {
@@ -178,7 +184,9 @@ function importOperation(
     }
   }
   const outside = { ...members }
-  const { members: inBody, variants, body } = bodyOf(operation, method, resolve)
+  const imported = bodyOf(operation, method, resolve)
+  const { variants, body } = imported
+  const inBody = needsDigest ? withDigest(imported) : imported.members
   for (const [name, member] of Object.entries(inBody)) add(name, 'body', member)
   const labelled = labelledOf(operation)
   const lines = linesOf(operation, resolve)
@@ -210,6 +218,9 @@ function importOperation(
     },
   }
 }
+
+/** RFC 9530: of a body of bytes it is part of the input. */
+const CONTENT_DIGEST = 'content-digest'
 
 const IGNORED: ReadonlySet<string> = new Set(['accept', 'content-type', 'authorization'])
 

@@ -245,6 +245,10 @@ export type HttpBody =
       /** Members that are files, or lists of files. */
       readonly files: readonly string[]
     }
+  | {
+      /** Bytes that are handed on as they come: the input has what they are said to be, as its member `body`. */
+      readonly kind: 'raw'
+    }
 
 export interface McpBinding {
   readonly kind: 'mcp'

@@ -687,3 +687,75 @@ describe('answers whose items are labelled', () => {
     }
   })
 })
+
+describe('bodies that are nothing but bytes', () => {
+  const raw = (content: Json, parameters: readonly Json[] = [], version = '3.0.3'): Json =>
+    doc(
+      {
+        '/f': { put: { operationId: 'put', parameters, requestBody: { required: true, content } } },
+      },
+      {},
+      version,
+    )
+  const typed = (content: Json, parameters?: readonly Json[], version?: string) => {
+    const [one] = importedWell(raw(content, parameters, version), ['put'])
+    assert.ok(one)
+    const { body: kind, parameters: places } = one.binding as HttpBinding
+    assert.deepEqual([kind, places], [{ kind: 'raw' }, { body: 'body' }])
+    const member = one.input.members['body']
+    assert.equal(member?.required, true)
+    assert.equal(member.schema.type, 'record')
+    return member.schema.type === 'record' ? member.schema.members : {}
+  }
+  const problem = (content: Json, parameters?: readonly Json[]): string =>
+    imported(raw(content, parameters), ['put'])
+      .problems.map(({ code }) => code)
+      .join()
+
+  it('have a type, a size and perhaps a digest', () => {
+    const bound = { ...FILE, minLength: 1, maxLength: 5000 }
+    const members = typed({
+      'application/pdf': { schema: bound },
+      'image/*': { schema: bound },
+    })
+    assert.deepEqual(members['type']?.schema, {
+      type: 'string',
+      maxLength: 127,
+      pattern: '^(?:application/pdf|image/[a-z0-9.+-]+)$',
+    })
+    assert.deepEqual(members['size']?.schema, { type: 'long', minimum: 1, maximum: 5000 })
+    assert.equal(members['sha256']?.required, false)
+    // OpenAPI 3.1 needs no schema for it, or says what it is.
+    assert.equal(typed({ 'application/octet-stream': {} }, [], '3.1.0')['size']?.required, true)
+    const pdf = { type: 'string', contentMediaType: 'application/pdf' }
+    typed({ 'application/pdf': { schema: pdf } }, [], '3.1.0')
+    assert.deepEqual(typed({ '*/*': { schema: FILE } })['type']?.schema, {
+      type: 'string',
+      maxLength: 127,
+    })
+  })
+  it('need a digest where the header is a required parameter', () => {
+    const members = typed({ 'text/csv': { schema: FILE } }, [header('Content-Digest', true)])
+    assert.equal(members['sha256']?.required, true)
+    const optional = typed({ 'text/csv': { schema: FILE } }, [header('content-digest', false)])
+    assert.equal(optional['sha256']?.required, false)
+    const json = { 'application/json': { schema: object({ a: text() }) } }
+    assert.equal(problem(json, [header('Content-Digest', true)]), 'SP_NETWORK_OPENAPI')
+    importedWell(raw(json, [header('Content-Digest', false)]), ['put'])
+  })
+  it('are nothing that has members, or several bounds', () => {
+    for (const content of [
+      { 'application/vnd.a+json': { schema: FILE } },
+      { 'text/json': {} },
+      { 'multipart/mixed': { schema: FILE } },
+      { 'application/xml': { schema: object({ a: text() }) } },
+      { 'text/plain': { schema: text() } },
+      { 'text/csv; charset=utf-8': { schema: FILE } },
+      { 'text/csv': { schema: FILE }, 'text/tab': { schema: { ...FILE, maxLength: 9 } } },
+      { 'text/csv': { schema: { ...FILE, maxLength: -1 } } },
+      {},
+    ]) {
+      assert.equal(problem(content), 'SP_NETWORK_OPENAPI', JSON.stringify(content))
+    }
+  })
+})

@@ -143,9 +143,12 @@ function json(bytes: Buffer): unknown {
 
 /** SHA-256 hex over `METHOD SP canonical-path SP sha256(body)`. */
 export function requestHash(method: string, canonicalPath: string, body: Uint8Array): string {
-  const digest = body.byteLength === 0 ? NO_BODY : sha256Hex(body)
-  return sha256Hex(`${method} ${canonicalPath} ${digest}`)
+  return requestHashOf(method, canonicalPath, body.byteLength === 0 ? NO_BODY : sha256Hex(body))
 }
+
+/** The same by the SHA-256, hex, of the body. */
+export const requestHashOf = (method: string, canonicalPath: string, digest: string): string =>
+  sha256Hex(`${method} ${canonicalPath} ${digest}`)
 
 const NO_BODY = sha256Hex('')
 

@@ -53,6 +53,7 @@ export { areDistinct } from './operators.ts'
 export {
   issueCallToken,
   requestHash,
+  requestHashOf,
   signedCallToken,
   unsignedCallToken,
   verifyCallToken,

@@ -114,7 +114,7 @@ const outcome = members<OutcomeRecord>(
       ),
     ),
   },
-  { bytesIn: integer() },
+  { bodySha256: digest, bytesIn: integer() },
 )
 
 const labels = members<LabelRecord>(

@@ -432,8 +432,10 @@ export interface OutcomeRecord extends RecordBase {
   readonly result: 'completed' | 'upstream-error' | 'aborted' | 'cut'
   readonly durationMs: number
   readonly bytesOut: number
-  /** Of a connection whose bytes are counted and not read: those from the caller. */
+  /** Of a connection, or of a request body, whose bytes are counted and not read: those from the caller that went on. */
   readonly bytesIn?: number
+  /** Of such a body: SHA-256, hex, of those bytes. */
+  readonly bodySha256?: string
   /** Records released, by data set, with the highest class that left whole. */
   readonly released: Readonly<
     Record<string, { readonly records: number; readonly maxWholeClass: string }>

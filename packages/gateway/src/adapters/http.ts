@@ -9,6 +9,7 @@ import { Refusal } from '../refusal.ts'
 import { writeForm } from './forms.ts'
 import { writeParts } from './parts.ts'
 import type { Files } from './parts.ts'
+import { forwardRaw } from './raw.ts'
 import { scalarText, textAs, unknownInput } from './texts.ts'
 
 /** A path template split at its slashes; a parameter carries its name. */
@@ -221,6 +222,7 @@ export function forwardHttp(
   if (query !== undefined) path += `?${queryOf(query, input)}`
   else if (path === '') path = '/'
   if (!takesBody) return requestOf(method, path, headers, undefined)
+  if (binding.body?.kind === 'raw') return forwardRaw({ method, path }, input, headers)
   const { body, type } = writeBody(binding, members, files)
   if (type !== undefined) (headers ??= {})['content-type'] = type
   return requestOf(method, path, headers, body)

@@ -5,6 +5,13 @@ import type { Reserved } from './limits.ts'
 import type { CallMandate } from './mandates.ts'
 import type { Caller, TypedCall, UpstreamRequest } from './types.ts'
 
+/** What has gone on of a body, by now. */
+export interface PassedBody {
+  readonly bytes: number
+  /** SHA-256 of these bytes, in hexadecimal. */
+  readonly sha256: string
+}
+
 /** A call that may be forwarded: decided, counted, recorded. */
 export interface Grant {
   /** Decision id. */
@@ -20,6 +27,8 @@ export interface Grant {
   readonly reserved: Reserved
   /** By the clock that never goes back. */
   readonly startedAt: number
+  /** Of a call whose body is handed on as it comes. */
+  readonly body?: PassedBody
 }
 
 /** What a caller presents beside the call itself. */

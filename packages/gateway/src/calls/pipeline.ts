@@ -45,6 +45,12 @@ const isPlain = ({ outcome }: Draft, { approval, mandate }: Presented): boolean 
   approval === undefined &&
   mandate === undefined
 
+/** Whoever approves a call approves of these bytes, and of no others. */
+const unbound = (): Refusal =>
+  new Refusal('SP_REQUEST_DIGEST', 'an approval is for one body: `content-digest` must say which', {
+    status: 400,
+  })
+
 /** What every call goes through, whatever its protocol: decide, count, record, then let go; and what comes back. */
 export class Pipeline {
   readonly answers: Answers
@@ -198,7 +204,7 @@ export class Pipeline {
   }
 
   /** Records how a granted call ended and settles what it reserved. Never throws: the answer has its own way. */
-  finish(grant: Pick<Grant, 'id' | 'reserved' | 'startedAt'>, finish: Finish): void {
+  finish(grant: Pick<Grant, 'id' | 'reserved' | 'startedAt' | 'body'>, finish: Finish): void {
     const { audit, clock } = this.#parts
     grant.reserved.settle(finish.forwarded)
     const durationMs = Math.max(0, clock.monotonic() - grant.startedAt)
@@ -206,7 +212,8 @@ export class Pipeline {
     // In the order of their names, which the canonical form has: it is written for every call.
     const record: { [K in keyof OutcomeRecord]: OutcomeRecord[K] | undefined } = {
       at,
-      bytesIn: finish.bytesIn,
+      bodySha256: grant.body?.sha256,
+      bytesIn: grant.body?.bytes ?? finish.bytesIn,
       bytesOut: finish.bytesOut,
       decisionId: grant.id,
       durationMs: Math.round(durationMs * 1000) / 1000,
@@ -372,6 +379,8 @@ export class Pipeline {
     }
     const [need] = outcome.needs
     if (outcome.decision === 'needs' && need) {
+      const { raw } = draft.upstream
+      if (raw && raw.sha256 === undefined) throw unbound()
       const { approvals, sessions } = this.#parts
       const approval = await approvals.request(call, need, draft.id, enforced.decider.digest)
       sessions.askedFor(approval, call.instance)

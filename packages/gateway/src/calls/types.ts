@@ -27,12 +27,22 @@ export interface Caller {
   readonly trace?: Trace
 }
 
+/** What is known of a body before any of it is here. */
+export interface RawBody {
+  /** Bytes. */
+  readonly size: number
+  /** In hexadecimal; undefined where the caller does not state it. */
+  readonly sha256: string | undefined
+}
+
 /** The request that would go to the upstream: made from typed input only. */
 export interface UpstreamRequest {
   readonly method: string
   /** Canonical, with its query. */
   readonly path: string
   readonly body: Buffer | undefined
+  /** Of a body that is handed on as it comes: what was authorised of it. */
+  readonly raw?: RawBody
   /** Inputs that travel as headers; lower case. */
   readonly headers?: Readonly<Record<string, string>>
 }

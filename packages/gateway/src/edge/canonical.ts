@@ -1,5 +1,5 @@
 import { Refusal } from '../refusal.ts'
-import { readHeaders } from './headers.ts'
+import { demandNoExpectation, readHeaders } from './headers.ts'
 import type { RequestHeaders } from './headers.ts'
 import { readTarget } from './target.ts'
 import type { RequestTarget } from './target.ts'
@@ -65,6 +65,8 @@ export function canonicalise(raw: RawRequest): CanonicalRequest {
       close: true,
     })
   }
+  // RFC 9110, section 10.1.1: of a request without content it is never generated.
+  if (!hasBody) demandNoExpectation(headers)
   return { method, target: readTarget(url), headers, hasBody }
 }
 

@@ -71,11 +71,11 @@ export class H2Request implements EdgeRequest {
       if (this.#announced !== undefined && size > this.#announced) throw this.#disagrees()
       yield chunk
     }
-    if (this.#announced !== undefined && size !== this.#announced) throw this.#disagrees()
     // RST_STREAM with NO_ERROR reads as an end where it came before anyone read; END_STREAM alone says that the body is whole.
     if (this.#stream.aborted) {
       throw new Refusal('SP_REQUEST_BODY', 'the request was broken off', { status: 400 })
     }
+    if (this.#announced !== undefined && size !== this.#announced) throw this.#disagrees()
   }
 
   #disagrees(): Refusal {
@@ -143,6 +143,10 @@ export class H2Response extends EventEmitter implements EdgeResponse {
 
   set shouldKeepAlive(keep: boolean) {
     this.#keepAlive = keep
+  }
+
+  writeContinue(): void {
+    if (!this.destroyed) this.#stream.additionalHeaders({ ':status': 100 })
   }
 
   writeHead(status: number, headers: Record<string, string | number>): void {

@@ -7,6 +7,8 @@ export interface RequestHeaders {
   /** Length in bytes where it was stated. */
   readonly contentLength: number | undefined
   readonly chunked: boolean
+  /** `Expect: 100-continue`: the caller waits to be told that its body is wanted. */
+  readonly expectsContinue: boolean
   readonly accept: string
   readonly contentType: string | undefined
   /** `Sallyport-Approval`. */
@@ -36,7 +38,6 @@ const ID = /^[A-Za-z0-9_-]{1,128}$/
 
 /** Headers that ask for another way of handling the request, or claim another target: nobody honest sends them. */
 const FORBIDDEN: ReadonlySet<string> = new Set([
-  'expect',
   'upgrade',
   'http2-settings',
   'trailer',
@@ -87,6 +88,8 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
   if (connection !== undefined && connection !== 'keep-alive' && connection !== 'close') {
     throw refuse('`connection` names other headers')
   }
+  const expects = headers.get('expect')?.toLowerCase()
+  if (expects !== undefined && expects !== '100-continue') throw unexpected()
   if ((headers.get('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
     throw new Refusal('SP_REQUEST_ENCODING', 'the request body is encoded', {
       status: 415,
@@ -100,6 +103,7 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
   return {
     contentLength,
     chunked,
+    expectsContinue: expects !== undefined,
     accept: headers.get('accept')?.toLowerCase() ?? '*/*',
     contentType: headers.get('content-type')?.toLowerCase(),
     approval: idHeader(headers, 'sallyport-approval'),
@@ -112,6 +116,17 @@ export function readHeaders(rawHeaders: readonly string[]): RequestHeaders {
     all: headers,
   }
 }
+
+/**
+ * Only a body that is handed on as it comes is asked for first; everywhere else `Expect` asks for another way of handling a request.
+ *
+ * @throws Refusal `SP_REQUEST_HEADER`
+ */
+export function demandNoExpectation({ expectsContinue }: RequestHeaders): void {
+  if (expectsContinue) throw unexpected()
+}
+
+const unexpected = (): Refusal => refuse('`expect` is not accepted')
 
 /** Without the blanks of HTTP around it (RFC 9110, section 5.6.3), and no others: what `trim` takes away is part of a value elsewhere. */
 function withoutBlanks(value: string): string {

@@ -39,6 +39,8 @@ interface Line extends Quiet {
   answer: ServerResponse | undefined
   /** Since when that is all written and not taken, as far as it was looked at; monotonic, milliseconds. */
   untakenSince: number | undefined
+  /** What is being answered, or was last. */
+  latest: EdgeRequest | undefined
   readonly waiting: [IncomingMessage, ServerResponse][]
 }
 
@@ -226,6 +228,11 @@ export class Listener {
       this.#malformed(socket, 'HPE_CONNECT')
     })
     http.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+      // Whoever reads its body has bounds of their own for it, and Node says this once of each request.
+      const latest = this.#lines.get(socket)?.latest
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && latest?.takesItsTime && !latest.complete) {
+        return
+      }
       if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy()
       else this.#malformed(socket, error.code ?? 'HPE_UNKNOWN')
     })
@@ -243,7 +250,7 @@ export class Listener {
     let line = this.#lines.get(socket)
     if (!line) {
       line = {
-        ...{ answer: undefined, untakenSince: undefined, waiting: [] },
+        ...{ answer: undefined, untakenSince: undefined, latest: undefined, waiting: [] },
         ...{ heard: 0, wasBusy: false, quietSince: 0 },
       }
       this.#lines.set(socket, line)
@@ -261,6 +268,7 @@ export class Listener {
     const { socket } = req
     line.answer = res
     line.untakenSince = undefined
+    line.latest = req
     const gone = new Gone()
     // Node emits it once.
     res.on('close', () => {

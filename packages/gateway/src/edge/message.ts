@@ -19,6 +19,8 @@ export interface EdgeRequest extends AsyncIterable<unknown> {
   readonly complete: boolean
   /** HTTP/2 alone: whether the head was not all there is. */
   readonly hasMore?: boolean
+  /** Whether its body may take as long as whoever reads it lets it. */
+  takesItsTime?: boolean
 }
 
 /** Where its answer goes. A `ServerResponse` is one. */
@@ -30,6 +32,8 @@ export interface EdgeResponse {
   readonly writableFinished: boolean
   /** False lets the connection go once this is answered. */
   shouldKeepAlive: boolean
+  /** Tells the caller that its body is wanted (RFC 9110, section 15.2.1). */
+  writeContinue(): unknown
   writeHead(status: number, headers: Record<string, string | number>): unknown
   flushHeaders(): void
   /** @returns false where the caller reads too slowly for more */

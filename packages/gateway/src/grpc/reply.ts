@@ -37,6 +37,10 @@ export class GrpcReply implements EdgeResponse {
     return this.#res.shouldKeepAlive
   }
 
+  writeContinue(): void {
+    // Calls of gRPC never wait to be told.
+  }
+
   set shouldKeepAlive(keep: boolean) {
     this.#res.shouldKeepAlive = keep
   }

@@ -8,13 +8,15 @@ const PACE_MS = 20
 const tooMuch = (message: string): Refusal =>
   new Refusal('SP_GRPC_STREAM', message, { status: 413 })
 
+type Places = Pick<GatewaySettings, 'maxSending' | 'maxSendingPerInstance'>
+
 /** The places of callers that may go on sending: each holds what it began, for as long as it likes. */
 export class Senders {
-  readonly #settings: GatewaySettings
+  readonly #settings: Places
   readonly #held = new Map<string, number>()
   #total = 0
 
-  constructor(settings: GatewaySettings) {
+  constructor(settings: Places) {
     this.#settings = settings
   }
 

@@ -1,5 +1,10 @@
 import type { Duplex } from 'node:stream'
-import type { AnswerControl, AnswerHandler, SentRequest } from '../upstream/connections.ts'
+import type {
+  AnswerControl,
+  AnswerHandler,
+  SentRequest,
+  StreamedBody,
+} from '../upstream/connections.ts'
 import { BodyReader } from './body.ts'
 import { Fault } from './fault.ts'
 import { HeadReader, readAnswerHead } from './head.ts'
@@ -68,6 +73,8 @@ export class ClientConnection {
   #close = false
   /** Whether anything of the call's request was written. */
   #hasSent = false
+  /** Whether a body is still on its way that is sent as it comes. */
+  #isSending = false
   #isPaused = false
   #isGone = false
   #idleMs = IDLE_MS
@@ -115,7 +122,50 @@ export class ClientConnection {
     if (this.#call !== call) return
     this.#hasSent = true
     this.#deadline = performance.now() + request.headersTimeout
-    writeTogether(this.#socket, head, request.body)
+    const { body } = request
+    if (body === null || body instanceof Uint8Array) writeTogether(this.#socket, head, body)
+    else void this.#stream(call, head, body)
+  }
+
+  /** Sends a body as it comes. Never rejects: whatever stops it ends the connection before the body would have ended. */
+  async #stream(call: Call, head: string, body: StreamedBody): Promise<void> {
+    this.#isSending = true
+    // Whoever makes the body has bounds for how long that takes.
+    this.#deadline = Number.POSITIVE_INFINITY
+    let left = body.size
+    try {
+      this.#socket.write(head, 'latin1')
+      for await (const piece of body) {
+        // Answered already, or given up.
+        if (this.#call !== call) return
+        left -= piece.length
+        if (left < 0) break
+        if (!this.#socket.write(piece)) await this.#drained()
+      }
+      if (left !== 0) throw new Fault('unwritable')
+      if (this.#call !== call) return
+      this.#isSending = false
+      // What is answered already is bounded by its own pieces.
+      if (!this.#body) this.#deadline = performance.now() + call.request.headersTimeout
+    } catch (error) {
+      if (this.#call === call) this.#lost(asError(error))
+    }
+  }
+
+  #drained(): Promise<void> {
+    return new Promise((resolve) => {
+      const over = (): void => {
+        this.#socket.removeListener('drain', over)
+        this.#socket.removeListener('close', over)
+        resolve()
+      }
+      if (this.#isGone) {
+        resolve()
+        return
+      }
+      this.#socket.on('drain', over)
+      this.#socket.on('close', over)
+    })
   }
 
   abort(call: Call, reason: Error): void {
@@ -216,7 +266,8 @@ export class ClientConnection {
     this.#interims = 0
     this.#deadline = performance.now() + this.#idleMs
     // An answer that came before its request had left: the rest of the request is still on its way.
-    const inStep = !this.#close && this.#idleMs > 0 && this.#socket.writableLength === 0
+    const inStep =
+      !this.#close && this.#idleMs > 0 && !this.#isSending && this.#socket.writableLength === 0
     if (this.#isPaused) {
       this.#isPaused = false
       this.#socket.resume()

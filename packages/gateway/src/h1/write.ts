@@ -32,9 +32,12 @@ export function requestHead(
     }
     text += `${name}: ${value}\r\n`
   }
-  if (body !== null || WITH_BODY.has(method)) text += `content-length: ${body?.length ?? 0}\r\n`
+  if (body !== null || WITH_BODY.has(method)) text += `content-length: ${sizeOf(body)}\r\n`
   return `${text}\r\n`
 }
+
+const sizeOf = (body: SentRequest['body']): number =>
+  body === null ? 0 : body instanceof Uint8Array ? body.length : body.size
 
 /**
  * Hands a head and its body to a connection, as one record of TLS where they are short.

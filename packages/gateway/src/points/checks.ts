@@ -15,6 +15,7 @@ import { problemOf } from '../edge/answer.ts'
 import { JSON_TYPE, MAX_DEPTH } from '../edge/body.ts'
 import { canonicalise } from '../edge/canonical.ts'
 import type { CanonicalRequest } from '../edge/canonical.ts'
+import { demandNoExpectation } from '../edge/headers.ts'
 import type { Tokens } from '../edge/tokens.ts'
 import { routeName } from '../inventory/names.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
@@ -152,6 +153,7 @@ export class PointChecks {
     const { tokens, pipeline } = this.#parts
     const { method, target, rawHeaders } = question
     const request = canonicalise({ method, url: target, httpVersion: '1.1', rawHeaders })
+    demandNoExpectation(request.headers)
     // A gateway forwards a spelling of its own; here the caller's goes on, and these two are not read alike everywhere.
     const mark = target.indexOf('?')
     if (mark >= 0 && /[+;]/.test(target.slice(mark))) {

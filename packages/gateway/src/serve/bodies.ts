@@ -58,6 +58,7 @@ export class Bodies {
         ? NOTHING
         : { ...NOTHING, value: readForm(bytes, members, body.deep) }
     }
+    if (body.kind === 'raw') return NOTHING
     // As it was sent: a boundary has its case.
     const boundary = boundaryOf(all.get('content-type'))
     if (boundary === undefined) throw notOf('multipart/form-data')

@@ -27,19 +27,21 @@ export function callFailed(
   { pipeline, stats }: { readonly pipeline: Pipeline; readonly stats: Stats },
   grant: Grant,
   error: unknown,
-  signal: Ending,
+  signal: Pick<Ending, 'aborted'>,
   answer?: UpstreamAnswer,
   sent: Pick<Finish, 'bytesOut' | 'released'> = { bytesOut: 0, released: {} },
 ): Refusal {
   const refusal = toRefusal(error)
   refusal.decision = grant.id
   const cut = CUT.test(refusal.code)
-  if (!cut) stats.upstreamErrors++
+  // Of a body that was on its way.
+  const ofCaller = refusal.code.startsWith('SP_REQUEST_')
+  if (!cut && !ofCaller) stats.upstreamErrors++
   // Nobody reads on: what is left of it must not keep its connection from other calls.
   answer?.body.destroy()
   pipeline.finish(grant, {
     status: refusal.status,
-    result: cut ? 'cut' : signal.aborted ? 'aborted' : 'upstream-error',
+    result: cut ? 'cut' : signal.aborted ? 'aborted' : ofCaller ? 'cut' : 'upstream-error',
     ...sent,
     // Whatever is not known not to have been sent may have been.
     forwarded: !refusal.unsent && !UNSENT.has(refusal.code),

@@ -2,15 +2,17 @@ import type { Operation, System } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import { forwardHttp, matchRoute, rawInput } from '../adapters/http.ts'
 import type { Route, RouteMatch } from '../adapters/http.ts'
+import { inputOf, statedBody } from '../adapters/raw.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { TypedCall } from '../calls/types.ts'
+import { demandNoExpectation } from '../edge/headers.ts'
 import { routeName } from '../inventory/names.ts'
 import { Refusal } from '../refusal.ts'
 import type { Strange } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import { addressed } from '../upstream/call-tokens.ts'
-import { basePath, upstreamRefusal } from '../upstream/exchange.ts'
+import { basePath, unusable, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, ExchangeRequest, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 import type { EventStreams } from './events.ts'
@@ -21,11 +23,14 @@ import { JsonAnswers } from './json.ts'
 import { LabelledAnswers } from './labelled.ts'
 import { LineAnswers } from './lines.ts'
 import { typedInput } from './typed.ts'
+import type { Upload } from './upload.ts'
+import type { Uploads } from './uploads.ts'
 
 export interface HttpParts {
   readonly pipeline: Pipeline
   readonly exchange: Exchange
   readonly streams: EventStreams
+  readonly uploads: Uploads
   readonly tokeniser: Tokeniser
   readonly settings: GatewaySettings
   readonly stats: Stats
@@ -50,6 +55,7 @@ const JUST_JSON: Forms = { wantsEvents: false, lasts: false, forms: JSON_TYPE }
 export class HttpCalls {
   readonly #parts: HttpParts
   readonly #bodies: Bodies
+  readonly #uploads: Uploads
   readonly #json: JsonAnswers
   readonly #labelled: LabelledAnswers
   readonly #lines: LineAnswers
@@ -58,6 +64,7 @@ export class HttpCalls {
   constructor(parts: HttpParts) {
     this.#parts = parts
     this.#bodies = new Bodies(parts.settings)
+    this.#uploads = parts.uploads
     this.#json = new JsonAnswers(parts)
     this.#labelled = new LabelledAnswers(parts)
     this.#lines = new LineAnswers(parts)
@@ -73,6 +80,9 @@ export class HttpCalls {
     const { operation, binding } = match.route
     const { index } = enforced.decider
     const isDeclared = index.findFlow(caller.agent, system.name, operation.name) !== undefined
+    if (binding.body?.kind === 'raw') {
+      if (isDeclared) return this.#withRaw(context, system, match)
+    } else demandNoExpectation(request.headers)
     // Nobody sends many bytes to what they may not call.
     return !request.hasBody || (binding.body && !isDeclared)
       ? this.#serve(context, this.#type(context, system, match, isDeclared, NOTHING))
@@ -95,10 +105,42 @@ export class HttpCalls {
     }
   }
 
+  async #withRaw(context: RequestContext, system: System, match: RouteMatch): Promise<void> {
+    const { request, caller } = context
+    const stated = statedBody(request, this.#parts.settings.maxRawBodyBytes)
+    if (stated && stated.sha256 === undefined && system.upstream.kind === 'service') {
+      throw new Refusal('SP_REQUEST_DIGEST', 'the request body needs a `content-digest`', {
+        status: 400,
+        close: true,
+        detail: 'a service of the network is told which bytes the call is for',
+      })
+    }
+    const body = stated ? { ...NOTHING, value: inputOf(stated) } : NOTHING
+    const leave = this.#uploads.enter(caller.session)
+    try {
+      await this.#serve(context, this.#type(context, system, match, true, body))
+    } finally {
+      leave()
+    }
+  }
+
   async #serve(context: RequestContext, typed: TypedCall): Promise<void> {
-    const { pipeline, settings } = this.#parts
-    const { caller, enforced, request, signal } = context
+    const { pipeline } = this.#parts
+    const { caller, enforced, request } = context
     const grant = await pipeline.authorise(enforced, caller, typed, request.headers)
+    if (grant.upstream.raw) await this.#uploads.run(context, grant, this.#forward)
+    else await this.#forward(context, grant)
+  }
+
+  /** Sends what was granted, and gives out its answer. */
+  readonly #forward = async (
+    context: RequestContext,
+    grant: Grant,
+    upload?: Upload,
+  ): Promise<void> => {
+    const { settings } = this.#parts
+    const { request, signal } = context
+    const { typed } = grant
     const { kind } = typed.operation
     const { wantsEvents, lasts, forms } = formsOf(typed.operation, request.headers.accept)
     let answer: UpstreamAnswer | undefined
@@ -126,7 +168,12 @@ export class HttpCalls {
         signal,
       }
       const { maxStreamMs: idleMs } = settings
-      answer = await this.#parts.exchange.send(lasts ? { ...asked, idleMs } : asked)
+      answer = await this.#parts.exchange.send({
+        ...asked,
+        ...(lasts ? { idleMs } : {}),
+        ...(upload ? { streamed: upload, signal: upload.signal } : {}),
+      })
+      if (upload && !upload.isWhole) throw early(answer)
       if (wantsEvents && answer.status === 200 && answer.contentType === EVENTS) {
         await this.#parts.streams.serve(context, grant, answer)
       } else {
@@ -134,7 +181,9 @@ export class HttpCalls {
         if (answering) await answering
       }
     } catch (error) {
-      throw callFailed(this.#parts, grant, error, signal, answer)
+      if (!upload) throw callFailed(this.#parts, grant, error, signal, answer)
+      const aborted = signal.aborted || upload.isLeft
+      throw callFailed(this.#parts, grant, upload.failure ?? error, { aborted }, answer)
     }
   }
 
@@ -203,6 +252,12 @@ function formsOf({ binding, kind }: Operation, accept: string): Forms {
     forms: [...(wantsEvents ? [EVENTS] : []), ...(lines ?? []), JSON_TYPE].join(', '),
   }
 }
+
+/** An answer to a request that is not whole yet: what it refused counts, and what it made of the rest nobody can say. */
+const early = (answer: UpstreamAnswer): Refusal =>
+  answer.status > 299
+    ? upstreamRefusal(answer)
+    : unusable('it came before the request body was whole')
 
 export const noOperation = (strange?: Strange): Refusal =>
   new Refusal('SP_NO_OPERATION', 'there is no such operation', {

@@ -10,6 +10,7 @@ import { sendProblem } from '../edge/answer.ts'
 import { canonicalise } from '../edge/canonical.ts'
 import type { Ending } from '../edge/ending.ts'
 import { H2Response } from '../edge/h2-message.ts'
+import { demandNoExpectation } from '../edge/headers.ts'
 import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
 import { realAddress } from '../edge/source.ts'
@@ -176,7 +177,9 @@ export class Requests {
     system: System | undefined,
     ofGrpc: boolean,
   ): Promise<void> | void {
-    const { segments } = context.request.target
+    const { target, headers } = context.request
+    const { segments } = target
+    if (ofGrpc || system?.protocol !== 'http') demandNoExpectation(headers)
     if (ofGrpc) {
       const admits = (): boolean => this.#pace.admits(context.caller.session)
       return this.#parts.grpc.serve(context, system, admits)

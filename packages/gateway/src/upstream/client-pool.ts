@@ -1,5 +1,6 @@
+import type { Readable } from 'node:stream'
 import { errors } from 'undici'
-import type { Client } from 'undici'
+import type { Client, Dispatcher } from 'undici'
 import type {
   AnswerControl,
   AnswerHandler,
@@ -94,6 +95,15 @@ export class ClientPool implements Connections {
   }
 }
 
+/** It takes the length of what it cannot measure from the header, and ends a connection on which it was no truth. */
+function forUndici(request: SentRequest): Dispatcher.DispatchOptions {
+  const { body, ...rest } = request
+  if (body === null || body instanceof Uint8Array) return { ...rest, body }
+  const headers = { ...request.headers, 'content-length': String(body.size) }
+  // undici takes whatever can be iterated; its types name streams alone.
+  return { ...rest, headers, body: body as unknown as Readable }
+}
+
 const NOTHING_SENT: AnswerControl = {
   abort: () => undefined,
   pause: () => undefined,
@@ -120,7 +130,7 @@ class Sent implements AnswerHandler {
 
   on(client: Client): void {
     this.#client = client
-    client.dispatch(this.#request, this)
+    client.dispatch(forUndici(this.#request), this)
   }
 
   onRequestStart(control: AnswerControl): void {

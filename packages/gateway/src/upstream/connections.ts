@@ -18,11 +18,16 @@ export interface AnswerHandler {
 /** By lower-case name; a list where a name stands more than once. */
 export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>
 
+/** A body that is sent as it comes: pieces of `size` bytes together, and what is thrown instead of one ends the request before its end. */
+export interface StreamedBody extends AsyncIterable<Buffer> {
+  readonly size: number
+}
+
 export interface SentRequest {
   readonly method: string
   readonly path: string
   readonly headers: Record<string, string>
-  readonly body: Buffer | null
+  readonly body: Buffer | StreamedBody | null
   /** Milliseconds until the head of an answer, and of silence in its body. */
   readonly headersTimeout: number
   readonly bodyTimeout: number

@@ -14,7 +14,7 @@ import { Breakers } from './breakers.ts'
 import type { Attempt } from './breakers.ts'
 import { addressed, CallTokens } from './call-tokens.ts'
 import type { Addressed } from './call-tokens.ts'
-import type { SentRequest } from './connections.ts'
+import type { SentRequest, StreamedBody } from './connections.ts'
 import type { Credentials } from './credentials.ts'
 import type { DecodeBounds } from './decode.ts'
 import type { UpstreamPools } from './pools.ts'
@@ -40,6 +40,8 @@ export interface ExchangeRequest extends Addressed {
   readonly headersMs?: number
   /** Silence after which an answer is given up (default: the timeout of a whole answer). */
   readonly idleMs?: number
+  /** A body that is sent as it comes: once, whatever becomes of it. */
+  readonly streamed?: StreamedBody
   readonly signal: Ending
 }
 
@@ -116,7 +118,7 @@ export class Exchange {
           return answer
         } catch (error) {
           if (error instanceof Refusal) throw error
-          const again = exchange.repeatable && wasClosed(error)
+          const again = exchange.repeatable && !exchange.streamed && wasClosed(error)
           if (!again || attempt >= MAX_ATTEMPTS || signal.aborted) throw failed(error)
         }
       }
@@ -140,7 +142,7 @@ export class Exchange {
       method: request.method,
       path: request.path,
       headers: request.headers || others ? { ...headers, ...request.headers, ...others } : headers,
-      body: request.body ?? null,
+      body: exchange.streamed ?? request.body ?? null,
       headersTimeout: headersMs ?? settings.upstreamTimeoutMs,
       bodyTimeout: idleMs ?? settings.upstreamTimeoutMs,
       blocking: false,
@@ -359,7 +361,7 @@ export function unusable(detail: string, cause?: unknown): Refusal {
 }
 
 /** Statuses of an upstream's refusal that its caller may learn, and nothing else of it. */
-const TOLD: ReadonlySet<number> = new Set([400, 404, 405, 409, 410, 412, 415, 422, 429])
+const TOLD: ReadonlySet<number> = new Set([400, 404, 405, 409, 410, 412, 413, 415, 422, 429])
 
 /** An answer that is not a success, as its caller is told. */
 export function upstreamRefusal({ status, retryAfter }: UpstreamAnswer): Refusal {

@@ -17,7 +17,10 @@ export function retireAt(svid: { readonly notBefore: number; readonly notAfter: 
   return svid.notAfter - margin
 }
 
-export interface RotatingPoolOptions<T, P extends Connections> {
+/** What is asked of connections here, whoever sends on them. */
+type Lifetime = Pick<Connections, 'closed' | 'destroyed' | 'close' | 'destroy'>
+
+export interface RotatingPoolOptions<T, P extends Lifetime> {
   /** Makes the connections of one generation. */
   readonly open: (connector: Connector) => P
   /** Begins a generation: its connector, which reports until when connections are good, and what belongs to it. */
@@ -35,7 +38,7 @@ interface Generation<T, P> {
  * Keep-alive connections to one destination that are given up, in peace, before a certificate under them ends: new
  * requests go to a new generation, those in flight finish on the old one.
  */
-export class RotatingPool<T, P extends Connections> {
+export class RotatingPool<T, P extends Lifetime> {
   readonly #options: RotatingPoolOptions<T, P>
   readonly #retired = new Set<P>()
   #current: Generation<T, P> | undefined

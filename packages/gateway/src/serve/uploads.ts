@@ -1,0 +1,138 @@
+import type { HttpBinding, Operation, System } from '@sallyport/network'
+import type { Audit } from '../audit/audit.ts'
+import { decideAgain } from '../calls/again.ts'
+import type { AgainParts } from '../calls/again.ts'
+import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import { Senders } from '../grpc/sending.ts'
+import { declarationChanged, denied, Refusal, toRefusal } from '../refusal.ts'
+import type { GatewaySettings } from '../settings.ts'
+import type { Stats } from '../stats.ts'
+import type { RequestContext } from './context.ts'
+import { Upload } from './upload.ts'
+
+export interface UploadParts extends AgainParts {
+  readonly pipeline: Pipeline
+  readonly audit: Pick<Audit, 'event'>
+  readonly settings: GatewaySettings
+  readonly stats: Stats
+}
+
+interface Open {
+  readonly grant: Grant
+  readonly upload: Upload
+}
+
+/** Bodies that are handed on as they come: each decision is taken anew while its body lasts, and once more before its end goes on. */
+export class Uploads {
+  readonly #parts: UploadParts
+  readonly #places: Senders
+  readonly #open = new Set<Open>()
+  readonly #timer: NodeJS.Timeout
+
+  constructor(parts: UploadParts) {
+    this.#parts = parts
+    const { maxRawBodies, maxRawBodiesPerInstance, streamRecheckMs } = parts.settings
+    this.#places = new Senders({
+      maxSending: maxRawBodies,
+      maxSendingPerInstance: maxRawBodiesPerInstance,
+    })
+    this.#timer = setInterval(() => {
+      this.recheck()
+    }, streamRecheckMs).unref()
+  }
+
+  /** Takes a place, for a body of this session. @returns gives it back. @throws Refusal `SP_OVERLOADED` */
+  enter(session: string): () => void {
+    return this.#places.enter(session)
+  }
+
+  /** Decides what is on its way again, and breaks off what no longer holds. */
+  recheck(): void {
+    for (const open of this.#open) {
+      try {
+        // Of one that is whole, all has been handed on.
+        if (!open.upload.isWhole) this.#confirm(open)
+      } catch {
+        // It is broken off.
+      }
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    const message = 'the gateway is closing'
+    for (const open of this.#open) {
+      this.#cut(open, new Refusal('SP_GATEWAY_CLOSING', message, { status: 503, close: true }))
+    }
+  }
+
+  /**
+   * Forwards a granted call with its body.
+   *
+   * @param forward sends it, and gives out the answer
+   * @throws Refusal as `forward`
+   */
+  async run(
+    context: RequestContext,
+    granted: Grant,
+    forward: (context: RequestContext, grant: Grant, upload: Upload) => Promise<void>,
+  ): Promise<void> {
+    const { settings } = this.#parts
+    const stated = granted.upstream.raw ?? NOTHING
+    const upload = new Upload(context, stated, settings, () => {
+      this.#confirm(open)
+    })
+    const grant: Grant = { ...granted, body: upload }
+    const open = { grant, upload }
+    this.#open.add(open)
+    try {
+      await forward(context, grant, upload)
+    } finally {
+      this.#open.delete(open)
+      upload.close()
+    }
+  }
+
+  /** Decides one again. @throws Refusal for what does not hold any more, which breaks it off */
+  #confirm(open: Open): void {
+    try {
+      this.#demand(open.grant)
+    } catch (error) {
+      const refusal = toRefusal(error)
+      this.#cut(open, refusal)
+      throw refusal
+    }
+  }
+
+  /** @throws Refusal where the call would not be allowed now as it was */
+  #demand(grant: Grant): void {
+    const { outcome, enforced } = decideAgain(this.#parts, grant)
+    if (outcome.decision !== 'allow') throw denied(outcome)
+    const { call, typed } = grant
+    const system = enforced.decider.index.findSystem(call.system)
+    const operation = system?.operations.find(({ name }) => name === call.operation)
+    if (goesBy(system, operation) !== goesBy(typed.system, typed.operation)) {
+      throw declarationChanged()
+    }
+  }
+
+  #cut({ grant, upload }: Open, reason: Refusal): void {
+    if (upload.failure) return
+    const { audit, stats } = this.#parts
+    upload.cut(reason)
+    stats.streamsCut++
+    audit.event('stream-cut', {
+      code: reason.code,
+      subject: grant.caller.instance,
+      facts: { decision: grant.id },
+    })
+  }
+}
+
+const NOTHING = { size: 0, sha256: undefined }
+
+/** What leads a call where it goes, and bounds what it brings. */
+function goesBy(system: System | undefined, operation: Operation | undefined): string {
+  const binding = operation?.binding as HttpBinding | undefined
+  return JSON.stringify([system?.upstream, binding, operation?.input])
+}
