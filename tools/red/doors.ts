@@ -153,12 +153,20 @@ export const DOORS: readonly RedRow[] = [
     id: 'sql.several',
     threat:
       'a statement runs though the first of its decisions does not hold by the time of the last',
-    file: 'packages/gateway/src/sql/calls.ts',
-    from: `      if (grants.length > 1 || own) demandStill()
-`,
+    file: 'packages/gateway/src/sql/together.ts',
+    from: '    still.demand(grant, own, tagsOf(enforced, others))\n',
     to: '',
     test: SEVERAL,
     name: 'a statement of several is stopped, while its last is recorded, by what forbids the first of them',
+  },
+  {
+    id: 'sql.together',
+    threat: 'a join shows at once what two statements would not show one after the other',
+    file: 'packages/gateway/src/sql/together.ts',
+    from: 'own, tagsOf(enforced, others))',
+    to: 'own, [])',
+    test: SEVERAL,
+    name: 'one statement shows no more than two: tables that forbid each other are not joined, in whatever order',
   },
   {
     id: 'sql.form',

@@ -35,19 +35,20 @@ export class Still {
    * To be asked right before the call goes out, with nothing awaited in between.
    *
    * @param own labels that the session has since by this very call, or by those that go out with it: it was not decided by them
+   * @param beside labels that it must be allowed by all the same, though the session may not have them yet
    * @throws Refusal with the grant's id: what the caller's standing, its mandate or the declaration has become, what is decided now, or
    *   `SP_DECLARATION_CHANGED` where it is allowed and something else would go out than was recorded
    */
-  demand(grant: Grant, own: readonly string[]): void {
+  demand(grant: Grant, own: readonly string[], beside: readonly string[]): void {
     try {
-      this.#demand(grant, own)
+      this.#demand(grant, own, beside)
     } catch (error) {
       if (error instanceof Refusal) error.decision = grant.id
       throw error
     }
   }
 
-  #demand(grant: Grant, own: readonly string[]): void {
+  #demand(grant: Grant, own: readonly string[], beside: readonly string[]): void {
     const { standing, mandates, clock } = this.#parts
     const { caller, typed, enforced, mandate } = grant
     standing.recheck(caller)
@@ -58,9 +59,15 @@ export class Still {
     if (mandate) this.#facts.demandDelegators(mandate, call, enforced)
     const { labels, risk } = this.#session(grant)
     const session =
-      own.length === 0
+      own.length === 0 && beside.length === 0
         ? { labels, risk }
-        : { labels: labels.filter((label) => !own.includes(label)), risk }
+        : {
+            labels: withBeside(
+              labels.filter((label) => !own.includes(label)),
+              beside,
+            ),
+            risk,
+          }
     const outcome = enforced.decider.decide(call, session)
     if (outcome.decision !== 'allow') throw changed(outcome.code)
     // As of the time that is recorded: what only goes by the clock, such as a condition that names the second, is no other request.
@@ -72,6 +79,9 @@ export class Still {
     return this.#facts.session(caller.session, enforced, mandate?.scope)
   }
 }
+
+const withBeside = (labels: readonly string[], beside: readonly string[]): readonly string[] =>
+  [...new Set([...labels, ...beside])].toSorted()
 
 const changed = (code: string): Refusal =>
   new Refusal(code, 'the decision does not hold any more', { status: 403 })

@@ -17,6 +17,7 @@ import type { TableFacts, TableView, Tokens } from './text/facts.ts'
 import type { Node } from './text/nodes.ts'
 import type { TablesParts } from './text/tables.ts'
 import type { Parameters } from './text/values.ts'
+import { demandTogether } from './together.ts'
 import { KeptTokens } from './tokens.ts'
 import { Written } from './written.ts'
 
@@ -54,6 +55,8 @@ interface State {
   /** The same as texts: what is known of its columns, and of its rows. */
   readonly ways: Map<string, readonly [columns: string, rows: string | undefined]>
   compiled: Compiled | undefined
+  /** What is sent stands: whatever is looked at from then on is compared with it. */
+  isSent: boolean
 }
 
 const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -102,8 +105,13 @@ export class Calls {
     const { pipeline } = this.#parts
     const { caller, enforced } = asked
     const draft = this.draft(asked)
-    const state: State = { views: new Map(), ways: new Map(), compiled: undefined }
-    const typed = draft.facts.flatMap((facts) => this.#typed(asked, draft, facts, state))
+    const state: State = { views: new Map(), ways: new Map(), compiled: undefined, isSent: false }
+    const of: TableFacts[] = []
+    const typed = draft.facts.flatMap((facts) => {
+      const calls = this.#typed(asked, draft, facts, state)
+      of.push(...calls.map(() => facts))
+      return calls
+    })
     let sent: Sent | undefined
     const last = typed.pop()
     if (last) {
@@ -117,12 +125,20 @@ export class Calls {
         grants.push(await pipeline.authorise(enforced, caller, call, presented))
       }
       sent ??= sentOf(enforced, draft, state.views, state.compiled)
-      const own = await this.#commitLabels(grants, sent.labels)
+      state.isSent = true
+      let own: readonly (readonly string[])[] | undefined
       const demandStill = (): void => {
-        for (const [i, grant] of grants.entries()) pipeline.still.demand(grant, own?.[i] ?? [])
+        const parts = grants.map((grant, i) => {
+          const facts = of[i]
+          if (!facts) throw new Refusal('SP_INTERNAL', 'a decision is of no table', { status: 503 })
+          return { grant, facts, own: own?.[i] ?? [] }
+        })
+        demandTogether(pipeline.still, enforced, parts)
       }
-      // One decision whose record was the last that was waited for was looked at then.
-      if (grants.length > 1 || own) demandStill()
+      // One decision was looked at when its record was there. What is refused here brings no labels.
+      if (grants.length > 1) demandStill()
+      own = await this.#commitLabels(grants, sent.labels)
+      if (own) demandStill()
       return { ...sent, grants, demandStill }
     } catch (error) {
       const refusal = toRefusal(error)
@@ -163,7 +179,7 @@ export class Calls {
    */
   sketch(asked: Omit<Asked, 'values'>): Compiled {
     const { pipeline } = this.#parts
-    const state: State = { views: new Map(), ways: new Map(), compiled: undefined }
+    const state: State = { views: new Map(), ways: new Map(), compiled: undefined, isSent: false }
     const draft = this.draft(asked)
     const whole = { ...asked, values: Buffer.alloc(0) }
     for (const facts of draft.facts) {
@@ -269,6 +285,7 @@ export class Calls {
           const view = this.#view(asked, facts, decided)
           const [before, rows] = state.ways.get(key) ?? []
           if (before === columns && rows === view.filter) return sent
+          if (state.isSent) return base
           state.views.set(key, view)
           state.ways.set(key, [columns, view.filter])
           const way = JSON.stringify([system.name, ...state.ways])

@@ -67,7 +67,7 @@ function sameOf(
 ): Same {
   return {
     classes: classesOf(enforced, compiled, views),
-    labels: labelsOf(enforced, compiled),
+    labels: tagsOf(enforced, compiled.facts),
     shown: shownColumns(compiled.outputs, enforced.decider.index),
     maxRows: Math.min(...compiled.facts.map(({ table }) => table.maxRows), MAX_ROWS),
   }
@@ -101,8 +101,11 @@ const isWithin = (sent: TableFacts, asked: TableFacts): boolean =>
   [...sent.columns].every((column) => asked.columns.has(column)) &&
   [...sent.filters].every((column) => asked.filters.has(column))
 
-/** Tags of every column that the statement reads in any form. */
-function labelsOf({ decider: { index } }: Enforced, { facts }: Compiled): string[] {
+/** Tags of every column that is read in any form. */
+export function tagsOf(
+  { decider: { index } }: Enforced,
+  facts: readonly TableFacts[],
+): readonly string[] {
   const tags = facts.flatMap(({ table, columns }) =>
     [...columns].flatMap((column) => index.findField(table.dataset, column)?.tags ?? []),
   )
