@@ -16,6 +16,7 @@ import { createMtlsServer, IdentityHolder } from '@sallyport/transport'
 import { Identity } from '../packages/agent/src/identity.ts'
 import { findIsolation } from '../packages/agent/src/launcher/isolate.ts'
 import { Roots } from '../packages/agent/src/roots.ts'
+import { heldBytes } from '../packages/gateway/test/support/memory.ts'
 import { PlainService } from '../packages/gateway/test/support/plain-service.ts'
 import { startWorld, until } from '../packages/gateway/test/support/world.ts'
 import type { World } from '../packages/gateway/test/support/world.ts'
@@ -314,15 +315,14 @@ test('a program that does not read holds the system back, and nothing is left of
     to.end()
   }
   service.serve = offer
-  const held = (): number => process.memoryUsage().arrayBuffers
   await using run = await launch('teller', 'm1', 'off', { command: IDLE })
-  const from = held()
+  const from = heldBytes()
   const socket = connect({ path: run.socket, allowHalfOpen: true })
   socket.pause()
   await until(() => offered > 0)
   for (let last = -1; last !== offered; await sleep(300)) last = offered
   assert.ok(offered < SIZE, `${offered} bytes went on to nobody`)
-  assert.ok(held() - from < 8 * 1024 * 1024, `${held() - from} bytes are held`)
+  assert.ok(heldBytes() - from < 8 * 1024 * 1024, `${heldBytes() - from} bytes are held`)
   let got = 0
   socket.on('data', (bytes: Buffer) => (got += bytes.length))
   assert.equal(await gone(socket), 'ended')

@@ -8,6 +8,7 @@ import type { Declaration, OpaqueSystem, System } from '@sallyport/network'
 import { cutSocket, IdentityHolder, mtlsConnect } from '@sallyport/transport'
 import { declarationDigest } from '@sallyport/wire'
 import type { AuditRecord, DecisionRecord, EventRecord, OutcomeRecord } from '@sallyport/wire'
+import { heldBytes } from './support/memory.ts'
 import { replaceSync } from './support/disk.ts'
 import { PlainService } from './support/plain-service.ts'
 import { startWorld, until } from './support/world.ts'
@@ -333,7 +334,6 @@ describe('opaque flows in plain TCP', () => {
       }
       to.end()
     }
-    const held = (): number => process.memoryUsage().arrayBuffers
     /** Once nothing moves any more. */
     const stuck = async (): Promise<void> => {
       for (let last = -1; last !== offered; await sleep(300)) last = offered
@@ -348,14 +348,14 @@ describe('opaque flows in plain TCP', () => {
         if (way === 'down') offer(one)
         else read.resolve(one)
       }
-      const before_ = held()
+      const before_ = heldBytes()
       const socket = await connect(instance, 'wide')
       const reader = way === 'down' ? socket : await read.promise
       reader.pause()
       if (way === 'up') offer(socket)
       await stuck()
       assert.ok(offered > 0 && offered < SIZE, `${offered} of ${SIZE} bytes went on to nobody`)
-      assert.ok(held() - before_ < 8 * 1024 * 1024, `${held() - before_} bytes are held`)
+      assert.ok(heldBytes() - before_ < 8 * 1024 * 1024, `${heldBytes() - before_} bytes are held`)
       let got = 0
       reader.on('data', (bytes: Buffer) => (got += bytes.length))
       reader.resume()

@@ -97,12 +97,15 @@ export class ClientPool implements Connections {
 
 /** It takes the length of what it cannot measure from the header, and ends a connection on which it was no truth. */
 function forUndici(request: SentRequest): Dispatcher.DispatchOptions {
-  const { body, ...rest } = request
-  if (body === null || body instanceof Uint8Array) return { ...rest, body }
+  const { body } = request
+  // Nearly every request goes as it is.
+  if (body === null || body instanceof Uint8Array) return request as WholeRequest
   const headers = { ...request.headers, 'content-length': String(body.size) }
   // undici takes whatever can be iterated; its types name streams alone.
-  return { ...rest, headers, body: body as unknown as Readable }
+  return { ...request, headers, body: body as unknown as Readable }
 }
+
+type WholeRequest = SentRequest & { readonly body: Buffer | null }
 
 const NOTHING_SENT: AnswerControl = {
   abort: () => undefined,
