@@ -77,7 +77,7 @@ export class StrictParser {
     if (!NUMBER.test(this.#text)) throw this.#syntax()
     const token = this.#text.slice(this.#at, NUMBER.lastIndex)
     const value = Number(token)
-    if (!isExact(value) || (Number.isInteger(value) && !isWhole(token))) {
+    if (!isHeldExactly(token, value)) {
       throw fail('SP_JSON_NUMBER', `the JSON number at offset ${this.#at} cannot be held exactly`)
     }
     this.#at = NUMBER.lastIndex
@@ -167,6 +167,15 @@ export class StrictParser {
 /** Whether a number can be what was written: no integer that others may read as another, and finite. */
 export const isExact = (value: number): boolean =>
   Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))
+
+/**
+ * Whether a double stands for a number of JSON as I-JSON (RFC 7493, section 2.2) wants it: see `parseJson`.
+ *
+ * @param token the number, well formed
+ * @param value what a double makes of it
+ */
+export const isHeldExactly = (token: string, value: number = Number(token)): boolean =>
+  isExact(value) && (!Number.isInteger(value) || isWhole(token))
 
 /**
  * Whether a number of JSON is a whole one as it is written. A double can be one where the text is not: whoever reads

@@ -1,4 +1,4 @@
-import { SallyportError } from '@sallyport/base'
+import { isHeldExactly, SallyportError } from '@sallyport/base'
 
 export const QUOTE = 0x22
 export const BACKSLASH = 0x5c
@@ -97,8 +97,9 @@ export function checkNumber(text: Buffer, start: number, end: number): void {
   const whole = at
   at = digits(text, at, end)
   if (text[whole] === 0x30 && at > whole + 1) throw syntax()
-  let plain = at - whole <= SAFE_DIGITS
   if (at < end && text[at] === 0x2e) at = digits(text, at + 1, end)
+  // Of so few digits a double makes nothing else.
+  let plain = at - whole <= SAFE_DIGITS
   if (at < end && (text[at] === 0x65 || text[at] === 0x45)) {
     plain = false
     at++
@@ -107,8 +108,7 @@ export function checkNumber(text: Buffer, start: number, end: number): void {
   }
   if (at !== end) throw syntax()
   if (plain) return
-  const value = Number(text.toString('latin1', start, end))
-  if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
+  if (!isHeldExactly(text.toString('latin1', start, end))) {
     throw new SallyportError('SP_JSON_NUMBER', 'a JSON number cannot be held exactly')
   }
 }
