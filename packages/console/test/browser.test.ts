@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { Browser, Page } from 'playwright-core'
-import { launch, virtualPasskey, visit } from './support/browser.ts'
+import { focused, launch, virtualPasskey, visit } from './support/browser.ts'
 import { builtConsole, withFixture } from './support/built.ts'
 import type { Built } from './support/built.ts'
 import { largeNetwork } from './support/declaration.ts'
@@ -128,7 +128,9 @@ describe('what an operator may do', () => {
       await page.getByText('within 32 ms').waitFor()
       const [quarantine] = fixture.world.quarantines
       assert.equal(quarantine?.subject, 'spiffe://meridian.example/agent/pattern-analyst/pat-1')
+      await focused(page, page.getByRole('button', { name: 'Close' }))
       await page.keyboard.press('Enter')
+      await page.getByRole('dialog').waitFor({ state: 'detached' })
       await page.getByRole('button', { name: 'Release…' }).click()
       await page.getByLabel('Why it is safe again').fill('memo filter mended')
       await page.getByRole('button', { name: 'Release with passkey' }).click()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { Browser, Page } from 'playwright-core'
-import { launch, virtualPasskey, visit } from './support/browser.ts'
+import { focused, launch, virtualPasskey, visit } from './support/browser.ts'
 import { builtConsole, withFixture } from './support/built.ts'
 import type { Built } from './support/built.ts'
 
@@ -183,6 +183,7 @@ describe('what is held outside', () => {
       await page.keyboard.press('Enter')
       await page.getByText('and 1 lease below it').waitFor()
       assert.equal(fixture.world.leases.length, 2)
+      await focused(page, page.getByRole('dialog').getByRole('textbox'))
       await page.keyboard.type('the case is closed')
       await page.keyboard.press('Enter')
       await page.getByRole('dialog').waitFor({ state: 'detached' })
@@ -206,6 +207,7 @@ describe('what is held outside', () => {
       await page.getByText('Gateways let none of its agents in').waitFor()
       await page.getByRole('rowheader', { name: /reconciler@partner.example/ }).waitFor()
       await page.getByRole('button', { name: 'Quarantine all of it…' }).first().click()
+      await focused(page, page.getByRole('dialog').getByRole('textbox'))
       await page.keyboard.type('calls from a strange address')
       await page.keyboard.press('Enter')
       await page.getByRole('button', { name: 'Release…' }).waitFor()

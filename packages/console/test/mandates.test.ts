@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test'
 import type { Browser, Locator, Page } from 'playwright-core'
 import type { MandateView } from '../src/api/mandate-types.ts'
 import type { Fixture } from './support/api.ts'
-import { launch, virtualPasskey, visit } from './support/browser.ts'
+import { focused, launch, virtualPasskey, visit } from './support/browser.ts'
 import type { Visit } from './support/browser.ts'
 import { builtConsole, withFixture } from './support/built.ts'
 import type { Built } from './support/built.ts'
@@ -74,8 +74,7 @@ describe('a mandate', () => {
       await tabTo(page, page.getByRole('button', { name: 'Calls to core-banking' }))
       await keyboard.press('Enter')
       const first = page.getByRole('checkbox', { name: /^getAccount/ })
-      await first.waitFor()
-      assert.ok(await first.evaluate((element) => element === document.activeElement))
+      await focused(page, first)
       await keyboard.press('Space')
       await tabTo(page, page.getByRole('button', { name: 'Read what is signed' }))
       await keyboard.press('Enter')
@@ -224,6 +223,7 @@ describe('mandates', () => {
       const end = page.getByRole('button', { name: 'End it…', disabled: false })
       await end.waitFor()
       await end.focus()
+      await focused(page, end)
       await page.keyboard.press('Enter')
       await page.getByText('2 mandates below it end with it:').waitFor()
       const active = (): readonly MandateView[] =>
@@ -232,12 +232,14 @@ describe('mandates', () => {
       await page.keyboard.press('Escape')
       await page.getByRole('dialog').waitFor({ state: 'detached' })
       assert.equal(active().length, 3)
+      await focused(page, end)
       await page.keyboard.press('Enter')
-      await page.getByLabel(/^Reason/).waitFor()
+      await focused(page, page.getByLabel(/^Reason/))
       await page.keyboard.type('the case is closed')
       await page.keyboard.press('Enter')
       await page.getByText('within 23 ms').waitFor()
       assert.deepEqual(active(), [])
+      await focused(page, page.getByRole('button', { name: 'Close' }))
       await page.keyboard.press('Enter')
       await page.getByText(/Ended by olivia/).waitFor()
       await page.getByRole('link', { name: 'read case 4711', exact: true }).click()

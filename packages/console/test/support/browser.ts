@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { chromium } from 'playwright-core'
-import type { Browser, BrowserContext, Page } from 'playwright-core'
+import type { Browser, BrowserContext, Locator, Page } from 'playwright-core'
 import type { Fixture } from './api.ts'
 
 const INSTALLED = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
@@ -109,4 +109,9 @@ export async function virtualPasskey({ context, page }: Visit): Promise<void> {
       automaticPresenceSimulation: true,
     },
   })
+}
+
+/** Waits until the keyboard is where it should be: a dialog that opens or closes moves it a moment later. */
+export async function focused(page: Page, wanted: Locator): Promise<void> {
+  await wanted.and(page.locator(':focus')).waitFor()
 }
