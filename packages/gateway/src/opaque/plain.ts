@@ -4,6 +4,7 @@ import type { LookupFunction, Socket } from 'node:net'
 import { hostAndPort, isOwnAddress } from '@sallyport/network'
 import type { Address } from '../edge/listener.ts'
 import { Refusal } from '../refusal.ts'
+import { opened } from './opened.ts'
 
 /**
  * A connection in plain TCP, whose peer nothing authenticates: it is whoever is at the address. A name is resolved once, by this, and
@@ -23,23 +24,11 @@ export function connectPlain(
   const at = override ?? hostAndPort(url)
   if (!at) throw new TypeError('the address has no host and port')
   if (!override && isIP(at.host) !== 0 && isOwnAddress(at.host)) throw own(at.host, at.host)
-  const { promise, resolve, reject } = Promise.withResolvers<Socket>()
   const socket = connect({
     ...{ host: at.host, port: at.port, allowHalfOpen: true, noDelay: true },
     ...(override ? {} : { lookup: elsewhere }),
   })
-  const timer = setTimeout(() => {
-    socket.destroy(new Error('the connection took too long'))
-  }, timeoutMs)
-  socket.on('error', (error) => {
-    clearTimeout(timer)
-    reject(error)
-  })
-  socket.once('connect', () => {
-    clearTimeout(timer)
-    resolve(socket)
-  })
-  return promise
+  return opened(socket, 'connect', timeoutMs)
 }
 
 const elsewhere: LookupFunction = (host, options, done) => {

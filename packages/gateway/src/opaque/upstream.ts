@@ -10,6 +10,7 @@ import { mtlsConnect } from '@sallyport/transport'
 import type { IdentityHolder } from '@sallyport/transport'
 import type { Address } from '../edge/listener.ts'
 import { Refusal } from '../refusal.ts'
+import { opened } from './opened.ts'
 import { connectPlain } from './plain.ts'
 
 /** What a service that takes such connections is asked for, and clients may name. */
@@ -74,7 +75,6 @@ function external(
 ): Promise<TLSSocket> {
   const at = override ?? hostAndPort(upstream.url)
   if (!at) throw new TypeError('the address has no host and port')
-  const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>()
   // Over a TCP socket of ours: the one that TLS makes for itself cannot be reset.
   const socket = connect({
     ...{ socket: connectTcp({ ...at, allowHalfOpen: true }), allowHalfOpen: true },
@@ -82,16 +82,5 @@ function external(
     ...(upstream.caFile === undefined ? {} : { ca: upstream.caFile }),
     rejectUnauthorized: true,
   })
-  const timer = setTimeout(() => {
-    socket.destroy(new Error('the connection took too long'))
-  }, timeoutMs)
-  socket.on('error', (error) => {
-    clearTimeout(timer)
-    reject(error)
-  })
-  socket.once('secureConnect', () => {
-    clearTimeout(timer)
-    resolve(socket)
-  })
-  return promise
+  return opened(socket, 'secureConnect', timeoutMs)
 }

@@ -168,11 +168,10 @@ export class HttpCalls {
         signal,
       }
       const { maxStreamMs: idleMs } = settings
-      answer = await this.#parts.exchange.send({
-        ...asked,
-        ...(lasts ? { idleMs } : {}),
-        ...(upload ? { streamed: upload, signal: upload.signal } : {}),
-      })
+      const sending = lasts ? { ...asked, idleMs } : asked
+      answer = await this.#parts.exchange.send(
+        upload ? { ...sending, streamed: upload, signal: upload.signal } : sending,
+      )
       if (upload && !upload.isWhole) throw early(answer)
       if (wantsEvents && answer.status === 200 && answer.contentType === EVENTS) {
         await this.#parts.streams.serve(context, grant, answer)
