@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { SallyportError } from '@sallyport/base'
-import { lay, squeeze } from './forms/characters.ts'
+import { isGrouped, lay, squeeze } from './forms/characters.ts'
 import { Draw } from './forms/draw.ts'
 import { formOf } from './forms/form.ts'
 import type { Form } from './forms/form.ts'
@@ -175,7 +175,8 @@ export function createVault(key: Uint8Array, options: Partial<VaultOptions> = {}
   }
   const recall = (value: string): Stood | undefined => {
     const known = byValue.get(formKey(value)) ?? byValue.get(formKey(squeeze(value)))
-    if (!known?.formed || (!known.formed.loose && known.formed.value !== value)) return undefined
+    if (!known?.formed) return undefined
+    if (known.formed.loose ? !isGrouped(value) : known.formed.value !== value) return undefined
     touch(known)
     const { formed } = known
     return { text: formed.loose ? lay(value, formed.core) : formed.core, formed }

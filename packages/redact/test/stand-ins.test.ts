@@ -124,6 +124,72 @@ describe('stand-ins that keep a form', () => {
     }
   })
 
+  it('telephone numbers of North America are of places: of no others are any kept for films', () => {
+    const one = inForm()
+    for (let i = 0; i < 2000; i++) {
+      const last = String(i).padStart(4, '0')
+      for (const before of ['+1 212 333 ', '(212) 333-', '001 212 333 ']) {
+        const text = of(one, 'PHONE', `${before}${last}`)
+        assert.doesNotMatch(
+          text.replaceAll(/\D/g, ''),
+          /^(?:00)?1?(?:\d00|\d11|8(?:22|33|44|55|66|77|8\d)|5(?:2\d|33|44|66|77|88)|710|6(?:22|33|44|55|77|88))55501\d\d$/,
+        )
+      }
+    }
+  })
+
+  it('show nothing of what stands beside letters and figures but how numbers are grouped', () => {
+    const vault = createVault(key)
+    const one = standIns(vault, nothing)
+    of(one, 'CARD', '4111 1111 1111 1111')
+    for (const [kind, value] of [
+      // Values of systems are whatever somebody wrote there.
+      ['RECORD', '+1 212-555-1234 Иван Петров'],
+      ['PHONE', '+49 30 12345678 (働く)'],
+      // What was found beside one another and overlaps is one value, the second time too.
+      ['CARD', '4111 1111 1111 1111 Иванов'],
+      ['RECORD', '4111 1111 1111 1111 Иванов'],
+      ['CARD', '５４００ 0000 0000 0000'],
+      ['CARD', '5400_0000_0000_0000'],
+      ['CARD', '5400    0000    0000    0000'],
+      ['IP', 'fe80::1%vault7'],
+      ['IP', '10.0.0.1 Иванов'],
+    ] as const) {
+      const text = of(one, kind, value)
+      assert.match(text, /^[A-Z]+_[0-9A-Z]{12}$/, value)
+      assert.equal(one.restore(text), value)
+    }
+    fc.assert(
+      fc.property(
+        fc.constantFrom<Kind>('CARD', 'IBAN', 'PHONE', 'ID', 'ACCOUNT', 'IP', 'MAC', 'RECORD'),
+        fc.constantFrom(...VALUES.map(([, value]) => value)),
+        fc.string({ unit: 'grapheme', minLength: 1, maxLength: 4 }),
+        fc.nat(40),
+        (kind, value, strange, at) => {
+          const place = at % (value.length + 1)
+          const text = of(one, kind, value.slice(0, place) + strange + value.slice(place))
+          assert.match(text, /^[ -~\u00a0\u2009\u202f\u2010-\u2013]*$/)
+        },
+      ),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('leave nothing of a name that stands so close to a number that both are one', () => {
+    const known = new KnownValues()
+    known.note('1111 Иванов Пётр', () => true)
+    const one = inForm()
+    const redactor = createRedactor({
+      find: { groups: ['identifiers'] },
+      known: one.finding(known),
+      replace: (kind, value) => one.of(kind, value),
+    })
+    const text = 'first 4111 1111 1111 1111, then 4111 1111 1111 1111 Иванов Пётр'
+    const said = redactor.redact(text)
+    assert.doesNotMatch(said, /Иванов|Пётр/)
+    assert.equal(one.restore(said), text)
+  })
+
   it('addresses lead nowhere', () => {
     const one = inForm()
     assert.match(

@@ -1,7 +1,7 @@
 import type { GrowingText } from '../growing.ts'
 import type { KnownScanner, KnownSource } from '../known.ts'
 import type { Span } from '../recognise/recogniser.ts'
-import { isFigure, NUMBERS, numberOf, squeeze } from './characters.ts'
+import { BETWEEN, isFigure, isGrouped, MAX_GAP, NUMBERS, numberOf, squeeze } from './characters.ts'
 import { MIN_CORE } from './form.ts'
 
 /** Something that stands in for a value in the same form. */
@@ -12,13 +12,6 @@ export interface Formed {
   /** Of the value, what is as long. */
   readonly value: string
 }
-
-/** Signs between two letters or figures of a core; more were never written. */
-const MAX_GAP = 3
-/** What may stand between those of a loose one: models group and join numbers as they like. */
-const BETWEEN = new Set(
-  Array.from(' -./():\u00a0\u2009\u202f\u2010\u2011\u2012\u2013', (c) => c.charCodeAt(0)),
-)
 
 const MORE = -1
 const NONE = -2
@@ -49,7 +42,7 @@ export class FormIndex implements KnownSource {
     const one = this.#byCore.get(text)
     if (one !== undefined || this.#byCore.size === 0) return one
     const core = this.#byCore.get(squeeze(text))
-    return core?.loose === true ? core : undefined
+    return core?.loose === true && isGrouped(text) ? core : undefined
   }
 
   add(one: Formed): void {

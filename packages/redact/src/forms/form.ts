@@ -3,7 +3,7 @@ import { isValidIBAN } from 'ibantools'
 import { luhn } from '../recognise/checksums.ts'
 import { emails } from '../recognise/marked.ts'
 import type { Kind } from '../recognise/recogniser.ts'
-import { isFigure, lay, squeeze } from './characters.ts'
+import { isFigure, isGrouped, lay, squeeze } from './characters.ts'
 import { checkedKind } from './checked.ts'
 import type { Draw } from './draw.ts'
 import { drawPhone, phoneTemplates } from './phones.ts'
@@ -35,8 +35,9 @@ const HEX = 'abcdef'
 export function formOf(kind: Kind, value: string): Form | undefined {
   const known = kind === 'RECORD' ? recordKind(value) : kind
   const form = known === undefined ? undefined : FORMS[known]?.(value)
-  const isShort = form?.loose === true && form.core.length < MIN_CORE
-  return isShort ? undefined : form
+  // What stands between its letters and figures goes out as it is.
+  const isUnfit = form?.loose === true && (form.core.length < MIN_CORE || !isGrouped(value))
+  return isUnfit ? undefined : form
 }
 
 /** Kinds that are missing have no form: names, secrets, plates, post codes and codes of banks, in which any letters may be somebody's. */
@@ -173,6 +174,7 @@ function urlForm(value: string): Form {
 function ipForm(value: string): Form | undefined {
   const [address = ''] = /^[0-9A-Fa-f.:]+/.exec(value) ?? []
   const after = value.slice(address.length)
+  if (!/^(?:\/\d{1,3})?$/.test(after)) return undefined
   if (isIPv4(address)) {
     const octet = (draw: Draw): number => 100 + draw.below(156)
     return exact(
@@ -254,15 +256,20 @@ function dateForm(value: string): Form | undefined {
     : exact(value, (draw) => [two(draw, 12), two(draw, 12), year(draw)].join(last))
 }
 
+/**
+ * Areas of North America that are no places: 911 and its like, numbers that whoever is called pays for (800, 833, 88#), that cost more
+ * (900), that move with their owner (5##), of governments. None of theirs is kept for films.
+ */
+const NOWHERE = /^(?:00)?1?(?:.(.)\1|88.|52.|710)55501/
+
 function phoneForm(value: string): Form | undefined {
   const core = squeeze(value)
   if (!/^\d+$/.test(core)) return undefined
   const templates = phoneTemplates(value, core)
   if (templates === undefined) return undefined
-  // 911 and its like are no areas.
   return loose(
     value,
     (draw) => drawPhone(templates, draw),
-    (drawn) => !/^1?.1155501/.test(drawn),
+    (drawn) => !NOWHERE.test(drawn),
   )
 }
