@@ -27,6 +27,7 @@ export class PretendWorld {
   readonly #clients: AgentClient[] = []
   #gateway: Supervised | undefined
   #address = ''
+  #health = ''
 
   private constructor(plane: PretendPlane) {
     this.plane = plane
@@ -77,7 +78,7 @@ export class PretendWorld {
   async startGateway(prefix: readonly string[] = []): Promise<void> {
     const self = selfCommand(
       ...['gateway', '--id', 'gw1', '--data', this.data, '--listen', '127.0.0.1:0'],
-      ...['--control', `127.0.0.1:${this.plane.port}`],
+      ...['--control', `127.0.0.1:${this.plane.port}`, '--health', '127.0.0.1:0'],
       ...this.#upstreams.flatMap((upstream) => ['--upstream', upstream]),
     )
     const [command = '', ...args] = [...prefix, self.command, ...self.args]
@@ -86,6 +87,12 @@ export class PretendWorld {
     this.#gateway = gateway
     const line = await gateway.line(({ ready }) => ready === 'gateway', 60_000)
     this.#address = textOf(line.address)
+    this.#health = textOf(line.health)
+  }
+
+  /** Host and port where the gateway tells how it is. */
+  get healthAddress(): string {
+    return this.#health
   }
 
   /** An instance of the clerk. */

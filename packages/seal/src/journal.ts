@@ -31,6 +31,11 @@ export class Journal {
     this.#file = file
   }
 
+  /** Whether a write failed: every later one is refused. */
+  get failed(): boolean {
+    return this.#failed !== undefined
+  }
+
   /** @throws SallyportError `SP_SEAL_CORRUPT` where a line before the last one does not hold */
   static async open(dir: string): Promise<{ journal: Journal; entries: Entry[] }> {
     await mkdir(dir, { recursive: true, mode: 0o700 })

@@ -80,6 +80,11 @@ export class Keyring {
     for (const entry of entries) this.#load(entry)
   }
 
+  /** True once a write failed: no key is made or erased any more until the process starts anew; those there are go on. */
+  get failed(): boolean {
+    return this.#journal.failed
+  }
+
   /**
    * Encrypts under the subject's key (a text as UTF-8), which is made where there is none. The key is durable before the ciphertext is returned.
    *

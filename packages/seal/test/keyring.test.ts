@@ -260,7 +260,9 @@ test('a keyring that cannot write refuses, and stays refusing', async () => {
   const sealed = await ring.seal('a', text('1'), 'x')
   // The file is taken from under it: every later write fails.
   await ring.close()
+  assert.equal(ring.failed, false)
   await assert.rejects(ring.seal('b', text('2'), 'x'), code('SP_SEAL_STORAGE'))
+  assert.equal(ring.failed, true)
   await assert.rejects(ring.seal('b', text('2'), 'x'), code('SP_SEAL_STORAGE'))
   await assert.rejects(ring.erase('a'), code('SP_SEAL_STORAGE'))
   await assert.rejects(ring.open(sealed, 'x'), code('SP_SEAL_ERASED'))

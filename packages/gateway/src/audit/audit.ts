@@ -77,9 +77,9 @@ export class Audit {
     }
   }
 
-  /** True once the log cannot be written any more. */
+  /** True once the log, or the keys of what stands in it, cannot be written any more. */
   get failed(): boolean {
-    return this.log.failed
+    return this.log.failed || this.#keyring.failed
   }
 
   /** Called with every record as it becomes durable, in order. */
