@@ -1,4 +1,5 @@
 import { CERTIFICATES } from './certificates.ts'
+import { DECIMALS } from './decimals.ts'
 import { DOORS } from './doors.ts'
 import { JWTS } from './jwt.ts'
 import { PEOPLE } from './people.ts'
@@ -14,6 +15,7 @@ export const ROWS: readonly RedRow[] = [
   ...JWTS,
   ...TOKENS_ROWS,
   ...PEOPLE,
+  ...DECIMALS,
   ...DOORS,
   ...PROOFS,
 ]

@@ -176,7 +176,7 @@ export const TOKENS_ROWS: readonly RedRow[] = [
     id: '7.outside-payments',
     threat: 'a payment that the token does not name',
     file: EDGE,
-    from: `if (named && paymentsAllow(token.authorization_details, operation.name, input)) return`,
+    from: `if (named && paymentsAllow(token.authorization_details, operation.name, typed)) return`,
     to: `if (named || paymentsAllow(token.authorization_details, operation.name, input)) return`,
     test: GATEWAY,
     name: 'payments that a token names are all that it pays',

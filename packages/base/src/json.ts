@@ -1,3 +1,4 @@
+import { tenThousandths } from './decimal.ts'
 import type { SallyportError } from './error.ts'
 import { fail, isExact, StrictParser } from './strict-json.ts'
 import type { JsonCode, JsonValue } from './strict-json.ts'
@@ -9,6 +10,12 @@ export interface JsonLimits {
   readonly maxBytes?: number
   /** Nested arrays and objects (default 64). */
   readonly maxDepth?: number
+  /**
+   * Refuses more digits than a double tells apart where it would be a decimal of at most four places that is not what was written
+   * (default false): for numbers that are decided on, and forwarded by others as they were written. Many printers of doubles write
+   * `0.10000000000000001` where they mean 0.1.
+   */
+  readonly exactDecimals?: boolean
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -36,26 +43,27 @@ export function parseJson(input: string | Uint8Array, limits: JsonLimits = {}): 
       throw fail('SP_JSON_UNICODE', 'the JSON text is not valid UTF-8')
     }
   }
-  const members = membersOf(text, limits.maxDepth ?? 64)
+  const { maxDepth = 64, exactDecimals = false } = limits
+  const members = membersOf(text, maxDepth, exactDecimals)
   // Depth is bounded by the scan above, so that neither parse below can exhaust the stack.
   let value: JsonValue
   try {
     // Whatever it accepts is JSON.
     value = JSON.parse(text) as JsonValue
   } catch {
-    return new StrictParser(text).parse()
+    return new StrictParser(text, exactDecimals).parse()
   }
   // The engine keeps the last of two members of one name and rounds numbers; then there are fewer than were written.
-  return soundMembers(value) === members ? value : new StrictParser(text).parse()
+  return soundMembers(value) === members ? value : new StrictParser(text, exactDecimals).parse()
 }
 
 /**
  * Bounds nesting before anything recursive looks at the text.
  *
  * @returns how many members the objects in the text have, where it is JSON; `RARE` where a number in it may become a whole
- *   one that is not
+ *   one, or a decimal, that it is not
  */
-function membersOf(text: string, maxDepth: number): number {
+function membersOf(text: string, maxDepth: number, exactDecimals: boolean): number {
   const { length } = text
   let depth = 0
   let members = 0
@@ -67,12 +75,12 @@ function membersOf(text: string, maxDepth: number): number {
     } else if (c === 0x3a) members++
     else if (c === 0x2e) {
       const end = endOfDigits(text, i + 1)
-      if (mayBeRounded(text, i, end)) return RARE
+      if (mayBeRounded(text, i, end, exactDecimals)) return RARE
       i = end - 1
     } else if (c === 0x2d) {
       // Of an exponent: of so small a one that nothing is left, say.
       const before = text.charCodeAt(i - 1)
-      if ((before === 0x65 || before === 0x45) && isReadAsWhole(text, i)) return RARE
+      if ((before === 0x65 || before === 0x45) && isReadAsShort(text, i, exactDecimals)) return RARE
     } else if (c === 0x7b || c === 0x5b) {
       if (++depth > maxDepth) {
         throw fail('SP_JSON_TOO_DEEP', `the JSON text nests deeper than ${maxDepth}`)
@@ -91,15 +99,16 @@ const EXACT_DIGITS = 15
 const FEW_DIGITS = 8
 
 /**
- * Whether a number may be read as a whole one that it is not: only one of more digits than a double tells apart.
+ * Whether a number may be read as a whole one, or as a decimal, that it is not: only one of more digits than a double tells apart.
  *
  * @param point where its point is
  * @param end where the digits behind that end
  */
-function mayBeRounded(text: string, point: number, end: number): boolean {
+function mayBeRounded(text: string, point: number, end: number, exactDecimals: boolean): boolean {
   let from = point
   while (isDigit(text.charCodeAt(from - 1))) from--
   if (end - from - 1 <= EXACT_DIGITS) return false
+  if (exactDecimals) return isReadAsShort(text, point, true)
   const after = text.charCodeAt(end)
   // Most have such digits behind the point as no whole number is near: below 10⁸ a double is less than 10⁻⁸ away.
   if (point - from <= FEW_DIGITS && after !== 0x65 && after !== 0x45) {
@@ -107,16 +116,17 @@ function mayBeRounded(text: string, point: number, end: number): boolean {
     if (first !== 0x30 && first !== 0x39) return false
     for (let i = point + 2; i < point + 8; i++) if (text.charCodeAt(i) !== first) return false
   }
-  return isReadAsWhole(text, point)
+  return isReadAsShort(text, point, false)
 }
 
-/** Whether the number around a place in it is read as a whole one. */
-function isReadAsWhole(text: string, at: number): boolean {
+/** Whether the number around a place in it is read as a whole one, or as a decimal of few places. */
+function isReadAsShort(text: string, at: number, orDecimal: boolean): boolean {
   let from = at
   let to = at + 1
   while (isOfNumber(text.charCodeAt(from - 1))) from--
   while (isOfNumber(text.charCodeAt(to))) to++
-  return Number.isInteger(Number(text.slice(from, to)))
+  const value = Number(text.slice(from, to))
+  return Number.isInteger(value) || (orDecimal && tenThousandths(value) !== undefined)
 }
 
 function endOfDigits(text: string, from: number): number {

@@ -1,3 +1,4 @@
+import { hasPlaces, isDecimalAsWritten } from './decimal.ts'
 import { SallyportError } from './error.ts'
 
 export type JsonValue =
@@ -24,10 +25,13 @@ const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
 /** What knows all that is refused, and says where. Its caller bounds how deep the text nests. */
 export class StrictParser {
   readonly #text: string
+  readonly #exactDecimals: boolean
   #at = 0
 
-  constructor(text: string) {
+  /** @param exactDecimals as in `JsonLimits` */
+  constructor(text: string, exactDecimals = false) {
     this.#text = text
+    this.#exactDecimals = exactDecimals
   }
 
   /** @throws SallyportError `SP_JSON_*` */
@@ -77,7 +81,9 @@ export class StrictParser {
     if (!NUMBER.test(this.#text)) throw this.#syntax()
     const token = this.#text.slice(this.#at, NUMBER.lastIndex)
     const value = Number(token)
-    if (!isHeldExactly(token, value)) {
+    const isHeld =
+      isHeldExactly(token, value) && (!this.#exactDecimals || isDecimalAsWritten(token, value))
+    if (!isHeld) {
       throw fail('SP_JSON_NUMBER', `the JSON number at offset ${this.#at} cannot be held exactly`)
     }
     this.#at = NUMBER.lastIndex
@@ -169,26 +175,13 @@ export const isExact = (value: number): boolean =>
   Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))
 
 /**
- * Whether a double stands for a number of JSON as I-JSON (RFC 7493, section 2.2) wants it: see `parseJson`.
+ * Whether a double stands for a number of JSON as I-JSON (RFC 7493, section 2.2) wants it: see `parseJson`. It can be a whole one where the
+ * text is not: whoever reads `1.99999999999999999999` by its digits has 1 and a part, and a double of it is 2.
  *
  * @param token the number, well formed
  * @param value what a double makes of it
  */
 export const isHeldExactly = (token: string, value: number = Number(token)): boolean =>
-  isExact(value) && (!Number.isInteger(value) || isWhole(token))
-
-/**
- * Whether a number of JSON is a whole one as it is written. A double can be one where the text is not: whoever reads
- * `1.99999999999999999999` by its digits has 1 and a part, and a double of it is 2.
- */
-function isWhole(token: string): boolean {
-  const [mantissa = '', exponent = '0'] = token.toLowerCase().split('e')
-  const [whole = '', fraction = ''] = mantissa.split('.')
-  const digits = whole + fraction
-  let last = digits.length
-  while (last > 0 && !(digits.charCodeAt(last - 1) > 0x30)) last--
-  // How many places of what is not zero are left behind the point.
-  return last === 0 || last - whole.length <= Number(exponent)
-}
+  isExact(value) && (!Number.isInteger(value) || hasPlaces(token, 0))
 
 const isSpace = (c: number): boolean => c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09

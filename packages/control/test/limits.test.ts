@@ -24,8 +24,22 @@ const limit = (id: string, over: object) => ({
 })
 
 before(async () => {
-  const { settings } = declarationWith().network
+  const { settings, systems } = declarationWith().network
+  const [core] = systems
+  const [hold] = core?.operations ?? []
+  assert.ok(core && hold)
+  // In units, with places behind the point.
+  const amount = {
+    schema: { type: 'decimal', minimum: 0, maximum: 1e6, step: 0.01 },
+    required: true,
+  } as const
+  const fee = {
+    ...hold,
+    name: 'fee',
+    input: { ...hold.input, members: { ...hold.input.members, amount } },
+  }
   const declaration = declarationWith({
+    systems: [{ ...core, operations: [...core.operations, fee] }, ...systems.slice(1)],
     // The clock runs ahead below, and certificates must not lapse by that.
     settings: { ...settings, svidTtlSeconds: 3600 },
     limits: [
@@ -35,6 +49,7 @@ before(async () => {
       limit('sliding', { windowSeconds: 60, maxCalls: 3 }),
       limit('shared', { maxCalls: 4 }),
       limit('used', { maxSum: { input: 'amount', max: 100 } }),
+      limit('units', { operations: ['core.fee'], maxSum: { input: 'amount', max: 2 } }),
     ],
   })
   plane = await TestPlane.start(declaration, {
@@ -111,6 +126,14 @@ test('sums never exceed the limit, whatever the amounts and their order', async 
   // Nothing smaller than what is left would have been refused at the end.
   assert.equal(granted(await reserve('sums', 1000 - sum)), true)
   assert.equal(granted(await reserve('sums', 1)), false)
+})
+
+test('a sum of decimals is counted in their ten-thousandths', async () => {
+  assert.equal(granted(await reserve('units', 20_001)), false)
+  assert.equal(granted(await reserve('units', 19_900)), true)
+  assert.equal(granted(await reserve('units', 101)), false)
+  assert.equal(granted(await reserve('units', 100)), true)
+  assert.equal(granted(await reserve('units', 1)), false)
 })
 
 test('what is released counts no more; what is committed or never settled does', async () => {

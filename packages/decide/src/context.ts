@@ -2,6 +2,8 @@ import { SallyportError } from '@sallyport/base'
 import { extendContext, prepareContext, prepareValue } from '@sallyport/cedar'
 import type { CedarJson, PreparedContext, PreparedValue } from '@sallyport/cedar'
 import { localClock } from '@sallyport/network'
+import type { Operation } from '@sallyport/network'
+import { cedarInput } from './cedar-input.ts'
 import type { Call, SessionState } from './types.ts'
 
 /** What policies read beside principal, action and resource, as ARCHITECTURE.md types it. */
@@ -36,9 +38,13 @@ export interface KeptContext {
   last: SharedContext | undefined
 }
 
-/** The context of the call itself. */
-export function callContext(shared: SharedContext, { input }: Call): PreparedContext {
-  return extendContext(shared.context, { input })
+/** The context of the call itself. @param operation that is called */
+export function callContext(
+  shared: SharedContext,
+  { input }: Call,
+  operation: Operation,
+): PreparedContext {
+  return extendContext(shared.context, { input: cedarInput(operation, input) })
 }
 
 /** The context of a field's treatment. @param operation `SYSTEM.OPERATION` */

@@ -104,6 +104,7 @@ interface Subject {
   readonly store: EntityStore
   readonly facts: ContextFacts
   readonly shared: SharedContext
+  readonly operation: Operation
   readonly names: OperationNames
 }
 
@@ -172,7 +173,7 @@ class NetworkDecider implements Decider {
       const operation = this.index.findOperation(call.system, call.operation)
       if (operation === undefined) return explainOutcome(call, outcome, nothing)
       const subject = this.#subject(call, session, flow?.purpose ?? '', operation)
-      const context = callContext(subject.shared, call)
+      const context = callContext(subject.shared, call, operation)
       const cedar = this.#policies.explain(callRequest(subject, context), subject.store)
       return explainOutcome(call, outcome, cedar)
     } catch {
@@ -190,7 +191,9 @@ class NetworkDecider implements Decider {
     if (operation === undefined || flow === undefined) return []
     const subject = this.#subject(call, session, flow.purpose, operation)
     const { principal, store, shared, names } = subject
-    const covers = [this.#policies.cover(callRequest(subject, callContext(shared, call)), store)]
+    const covers = [
+      this.#policies.cover(callRequest(subject, callContext(shared, call, operation)), store),
+    ]
     const context = fieldContext(shared, names.action.id)
     for (const [dataset, fields] of Object.entries(this.#decide(call, session).projection)) {
       for (const field of Object.keys(fields)) {
@@ -216,7 +219,7 @@ class NetworkDecider implements Decider {
     const flow = index.findFlow(call.agent, call.system, call.operation)
     if (operation === undefined || flow === undefined) return denied('SP_NO_FLOW', NOTHING)
     const subject = this.#subject(call, session, flow.purpose, operation)
-    const verdict = this.#judge(subject, callContext(subject.shared, call))
+    const verdict = this.#judge(subject, callContext(subject.shared, call, operation))
     if (!verdict.allow) {
       const needs = this.#needs(subject, verdict.code)
       return needs.length > 0
@@ -252,6 +255,7 @@ class NetworkDecider implements Decider {
       store,
       facts,
       shared: sharedContext(facts, kept),
+      operation,
       names: this.#namesOf(call, operation),
     }
   }
@@ -334,7 +338,8 @@ class NetworkDecider implements Decider {
 
   #wouldAllow(subject: Subject, approvers: readonly string[]): boolean {
     const facts = { ...subject.facts, approvers }
-    const verdict = this.#judge(subject, callContext(sharedContext(facts), facts.call))
+    const context = callContext(sharedContext(facts), facts.call, subject.operation)
+    const verdict = this.#judge(subject, context)
     return verdict.allow && verdict.cedar.errors.length === 0
   }
 

@@ -1,6 +1,6 @@
-import { SallyportError } from '@sallyport/base'
+import { SallyportError, tenThousandths } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
-import type { InputSchema, InputType } from '@sallyport/network'
+import type { DecimalType, InputSchema, InputType } from '@sallyport/network'
 import { matchesPattern } from './pattern.ts'
 
 export interface ReadInputOptions {
@@ -104,6 +104,8 @@ function readValue(
       }
       // Turns -0, which JSON can spell, into 0.
       return raw + 0
+    case 'decimal':
+      return readDecimal(type, raw, path)
     case 'boolean':
       if (typeof raw !== 'boolean') throw refuse('SP_INPUT_TYPE', path, 'must be true or false')
       return raw
@@ -112,6 +114,21 @@ function readValue(
     default:
       return readRecord(type, raw, path, options)
   }
+}
+
+function readDecimal({ minimum, maximum, step }: DecimalType, raw: unknown, path: string): number {
+  if (typeof raw !== 'number') throw refuse('SP_INPUT_TYPE', path, 'must be a number')
+  const scaled = tenThousandths(raw)
+  if (scaled === undefined) {
+    throw refuse('SP_INPUT_VALUE', path, 'must be below 10^11 and have at most four decimals')
+  }
+  if (raw < minimum || raw > maximum) {
+    throw refuse('SP_INPUT_VALUE', path, `must be from ${minimum} to ${maximum}`)
+  }
+  if (step !== undefined && scaled % (tenThousandths(step) ?? 0) !== 0) {
+    throw refuse('SP_INPUT_VALUE', path, `must be a multiple of ${step}`)
+  }
+  return raw + 0
 }
 
 function readSet(

@@ -10,7 +10,7 @@ import {
 } from '../src/context.ts'
 import type { ContextFacts, KeptContext } from '../src/context.ts'
 import type { Call } from '../src/index.ts'
-import { call, quiet } from './fixture.ts'
+import { call, network, quiet } from './fixture.ts'
 
 const facts = (over: Partial<ContextFacts> = {}, asked: Partial<Call> = {}): ContextFacts => ({
   call: call(asked),
@@ -21,6 +21,8 @@ const facts = (over: Partial<ContextFacts> = {}, asked: Partial<Call> = {}): Con
   ...over,
 })
 const fieldContext = (of: ContextFacts) => contextOfField(sharedContext(of), 'core.list')
+const list = network.systems[0]?.operations.find(({ name }) => name === 'list')
+assert.ok(list)
 const monday = { epoch: 1_795_442_700, hour: 14, minute: 5, weekday: 1, date: '2026-11-23' }
 const expected = {
   time: monday,
@@ -34,7 +36,10 @@ const same = (got: unknown, json: Readonly<Record<string, CedarJson>>): void =>
 
 describe('what policies read beside the request', () => {
   it('is, for a call, its input and the facts', () => {
-    same(callContext(sharedContext(facts()), call()), { ...expected, input: { account: 'a1' } })
+    same(callContext(sharedContext(facts()), call(), list), {
+      ...expected,
+      input: { account: 'a1' },
+    })
   })
 
   it('is, for a field, the operation and the facts, and no input', () => {

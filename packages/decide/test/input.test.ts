@@ -11,6 +11,7 @@ const one = (schema: InputType, required = true): InputSchema => ({
 })
 const text: InputType = { type: 'string', maxLength: 5 }
 const long: InputType = { type: 'long', minimum: -10, maximum: 10 }
+const decimal: InputType = { type: 'decimal', minimum: -10, maximum: 1000.5 }
 const pair: InputType = {
   type: 'record',
   members: { a: { schema: long, required: true }, b: { schema: long, required: true } },
@@ -40,6 +41,38 @@ const schema: InputSchema = {
     },
   },
 }
+
+describe('decimals', () => {
+  const read = (value: unknown, step?: number): unknown =>
+    readInput(one(step === undefined ? decimal : { ...decimal, step }), { x: value })['x']
+
+  it('are numbers of at most four places between the bounds, as they are', () => {
+    for (const value of [0, 5, -10, 0.1, 1000.5, 12.3456, -0.0001]) {
+      assert.equal(read(value), value)
+    }
+    assert.ok(Object.is(read(-0), 0))
+    for (const [value, code] of [
+      ['1.5', 'SP_INPUT_TYPE'],
+      [null, 'SP_INPUT_TYPE'],
+      [0.1 + 0.2, 'SP_INPUT_VALUE'],
+      [0.00001, 'SP_INPUT_VALUE'],
+      [1000.5001, 'SP_INPUT_VALUE'],
+      [-10.0001, 'SP_INPUT_VALUE'],
+      [1e11, 'SP_INPUT_VALUE'],
+      [Number.NaN, 'SP_INPUT_VALUE'],
+    ] as const) {
+      assert.throws(() => read(value), { code }, String(value))
+    }
+  })
+
+  it('are multiples of their step, which no double need be', () => {
+    for (const value of [0, 0.01, 0.07, 0.29, 1.1, 999.99, -0.03])
+      assert.equal(read(value, 0.01), value)
+    for (const value of [0.001, 0.0299, 1.105]) {
+      assert.throws(() => read(value, 0.01), { code: 'SP_INPUT_VALUE' }, String(value))
+    }
+  })
+})
 
 describe('readInput', () => {
   it('reads what is declared', () => {

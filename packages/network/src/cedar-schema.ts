@@ -84,6 +84,8 @@ function typeOf(type: InputType): string {
       return 'String'
     case 'long':
       return 'Long'
+    case 'decimal':
+      return 'decimal'
     case 'boolean':
       return 'Bool'
     case 'set':

@@ -9,6 +9,7 @@ import { checkLlm } from './llm.ts'
 import { checkOpaque } from './opaque.ts'
 import { checkPostgres } from './postgres.ts'
 import { MCP_CONTENT } from './mcp-types.ts'
+import { checkSum } from './limit-sums.ts'
 import { localClock } from './local-clock.ts'
 import { didYouMean } from './problem.ts'
 import type { ProblemCode } from './problem.ts'
@@ -374,20 +375,9 @@ class Checker {
       }
       for (const [i, name] of limit.operations.entries()) {
         const place = `${pointer}/operations/${i}`
-        if (!this.#mustKnow('operation', name, declared, place)) continue
-        const operation = operations.get(name)
-        if (!limit.maxSum || !operation) continue
-        const member = operation.input.members[limit.maxSum.input]
-        const long = member?.schema.type === 'long' ? member.schema : undefined
-        if (member?.required === true && long && long.minimum >= 0) continue
-        this.#report(
-          'SP_NETWORK_RULE',
-          this.#located.at(`${pointer}/maxSum/input`),
-          `\`${limit.maxSum.input}\` is no required whole-number input of \`${name}\` that is never negative`,
-          'a sum that a caller can leave out or push down is no ceiling',
-          'name such an input, or set `minimum: 0` and `required` in the API description',
-        )
+        this.#mustKnow('operation', name, declared, place)
       }
+      checkSum(limit, operations, this.#located, this.#report)
     }
   }
 }

@@ -1,7 +1,7 @@
 import { flattened, withoutNull } from './combined-schema.ts'
 import { demandNoCount, itemCounts, only, refuse } from './input-keywords.ts'
 import type { JsonObject } from './input-keywords.ts'
-import { longType, stringType } from './scalar-type.ts'
+import { decimalType, longType, stringType } from './scalar-type.ts'
 import type { InputMember, InputSchema, InputType } from './types.ts'
 
 /** Structured remittance information of ISO 20022, as Open Banking describes it, nests eleven deep. */
@@ -96,11 +96,7 @@ class Importer {
         return longType(schema, where)
       case 'number':
         // What JSON Schema knows as an integer, in the words of another generator.
-        if (schema['multipleOf'] === 1) return longType(schema, where)
-        throw refuse(
-          `${where} is a \`number\`, which has no one exact reading`,
-          'declare an `integer` (whole minor units with a currency), or a `string` with a pattern, as the system takes it; `multipleOf: 1` if it is whole',
-        )
+        return schema['multipleOf'] === 1 ? longType(schema, where) : decimalType(schema, where)
       case 'boolean':
         only(schema, ['type'], where)
         return { type: 'boolean' }

@@ -466,7 +466,11 @@ export const networkJsonSchema: Schema = {
           windowSeconds: integer('Length of the window.', 1, 604_800),
           maxCalls: integer('Calls in a window.', 1, 1_000_000_000),
           maxSum: object('Sum of an input in a window.', ['input', 'max'], {
-            input: { type: 'string', pattern: FIELD_NAME, description: 'A whole-number input.' },
+            input: {
+              type: 'string',
+              pattern: FIELD_NAME,
+              description: 'A number among the inputs.',
+            },
             max: integer('In the input’s own unit.', 0, Number.MAX_SAFE_INTEGER),
           }),
         }),

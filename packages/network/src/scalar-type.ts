@@ -1,6 +1,7 @@
+import { fromTenThousandths, MAX_DECIMAL, tenThousandths } from '@sallyport/base'
 import { count, only, refuse } from './input-keywords.ts'
 import type { JsonObject } from './input-keywords.ts'
-import type { InputType } from './types.ts'
+import type { DecimalType, InputType } from './types.ts'
 
 const DEFAULT_MAX_LENGTH = 4096
 const MAX_MAX_LENGTH = 65_536
@@ -62,9 +63,8 @@ function compiles(pattern: string): boolean {
 
 /** Whole numbers, with their bounds. */
 export function longType(schema: JsonObject, where: string): InputType {
-  const bounds = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum']
   // Of one, every whole number is a multiple.
-  only(schema, ['type', ...bounds, ...(schema['multipleOf'] === 1 ? ['multipleOf'] : [])], where)
+  only(schema, ['type', ...BOUNDS, ...(schema['multipleOf'] === 1 ? ['multipleOf'] : [])], where)
   const int32 = schema['format'] === 'int32'
   const bound = (name: string, exclusive: string, fallback: number, step: 1 | -1): number => {
     const plain = schema[name] ?? fallback
@@ -95,3 +95,55 @@ export function longType(schema: JsonObject, where: string): InputType {
   if (minimum > maximum) throw refuse(`no number satisfies the bounds of ${where}`, 'correct them')
   return { type: 'long', minimum, maximum }
 }
+
+/** Numbers of at most four decimals, with their bounds. */
+export function decimalType(schema: JsonObject, where: string): DecimalType {
+  only(schema, ['type', ...BOUNDS, 'multipleOf'], where)
+  const [least, most] = [
+    scaledBound(schema, 'minimum', 'exclusiveMinimum', 1, where),
+    scaledBound(schema, 'maximum', 'exclusiveMaximum', -1, where),
+  ]
+  if (least > most) throw refuse(`no number satisfies the bounds of ${where}`, 'correct them')
+  const bounds = { minimum: fromTenThousandths(least), maximum: fromTenThousandths(most) }
+  const step: unknown = schema['multipleOf']
+  if (step === undefined) return { type: 'decimal', ...bounds }
+  if (typeof step !== 'number' || !((tenThousandths(step) ?? 0) > 0)) {
+    throw refuse(
+      `\`multipleOf\` of ${where} is no number above 0 with at most four decimals`,
+      'policies compare decimals of four places: take it out, or declare a `string` with a pattern, as the system takes it',
+    )
+  }
+  return { type: 'decimal', ...bounds, step }
+}
+
+const BOUNDS = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'] as const
+
+/** In ten-thousandths; none, and one that no input can reach, is the last that there is. */
+function scaledBound(
+  schema: JsonObject,
+  name: (typeof BOUNDS)[number],
+  exclusive: (typeof BOUNDS)[number],
+  step: 1 | -1,
+  where: string,
+): number {
+  const strict: unknown = schema[exclusive]
+  const scaled = (word: string, given: unknown): number => {
+    if (typeof given === 'number' && Math.abs(given) > MAX_DECIMAL && given * step < 0) {
+      return -step * MAX_SCALED
+    }
+    const value = typeof given === 'number' ? tenThousandths(given) : undefined
+    if (value !== undefined) return value
+    throw refuse(
+      `\`${word}\` of ${where} is no number below 10^11 with at most four decimals`,
+      'correct it',
+    )
+  }
+  const plain = schema[name] === undefined ? -step * MAX_SCALED : scaled(name, schema[name])
+  // OpenAPI 3.0 has a flag here, JSON Schema 2020-12 (OpenAPI 3.1) the bound itself. Between two neighbours there is no input.
+  if (strict === undefined || strict === false) return plain
+  if (strict === true) return plain + step
+  const other = scaled(exclusive, strict) + step
+  return step === 1 ? Math.max(plain, other) : Math.min(plain, other)
+}
+
+const MAX_SCALED = Number(tenThousandths(MAX_DECIMAL))

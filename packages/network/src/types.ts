@@ -288,6 +288,7 @@ export type InputType =
       readonly tokenOf?: string
     }
   | { readonly type: 'long'; readonly minimum: number; readonly maximum: number }
+  | DecimalType
   | { readonly type: 'boolean' }
   | {
       readonly type: 'set'
@@ -297,6 +298,15 @@ export type InputType =
       readonly maxItems: number
     }
   | InputSchema
+
+/** A number of at most four decimals, as Cedar's `decimal`: exact, as `tenThousandths` of base is. */
+export interface DecimalType {
+  readonly type: 'decimal'
+  readonly minimum: number
+  readonly maximum: number
+  /** What it is a multiple of; absent where any number of four decimals will do. */
+  readonly step?: number
+}
 
 export interface DataSet {
   readonly name: string

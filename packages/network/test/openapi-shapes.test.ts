@@ -357,7 +357,7 @@ describe('API descriptions in the shape of those of banks', () => {
     }
   })
 
-  it('numbers that are whole by their words, and no others', () => {
+  it('numbers that are whole by their words, and those that are not as decimals', () => {
     const number = (schema: Json): Json => {
       const given = object({ n: schema }, ['n'])
       return doc({ '/x': { post: { operationId: 'x', requestBody: body(given) } } })
@@ -368,12 +368,48 @@ describe('API descriptions in the shape of those of banks', () => {
     const long = { type: 'long', ...bounds }
     assert.deepEqual(of({ type: 'number', multipleOf: 1, ...bounds }), long)
     assert.deepEqual(of({ type: 'integer', multipleOf: 1, ...bounds }), long)
+    const most = 99_999_999_999.9999
+    const decimal = { type: 'decimal', minimum: -most, maximum: most }
+    for (const [schema, type] of [
+      [{}, decimal],
+      [{ format: 'double' }, decimal],
+      [{ multipleOf: 0.01 }, { ...decimal, step: 0.01 }],
+      [{ multipleOf: 2 }, { ...decimal, step: 2 }],
+      [bounds, { type: 'decimal', ...bounds }],
+      [
+        { minimum: 0.01, maximum: 99.995 },
+        { ...decimal, minimum: 0.01, maximum: 99.995 },
+      ],
+      // No input lies between a bound and its neighbour.
+      [
+        { exclusiveMinimum: 0, maximum: 1 },
+        { ...decimal, minimum: 0.0001, maximum: 1 },
+      ],
+      [
+        { minimum: 0, exclusiveMinimum: true },
+        { ...decimal, minimum: 0.0001 },
+      ],
+      [
+        { minimum: 5, exclusiveMinimum: 1 },
+        { ...decimal, minimum: 5 },
+      ],
+      [{ exclusiveMaximum: 1 }, { ...decimal, maximum: 0.9999 }],
+      // Out of reach, and so no bound.
+      [{ minimum: -1e15, maximum: 999_999_999_999.99 }, decimal],
+    ] as const) {
+      assert.deepEqual(of({ type: 'number', ...schema }), type, JSON.stringify(schema))
+    }
     for (const schema of [
-      { type: 'number' },
-      { type: 'number', ...bounds },
-      { type: 'number', format: 'int64' },
-      { type: 'number', multipleOf: 0.01 },
-      { type: 'number', multipleOf: 2 },
+      { type: 'number', multipleOf: 0.00001 },
+      { type: 'number', multipleOf: 0 },
+      { type: 'number', multipleOf: -1 },
+      { type: 'number', multipleOf: '0.01' },
+      { type: 'number', minimum: 0.00001 },
+      { type: 'number', minimum: 1e12 },
+      { type: 'number', maximum: -1e12 },
+      { type: 'number', minimum: 2, maximum: 1 },
+      { type: 'number', exclusiveMinimum: 1, maximum: 1 },
+      { type: 'number', enum: [1, 2] },
       { type: 'integer', multipleOf: 2 },
       { type: 'integer', multipleOf: 0.5 },
       { type: 'number', multipleOf: 1, minimum: 0.5 },
@@ -545,7 +581,9 @@ describe('API descriptions in the shape of those of banks', () => {
         post: {
           operationId: `post${i}`,
           parameters: [path('id')],
-          requestBody: body(object(i === 431 ? { a: { type: 'number' } } : { a: ref('Big') })),
+          requestBody: body(
+            object(i === 431 ? { a: { type: 'number', multipleOf: 1e-7 } } : { a: ref('Big') }),
+          ),
         },
       }
     }

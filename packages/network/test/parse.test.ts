@@ -176,7 +176,7 @@ const apis: readonly (readonly [string, string, string, string])[] = [
     "iban: { $ref: '#/components/schemas/Party' }\n        x: { type: string, minLength: 5",
     'INPUT',
   ],
-  ['a fraction', 'amount: { type: integer', 'amount: { type: number', 'INPUT'],
+  ['a fraction', 'amount: { type: integer', 'amount: { type: number, multipleOf: 1e-5', 'INPUT'],
   ['a keyword that would not be enforced', 'minimum: 1,', 'multipleOf: 5,', 'INPUT'],
   ['a map', 'additionalProperties: false', 'additionalProperties: { type: string }', 'INPUT'],
   ['a member that reads as a Cedar entity', 'labels:', '__entity:', 'INPUT'],

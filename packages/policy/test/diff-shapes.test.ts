@@ -33,7 +33,9 @@ function randomType(chance: Chance, depth: number): InputType {
       return { type: 'boolean' }
     case 1: {
       const minimum = chance.next(3) - 1
-      return { type: 'long', minimum, maximum: minimum + chance.next(4) }
+      const bounds = { minimum, maximum: minimum + chance.next(4) }
+      if (chance.next(2) === 0) return { type: 'long', ...bounds }
+      return { type: 'decimal', ...bounds, ...(chance.next(2) === 0 ? { step: 0.5 } : {}) }
     }
     case 2:
     case 3: {
@@ -110,6 +112,13 @@ function changedType(type: InputType, chance: Chance): InputType {
       const { minItems: _, ...rest } = type
       return { ...rest, maxItems, ...(minItems > 0 ? { minItems } : {}) }
     }
+    case 'decimal': {
+      const { step, ...open } = type
+      const kind = chance.next(4)
+      if (kind === 0) return step === undefined ? { ...open, step: 0.5 } : open
+      if (kind === 1) return { ...open, step: 0.25 }
+      return { ...type, maximum: Math.max(type.minimum, type.maximum + (chance.next(3) - 1) / 4) }
+    }
     case 'record':
       return changedRecord(type, chance)
     default:
@@ -148,11 +157,13 @@ function literal(type: InputType, chance: Chance): string {
       return chance.of(['true', 'false'], 'true')
     case 'long':
       return String(chance.next(5) - 1)
+    case 'decimal':
+      return `decimal("${((chance.next(17) - 4) / 4).toFixed(2)}")`
     case 'string':
       return JSON.stringify(chance.of(WORDS, 'a'))
     case 'set':
       return `[${Array.from({ length: 1 + chance.next(3) }, () => literal(type.items, chance)).join(', ')}]`
-    default: {
+    case 'record': {
       const members = Object.entries(type.members)
         .filter(([, { required }]) => required || chance.next(2) === 0)
         .map(([name, { schema }]) => `${name}: ${literal(schema, chance)}`)
@@ -182,6 +193,12 @@ function atom(paths: readonly Path[], chance: Chance): string {
       return held(text)
     case 'long':
       return same(chance.of(['<', '<=', '==', '!=', '>'], '=='))
+    case 'decimal': {
+      const other_ = chance.next(2) === 0 ? literal(type, chance) : other.text
+      const compare = chance.of(['lessThan', 'lessThanOrEqual', 'greaterThan', '=='], '==')
+      const both = other_ === other.text ? other.guard : ''
+      return held(compare === '==' ? `${text} == ${other_}` : `${text}.${compare}(${other_})`, both)
+    }
     case 'string':
       return chance.next(3) === 0
         ? held(`${text} like "${chance.of(['*', 'a*', '*b', '*a*', ''], '*')}"`)
@@ -299,6 +316,9 @@ function randomValue(type: InputType, chance: Chance): CedarJson {
       return chance.next(2) === 0
     case 'long':
       return type.minimum - 1 + chance.next(type.maximum - type.minimum + 3)
+    case 'decimal':
+      // Whole ones among them, and some of which no step is a part.
+      return type.minimum - 0.5 + chance.next(8 * (type.maximum - type.minimum) + 8) / 8
     case 'string':
       return chance.of(type.enum && chance.next(2) === 0 ? type.enum : WORDS, 'a')
     case 'set': {
@@ -307,7 +327,7 @@ function randomValue(type: InputType, chance: Chance): CedarJson {
       )
       return [...new Map(items.map((item) => [JSON.stringify(item), item])).values()]
     }
-    default:
+    case 'record':
       return Object.fromEntries(
         Object.entries(type.members)
           .filter(([, { required }]) => (required ? chance.next(12) > 0 : chance.next(2) === 0))

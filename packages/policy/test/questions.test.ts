@@ -75,11 +75,13 @@ class Calls {
         return this.pick(type.enum ?? ['', 'a', 'case-1'])
       case 'long':
         return this.pick([0, 1, 1_000_000, 1_000_001, 9_000_000_000_000])
+      case 'decimal':
+        return this.pick([0, 0.01, 1_000_000])
       case 'boolean':
         return this.#next() < 0.5
       case 'set':
         return [this.#value(type.items)]
-      default:
+      case 'record':
         return Object.fromEntries(
           Object.entries(type.members)
             .filter(([, { required }]) => required || this.#next() < 0.5)

@@ -29,6 +29,7 @@ export interface InputSchema {
 export type InputType =
   | { readonly type: 'string'; readonly enum?: readonly string[] }
   | { readonly type: 'long' }
+  | { readonly type: 'decimal' }
   | { readonly type: 'boolean' }
   | { readonly type: 'set'; readonly items: InputType }
   | InputSchema

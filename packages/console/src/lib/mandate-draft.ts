@@ -77,12 +77,14 @@ function leaves(schema: InputSchema, above: string = ''): readonly (readonly [st
   return Object.entries(schema.members).flatMap(([name, { schema: type }]) => {
     const path = above + name
     if (type.type === 'record') return leaves(type, `${path}.`)
-    return leafOf(type) === undefined ? [] : [[path, type.type] as const]
+    const leaf = leafOf(type)
+    return leaf === undefined ? [] : [[path, leaf] as const]
   })
 }
 
 function leafOf(type: InputType): Leaf | undefined {
-  if (type.type === 'record') return undefined
+  // Ceilings are whole numbers of minor units, which a decimal never is.
+  if (type.type === 'record' || type.type === 'decimal') return undefined
   return type.type === 'set' && type.items.type !== 'string' ? undefined : type.type
 }
 

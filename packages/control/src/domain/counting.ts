@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { newId, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
+import { sumScale } from '@sallyport/network'
 import type { Store } from '../store/store.ts'
 import type { Limits } from './limits.ts'
 import type { Publisher } from './publisher.ts'
@@ -41,7 +42,7 @@ export function createLimits(deps: {
           SELECT granted, reservation, retry_at FROM reserve_limit(
             ${newId('res', now)}, ${limit.id}, ${input.agent}, ${input.instance},
             ${input.decisionId}, ${input.amount}, ${limit.maxCalls ?? null},
-            ${limit.maxSum?.max ?? null}, ${window}, ${Math.ceil(window / BUCKETS)}, ${now})
+            ${limit.maxSum ? limit.maxSum.max * sumScale(index, limit) : null}, ${window}, ${Math.ceil(window / BUCKETS)}, ${now})
         `.execute(db),
       )
       const row = rows[0]

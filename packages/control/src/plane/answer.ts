@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parseJson, SallyportError } from '@sallyport/base'
-import type { JsonValue } from '@sallyport/base'
+import type { JsonLimits, JsonValue } from '@sallyport/base'
 
 /** A JSON object of exactly the members that a call takes. */
 export type Body = Readonly<Record<string, JsonValue>>
@@ -31,7 +31,7 @@ export async function readBody(
  */
 export async function readObject(
   request: IncomingMessage,
-  limits: { readonly maxBytes: number; readonly maxDepth?: number },
+  limits: JsonLimits & { readonly maxBytes: number },
 ): Promise<Body> {
   const { maxBytes } = limits
   if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '')) {

@@ -41,7 +41,8 @@ export function authzenRoutes(deps: {
       echoRequestId(request, response)
       // First of all: nobody else's body is read.
       pepOf(caller, publisher.index())
-      const body = await readObject(request, { maxBytes: MAX_BYTES, maxDepth: MAX_DEPTH })
+      const limits = { maxBytes: MAX_BYTES, maxDepth: MAX_DEPTH, exactDecimals: true }
+      const body = await readObject(request, limits)
       recheck()
       const answer = await act(caller, body)
       recheck()

@@ -107,7 +107,7 @@ function fieldOf({ name, fileName, type, content }: Part, schema: InputType): Js
     if (!JSON_TYPE.test(type ?? '')) {
       throw badParts(`the part \`${name}\` is not \`application/json\``)
     }
-    return parseJson(content, { maxBytes: MAX_TEXT, maxDepth: MAX_DEPTH })
+    return parseJson(content, { maxBytes: MAX_TEXT, maxDepth: MAX_DEPTH, exactDecimals: true })
   }
   if (type !== undefined && !TEXT_TYPE.test(type)) {
     throw badParts(`the part \`${name}\` is not \`text/plain\``)

@@ -1,4 +1,5 @@
 import type { Clock } from '@sallyport/base'
+import { cedarInput } from '@sallyport/decide'
 import type { Call, SessionState } from '@sallyport/decide'
 import { consentTo } from '@sallyport/oauth/verify'
 import { Refusal } from '../refusal.ts'
@@ -37,7 +38,10 @@ export class Facts {
     }
     if (source !== undefined) call.source = source
     if (onBehalfOf !== undefined) call.onBehalfOf = onBehalfOf
-    const payment = token === undefined ? undefined : consentTo(token, operation.name, input)
+    const payment =
+      token === undefined
+        ? undefined
+        : consentTo(token, operation.name, cedarInput(operation, input))
     if (payment !== undefined) call.payment = payment
     return call
   }

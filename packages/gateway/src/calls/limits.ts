@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { tenThousandths } from '@sallyport/base'
 import type { Limit } from '@sallyport/network'
 import type { PlaneClient } from '../plane/client.ts'
 import { Refusal } from '../refusal.ts'
@@ -31,7 +32,7 @@ export class Limits {
   async reserve(
     limits: readonly Limit[],
     caller: Caller,
-    { input }: Pick<TypedCall, 'input'>,
+    typed: Pick<TypedCall, 'operation' | 'input'>,
     decisionId: string,
   ): Promise<Reserved> {
     const results = await Promise.allSettled(
@@ -40,7 +41,7 @@ export class Limits {
           limitId: limit.id,
           instance: caller.instance,
           agent: caller.agent,
-          amount: limit.maxSum ? amountOf(input[limit.maxSum.input]) : 0,
+          amount: limit.maxSum ? amountOf(typed, limit.maxSum.input) : 0,
           decisionId,
         }),
       ),
@@ -100,9 +101,15 @@ export class Limits {
   }
 }
 
-/** What a limit sums must be there and must not take anything back. */
-function amountOf(value: unknown): number {
-  if (value === undefined) return 0
+/** What a limit sums must be there and must not take anything back. Decimals are counted in ten-thousandths: `sumScale` of network. */
+function amountOf(
+  { operation, input }: Pick<TypedCall, 'operation' | 'input'>,
+  name: string,
+): number {
+  const given = input[name]
+  if (given === undefined) return 0
+  const isDecimal = operation.input.members[name]?.schema.type === 'decimal'
+  const value = isDecimal && typeof given === 'number' ? tenThousandths(given) : given
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   throw new Refusal('SP_INPUT_VALUE', 'an amount that a limit counts is negative', { status: 400 })
 }

@@ -1,5 +1,6 @@
 import { errorCode, SallyportError } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
+import { cedarInput } from '@sallyport/decide'
 import type { Call } from '@sallyport/decide'
 import { kindOf, parseSpiffeId, verifySvid } from '@sallyport/spiffe'
 import { bundlesOf } from '@sallyport/transport'
@@ -90,7 +91,12 @@ export class Mandates {
     const known = await this.#verified(presented, caller.instance, operators)
     const { mandate } = known
     const { system, operation, input } = typed
-    const call = { system: system.name, operation: operation.name, input }
+    // Ceilings are whole numbers of minor units: a decimal is none of them, not even a whole one, and so is never covered.
+    const call = {
+      system: system.name,
+      operation: operation.name,
+      input: cedarInput(operation, input),
+    }
     const uses = mandate.hops.map((hop, index) => {
       const use = coverOf(hop, call)
       if (use) return use

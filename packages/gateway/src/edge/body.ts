@@ -28,7 +28,8 @@ export async function readJsonBody(
     })
   }
   const bytes = await readBytes(req, request, maxBytes)
-  return bytes.length === 0 ? undefined : parseJson(bytes, { maxBytes, maxDepth: MAX_DEPTH })
+  if (bytes.length === 0) return undefined
+  return parseJson(bytes, { maxBytes, maxDepth: MAX_DEPTH, exactDecimals: true })
 }
 
 /**

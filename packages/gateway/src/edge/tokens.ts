@@ -1,5 +1,6 @@
 import type { Clock } from '@sallyport/base'
 import { errorCode, SallyportError } from '@sallyport/base'
+import { cedarInput } from '@sallyport/decide'
 import type { System } from '@sallyport/network'
 import {
   actorsOf,
@@ -135,7 +136,9 @@ export class Tokens {
   demandScope({ token }: Caller, { system, operation, input }: TypedCall): void {
     if (!token) return
     const named = scopesOf(token.scope).includes(operation.name)
-    if (named && paymentsAllow(token.authorization_details, operation.name, input)) return
+    // Payments are in minor units: a decimal is no number of them, and none allows it.
+    const typed = cedarInput(operation, input)
+    if (named && paymentsAllow(token.authorization_details, operation.name, typed)) return
     throw this.#refusal('SP_ACCESS_TOKEN_SCOPE', system, `not for ${operation.name}`)
   }
 

@@ -246,7 +246,7 @@ export class PointChecks {
       })
     }
     const { maxBodyBytes } = this.#parts.settings
-    return parseJson(body, { maxBytes: maxBodyBytes, maxDepth: MAX_DEPTH })
+    return parseJson(body, { maxBytes: maxBodyBytes, maxDepth: MAX_DEPTH, exactDecimals: true })
   }
 
   /** @throws Refusal `SP_PEP_UNDECLARED`, or for a certificate that does not count any more */

@@ -2,7 +2,9 @@ import { sha256Hex } from '@sallyport/base'
 import type { InputSchema, InputType } from '@sallyport/network'
 import { heldBy } from './literals.ts'
 import type { Literals } from './literals.ts'
+import { acceptsDecimal, divided, freeDecimal, readInTwoWays, unread } from './numbers.ts'
 import { languageOf } from './pattern.ts'
+import type { LeftOut } from './numbers.ts'
 import { representable } from './terms.ts'
 import type { Term, Terms } from './terms.ts'
 import { equal } from './values.ts'
@@ -80,12 +82,16 @@ export function freeInput(
     case 'string':
       return { kind: 'string', term: t.variable(path, 'String') }
     case 'long':
-      return { kind: 'long', term: t.variable(path, 'Long') }
+      return against?.type === 'decimal'
+        ? readInTwoWays(path)
+        : { kind: 'long', term: t.variable(path, 'Long') }
+    case 'decimal':
+      return against?.type === 'long' ? readInTwoWays(path) : freeDecimal(t, type, against, path)
     case 'boolean':
       return { kind: 'bool', term: t.variable(path, 'Bool') }
     case 'set':
       return freeSet(t, type, against, literals, slots, path, name)
-    default: {
+    case 'record': {
       const members = Object.entries(type.members).map(
         ([member, { schema, required }]): [string, Guarded] => {
           const at = `${path}.${member}`
@@ -147,11 +153,15 @@ function freeSet(
   }
 }
 
-/** Of elements of which any stands for any other, the first are there: one way instead of many to say the same. */
+/**
+ * What holds of an input whatever it is. Of elements of which any stands for any other, the first are there: one way instead of many to
+ * say the same.
+ */
 export function inOrder(t: Terms, value: Sym): Term[] {
   if (value.kind === 'record') {
     return Array.from(value.members.values()).flatMap((member) => inOrder(t, member.value))
   }
+  if (value.kind === 'decimal') return divided(t, value)
   if (value.kind !== 'set') return []
   const alike = value.items.slice(value.alike ?? value.items.length)
   return [
@@ -170,21 +180,22 @@ export function longerIn(value: Sym): Term[] {
   return value.longer ? [value.longer.term, ...inner] : inner
 }
 
-/** What was left out, in words: patterns that have no regular language, lists that are too long. */
-export type LeftOut = Set<string>
-
 /** Whether a schema takes this value, as `readInput` would. */
 export function accepts(t: Terms, type: InputType, value: Sym, leftOut: LeftOut): Term {
   switch (type.type) {
     case 'string':
       return value.kind === 'string' ? acceptsText(t, type, value.term, leftOut) : t.false
     case 'long':
+      if (value.kind === 'opaque') return unread(t, type, value.why, leftOut)
       return value.kind === 'long' ? t.between(value.term, type.minimum, type.maximum) : t.false
+    case 'decimal':
+      if (value.kind === 'opaque') return unread(t, type, value.why, leftOut)
+      return value.kind === 'decimal' ? acceptsDecimal(t, type, value, leftOut) : t.false
     case 'boolean':
       return t.bool(value.kind === 'bool')
     case 'set':
       return value.kind === 'set' ? acceptsSet(t, type, value, leftOut) : t.false
-    default:
+    case 'record':
       return value.kind === 'record' ? acceptsRecord(t, type, value.members, leftOut) : t.false
   }
 }

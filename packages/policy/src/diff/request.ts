@@ -1,9 +1,10 @@
+import { fromTenThousandths } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
 import type { Call, SessionState } from '@sallyport/decide'
 import type { InputSchema } from '@sallyport/network'
 import { accepts, freeInput, inOrder, slotsFor } from './input.ts'
-import type { LeftOut } from './input.ts'
 import type { Literals } from './literals.ts'
+import type { LeftOut } from './numbers.ts'
 import type { Model } from './script.ts'
 import { variablesOf } from './script.ts'
 import { representable, Terms } from './terms.ts'
@@ -374,6 +375,10 @@ function inputOf(model: Model, value: Sym): CedarJson {
     case 'long': {
       const long = valueOf(model, value.term)
       return typeof long === 'bigint' ? Number(BigInt.asIntN(64, long)) : 0
+    }
+    case 'decimal': {
+      const scaled = valueOf(model, value.term)
+      return typeof scaled === 'bigint' ? fromTenThousandths(Number(BigInt.asIntN(64, scaled))) : 0
     }
     case 'string':
       return String(valueOf(model, value.term) ?? '').toWellFormed()

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
+import { fromTenThousandths, tenThousandths } from '@sallyport/base'
 import type { CedarJson } from '@sallyport/cedar'
-import type { InputType } from '@sallyport/network'
+import type { DecimalType, InputType } from '@sallyport/network'
 import type { Literals } from './literals.ts'
 import type { Request, RequestType } from './request.ts'
 import { DAYS } from './values.ts'
@@ -124,11 +125,13 @@ function randomInput(type: InputType, literals: Literals, chance: Chance): Cedar
       const inside = [minimum, maximum, 0, 1, ...known].filter((n) => n >= minimum && n <= maximum)
       return chance.of(inside, minimum)
     }
+    case 'decimal':
+      return randomDecimal(type, literals, chance)
     case 'string':
       return randomText(type, literals, chance)
     case 'set':
       return randomSet(type, literals, chance)
-    default: {
+    case 'record': {
       const { members } = chance.of(type.variants?.of ?? [], type)
       return Object.fromEntries(
         Object.entries(members)
@@ -137,6 +140,21 @@ function randomInput(type: InputType, literals: Literals, chance: Chance): Cedar
       )
     }
   }
+}
+
+function randomDecimal(
+  { minimum, maximum, step }: DecimalType,
+  { strings }: Literals,
+  chance: Chance,
+): number {
+  const unit = tenThousandths(step ?? 0) || 1
+  const known = [...strings].flatMap((text) => {
+    const scaled = /^-?\d{1,11}\.\d{1,4}$/.test(text) ? tenThousandths(Number(text)) : undefined
+    return scaled === undefined ? [] : [-unit, 0, unit].map((more) => scaled + more)
+  })
+  const [least, most] = [tenThousandths(minimum) ?? 0, tenThousandths(maximum) ?? 0]
+  const inside = [least, most, 0, unit, ...known].filter((n) => n >= least && n <= most)
+  return fromTenThousandths(chance.of(inside, least))
 }
 
 function randomSet(

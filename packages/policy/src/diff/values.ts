@@ -15,7 +15,12 @@ export interface Guarded {
 export type Sym =
   | { readonly kind: 'bool' | 'long' | 'string'; readonly term: Term }
   /** Scaled by 10⁴; milliseconds. */
-  | { readonly kind: 'decimal' | 'datetime' | 'duration'; readonly term: Term }
+  | {
+      readonly kind: 'decimal' | 'datetime' | 'duration'
+      readonly term: Term
+      /** `term` as so many times something, and what is left. */
+      readonly divided?: { readonly by: number; readonly times: Term; readonly rest: Term }
+    }
   /** `context.time.date`, as the number of its day. */
   | { readonly kind: 'date'; readonly day: Term }
   | { readonly kind: 'entity'; readonly uid: EntityUid }
