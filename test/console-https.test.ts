@@ -144,6 +144,13 @@ test('a real browser enrols the first passkey at the https origin and signs in w
   const subject = 'spiffe://starter.example/agent/assistant'
   await admin.post('/api/quarantine', { subject, reason: 'a drill over TLS' })
   await page.getByRole('main').getByRole('link', { name: 'assistant' }).first().waitFor()
+  // Nothing of it ever ran: what is cut off is the agent.
+  assert.match(sallyport('agent', 'list', '--data', data).stdout, /^assistant .* yes$/m)
+  await page.goto(`${origin}/agents`)
+  await page
+    .getByRole('row', { name: /assistant/ })
+    .getByText('Quarantined')
+    .waitFor()
 
   await page.getByRole('button', { name: /First Operator/ }).click()
   await page.getByRole('menuitem', { name: 'Sign out' }).click()
@@ -162,6 +169,7 @@ test('a new certificate is served without a restart, a bad one is not, and docto
   await until(async () => (await shown()) !== first)
   const second = await shown()
   const doctor = (): string => sallyport('doctor', '--data', data).stdout
+  assert.match(doctor(), /^gateway gw1 +ok +revision \d+\.\d+, \d+ ms after it was signed$/m)
   assert.match(doctor(), /certificate +ok +console\.bank\.example, second\.bank\.example; 0 days/)
 
   files.put(ca.leaf({ dns: ['other.bank.example'] }), ca.issuer)

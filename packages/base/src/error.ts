@@ -48,7 +48,9 @@ export function renderError(error: unknown): string {
   }
   const { span } = error
   const place = span ? `${span.file}:${span.line}:${span.column}: ` : ''
-  const detail = error.detail ? `\n  why: ${error.detail}` : ''
+  // A control plane has one text for both where its caller may read all; several problems are a text of several lines.
+  const { detail: why } = error
+  const detail = why && why !== error.message ? `\n  why: ${why.replaceAll('\n', '\n       ')}` : ''
   const fix = error.fix ? `\n  fix: ${error.fix}` : ''
   return `${place}${error.message} [${error.code}]${detail}${fix}`
 }

@@ -6,5 +6,11 @@ import { join } from 'node:path'
 // folder would be anybody's. Where nothing can be written, nothing is kept.
 enableCompileCache(join(import.meta.dirname, '../../../node_modules/.cache/sallyport'))
 
+// Whoever reads what is printed may have enough of it: `sallyport audit tail | head`. Without a listener that would be a crash.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit()
+})
+
 const { main } = await import('../src/main.ts')
 process.exitCode = await main(process.argv.slice(2))

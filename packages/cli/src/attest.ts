@@ -3,7 +3,8 @@ import { chmodSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '@sallyport/base'
 import { target } from './address.ts'
-import { read, trustDomainOf } from './handshake.ts'
+import { readGiven } from './files.ts'
+import { trustDomainOf } from './handshake.ts'
 
 export interface AttestFlags {
   readonly attest?: string
@@ -64,15 +65,15 @@ export async function enrolAttested(name: string, flags: AttestFlags): Promise<A
 async function proven(flags: AttestFlags): Promise<Material> {
   const { enrol, fetchSvid } = await import('@sallyport/agent')
   if (flags.attest === 'unix') return fetchSvid(socketOf(flags.socket))
-  const rootsPem = read(needed(flags.roots, '--roots'))
+  const rootsPem = readGiven(needed(flags.roots, '--roots'))
   const proof =
     flags.attest === 'k8s'
-      ? { serviceAccountToken: read(needed(flags.tokenFile, '--token-file')).trim() }
+      ? { serviceAccountToken: readGiven(needed(flags.tokenFile, '--token-file')).trim() }
       : flags.attest === 'x509pop'
         ? {
             machine: {
-              certificatePem: read(needed(flags.cert, '--cert')),
-              keyPem: read(needed(flags.key, '--key')),
+              certificatePem: readGiven(needed(flags.cert, '--cert')),
+              keyPem: readGiven(needed(flags.key, '--key')),
             },
           }
         : unknownProof(flags.attest)

@@ -1,8 +1,8 @@
 import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '@sallyport/base'
 import { listenTarget } from './address.ts'
+import { readGiven } from './files.ts'
 
 export interface HandshakeFlags {
   readonly connect?: string
@@ -23,7 +23,7 @@ export async function handshake(
 ): Promise<{ check: string; state: 'ok' | 'bad'; text: string }> {
   const { diagnose } = await import('@sallyport/agent')
   const to = listenTarget(address)
-  const rootsPem = read(flags.roots ?? join(data, 'trust', 'ca.pem'))
+  const rootsPem = readGiven(flags.roots ?? join(data, 'trust', 'ca.pem'))
   const trustDomain = trustDomainOf(rootsPem)
   if ((flags.cert === undefined) !== (flags.key === undefined)) {
     throw new SallyportError('SP_USAGE_OPTION', '`--cert` and `--key` belong together')
@@ -33,32 +33,13 @@ export async function handshake(
       ? { rootsPem, trustDomain }
       : {
           ...{ rootsPem, trustDomain },
-          ...{ chainPem: read(flags.cert), keyPem: read(flags.key), notAfter: 0 },
+          ...{ chainPem: readGiven(flags.cert), keyPem: readGiven(flags.key), notAfter: 0 },
         }
   const { ok, code, text } = await diagnose({ target: to, identity })
   return {
     check: `handshake ${address}`,
     state: ok ? 'ok' : 'bad',
     text: code === undefined ? text : `${text} [${code}]`,
-  }
-}
-
-/** @throws SallyportError `SP_USAGE_OPTION` */
-export function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
-    if (code === 'EACCES' || code === 'EPERM') {
-      throw new SallyportError('SP_USAGE_OPTION', `this user may not read \`${file}\``, {
-        fix: 'run as the user that owns it; keys are for their owner alone',
-        cause,
-      })
-    }
-    throw new SallyportError('SP_USAGE_OPTION', `\`${file}\` cannot be read`, {
-      fix: 'name the right file, or the right data directory',
-      cause,
-    })
   }
 }
 

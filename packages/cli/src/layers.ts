@@ -1,8 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Declaration, Network } from '@sallyport/network'
 import type { Disagreement, LayerReport } from '@sallyport/policy'
+import { SallyportError } from '@sallyport/base'
 import { adminClient } from './admin.ts'
+import { readGiven } from './files.ts'
 import { list, members, textOf } from './shape.ts'
 
 export interface LayerSources {
@@ -26,45 +28,56 @@ export async function compareAll(
   const now = await describedNow(sources)
   const reports = await compareLayers(declaration, now.network)
   const more: LayerReport[] = [
-    ...(now.disagreements.length > 0
-      ? [
-          {
-            layer: 'adapter' as const,
-            compared: 1,
-            disagreements: now.disagreements,
-            notCompared: [],
-          },
-        ]
-      : []),
+    {
+      layer: 'adapter',
+      compared: now.disagreements.length > 0 ? 1 : 0,
+      disagreements: now.disagreements,
+      notCompared: now.notCompared,
+    },
     await segments(network, sources),
     await grants(sources),
   ]
   return merged([...reports, ...more])
 }
 
-async function describedNow({
-  networkFile,
-  described,
-}: LayerSources): Promise<{ network?: Network; disagreements: readonly Disagreement[] }> {
-  if (described === undefined) return { disagreements: [] }
+async function describedNow({ networkFile, described }: LayerSources): Promise<{
+  network?: Network
+  disagreements: readonly Disagreement[]
+  notCompared: readonly string[]
+}> {
+  if (described === undefined) return { disagreements: [], notCompared: [] }
   const { parseNetwork } = await import('@sallyport/network')
   const folder = dirname(networkFile)
+  const fetched: string[] = []
+  const asBefore: string[] = []
   const { network, problems } = parseNetwork(readFileSync(networkFile, 'utf8'), {
     file: basename(networkFile),
     readFile: (path) => {
-      try {
-        return readFileSync(join(described, path), 'utf8')
-      } catch {
-        // What was not fetched anew is taken as it was; it was checked to lie in the folder when the declaration was loaded.
-        return readFileSync(join(folder, path), 'utf8')
+      const file = join(described, path)
+      if (existsSync(file)) {
+        fetched.push(path)
+        return readGiven(file)
       }
+      // What was not fetched anew is taken as it was; it was checked to lie in the folder when the declaration was loaded.
+      asBefore.push(path)
+      return readFileSync(join(folder, path), 'utf8')
     },
   })
+  // Compared with itself, a declaration agrees: that would say something of upstreams that nobody asked.
+  if (fetched.length === 0) {
+    throw new SallyportError('SP_USAGE_OPTION', `\`${described}\` has none of the descriptions`, {
+      fix: `fetch them into it by the paths that the declaration names: ${asBefore.join(', ') || 'it names none'}`,
+    })
+  }
   const disagreements = problems.map(({ message }): Disagreement => ({
     between: ['adapter', 'adapter'],
     says: `with the descriptions that upstreams have now, ${message}`,
   }))
-  return { ...(network === undefined || problems.length > 0 ? {} : { network }), disagreements }
+  return {
+    ...(network === undefined || problems.length > 0 ? {} : { network }),
+    disagreements,
+    notCompared: asBefore.map((path) => `\`${path}\` as it is described now: it was not fetched`),
+  }
 }
 
 async function segments(network: Network, sources: LayerSources): Promise<LayerReport> {
@@ -83,7 +96,7 @@ async function segments(network: Network, sources: LayerSources): Promise<LayerR
         ? []
         : [
             {
-              ...compareInstalled(network, target, readFileSync(file, 'utf8')),
+              ...compareInstalled(network, target, readGiven(file)),
               what: `what is installed (${basename(file)})`,
             },
           ],

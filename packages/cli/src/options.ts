@@ -15,10 +15,18 @@ export interface CommonOptions {
 
 export const dataDir = (options: { readonly data: string }): string => resolve(options.data)
 
-/** A whole number of a given range, or a usage error that says what was expected. */
-export function parseDuration(text: string): number {
-  const match = /^(\d+)(ms|s|m)?$/.exec(text)
-  if (!match) throw new Error('a duration is a whole number with `ms`, `s` or `m`, e.g. `60s`')
+/**
+ * How long, in milliseconds: a whole number with `ms`, `s` or `m`; seconds where nothing stands behind it.
+ *
+ * @throws SallyportError `SP_USAGE_OPTION`
+ */
+export function duration(option: string, text: string): number {
+  const match = /^(\d{1,9})(ms|s|m)?$/.exec(text)
+  if (!match) {
+    throw new SallyportError('SP_USAGE_OPTION', `${option} is not a duration`, {
+      fix: `write a whole number with \`ms\`, \`s\` or \`m\`, e.g. \`${option} 10s\``,
+    })
+  }
   const unit = match[2] === 'ms' ? 1 : match[2] === 'm' ? 60_000 : 1000
   return Number(match[1]) * unit
 }

@@ -35,7 +35,9 @@ export function addAgent(program: Command): void {
               textOf(row.segment),
               String(instances.length),
               String(Math.max(0, ...instances.map((i) => numberOf(i.risk)))),
-              instances.some((i) => Boolean(i.quarantined)) ? 'yes' : '',
+              row.quarantined === true || instances.some((i) => Boolean(i.quarantined))
+                ? 'yes'
+                : '',
             ]
           }),
         ),

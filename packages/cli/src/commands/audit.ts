@@ -1,4 +1,3 @@
-import { createPublicKey } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,7 +8,8 @@ import { adminClient } from '../admin.ts'
 import { EXIT } from '../exit.ts'
 import { createOutput, utc } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
-import { dataDir, dataOption, jsonOption } from '../options.ts'
+import { dataDir, dataOption, jsonOption, wholeNumber } from '../options.ts'
+import { publicKeyIn, readGiven } from '../files.ts'
 import { list, members } from '../shape.ts'
 
 interface ShardOptions extends CommonOptions {
@@ -102,7 +102,7 @@ export function addAudit(program: Command): void {
       const result = await verifyLog({
         dir: shard.dir,
         origin: shard.origin,
-        publicKey: createPublicKey(readFileSync(options.key ?? shard.keyFile)),
+        publicKey: publicKeyIn(options.key ?? shard.keyFile),
         ...(held === undefined ? {} : { checkpoint: held }),
       })
       if (options.checkpoint === undefined && held !== undefined) {
@@ -132,11 +132,11 @@ export function addAudit(program: Command): void {
     .addOption(jsonOption())
     .action(async (options: ShardOptions & { count: string; follow?: boolean }) => {
       const shard = findShard(options)
-      const count = Number(options.count)
+      const count = wholeNumber('--count', options.count)
       let next = 0
       for (let first = true; first || options.follow === true; first = false) {
         const records = await readRecords(shard, next)
-        const shown = first ? records.slice(-count) : records
+        const shown = first ? records.slice(Math.max(0, records.length - count)) : records
         for (const { index, record } of shown) {
           const line =
             options.json === true ? JSON.stringify({ index, ...record }) : describe(index, record)
@@ -179,7 +179,7 @@ export function addAudit(program: Command): void {
  * @throws SallyportError `SP_CONFIG_NO_CHECKPOINT`, `SP_CONFIG_NOT_RUNNING` where it was demanded and cannot be had
  */
 async function heldCheckpoint(options: VerifyOptions, shard: Shard): Promise<string | undefined> {
-  if (options.checkpoint !== undefined) return readFileSync(options.checkpoint, 'utf8')
+  if (options.checkpoint !== undefined) return readGiven(options.checkpoint)
   const demanded = options.checkpointFromControl === true
   try {
     const { audit } = members(await adminClient(dataDir(options)).get('/api/health'))
@@ -215,7 +215,7 @@ interface Proof {
 async function prove(shard: Shard, text: string): Promise<Proof> {
   const { inclusionProof, leafHash, parseCheckpoint, verifyInclusion, verifyLog } =
     await import('@sallyport/tlog')
-  const publicKey = createPublicKey(readFileSync(shard.keyFile))
+  const publicKey = publicKeyIn(shard.keyFile)
   const notes = readFileSync(join(shard.dir, 'checkpoints'), 'utf8').split(
     /(?<==\n)(?=[^\n]+\n\d+\n)/,
   )
@@ -267,7 +267,7 @@ async function readRecords(
   const result = await verifyLog({
     dir: shard.dir,
     origin: shard.origin,
-    publicKey: createPublicKey(readFileSync(shard.keyFile)),
+    publicKey: publicKeyIn(shard.keyFile),
     onRecord: (index, bytes) => {
       if (index >= from) records.push({ index, record: decodeRecord(bytes) })
     },

@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Command } from 'commander'
+import { SallyportError } from '@sallyport/base'
 import type { Declaration } from '@sallyport/network'
 import type { Finding } from '@sallyport/policy'
 import { EXIT } from '../exit.ts'
 import { createOutput, table } from '../output.ts'
 import { jsonOption } from '../options.ts'
+import { networkFileOf } from './policy/replay.ts'
 import { sarifOption, shown, within, writeSarif } from '../sarif.ts'
 
 interface CheckOptions {
@@ -18,12 +20,14 @@ interface CheckOptions {
   readonly data?: string
 }
 
+const LAYERS_ONLY = ['described', 'nftables', 'kubernetes', 'data'] as const
+
 /** `sallyport check`: reads a declaration as the planes would, and says what is wrong with it, all at once. */
 export function addCheck(program: Command): void {
   program
     .command('check')
     .description('check a network declaration and its policies')
-    .argument('[file]', 'network.yaml', 'network.yaml')
+    .argument('[file]', 'network.yaml, or the folder that holds it', 'network.yaml')
     .option('--layers', 'compare policies, adapters, grants in databases and segments instead')
     .option(
       '--described <dir>',
@@ -37,10 +41,21 @@ export function addCheck(program: Command): void {
     .option('--data <dir>', 'with --layers: of a running control plane, which asks the databases')
     .addOption(sarifOption())
     .addOption(jsonOption())
-    .action(async (file: string, options: CheckOptions) => {
+    .action(async (path: string, options: CheckOptions) => {
       const out = createOutput(options.json === true)
       const { createDecider, createTableRows } = await import('@sallyport/decide')
       const { verifySegments } = await import('@sallyport/segments')
+      const alone = LAYERS_ONLY.find((name) => options[name] !== undefined)
+      if (options.layers !== true && alone !== undefined) {
+        throw new SallyportError(
+          'SP_USAGE_OPTION',
+          `\`--${alone}\` is of no use without --layers`,
+          {
+            fix: 'say `--layers` as well',
+          },
+        )
+      }
+      const file = networkFileOf(path)
       const { declaration, warnings } = await read(file, options.sarif)
       for (const { span, message } of warnings) {
         out.note(`${span.file}:${span.line}:${span.column}: warning: ${message}`)

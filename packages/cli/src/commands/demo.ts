@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
 import type { DemoOptions } from '../demo/options.ts'
 import { createOutput } from '../output.ts'
-import { jsonOption, parseDuration } from '../options.ts'
+import { duration, jsonOption } from '../options.ts'
 import { stopSignal } from '../supervise.ts'
 
 interface Flags {
@@ -88,7 +88,7 @@ function demoOptions(flags: Flags, note: (text: string) => void): DemoOptions {
   return {
     data: resolve(flags.data),
     headless: flags.headless === true,
-    durationMs: parseDuration(flags.duration),
+    durationMs: duration('--duration', flags.duration),
     attack: choice('attack', flags.attack, ['poisoned-memo', 'none']),
     ...(flags.transactions === undefined ? {} : { transactions: resolve(flags.transactions) }),
     ...(flags.seed === undefined ? {} : { seed: integer('seed', flags.seed, 999_999_999) }),

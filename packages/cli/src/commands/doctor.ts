@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs'
-import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { errorCode, renderError } from '@sallyport/base'
@@ -8,10 +7,11 @@ import { adminClient } from '../admin.ts'
 import { consoleDir, fixedOrigin } from '../console.ts'
 import type { ConsoleFlags } from '../console.ts'
 import { EXIT } from '../exit.ts'
-import { createOutput, table } from '../output.ts'
+import { createOutput, table, utc } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption, jsonOption } from '../options.ts'
-import { list, members, textOf } from '../shape.ts'
+import { list, members, numberOf, textOf } from '../shape.ts'
+import type { Members } from '../shape.ts'
 import { handshake } from '../handshake.ts'
 import type { HandshakeFlags } from '../handshake.ts'
 
@@ -188,23 +188,22 @@ async function running(data: string): Promise<Finding[]> {
     })
   }
   for (const gateway of gateways) {
-    const { address } = gateway
-    const reached = typeof address === 'string' ? await reach(address) : true
+    const connected = gateway.connected === true
     findings.push({
       check: `gateway ${textOf(gateway.id)}`,
-      state: reached ? 'ok' : 'bad',
-      text: `revision ${textOf(gateway.revision)}, ${textOf(gateway.lagMs)} ms behind`,
+      state: connected ? 'ok' : 'bad',
+      text: connected
+        ? standing(gateway)
+        : `not connected; seen last at ${utc(numberOf(gateway.lastSeen))}`,
     })
   }
   return findings
 }
 
-function reach(address: string): Promise<boolean> {
-  const [host = '', port = ''] = address.split(':')
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  const socket = createConnection({ host, port: Number(port), timeout: 1000 })
-  socket.once('connect', () => resolve(true))
-  socket.once('error', () => resolve(false))
-  socket.once('timeout', () => resolve(false))
-  return promise.finally(() => socket.destroy())
+/** How far a gateway is: the revision it applied last, and how long that took it. */
+function standing({ revision, lagMs }: Members): string {
+  if (revision === null) return 'connected; no revision applied yet'
+  const { epoch, n } = members(revision)
+  const late = typeof lagMs === 'number' ? `, ${lagMs} ms after it was signed` : ''
+  return `revision ${textOf(epoch)}.${textOf(n)}${late}`
 }

@@ -1,3 +1,4 @@
+import { Option } from 'commander'
 import type { Command } from 'commander'
 import { adminClient } from '../admin.ts'
 import { createOutput, table, utc } from '../output.ts'
@@ -35,7 +36,11 @@ export function addInventory(program: Command): void {
   inventory
     .command('diff')
     .description('what traffic asked for and nobody declared, with what would declare it')
-    .option('--kind <kind>', 'caller, operation, field, destination or flow')
+    .addOption(
+      new Option('--kind <kind>', 'of one kind only').choices([
+        ...['caller', 'operation', 'field', 'destination', 'flow'],
+      ]),
+    )
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (own: { kind?: string }, command: Command) => {

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Option } from 'commander'
 import type { Command } from 'commander'
@@ -7,7 +6,8 @@ import type { JsonValue } from '@sallyport/base'
 import { adminClient } from '../admin.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
-import { dataDir, dataOption, parseDuration, takePin } from '../options.ts'
+import { dataDir, dataOption, duration, takePin } from '../options.ts'
+import { readGiven } from '../files.ts'
 import { members, textOf } from '../shape.ts'
 import { selfCommand, selfWith, stopSignal, supervise } from '../supervise.ts'
 import type { Line } from '../supervise.ts'
@@ -315,22 +315,10 @@ export async function startPlanes(options: PlanesOptions): Promise<Planes> {
   }
 }
 
-/** @throws SallyportError `SP_USAGE_OPTION` */
-function duration(option: string, text: string): number {
-  try {
-    return parseDuration(text)
-  } catch (cause) {
-    throw new SallyportError('SP_USAGE_OPTION', `${option} is not a duration`, {
-      fix: `write it as \`${option} 10s\``,
-      cause,
-    })
-  }
-}
-
 function readSecrets(file: string | undefined): Record<string, string> {
   if (file === undefined) return {}
   const secrets: Record<string, string> = {}
-  for (const [name, value] of Object.entries(members(parseJson(readFileSync(file, 'utf8'))))) {
+  for (const [name, value] of Object.entries(members(secretsIn(file)))) {
     if (typeof value !== 'string') {
       throw new SallyportError('SP_CONFIG_SECRETS', `secret \`${name}\` is not a string`, {
         fix: 'the secrets file is one JSON object of names and string values',
@@ -341,9 +329,20 @@ function readSecrets(file: string | undefined): Record<string, string> {
   return secrets
 }
 
+function secretsIn(file: string): JsonValue {
+  const text = readGiven(file)
+  try {
+    return parseJson(text)
+  } catch (cause) {
+    throw new SallyportError('SP_CONFIG_SECRETS', `\`${file}\` is not JSON`, {
+      fix: 'the secrets file is one JSON object of names and string values',
+      cause,
+    })
+  }
+}
+
 function joinToken(file: string | undefined): { joinToken?: string } {
-  const token =
-    file === undefined ? process.env.SALLYPORT_JOIN_TOKEN : readFileSync(file, 'utf8').trim()
+  const token = file === undefined ? process.env.SALLYPORT_JOIN_TOKEN : readGiven(file).trim()
   delete process.env.SALLYPORT_JOIN_TOKEN
   return token ? { joinToken: token } : {}
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { LaunchOptions } from '@sallyport/agent'
@@ -10,6 +9,7 @@ import { followEvents } from '../events.ts'
 import { createOutput } from '../output.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption } from '../options.ts'
+import { readGiven } from '../files.ts'
 import { list, members, textOf } from '../shape.ts'
 import { stopSignal } from '../supervise.ts'
 import { target } from '../address.ts'
@@ -82,7 +82,7 @@ export function addRun(program: Command): void {
           const joinAs = { kind: 'agent', name: options.as }
           return enrol({
             planeTarget: target(options.control),
-            rootsPem: readFileSync(rootsFile, 'utf8'),
+            rootsPem: readGiven(rootsFile),
             token: textOf(members(await admin.post('/api/join-tokens', joinAs)).token),
             trustDomain,
             onRotationError,

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { parseJson, SallyportError } from '@sallyport/base'
 import type { Addresses } from '@sallyport/segments'
 import { EXIT } from '../exit.ts'
 import { createOutput } from '../output.ts'
+import { readGiven } from '../files.ts'
 import { members, textOf } from '../shape.ts'
 import { jsonOption } from '../options.ts'
 
@@ -74,7 +74,7 @@ function readAddresses(file: string | undefined): Addresses {
     })
   }
   return Object.fromEntries(
-    Object.entries(members(parseJson(readFileSync(file, 'utf8')))).map(([node, value]) => {
+    Object.entries(members(parseJson(readGiven(file)))).map(([node, value]) => {
       const entry = members(value)
       const link = textOf(entry.interface)
       return [node, { address: textOf(entry.address), ...(link ? { interface: link } : {}) }]

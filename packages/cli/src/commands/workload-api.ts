@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { DeclaredProcess, LazyWorkload } from '@sallyport/agent'
@@ -9,6 +8,7 @@ import { followEvents } from '../events.ts'
 import type { CommonOptions } from '../options.ts'
 import { dataDir, dataOption, jsonOption } from '../options.ts'
 import { createOutput } from '../output.ts'
+import { readGiven } from '../files.ts'
 import { list, members, textOf } from '../shape.ts'
 import type { Members } from '../shape.ts'
 import { stopSignal } from '../supervise.ts'
@@ -42,7 +42,7 @@ export function addWorkloadApi(program: Command): void {
           const joinAs = { kind: 'agent', name: agent }
           const identity = await enrol({
             planeTarget: target(options.control),
-            rootsPem: readFileSync(join(data, 'trust', 'ca.pem'), 'utf8'),
+            rootsPem: readGiven(join(data, 'trust', 'ca.pem')),
             token: textOf(members(await admin.post('/api/join-tokens', joinAs)).token),
             trustDomain,
             onRotationError,

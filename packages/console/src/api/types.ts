@@ -101,6 +101,8 @@ interface Counts {
 }
 
 export interface AgentInfo extends Agent {
+  /** The agent as a whole, whether anything of it runs or not. */
+  readonly quarantined: boolean
   readonly instances: readonly Instance[]
   readonly counts: Counts
   readonly flows: readonly Flow[]

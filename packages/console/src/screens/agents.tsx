@@ -106,10 +106,11 @@ export function AgentState({
   whole?: boolean
 }): ReactNode {
   const cut = agent.instances.filter(({ quarantined }) => quarantined).length
-  if (cut > 0 || whole) {
+  const all = whole || agent.quarantined
+  if (cut > 0 || all) {
     return (
       <Badge tone="deny" icon="lock">
-        {whole || cut === agent.instances.length
+        {all || cut === agent.instances.length
           ? 'Quarantined'
           : `${cut} of ${agent.instances.length} quarantined`}
       </Badge>

@@ -247,6 +247,9 @@ export class World {
       const running = agent.name === 'notifier' ? 0 : agent.name === 'pattern-analyst' ? 2 : 1
       return {
         ...agent,
+        quarantined: this.quarantines.some(
+          ({ subject }) => subject === `spiffe://${this.network.trustDomain}/agent/${agent.name}`,
+        ),
         counts: { allow: count('allow'), deny: count('deny'), needs: count('needs') },
         flows: this.network.flows.filter(({ from }) => from === agent.name),
         instances: Array.from({ length: running }, (_, i) => this.#instance(agent.name, i + 1)),

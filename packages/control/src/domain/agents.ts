@@ -31,6 +31,8 @@ export interface Counts {
 
 /** A declared agent with what runs of it. */
 export interface AgentView extends Agent {
+  /** The agent as a whole: no instance of it comes in, whether any runs or not. */
+  readonly quarantined: boolean
   /** Newest first; those whose certificate lapsed over an hour ago are left out. */
   readonly instances: readonly InstanceView[]
   readonly counts: Counts

@@ -2,6 +2,7 @@ import { parseJson } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import type { Store, Tx } from '../store/store.ts'
 import type { Agents, AgentView, Counts, InstanceView, RiskReason } from './agents.ts'
+import { agentIsCut } from './cutting.ts'
 import type { Publisher } from './publisher.ts'
 import type { Quarantines } from './quarantine.ts'
 
@@ -25,6 +26,7 @@ export function createAgents(deps: {
         .filter((agent) => name === undefined || agent.name === name)
         .map((agent) => ({
           ...agent,
+          quarantined: agentIsCut(deps.quarantine, network.trustDomain, agent.name),
           instances: instances.filter((instance) => instance.name === agent.name),
           counts: countsOf(counts.filter((row) => row.agent === agent.name)),
           flows: network.flows.filter((flow) => flow.from === agent.name),

@@ -53,6 +53,8 @@ export interface Hub {
 
 interface Known {
   readonly streams: Set<ServerResponse>
+  /** When it connected last: what was signed before that was no delay of its own. */
+  since: number
   revision: Revision | undefined
   lastSeen: number
   lagMs: number | null
@@ -83,7 +85,7 @@ export function createHub(deps: {
   const known = (gateway: string): Known => {
     let entry = gateways.get(gateway)
     if (!entry) {
-      entry = { streams: new Set(), revision: undefined, lastSeen: 0, lagMs: null }
+      entry = { streams: new Set(), since: 0, revision: undefined, lastSeen: 0, lagMs: null }
       gateways.set(gateway, entry)
     }
     entry.lastSeen = clock.now()
@@ -103,7 +105,8 @@ export function createHub(deps: {
     if (!revision || (entry.revision && compareRevision(revision, entry.revision) <= 0)) return
     entry.revision = revision
     const at = signedAt.get(keyOf(revision))
-    entry.lagMs = at === undefined ? null : Math.round(clock.monotonic() - at)
+    entry.lagMs =
+      at === undefined ? null : Math.round(clock.monotonic() - Math.max(at, entry.since))
     wake()
   }
 
@@ -139,6 +142,7 @@ export function createHub(deps: {
     open(gateway, response) {
       vouch()
       const entry = known(gateway)
+      if (entry.streams.size === 0) entry.since = clock.monotonic()
       entry.streams.add(response)
       response.once('close', () => entry.streams.delete(response))
       response.on('drain', () => {

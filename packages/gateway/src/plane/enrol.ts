@@ -39,7 +39,7 @@ export async function establishIdentity(options: EnrolOptions): Promise<Identity
   if (options.joinToken === undefined) {
     if (kept) return new IdentityHolder(kept)
     throw new SallyportError('SP_GATEWAY_IDENTITY', 'the gateway has no valid identity', {
-      fix: 'start it with a fresh join token',
+      fix: 'start it with a fresh join token: `sallyport agent enroll ID --kind gateway > FILE`, then `--token-file FILE`',
     })
   }
   try {

@@ -32,7 +32,7 @@ export async function loadPins(options: PinsOptions): Promise<Pinned> {
   const kept = await readJsonFile(path)
   const given =
     options.trustPins ??
-    (options.pinsFile === undefined ? undefined : asPins(await readJsonFile(options.pinsFile)))
+    (options.pinsFile === undefined ? undefined : asPins(await pinsIn(options.pinsFile)))
   if (kept === undefined) {
     if (!given) throw wrong('no trust pins were given', 'give the `pins.json` of the trust root')
     await writeDurably(path, canonicalJson(given))
@@ -47,6 +47,12 @@ export async function loadPins(options: PinsOptions): Promise<Pinned> {
     )
   }
   return { pins, offeredRoots: given?.roots }
+}
+
+async function pinsIn(file: string): Promise<JsonValue> {
+  const value = await readJsonFile(file)
+  if (value !== undefined) return value
+  throw wrong(`\`${file}\` is not there`, 'put the `pins.json` of the trust root there')
 }
 
 function asPins(value: JsonValue | undefined): TrustPins {

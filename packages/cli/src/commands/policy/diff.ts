@@ -3,7 +3,7 @@ import type { declarationDiff } from '@sallyport/control'
 import type { CallFinding, Counterexample, Decided, DiffReport } from '@sallyport/policy'
 import { EXIT } from '../../exit.ts'
 import { createOutput, utc } from '../../output.ts'
-import { jsonOption, parseDuration } from '../../options.ts'
+import { duration, jsonOption } from '../../options.ts'
 import { networkFileOf } from './replay.ts'
 
 interface Flags {
@@ -29,7 +29,7 @@ export function addDiff(policy: Command): void {
     .addOption(jsonOption())
     .action(async (old: string, next: string, flags: Flags) => {
       const out = createOutput(flags.json === true)
-      const boundMs = parseDuration(flags.bound)
+      const boundMs = duration('--bound', flags.bound)
       const { declarationDiff } = await import('@sallyport/control')
       const { loadDeclaration } = await import('@sallyport/network')
       const { diff } = await import('@sallyport/policy')

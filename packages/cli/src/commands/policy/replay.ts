@@ -1,11 +1,11 @@
-import { createPublicKey } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Option } from 'commander'
 import type { Command } from 'commander'
 import { SallyportError } from '@sallyport/base'
 import type { ChangeGroup, ReplayReport, Verdict } from '@sallyport/policy'
 import { EXIT } from '../../exit.ts'
+import { publicKeyIn } from '../../files.ts'
 import { createOutput, utc } from '../../output.ts'
 import type { CommonOptions } from '../../options.ts'
 import { dataOption, jsonOption } from '../../options.ts'
@@ -52,7 +52,7 @@ export function addReplay(policy: Command): void {
       const report = await replay({
         gatewayDir: dirname(shard.dir),
         origin: shard.origin,
-        publicKey: createPublicKey(readFileSync(flags.key ?? shard.keyFile)),
+        publicKey: publicKeyIn(flags.key ?? shard.keyFile),
         draft,
         ...(since === undefined ? {} : { since }),
         ...(until === undefined ? {} : { until }),

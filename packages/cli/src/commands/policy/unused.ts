@@ -1,8 +1,7 @@
-import { createPublicKey } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { UnusedReport } from '@sallyport/policy'
+import { publicKeyIn } from '../../files.ts'
 import { createOutput, utc } from '../../output.ts'
 import type { CommonOptions } from '../../options.ts'
 import { dataDir, dataOption, jsonOption } from '../../options.ts'
@@ -43,7 +42,7 @@ export function addUnused(policy: Command): void {
         logs: shards.map(({ dir, origin, keyFile }) => ({
           dir,
           origin,
-          publicKey: createPublicKey(readFileSync(options.key ?? keyFile)),
+          publicKey: publicKeyIn(options.key ?? keyFile),
         })),
         ...(since === undefined ? {} : { since }),
       })

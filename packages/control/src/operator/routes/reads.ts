@@ -8,6 +8,11 @@ import { any, choice, listOf, object, openObject, text, time } from '../schema.t
 
 const viewer = { role: 'viewer', act: 'read', local: true } as const
 const counts = { allow: time, deny: time, needs: time }
+const agentView = openObject({
+  name: text(256),
+  quarantined: { type: 'boolean' },
+  counts: object(counts),
+})
 
 /** What can be seen, without the approvals and quarantines that have routes of their own. */
 export function readRoutes(context: ControlContext): Route[] {
@@ -44,7 +49,7 @@ export function readRoutes(context: ControlContext): Route[] {
       path: '/api/agents',
       summary: 'Declared agents with their live instances',
       access: viewer,
-      answer: listOf(openObject({ name: text(256), counts: object(counts) })),
+      answer: listOf(agentView),
       handle: () => agents.list(),
     },
     {
@@ -52,7 +57,7 @@ export function readRoutes(context: ControlContext): Route[] {
       path: '/api/agents/{name}',
       summary: 'One agent',
       access: viewer,
-      answer: openObject({ name: text(256), counts: object(counts) }),
+      answer: agentView,
       handle: async ({ params }) => found(await agents.get(params['name'] ?? ''), 'agent'),
     },
     {
