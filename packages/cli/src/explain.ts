@@ -13,6 +13,10 @@ export function explainText(value: JsonValue): string {
     `outcome    ${textOf(record.decision)} (${textOf(record.code)})`,
     `session    labels ${list(record.labels).map(textOf).join(', ') || 'none'}; risk ${textOf(record.risk)}`,
   ]
+  const { result, status, durationMs } = members(root.outcome)
+  if (result !== undefined) {
+    lines.push(`ended      ${textOf(result)}, ${textOf(status)}, after ${textOf(durationMs)} ms`)
+  }
   if (explanation.summary !== undefined) lines.push('', textOf(explanation.summary))
   for (const policy of list(members(explanation.cedar).policies).map(members)) {
     lines.push(

@@ -322,6 +322,15 @@ const callsOver = (codec: GatewaySettings['codec']) => (): void => {
 
   it('lets nothing of an upstream through but projected JSON', async () => {
     const ask = () => reader.ask({ path: '/bank/v1/accounts/A' })
+    const event = async (decision: unknown) => {
+      const find = () =>
+        world.plane
+          .records()
+          .filter((one) => one.kind === 'event')
+          .find((one) => one.event === 'upstream-failed' && one.facts['decision'] === decision)
+      await until(() => find() !== undefined)
+      return find() ?? assert.fail()
+    }
     const answers: Readonly<Record<string, readonly [Answer, number, string]>> = {
       'a redirect': [
         (_s, res) => res.writeHead(302, { location: 'https://evil.example' }).end(),
@@ -375,6 +384,13 @@ const callsOver = (codec: GatewaySettings['codec']) => (): void => {
       assert.equal(reply.body['code'], code, what)
       refusedAs(reply, status, code, 'refused')
       assert.doesNotMatch(JSON.stringify([reply.headers, reply.body]), /secret|evil|www-auth/, what)
+      // Operators find why, and nothing of the answer beside it; a refusal of the system's own is no failure.
+      if (code === 'SP_UPSTREAM_REFUSED') continue
+      const said = await event(reply.body['decision'])
+      assert.equal(said.code, code, what)
+      assert.equal(said.facts['system'], 'bank')
+      assert.match(String(said.facts['detail']), /\w/)
+      assert.doesNotMatch(JSON.stringify(said), /secret|evil|www-auth/, what)
     }
     world.bank.answer = (_s, res) =>
       json(res, { account: {} }, 200, { 'set-cookie': 'a=b', 'x-internal': 'y', etag: 'z' })
@@ -438,6 +454,7 @@ const callsOver = (codec: GatewaySettings['codec']) => (): void => {
     plane.credentials.set('rates-key', 'two\r\nlines: x')
     refusedAs(await ask(), 503, 'SP_CREDENTIAL_MISSING', 'refused')
     assert.equal(outside.length, before)
+    await until(() => /upstream-failed.*rates-key/.test(JSON.stringify(plane.records())))
     plane.credentials.set('rates-key', 'first')
     await later(61_000)
     const read = plane.credentialReads

@@ -294,7 +294,12 @@ function describe(index: number, record: AuditRecord): string {
       return `${head} ${record.instance} + ${record.added.join(', ')}`
     case 'approval-used':
       return `${head} ${record.approvalId} by ${record.approvers.join(', ')}`
-    case 'event':
-      return `${head} ${record.event} ${record.code ?? ''} ${record.subject ?? ''}`.trimEnd()
+    case 'event': {
+      const facts = Object.entries(record.facts).map(([name, value]) => `${name}=${value}`)
+      const words = [record.event, record.code ?? '', record.subject ?? '', ...facts]
+      // What somebody else said may be in them: a terminal obeys some characters.
+      const line = words.filter((word) => word !== '').join(' ')
+      return `${head} ${line.replaceAll(/\p{Cc}/gu, ' ')}`
+    }
   }
 }

@@ -1,6 +1,7 @@
 import { newId, sha256Hex } from '@sallyport/base'
 import type { Call, Outcome, SessionState } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
+import type { Audit } from '../audit/audit.ts'
 import { denied, foreignEvidence, quarantined, Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Enforced } from '../state/bundles.ts'
@@ -201,6 +202,11 @@ export class Pipeline {
       throw refusal
     }
     grant.reserved.settle(true)
+  }
+
+  /** For what is said of a call beside its records. */
+  get audit(): Audit {
+    return this.#parts.audit
   }
 
   /** Records how a granted call ended and settles what it reserved. Never throws: the answer has its own way. */

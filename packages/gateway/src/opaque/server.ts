@@ -204,7 +204,7 @@ export class OpaqueServers {
     const grant = await this.#authorise(caller, enforced, system, operation)
     let upstream: Socket | undefined
     try {
-      upstream = await this.#connect(system, grant)
+      upstream = await this.#connect(system)
       if (signal.aborted)
         throw new Refusal('SP_UPSTREAM_FAILED', 'the caller is gone', { status: 499 })
       if (system.upstream.kind === 'plain') await this.#sayUnauthenticated(grant, upstream)
@@ -249,8 +249,8 @@ export class OpaqueServers {
     )
   }
 
-  async #connect(system: System, grant: Grant): Promise<Socket> {
-    const { identity, settings, bundles, overrides, audit } = this.#parts
+  async #connect(system: System): Promise<Socket> {
+    const { identity, settings, bundles, overrides } = this.#parts
     return connectOpaque({
       ...{ holder: identity, system, timeoutMs: settings.upstreamConnectTimeoutMs },
       override: Object.hasOwn(overrides, system.name) ? overrides[system.name] : undefined,
@@ -260,12 +260,6 @@ export class OpaqueServers {
         this.#services.set(socket, peer)
         socket.once('close', () => this.#services.delete(socket))
       },
-    }).catch((error: unknown) => {
-      // There is no protocol to tell it in.
-      const { code, detail } = toRefusal(error)
-      const facts = { decision: grant.id, ...(detail === undefined ? {} : { detail }) }
-      audit.event('upstream-failed', { code, subject: grant.caller.instance, facts })
-      throw error
     })
   }
 
