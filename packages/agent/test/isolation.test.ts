@@ -203,6 +203,28 @@ describe('an agent of the same user as the launcher', { timeout: 60_000 }, () =>
     await assert.rejects(launch({ isolate: 'require', hide: ['/'] }), { code: 'SP_LAUNCH_FAILED' })
   })
 
+  it('is not another program where it would not see the one that is meant', async (context) => {
+    if (!(await possible(context))) return
+    const bin = join(base, 'bin')
+    mkdirSync(bin)
+    const script = join(bin, 'id')
+    writeFileSync(script, '#!/bin/sh\nexit 42\n', { mode: 0o755 })
+    const env = { PATH: `${bin}:${process.env['PATH'] ?? ''}` }
+    for (const command of ['id', script]) {
+      await assert.rejects(launch({ isolate: 'require', command, args: [], env }), {
+        code: 'SP_LAUNCH_FAILED',
+        detail: new RegExp(script.replaceAll('.', '\\.')),
+      })
+    }
+    const shown = { isolate: 'require', command: 'id', args: [], env } as const
+    const exits = async (over: Over): Promise<number | null> => (await (await launch(over)).exit)[0]
+    assert.equal(await exits({ ...shown, expose: [bin] }), 42)
+    // Its own folder it sees, wherever that is.
+    assert.equal(await exits({ ...shown, cwd: bin, command: './id' }), 42)
+    // What is nowhere is said to be nowhere, as ever.
+    assert.equal(await exits({ ...shown, command: 'sp-no-such-program' }), 127)
+  })
+
   it('has its own exit code told, and 128 + n for a signal', async (context) => {
     if (!(await possible(context))) return
     const ends = async (script: string): Promise<number | null> => {

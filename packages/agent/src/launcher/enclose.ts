@@ -1,5 +1,5 @@
-import { existsSync, realpathSync } from 'node:fs'
-import { basename, delimiter, dirname, isAbsolute, join } from 'node:path'
+import { accessSync, constants, existsSync, realpathSync, statSync } from 'node:fs'
+import { basename, delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 
 import { SallyportError } from '@sallyport/base'
 
@@ -189,7 +189,7 @@ function steps({ hide, expose, cwd }: View): string[] {
   const shown = expose.map((path) => ({
     from: whole(path),
     // Where the program looks for it, even if the file itself is a link to elsewhere.
-    to: join(whole(dirname(path)), basename(path)),
+    to: placeOf(path),
   }))
   const writable = uncovered(mounts).filter(
     ({ path, flags }) =>
@@ -209,6 +209,46 @@ function steps({ hide, expose, cwd }: View): string[] {
     ...shown.flatMap(({ to }, i) => ['put', String(i), to]),
     ...hidden.flatMap((path) => ['seal', path]),
   ]
+}
+
+/**
+ * Refuses a program that its namespace would not show. Where it is a word, whatever else of that name stands further along the `PATH` would
+ * be started in its place: another version, or another program.
+ *
+ * @param path the program's `PATH`
+ * @throws SallyportError `SP_LAUNCH_FAILED`
+ */
+export function mustSee(command: string, { hide, expose, cwd }: View, path: string): void {
+  const file = command.includes('/')
+    ? resolve(cwd, command)
+    : path
+        .split(delimiter)
+        .map((dir) => resolve(cwd, dir, command))
+        .find(isProgram)
+  // What is nowhere is refused as such, by whoever starts it.
+  if (file === undefined || !existsSync(file)) return
+  const covers = [...real(PRIVATE), ...real(services()), ...real(hide)]
+  const shown = [...needed(cwd), ...real(expose), ...expose.map((one) => placeOf(one))]
+  const lost = [placeOf(file), realpathSync(file)].find(
+    (at) => covers.some((cover) => within(at, cover)) && !shown.some((one) => within(at, one)),
+  )
+  if (lost === undefined) return
+  throw new SallyportError('SP_LAUNCH_FAILED', 'the agent would not see its program', {
+    detail: `\`${command}\` is \`${lost}\`, and agents have folders of their own in place of ${covers.filter((cover) => within(lost, cover)).join(', ')}`,
+    fix: 'keep it elsewhere, or name its folder, and what it needs beside, with `--expose`',
+  })
+}
+
+/** Where it is looked for: its own name, in a folder without links. */
+const placeOf = (path: string): string => join(whole(dirname(path)), basename(path))
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return statSync(path).isFile()
+  } catch {
+    return false
+  }
 }
 
 /** What a program cannot start without, where it lies below a folder that becomes private: its folder, and Node's. */

@@ -13,7 +13,7 @@ import type { Target } from '@sallyport/transport'
 import { databaseVariables, startDatabaseRelay } from './database.ts'
 import type { DatabaseDoor } from './database.ts'
 import { withoutStrays } from './descriptors.ts'
-import { enclosed } from './enclose.ts'
+import { enclosed, mustSee } from './enclose.ts'
 import type { Way } from './enclose.ts'
 import { listenInside } from './inside.ts'
 import { opaqueSocket, opaqueVariables, startOpaqueRelay } from './opaque.ts'
@@ -161,6 +161,9 @@ export async function launchAgent(options: LaunchOptions): Promise<Launched> {
     }
     const program = [options.command, ...options.args]
     const view = { hide, expose: [dir.path, ...expose], cwd: options.cwd ?? process.cwd() }
+    if (way?.full) {
+      mustSee(options.command, view, options.env?.['PATH'] ?? process.env['PATH'] ?? '')
+    }
     const child = await start(
       options,
       way ? enclosed(way, view, program) : [...parentDeath(), ...program],
