@@ -53,6 +53,57 @@ describe('a narrow screen', () => {
     }))
 })
 
+describe('decisions on a narrow screen', () => {
+  it('say who called what, and how it ended, in rows that do not overlap', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+      await page.setViewportSize({ width: 390, height: 844 })
+      await page.goto('/decisions')
+      const rows = page.locator('.vbody [role=row]')
+      await rows.nth(2).waitFor()
+      const { records } = fixture.world
+      const newest = records.toSorted((a, b) => b.at - a.at)[0] ?? assert.fail()
+      for (const text of [newest.operation, newest.agent]) {
+        const box = await rows.first().getByText(text).first().boundingBox()
+        assert.ok(box && box.x >= 0 && box.x + box.width <= 390, text)
+      }
+      const tops = await rows.evaluateAll((all) => all.map((row) => row.getBoundingClientRect().y))
+      const heights = await rows.evaluateAll((all) => all.map((row) => row.clientHeight))
+      assert.ok((tops[1] ?? 0) - (tops[0] ?? 0) >= (heights[0] ?? Infinity), `${tops} ${heights}`)
+      // A window that becomes wide has one line for each again.
+      await page.setViewportSize({ width: 1280, height: 844 })
+      await page.waitForFunction(() => {
+        const [one, two] = [...document.querySelectorAll('.vbody [role=row]')]
+        return one && two && two.getBoundingClientRect().y - one.getBoundingClientRect().y === 36
+      })
+      assert.deepEqual(complaints, [])
+      await context.close()
+    }))
+
+  it('and each by itself, with nothing cut off at the side', () =>
+    withFixture(built, async (fixture) => {
+      const { page, context, complaints } = await visit(browser, fixture, { operator: 'olivia' })
+      await page.setViewportSize({ width: 360, height: 740 })
+      for (const kind of ['needs', 'deny', 'allow']) {
+        const id = fixture.world.records.find(({ decision }) => decision === kind)?.id
+        await page.goto(`/decisions/${id}`)
+        await page.locator('.verdict').waitFor()
+        // As long as real ones are.
+        await page.locator('.page-aside code').evaluate((code) => {
+          code.textContent += '01m8e7gj8cchmbdetm54tzq5r0'
+        })
+        for (const part of ['.page-aside .copyable', '.verdict', '.verdict-code']) {
+          const box = await page.locator(part).boundingBox()
+          assert.ok(box && box.x >= 0 && box.x + box.width <= 360, `${kind} ${part}`)
+        }
+        const text = await page.locator('.verdict-line').boundingBox()
+        assert.ok(text && text.width > 230, kind)
+      }
+      assert.deepEqual(complaints, [])
+      await context.close()
+    }))
+})
+
 describe('a page that waits', () => {
   it('says what for, and shows it once it is there', () =>
     withFixture(built, async (fixture) => {

@@ -8,12 +8,15 @@ import type { DecisionRecord, NetworkInfo } from '../api/types.ts'
 import { useDecisionPages } from '../lib/decision-pages.ts'
 import type { DecisionFilter } from '../lib/decision-pages.ts'
 import { count, instanceName, plural } from '../lib/format.ts'
+import { useNarrow } from '../lib/narrow.ts'
 import { DecisionBadge, Risk } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
 import { Page } from '../ui/page.tsx'
 import { Empty, Failure, Skeleton, Time } from '../ui/parts.tsx'
 
+/** Heights of a row in pixels, as the styles have them. */
 const ROW = 36
+const NARROW_ROW = 56
 
 /** The feed: newest first, filters in the address, live at the top unless paused. */
 export function Decisions(): ReactNode {
@@ -157,14 +160,16 @@ function Rows(props: {
   const [, navigate] = useLocation()
   const box = useRef<HTMLDivElement>(null)
   const cursor = useRef(0)
+  const narrow = useNarrow()
   // oxlint-disable-next-line react/incompatible-library -- that is with the React Compiler, which this build does not use
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => box.current,
-    estimateSize: () => ROW,
+    estimateSize: () => (narrow ? NARROW_ROW : ROW),
     overscan: 12,
     getItemKey: (index) => rows[index]?.id ?? index,
   })
+  useEffect(() => virtual.measure(), [virtual, narrow])
   const items = virtual.getVirtualItems()
   const last = items.at(-1)?.index ?? 0
   useEffect(() => {
