@@ -69,7 +69,10 @@ describe('decisions on a narrow screen', () => {
       }
       const tops = await rows.evaluateAll((all) => all.map((row) => row.getBoundingClientRect().y))
       const heights = await rows.evaluateAll((all) => all.map((row) => row.clientHeight))
-      assert.ok((tops[1] ?? 0) - (tops[0] ?? 0) >= (heights[0] ?? Infinity), `${tops} ${heights}`)
+      assert.ok(
+        (tops[1] ?? 0) - (tops[0] ?? 0) >= (heights[0] ?? Infinity),
+        JSON.stringify([tops, heights]),
+      )
       // A window that becomes wide has one line for each again.
       await page.setViewportSize({ width: 1280, height: 844 })
       await page.waitForFunction(() => {
