@@ -3,9 +3,9 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { tenThousandths } from '@sallyport/base'
 import type { Declaration, InputType } from '@sallyport/network'
-import { diff } from '../src/index.ts'
 import { declaration, INPUT, network, permit } from './support/bank.ts'
 import { confirmed, inputOf } from './support/confirmed.ts'
+import { diff } from './support/warm.ts'
 
 /** A declaration whose only operation takes an amount of this type. */
 function taking(texts: readonly string[], type: Partial<InputType>): Declaration {

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { readInput } from '@sallyport/decide'
 import type { Declaration, InputSchema, InputType } from '@sallyport/network'
-import { diff } from '../src/index.ts'
 import { literalsOf } from '../src/diff/literals.ts'
 import { Chance, randomRequest } from '../src/diff/search.ts'
 import { declaration, forbid, INPUT, network, permit } from './support/bank.ts'
 import { confirmed, inputOf } from './support/confirmed.ts'
+import { diff } from './support/warm.ts'
 
 type List = Extract<InputType, { type: 'set' }>
 

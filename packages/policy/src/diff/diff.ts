@@ -33,6 +33,8 @@ export interface DiffOptions {
   readonly new: Declaration
   /** Milliseconds that the solver may take for one question (10,000 where unsaid). */
   readonly boundMs?: number
+  /** In place of one of its own: who compares many times keeps one, whose bound counts, and closes it. Warm, it is three times as fast. */
+  readonly solver?: Solver
 }
 
 const BOUND_MS = 10_000
@@ -47,11 +49,11 @@ const TRIES = 3000
  */
 export async function diff(options: DiffOptions): Promise<DiffReport> {
   const [old, next] = [await Side.open(options.old), await Side.open(options.new)]
-  const solver = new Solver(options.boundMs ?? BOUND_MS)
+  const solver = options.solver ?? new Solver(options.boundMs ?? BOUND_MS)
   try {
     return await new Comparison(old, next, solver).report()
   } finally {
-    await solver.close()
+    if (solver !== options.solver) await solver.close()
   }
 }
 

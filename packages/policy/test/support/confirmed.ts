@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { createDecider } from '@sallyport/decide'
 import type { Declaration } from '@sallyport/network'
-import { diff } from '../../src/index.ts'
 import type { CallFinding, DiffReport } from '../../src/index.ts'
+import { diff } from './warm.ts'
 
 /** Decides every counterexample anew: what is printed must be so. */
 export async function confirmed(old: Declaration, next: Declaration): Promise<DiffReport> {
