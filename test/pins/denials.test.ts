@@ -250,15 +250,15 @@ test('mcp: every outcome of a call', async (t) => {
 })
 
 test('http and mcp: an identity that has ended', async () => {
-  for (const method of ['GET', 'POST']) {
-    const short = await world.connect('i2', 6)
-    const call = (): Promise<Heard> =>
-      method === 'GET'
-        ? say(short, 'GET', '/ledger/v1/entries/1')
-        : say(short, 'POST', '/desk/mcp', Mcp.message(1, 'read_note', { ref: 'r' }), Mcp.headers)
-    // A call while it lasted, and the same one after.
-    assert.notEqual((await call()).status, 401)
-    await sleep(6500)
+  const [one, other] = [await world.connect('i2', 6), await world.connect('i2', 6)]
+  const calls: readonly (() => Promise<Heard>)[] = [
+    () => say(one, 'GET', '/ledger/v1/entries/1'),
+    () => say(other, 'POST', '/desk/mcp', Mcp.message(1, 'read_note', { ref: 'r' }), Mcp.headers),
+  ]
+  // A call while it lasted, and the same one after.
+  for (const call of calls) assert.notEqual((await call()).status, 401)
+  await sleep(6500)
+  for (const call of calls) {
     const heard = await call()
     assert.equal(heard.status, 401)
     assert.equal(heard.headers.connection, 'close')
