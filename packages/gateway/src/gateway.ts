@@ -285,7 +285,7 @@ class RunningGateway implements Gateway {
     })
     this.#undo.push(() => bundles.settled())
     const tokens = new Tokens(bundles, clock, trustDomain)
-    const standing = new Standing(bundles, clock, trustDomain, tokens, foreign)
+    const standing = new Standing(bundles, clock, trustDomain, tokens, foreign, liveness)
     const key = await secretFile(join(dataDir, 'token.key'))
     const readValues = await ReadValues.open({ dataDir, now: () => clock.now() })
     const shared = {

@@ -16,21 +16,32 @@ import type { SqlWorld } from './world.ts'
 export class Raw {
   readonly socket: TLSSocket
   readonly frames: Frame[] = []
+  /** What errors said, in words. */
+  readonly errors: string[] = []
   readonly #reader = new FrameReader(1 << 26)
   #wake: () => void = () => undefined
 
   constructor(socket: TLSSocket) {
     this.socket = socket
     socket.on('data', (chunk: Buffer) => {
-      this.frames.push(...(this.#reader.push(chunk) ?? []))
+      const frames = this.#reader.push(chunk) ?? []
+      this.frames.push(...frames)
+      for (const { type, body } of frames) {
+        if (type === 'E') this.errors.push(errorFields(body)['M'] ?? '')
+      }
       this.#wake()
     })
     socket.on('error', () => undefined)
     socket.on('close', () => this.#wake())
   }
 
-  static async open(world: SqlWorld, agent: string, started = true): Promise<Raw> {
-    const { chainPem, keyPem, rootsPem } = world.material(agent)
+  static async open(
+    world: SqlWorld,
+    agent: string,
+    started = true,
+    instance?: string,
+  ): Promise<Raw> {
+    const { chainPem, keyPem, rootsPem } = world.material(agent, instance)
     const socket = connect({
       ...{ host: '127.0.0.1', port: world.gateway.postgresAddress?.port ?? 0 },
       ...{ cert: chainPem, key: keyPem, ca: rootsPem, checkServerIdentity: () => undefined },

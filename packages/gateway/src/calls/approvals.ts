@@ -5,6 +5,7 @@ import { verifyApprovals } from '@sallyport/wire'
 import type { ApprovalStatement, OperatorSet, Signed } from '@sallyport/wire'
 import type { PlaneClient } from '../plane/client.ts'
 import { Refusal } from '../refusal.ts'
+import type { Enforced } from '../state/bundles.ts'
 
 /** What operators signed for one call, verified here. */
 export interface VerifiedApproval {
@@ -149,6 +150,32 @@ export class Approvals {
       throw unavailable(cause)
     }
   }
+}
+
+const APPROVING: readonly string[] = ['approver', 'admin']
+
+/**
+ * The evidence of a call that was approved, as it counts by now: of those who are operators still, may approve, and do not own its agent.
+ * The approval itself was used up when the call was granted.
+ */
+export function stillApproving(
+  { agent, evidence }: Pick<Call, 'agent' | 'evidence'>,
+  {
+    operators,
+    decider,
+  }: Pick<Enforced, 'operators'> & { readonly decider: Pick<Enforced['decider'], 'index'> },
+): Call['evidence'] {
+  if (evidence.approvals.length === 0) return evidence
+  const owner = decider.index.findAgent(agent)?.owner
+  const approvals = evidence.approvals.filter(
+    (name) =>
+      name !== owner &&
+      operators?.keys.some(
+        ({ operator, roles }) =>
+          operator === name && roles.some((role) => APPROVING.includes(role)),
+      ),
+  )
+  return { approvals }
 }
 
 function asSigned(value: JsonValue | undefined): readonly Signed<ApprovalStatement>[] {

@@ -50,7 +50,7 @@ export class FollowUps {
       ...{ caller, call: presently(before.call, caller) },
       ...(mandate === undefined ? {} : { mandate }),
     }
-    const { enforced, call, session, outcome } = pipeline.redecide(given)
+    const { enforced, call, session, outcome } = pipeline.still.decide(given)
     const system = enforced.decider.index.findSystem(call.system)
     const operation = system?.operations.find(({ name }) => name === call.operation)
     if (!system || !operation) {
@@ -76,8 +76,7 @@ export class FollowUps {
       await this.#recorder.allow(draft)
       // It may have changed while the record was being written; the record of a narrowing then stands after it.
       standing.recheck(caller)
-      const now = pipeline.redecide(given)
-      if (now.outcome.decision !== 'allow') throw denied(now.outcome)
+      const now = pipeline.still.demand({ ...given, typed })
       standing.demandCurrent(enforced)
       stats.allowed++
       return {

@@ -1,5 +1,4 @@
 import { newId, sha256Hex } from '@sallyport/base'
-import type { Call, Outcome, SessionState } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
 import { denied, foreignEvidence, quarantined, Refusal, toRefusal } from '../refusal.ts'
@@ -55,7 +54,7 @@ const unbound = (): Refusal =>
 /** What every call goes through, whatever its protocol: decide, count, record, then let go; and what comes back. */
 export class Pipeline {
   readonly answers: Answers
-  /** For calls that do not go out as soon as they are granted. */
+  /** For calls that do not go out as soon as they are granted, or that last. */
   readonly still: Still
   readonly #parts: PipelineParts
   readonly #facts: Facts
@@ -154,30 +153,6 @@ export class Pipeline {
     const call = this.#facts.call(caller, typed, NO_APPROVALS)
     const session = this.#facts.session(caller.session, enforced)
     return { call, session, outcome: enforced.decider.decide(call, session) }
-  }
-
-  /** Decides a call again as it stands, e.g. for a stream that is still open; nothing is recorded. */
-  redecide(grant: Pick<Grant, 'caller' | 'call' | 'mandate'>): {
-    enforced: Enforced
-    call: Call
-    session: SessionState
-    outcome: Outcome
-  } {
-    const { standing, bundles, clock, mandates } = this.#parts
-    const read = standing.enforced(false)
-    const call = { ...grant.call, time: clock.now() }
-    if (grant.mandate) {
-      mandates.check(grant.mandate)
-      this.#facts.demandDelegators(grant.mandate, call, read)
-    }
-    const session = this.#facts.session(grant.caller.session, read, grant.mandate?.scope)
-    const outcome = read.decider.decide(call, session)
-    standing.recheckToken(grant.caller.token)
-    standing.recheckForeign(grant.caller)
-    // Stale for what the answer holds.
-    if (outcome.maxClass === 'restricted') standing.enforced(true)
-    if (bundles.isQuarantined(grant.caller.instance)) throw quarantined()
-    return { enforced: read, call, session, outcome }
   }
 
   /**

@@ -228,7 +228,10 @@ function prepare(draft: Draft): void {
 }
 
 /** Writes, and whatever may return restricted data whole. */
-export const isSensitive = ({ typed, outcome }: Pick<Draft, 'typed' | 'outcome'>): boolean =>
+export const isSensitive = ({
+  typed,
+  outcome,
+}: Pick<Draft, 'outcome'> & { readonly typed: Pick<TypedCall, 'operation'> }): boolean =>
   typed.operation.kind === 'write' || outcome.maxClass === 'restricted'
 
 /** Whose key seals the input: the person or account that the operation names, else the agent's. */

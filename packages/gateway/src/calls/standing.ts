@@ -7,6 +7,7 @@ import type { Tokens } from '../edge/tokens.ts'
 import { declarationChanged, quarantined, Refusal } from '../refusal.ts'
 import type { Bundles, Enforced } from '../state/bundles.ts'
 import type { ForeignTrust } from '../state/foreign.ts'
+import type { Liveness } from '../state/liveness.ts'
 import type { Caller, TypedCall } from './types.ts'
 
 const identity = (code: string, message: string): Refusal =>
@@ -25,6 +26,7 @@ export class Standing {
   readonly #trustDomain: string
   readonly #tokens: Tokens
   readonly #foreign: ForeignTrust
+  readonly #liveness: Liveness
   /** What certificates of this network say of who they are for, which is no question of time. */
   readonly #known = new WeakMap<VerifiedSvid, Holder>()
 
@@ -34,12 +36,14 @@ export class Standing {
     trustDomain: string,
     tokens: Tokens,
     foreign: ForeignTrust,
+    liveness: Liveness,
   ) {
     this.#bundles = bundles
     this.#clock = clock
     this.#trustDomain = trustDomain
     this.#tokens = tokens
     this.#foreign = foreign
+    this.#liveness = liveness
   }
 
   /**
@@ -94,11 +98,11 @@ export class Standing {
    */
   recheck({ svid, token }: Caller): void {
     this.check(svid)
-    this.recheckToken(token)
+    this.#recheckToken(token)
   }
 
   /** @throws Refusal `SP_ACCESS_TOKEN_*` where a token that was accepted does not count any more */
-  recheckToken(token: Caller['token']): void {
+  #recheckToken(token: Caller['token']): void {
     if (!token) return
     try {
       this.#tokens.check(token)
@@ -116,11 +120,20 @@ export class Standing {
   }
 
   /**
-   * Judges an agent of another trust domain again, where a decision is taken anew while its call lasts.
+   * The same for what outlasts the certificate that it began with: its instance must have shown another one meanwhile that counts.
    *
-   * @throws Refusal as `check`
+   * @throws Refusal `SP_SVID_EXPIRED`, `SP_QUARANTINED`, `SP_ACCESS_TOKEN_*`, `SP_FOREIGN_*`
    */
-  recheckForeign({ svid }: Caller): void {
+  recheckLasting({ instance, svid, token }: Caller): void {
+    const bundles = this.#bundles
+    if (
+      !this.#liveness.isLive(instance, this.#clock.now(), (serial) => bundles.isRevoked(serial))
+    ) {
+      throw new Refusal('SP_SVID_EXPIRED', 'the identity has ended', { status: 401 })
+    }
+    if (bundles.isQuarantined(instance)) throw quarantined()
+    this.#recheckToken(token)
+    // Another trust domain may be trusted no more, or for others.
     if (svid.id.trustDomain !== this.#trustDomain) this.#foreign.check(svid)
   }
 

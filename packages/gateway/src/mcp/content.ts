@@ -6,7 +6,7 @@ import { isObject } from '../adapters/jsonrpc.ts'
 import { sumReleased } from '../calls/released.ts'
 import type { Pipeline } from '../calls/pipeline.ts'
 import { unusable } from '../upstream/exchange.ts'
-import type { Again } from './again.ts'
+import type { Again } from './kept.ts'
 
 /** A content block (MCP 2025-11-25, `ContentBlock`) read as a record of the data set that is declared for content. */
 interface Read {

@@ -7,7 +7,6 @@ import { RPC, rpcError, rpcResult } from '../adapters/jsonrpc.ts'
 import type { RpcId, RpcRequest } from '../adapters/jsonrpc.ts'
 import type { McpSession } from '../adapters/mcp-sessions.ts'
 import type { Audit } from '../audit/audit.ts'
-import type { AgainParts } from '../calls/again.ts'
 import type { Grant, Pipeline, Presented } from '../calls/pipeline.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
 import type { Ending } from '../edge/ending.ts'
@@ -20,11 +19,10 @@ import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import type { McpAsk, McpCall, McpUpstream } from '../upstream/mcp.ts'
 import { mcpPath } from '../upstream/mcp-http.ts'
-import type { Again } from './again.ts'
 import { ContentRelease } from './content.ts'
 import type { JsonObject } from './content.ts'
 import { asker, kept, lastOf } from './kept.ts'
-import type { Asker, Kept } from './kept.ts'
+import type { Again, Asker, Kept } from './kept.ts'
 import type { McpPins } from './pins.ts'
 import type { Questions } from './questions.ts'
 import { Remedies } from './remedies.ts'
@@ -53,7 +51,7 @@ export interface Invocation {
   result(release: ContentRelease, given: JsonObject, now: Again): Promise<unknown>
 }
 
-export interface InvocationParts extends AgainParts {
+export interface InvocationParts {
   readonly pipeline: Pipeline
   readonly audit: Audit
   readonly upstream: McpUpstream
@@ -115,7 +113,7 @@ export class McpInvocations {
         return (open.stream ??= new ClientStream(res, decision)).send(text)
       })
       open.stream ??= new ClientStream(res, grant.id)
-      call = new Underway(this.#parts, grant, open.stream, signal)
+      call = new Underway(this.#parts.pipeline, grant, open.stream, signal)
       place = this.#underway.add(call)
       await this.#forward(context, session, rpc, invocation, call)
     } catch (error) {

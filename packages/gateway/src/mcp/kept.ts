@@ -1,5 +1,5 @@
 import type { Call } from '@sallyport/decide'
-import type { Grant } from '../calls/pipeline.ts'
+import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { TypedCall } from '../calls/types.ts'
 
 /** Whom a server is spoken to for: a call that was granted, and for whom it was made. */
@@ -11,6 +11,18 @@ export interface Asker extends Pick<Grant, 'id'> {
 /** What a granted call is decided again by. */
 export interface Kept
   extends Pick<Asker, 'typed'>, Pick<Grant, 'id' | 'caller' | 'call' | 'mandate'> {}
+
+/** A granted call as it is decided now: what comes of it is projected by this. */
+export interface Again extends Kept, Pick<Grant, 'enforced' | 'outcome'> {}
+
+/**
+ * Decides a granted call again, for what comes of it may come much later.
+ *
+ * @throws Refusal as `Still.demand`
+ */
+export function again({ still }: Pick<Pipeline, 'still'>, before: Kept): Again {
+  return { ...kept(before), ...still.demand(before) }
+}
 
 /** All that is kept for speaking to a server later: nothing of what was asked. */
 export function asker({ id, call, typed: { system, operation } }: Asker): Asker {

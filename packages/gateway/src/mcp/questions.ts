@@ -204,10 +204,7 @@ export class Questions {
         settle()
         try {
           // Meanwhile the session may have read what must not go there.
-          const { outcome } = pipeline.redecide(grant)
-          if (outcome.decision !== 'allow') {
-            throw new Refusal(outcome.code, 'the answer may not go to the system', FORBIDDEN)
-          }
+          pipeline.still.demand(grant)
         } catch (error) {
           this.#finish(grant, toRefusal(error).status, 'cut', released)
           refuse()

@@ -2,13 +2,12 @@ import type { JsonValue } from '@sallyport/base'
 import { MCP_LOG_LEVELS } from '@sallyport/network'
 import { isObject } from '../adapters/jsonrpc.ts'
 import type { RpcId } from '../adapters/jsonrpc.ts'
-import type { AgainParts } from '../calls/again.ts'
 import type { Pipeline } from '../calls/pipeline.ts'
 import { toRefusal } from '../refusal.ts'
-import { again } from './again.ts'
-import type { Again } from './again.ts'
 import { ContentRelease } from './content.ts'
 import type { JsonObject } from './content.ts'
+import { again } from './kept.ts'
+import type { Again } from './kept.ts'
 import type { McpPins } from './pins.ts'
 import type { QuestionContext, Questions } from './questions.ts'
 
@@ -24,7 +23,7 @@ export interface Channel extends QuestionContext {
   }
 }
 
-export interface ServerMessagesParts extends AgainParts {
+export interface ServerMessagesParts {
   readonly pipeline: Pipeline
   readonly questions: Questions
   readonly pins: McpPins
@@ -78,7 +77,7 @@ export class ServerMessages {
       const before = typeof uri === 'string' ? session.subscriptions.get(uri) : undefined
       if (typeof uri !== 'string' || !before) return
       try {
-        again(this.#parts, before)
+        again(this.#parts.pipeline, before)
       } catch (error) {
         if (toRefusal(error).status === 403) session.subscriptions.delete(uri)
         return
@@ -97,7 +96,10 @@ export class ServerMessages {
     const severity = typeof level === 'string' ? MCP_LOG_LEVELS.indexOf(level) : -1
     if (!logging || severity < logging.level || data === undefined) return
     const text = typeof data === 'string' ? data : JSON.stringify(data)
-    const release = new ContentRelease(this.#parts.pipeline, again(this.#parts, logging.by))
+    const release = new ContentRelease(
+      this.#parts.pipeline,
+      again(this.#parts.pipeline, logging.by),
+    )
     const [left] = await release.texts([text])
     if (left === undefined) return
     const named = typeof logger === 'string' && /^[\w./-]{1,64}$/.test(logger) ? { logger } : {}

@@ -3,10 +3,9 @@ import type { Clock } from '@sallyport/base'
 import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
 import type { FollowUps } from '../calls/follow.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
+import type { Standing } from '../calls/standing.ts'
 import type { RequestContext } from '../serve/context.ts'
 import type { GatewaySettings } from '../settings.ts'
-import type { Bundles } from '../state/bundles.ts'
-import type { Liveness } from '../state/liveness.ts'
 import type { Aside, McpUpstream } from '../upstream/mcp.ts'
 import { mcpPath } from '../upstream/mcp-http.ts'
 import { askOf } from './invoke.ts'
@@ -23,8 +22,7 @@ export interface McpStreamsParts {
   readonly messages: ServerMessages
   readonly pipeline: Pipeline
   readonly followUps: FollowUps
-  readonly bundles: Bundles
-  readonly liveness: Liveness
+  readonly standing: Pick<Standing, 'recheckLasting'>
   readonly settings: GatewaySettings
   readonly clock: Clock
 }
@@ -124,7 +122,7 @@ export class McpStreams {
     const { upstream, questions, messages, pipeline } = this.#parts
     const { session, stream } = open
     const { caller } = grant
-    const underway = new Underway(this.#parts, grant, stream)
+    const underway = new Underway(pipeline, grant, stream)
     open.underway = underway
     const signal = AbortSignal.any([open.gone.signal, session.ended.signal, underway.stopped])
     const ask = askOf(questions, { enforced: grant.enforced, caller }, session, grant, signal)
@@ -163,13 +161,15 @@ export class McpStreams {
 
   /** Ends the streams of whoever is not there any more, and hears no server whose client may not call it any more. */
   recheck(): void {
-    const { liveness, bundles, clock, sessions } = this.#parts
+    const { standing, sessions } = this.#parts
     sessions.prune()
     for (const { context, stream, underway } of this.#open.values()) {
-      const { instance } = context.caller
-      const alive = liveness.isLive(instance, clock.now(), (serial) => bundles.isRevoked(serial))
-      if (!alive || bundles.isQuarantined(instance)) stream.cut()
-      else underway?.check()
+      try {
+        standing.recheckLasting(context.caller)
+        underway?.check()
+      } catch {
+        stream.cut()
+      }
     }
   }
 }

@@ -1,12 +1,11 @@
-import type { AgainParts } from '../calls/again.ts'
-import type { Grant } from '../calls/pipeline.ts'
+import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
 import type { Ending } from '../edge/ending.ts'
 import { toRefusal } from '../refusal.ts'
 import type { Refusal } from '../refusal.ts'
-import { again } from './again.ts'
-import type { Again } from './again.ts'
 import type { ContentRelease } from './content.ts'
+import { again } from './kept.ts'
+import type { Again } from './kept.ts'
 import type { ClientStream } from './session-stream.ts'
 
 /** A granted call, from when its server is spoken to until its client is answered. */
@@ -17,7 +16,7 @@ export class Underway {
   isSent = false
   /** What its client was shown so far. */
   released: ContentRelease['released'] = {}
-  readonly #parts: AgainParts
+  readonly #pipeline: Pick<Pipeline, 'still'>
   readonly #stop = new AbortController()
   readonly #gone: Ending | undefined
   readonly #onGone = (): void => {
@@ -26,8 +25,13 @@ export class Underway {
   #stoppedBy: Refusal | undefined
 
   /** @param gone aborts when nobody waits for it any more; listened to until `close` */
-  constructor(parts: AgainParts, grant: Grant, stream: ClientStream, gone?: Ending) {
-    this.#parts = parts
+  constructor(
+    pipeline: Pick<Pipeline, 'still'>,
+    grant: Grant,
+    stream: ClientStream,
+    gone?: Ending,
+  ) {
+    this.#pipeline = pipeline
     this.grant = grant
     this.stream = stream
     this.#gone = gone
@@ -57,7 +61,7 @@ export class Underway {
   demand(): Again {
     if (this.#stoppedBy) throw this.#stoppedBy
     try {
-      return again(this.#parts, this.grant)
+      return again(this.#pipeline, this.grant)
     } catch (error) {
       this.#stoppedBy = toRefusal(error)
       this.#stop.abort()

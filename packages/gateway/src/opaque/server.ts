@@ -6,7 +6,6 @@ import type { VerifiedSvid } from '@sallyport/spiffe'
 import { createMtlsServer, tlsFacts } from '@sallyport/transport'
 import type { IdentityHolder, MtlsServer, RefusedFacts } from '@sallyport/transport'
 import type { Audit } from '../audit/audit.ts'
-import { decideAgain } from '../calls/again.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import type { Standing } from '../calls/standing.ts'
 import type { Caller } from '../calls/types.ts'
@@ -18,7 +17,6 @@ import { callFailed } from '../serve/failed.ts'
 import { noOperation } from '../serve/http.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Bundles } from '../state/bundles.ts'
-import type { Liveness } from '../state/liveness.ts'
 import type { Stats } from '../stats.ts'
 import { Flow } from './flow.ts'
 import { ALPN, connectOpaque } from './upstream.ts'
@@ -27,7 +25,6 @@ export interface OpaqueParts {
   readonly identity: IdentityHolder
   readonly audit: Pick<Audit, 'append' | 'base' | 'event'>
   readonly bundles: Bundles
-  readonly liveness: Liveness
   readonly pipeline: Pipeline
   readonly readValues: Pick<ReadValues, 'unseen'>
   readonly standing: Standing
@@ -112,13 +109,8 @@ export class OpaqueServers {
   }
 
   #recheck(flow: Flow): void {
-    const { call } = flow.grant
     try {
-      const { outcome, enforced } = decideAgain(this.#parts, flow.grant)
-      if (outcome.decision !== 'allow') flow.cut(outcome.code)
-      else if (!sameBounds(flow.grant, enforced.decider.index.findSystem(call.system))) {
-        flow.cut('SP_DECLARATION_CHANGED')
-      }
+      this.#parts.pipeline.still.demand(flow.grant)
     } catch (error) {
       flow.cut(toRefusal(error).code)
     }
@@ -293,8 +285,3 @@ export class OpaqueServers {
     }
   }
 }
-
-/** Whether a flow is still bounded, and led, as it was when it began. */
-const sameBounds = ({ typed }: Grant, now: System | undefined): boolean =>
-  JSON.stringify([typed.system.opaque, typed.system.upstream]) ===
-  JSON.stringify([now?.opaque, now?.upstream])

@@ -1,9 +1,7 @@
 import { canonicalJson, Roster } from '@sallyport/base'
-import type { Clock } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
 import type { Audit } from '../audit/audit.ts'
-import { decideAgain } from '../calls/again.ts'
 import { narrowed } from '../calls/narrowed.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { sumReleased } from '../calls/released.ts'
@@ -11,10 +9,9 @@ import { beginEvents } from '../edge/answer.ts'
 import { drained } from '../edge/message.ts'
 import type { EdgeResponse } from '../edge/message.ts'
 import { EventReader } from '../edge/sse.ts'
-import { declarationChanged, denied, toRefusal } from '../refusal.ts'
+import { declarationChanged, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
-import type { Bundles, Enforced } from '../state/bundles.ts'
-import type { Liveness } from '../state/liveness.ts'
+import type { Enforced } from '../state/bundles.ts'
 import type { Stats } from '../stats.ts'
 import { parseUpstream } from '../upstream/exchange.ts'
 import type { UpstreamAnswer } from '../upstream/exchange.ts'
@@ -31,11 +28,8 @@ export interface Rewriting {
 export interface EventParts {
   readonly pipeline: Pipeline
   readonly audit: Audit
-  readonly bundles: Bundles
-  readonly liveness: Liveness
   readonly settings: GatewaySettings
   readonly stats: Stats
-  readonly clock: Clock
 }
 
 /** Every stream ends in it, and to write down where takes longer than all else about it. */
@@ -263,8 +257,7 @@ export class EventStreams {
    * @throws Refusal where its caller may not have the answer any more
    */
   again(grant: Grant): Grant {
-    const { enforced, outcome } = decideAgain(this.#parts, grant)
-    if (outcome.decision !== 'allow') throw denied(outcome)
+    const { enforced, outcome } = this.#parts.pipeline.still.demand(grant)
     // It is an answer to an operation as it was declared then.
     if (enforced.decider.digest !== grant.enforced.decider.digest) {
       throw declarationChanged()
@@ -285,22 +278,17 @@ export class EventStreams {
     })
   }
 
+  /** @throws Refusal where it may not go on */
   #recheckOne(stream: AnswerStream): void {
     const { grant, calls, fixed } = stream
-    const decided = calls.map((call) => decideAgain(this.#parts, call))
-    const lost = decided.find(({ outcome }) => outcome.decision !== 'allow')
-    if (lost) {
-      this.cut(stream, lost.outcome.code)
-      return
-    }
+    const decided = calls.map((call) => this.#parts.pipeline.still.demand(call))
     const [opening] = decided
     if (!opening) return
     const { enforced, outcome } = opening
     // Messages of one stream are read by one declaration.
     const changed = calls.length > 1 && enforced.decider.digest !== grant.enforced.decider.digest
     if (changed || (fixed && !projectsAlike(grant, enforced, outcome))) {
-      this.cut(stream, 'SP_DECLARATION_CHANGED')
-      return
+      throw declarationChanged()
     }
     stream.holds(
       enforced,

@@ -26,7 +26,8 @@ const SAID: ReadonlySet<string> = new Set([
 ])
 
 /** What ends a granted call whose system did nothing wrong: its caller may not have the answer any more. */
-const CUT = /^SP_(?:QUARANTINED|DENIED_|DECLARATION_CHANGED|STALE|SVID_|ACCESS_TOKEN_|FOREIGN_)/
+const CUT =
+  /^SP_(?:QUARANTINED|DENIED_|NEEDS_|NO_FLOW|MANDATE_|DECLARATION_CHANGED|STALE|SVID_|ACCESS_TOKEN_|FOREIGN_)/
 
 /**
  * Records a granted call that went wrong; where its system is at fault, with why: callers are not told.

@@ -7,6 +7,7 @@ import type { McpSession, McpSessions } from '../adapters/mcp-sessions.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { FollowUps } from '../calls/follow.ts'
 import type { Pipeline } from '../calls/pipeline.ts'
+import type { Standing } from '../calls/standing.ts'
 import { problemOf, sendJson } from '../edge/answer.ts'
 import { readJsonBody } from '../edge/body.ts'
 import { McpInvocations, takesEvents } from '../mcp/invoke.ts'
@@ -18,8 +19,6 @@ import { ServerMessages } from '../mcp/server-messages.ts'
 import { McpStreams } from '../mcp/streams.ts'
 import { Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
-import type { Bundles } from '../state/bundles.ts'
-import type { Liveness } from '../state/liveness.ts'
 import type { Stats } from '../stats.ts'
 import type { McpUpstream } from '../upstream/mcp.ts'
 import type { BareContext, RequestContext } from './context.ts'
@@ -34,8 +33,7 @@ export interface McpParts {
   readonly settings: GatewaySettings
   readonly stats: Stats
   readonly audit: Audit
-  readonly bundles: Bundles
-  readonly liveness: Liveness
+  readonly standing: Pick<Standing, 'recheckLasting'>
   readonly clock: Clock
 }
 

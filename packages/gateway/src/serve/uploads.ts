@@ -1,16 +1,13 @@
-import type { HttpBinding, Operation, System } from '@sallyport/network'
 import type { Audit } from '../audit/audit.ts'
-import { decideAgain } from '../calls/again.ts'
-import type { AgainParts } from '../calls/again.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { Senders } from '../grpc/sending.ts'
-import { declarationChanged, denied, Refusal, toRefusal } from '../refusal.ts'
+import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
 import type { RequestContext } from './context.ts'
 import { Upload } from './upload.ts'
 
-export interface UploadParts extends AgainParts {
+export interface UploadParts {
   readonly pipeline: Pipeline
   readonly audit: Pick<Audit, 'event'>
   readonly settings: GatewaySettings
@@ -96,23 +93,11 @@ export class Uploads {
   /** Decides one again. @throws Refusal for what does not hold any more, which breaks it off */
   #confirm(open: Open): void {
     try {
-      this.#demand(open.grant)
+      this.#parts.pipeline.still.demand(open.grant)
     } catch (error) {
       const refusal = toRefusal(error)
       this.#cut(open, refusal)
       throw refusal
-    }
-  }
-
-  /** @throws Refusal where the call would not be allowed now as it was */
-  #demand(grant: Grant): void {
-    const { outcome, enforced } = decideAgain(this.#parts, grant)
-    if (outcome.decision !== 'allow') throw denied(outcome)
-    const { call, typed } = grant
-    const system = enforced.decider.index.findSystem(call.system)
-    const operation = system?.operations.find(({ name }) => name === call.operation)
-    if (goesBy(system, operation) !== goesBy(typed.system, typed.operation)) {
-      throw declarationChanged()
     }
   }
 
@@ -130,9 +115,3 @@ export class Uploads {
 }
 
 const NOTHING = { size: 0, sha256: undefined }
-
-/** What leads a call where it goes, and bounds what it brings. */
-function goesBy(system: System | undefined, operation: Operation | undefined): string {
-  const binding = operation?.binding as HttpBinding | undefined
-  return JSON.stringify([system?.upstream, binding, operation?.input])
-}

@@ -1,4 +1,3 @@
-import type { Projection } from '@sallyport/decide'
 import type { PostgresSystem, System, TableAction } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import type { OutcomeRecord } from '@sallyport/wire'
@@ -7,6 +6,8 @@ import type { Caller, Decided, TypedCall, UpstreamRequest } from '../calls/types
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { Enforced } from '../state/bundles.ts'
 import { Inputs } from './inputs.ts'
+import { columnsOf, demandLasting } from './lasting.ts'
+import type { Way } from './lasting.ts'
 import { SqlRefusal } from './refuse.ts'
 import { RowConditions } from './rows.ts'
 import { keyOf, sentOf } from './sent.ts'
@@ -18,6 +19,7 @@ import type { Node } from './text/nodes.ts'
 import type { TablesParts } from './text/tables.ts'
 import type { Parameters } from './text/values.ts'
 import { demandTogether } from './together.ts'
+import type { Part } from './together.ts'
 import { KeptTokens } from './tokens.ts'
 import { Written } from './written.ts'
 
@@ -47,13 +49,19 @@ export interface Authorised extends Sent {
    * @throws Refusal where one of its calls would not be granted any more as it was
    */
   demandStill(): void
+  /**
+   * To be asked from time to time while its rows leave.
+   *
+   * @throws Refusal where they may not any more, or not as it was sent
+   */
+  demandLasting(): void
 }
 
 /** What of a statement is decided so far. */
 interface State {
   readonly views: Map<string, TableView>
   /** The same as texts: what is known of its columns, and of its rows. */
-  readonly ways: Map<string, readonly [columns: string, rows: string | undefined]>
+  readonly ways: Map<string, Way>
   compiled: Compiled | undefined
   /** What is sent stands: whatever is looked at from then on is compared with it. */
   isSent: boolean
@@ -69,8 +77,6 @@ export class Calls {
   readonly #written = new Written()
   readonly #conditions = new RowConditions()
   readonly #inputs = new Inputs()
-  /** Projections as texts. */
-  readonly #columns = new WeakMap<Projection, string>()
   readonly #kept: KeptTokens
 
   constructor(parts: CallParts) {
@@ -127,19 +133,25 @@ export class Calls {
       sent ??= sentOf(enforced, draft, state.views, state.compiled)
       state.isSent = true
       let own: readonly (readonly string[])[] | undefined
-      const demandStill = (): void => {
-        const parts = grants.map((grant, i) => {
+      const parts = (): readonly Part[] =>
+        grants.map((grant, i) => {
           const facts = of[i]
           if (!facts) throw new Refusal('SP_INTERNAL', 'a decision is of no table', { status: 503 })
           return { grant, facts, own: own?.[i] ?? [] }
         })
-        demandTogether(pipeline.still, enforced, parts)
+      const demandStill = (): void => {
+        demandTogether(pipeline.still, enforced, parts())
       }
       // One decision was looked at when its record was there. What is refused here brings no labels.
       if (grants.length > 1) demandStill()
       own = await this.#commitLabels(grants, sent.labels)
       if (own) demandStill()
-      return { ...sent, grants, demandStill }
+      return {
+        ...{ ...sent, grants, demandStill },
+        demandLasting: () => {
+          demandLasting(pipeline.still, this.#conditions, parts(), state.ways)
+        },
+      }
     } catch (error) {
       const refusal = toRefusal(error)
       for (const grant of grants) {
@@ -211,22 +223,6 @@ export class Calls {
     return new Shown(shown, types, formats, (highest) => answers.taker(grant, highest))
   }
 
-  /** Whether a statement that is still being answered may go on. @throws Refusal */
-  recheck({ grants }: Authorised): void {
-    for (const grant of grants) {
-      const { outcome } = this.#parts.pipeline.redecide(grant)
-      const same = this.#columnsOf(outcome.projection) === this.#columnsOf(grant.outcome.projection)
-      if (outcome.decision === 'allow' && same) continue
-      throw new Refusal(
-        outcome.decision === 'allow' ? 'SP_DECLARATION_CHANGED' : outcome.code,
-        'the decision does not hold any more',
-        {
-          status: 403,
-        },
-      )
-    }
-  }
-
   /** Records how it ended. */
   finish(
     { grants, classes }: Authorised,
@@ -281,13 +277,13 @@ export class Calls {
         upstream: () => base,
         rewrite: (decided) => {
           // Every row of an INSERT comes here; only where it is seen otherwise is the statement another one.
-          const columns = this.#columnsOf(decided.outcome.projection)
+          const columns = columnsOf(decided.outcome.projection)
           const view = this.#view(asked, facts, decided)
-          const [before, rows] = state.ways.get(key) ?? []
-          if (before === columns && rows === view.filter) return sent
+          const before = state.ways.get(key)
+          if (before?.columns === columns && before.rows === view.filter) return sent
           if (state.isSent) return base
           state.views.set(key, view)
-          state.ways.set(key, [columns, view.filter])
+          state.ways.set(key, { columns, rows: view.filter })
           const way = JSON.stringify([system.name, ...state.ways])
           state.compiled = this.#written.of(asked.statement, index, way, {
             ...this.#tables(asked),
@@ -301,18 +297,12 @@ export class Calls {
     })
   }
 
-  #columnsOf(projection: Projection): string {
-    let text = this.#columns.get(projection)
-    if (text === undefined) this.#columns.set(projection, (text = JSON.stringify(projection)))
-    return text
-  }
-
   #view({ enforced, system }: Asked, { table }: TableFacts, decided: Decided): TableView {
     const { call, session, outcome } = decided
     const { index } = enforced.decider
     const treatments = outcome.projection[table.dataset] ?? {}
     const rows = enforced.rows.get(`${system.name}.${table.name}`)
-    const filter = rows && this.#conditions.of(rows, { call, session })
+    const filter = rows && this.#conditions.of(rows, { call, session })?.sql
     return {
       treatmentOf: (column) =>
         (Object.hasOwn(treatments, column) ? treatments[column] : undefined) ?? 'drop',

@@ -291,12 +291,12 @@ export class Run {
 
   /** A statement that takes long is decided again while it does. */
   #recheck(): void {
-    const { clock, settings, calls } = this.#parts
+    const { clock, settings } = this.#parts
     const now = clock.monotonic()
     if (!this.#authorised || now - this.#checkedAt < settings.streamRecheckMs) return
     this.#checkedAt = now
     this.#parts.recheck()
-    calls.recheck(this.#authorised)
+    this.#authorised.demandLasting()
   }
 
   /** As `Link.until`. @throws what the database said instead */

@@ -22,7 +22,7 @@ export function demandTogether(still: Still, enforced: Enforced, parts: readonly
   const demand = (part: Part, of: readonly Part[]): void => {
     const { grant, facts, own } = part
     const others = of.flatMap((one) => (one.facts.table === facts.table ? [] : [one.facts]))
-    still.demand(grant, own, tagsOf(enforced, others))
+    still.demandUnsent(grant, { own, beside: tagsOf(enforced, others) })
   }
   let left = parts.filter(({ facts: { action } }) => action === 'select')
   for (const part of parts) if (!left.includes(part)) demand(part, parts)
