@@ -29,6 +29,10 @@ test('doors lead where a flow does, to loopback only where a port is given', () 
   assert.equal(doors([]), undefined)
 })
 
+test('what names no address is no door', () => {
+  assert.throws(() => doors(['mainframe']), /`mainframe` is no system and address/)
+})
+
 const BOTH = ['mainframe=127.0.0.1:1', 'vault=127.0.0.1:2']
 
 test('two systems have a port each', () => {

@@ -38,7 +38,8 @@ export function opaqueOf(
     .filter((system) => system.protocol === 'opaque' && leads.includes(system.name))
     .map((system) => textOf(system.name))
   const doors = opaque.map((text) => {
-    const [, system = '', address = ''] = /^([^=]*)=(.*)$/.exec(text) ?? []
+    const [, system, address = ''] = /^([^=]+)=(.*)$/.exec(text) ?? []
+    if (system === undefined) throw refuse(`\`${text}\` is no system and address`)
     if (!known.includes(system)) {
       throw refuse(`no flow leads \`${agent}\` to an opaque system \`${system}\``)
     }
