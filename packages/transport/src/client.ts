@@ -60,9 +60,10 @@ export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
   const own = identity instanceof IdentityHolder ? identity.current() : identity
   const anchors = options.peers ?? own
   return new Promise((resolve, reject) => {
+    const under = options.halfOpen ? overOwnTcp(targetOf(options)) : targetOf(options)
     const socket = connect({
       secureContext: contextOf(own, anchors, options.requirePostQuantum ?? false),
-      ...(options.halfOpen ? overOwnTcp(targetOf(options)) : targetOf(options)),
+      ...under,
       rejectUnauthorized: true,
       // Names are SPIFFE ids, judged by `expect`; a DNS name proves nothing here.
       checkServerIdentity: () => undefined,
@@ -81,7 +82,9 @@ export function mtlsConnect(options: MtlsClientOptions): Promise<TLSSocket> {
     }
     socket.on('error', fail)
     socket.once('close', () => {
-      fail(new SallyportError('SP_CONNECT_FAILED', 'the other side closed the connection'))
+      // Why a socket of its own could not connect, that socket alone says.
+      const why = 'socket' in under ? under.socket.errored : null
+      fail(why ?? new SallyportError('SP_CONNECT_FAILED', 'the other side closed the connection'))
     })
     socket.once('secureConnect', () => {
       try {

@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 
 import { forge, forgeRoot } from '../../spiffe/test/forge.ts'
-import { createMtlsServer, diagnose } from '../src/index.ts'
+import { createMtlsServer, diagnose, mtlsConnect } from '../src/index.ts'
 import type { Diagnosis, IdentityHolder, MtlsServerOptions } from '../src/index.ts'
 import { forgedHolder, holderOf, holderOfForged, identityOf, root } from './bank.ts'
 
@@ -115,6 +115,14 @@ describe('diagnose', () => {
     await once(free, 'close')
     const target = { host: '127.0.0.1', port }
     says(await diagnose({ target, identity: anchors }), 'SP_CONNECT_FAILED', /nothing listens/)
+    // Whoever connects is told why as well, over a socket of its own too.
+    const identity = holderOf('/agent/a/i')
+    for (const halfOpen of [false, true]) {
+      await assert.rejects(mtlsConnect({ identity, target, expect: () => true, halfOpen }), {
+        code: 'SP_CONNECT_FAILED',
+        detail: /ECONNREFUSED/,
+      })
+    }
     says(await against(createHttp(), anchors), 'SP_TLS_HANDSHAKE', /speaks no TLS/)
     const silent = createTcp((socket) => socket.on('error', () => undefined).destroy())
     says(await against(silent, anchors), 'SP_TLS_HANDSHAKE', /fails|ends/)
