@@ -308,11 +308,12 @@ describe('words', () => {
     const labels = [
       'SP_DENIED_FORBIDDEN',
       'SP_DENIED_NOT_PERMITTED',
+      'SP_DENIED_PARTIAL',
       'SP_DENIED_POLICY_ERROR',
       'SP_NO_FLOW',
       'SP_SOMETHING_NEW',
     ].map((code) => outcomeOf('deny', code).label)
-    assert.equal(new Set(labels).size, 5)
+    assert.equal(new Set(labels).size, 6)
   })
   it('reads SPIFFE ids and spans', () => {
     assert.equal(agentName('spiffe://td/agent/notifier/i-1'), 'notifier')

@@ -29,6 +29,9 @@ export function incapable(
     return 'it falls under a limit, which only a gateway reserves'
   }
   if (readsBody(operation) && !can.has('body')) return 'it has input in its body'
+  if (operation.binding.kind === 'http' && operation.binding.bytes) {
+    return 'its response is bytes, which only a gateway holds to what is declared of them'
+  }
   if (!can.has('project')) {
     if (Object.keys(operation.returns).length === 0) return 'nothing of its response may pass'
     const whole = Object.values(projection).every((fields) =>

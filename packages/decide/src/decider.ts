@@ -16,7 +16,7 @@ import { callContext, clockOf, fieldContext, sharedContext } from './context.ts'
 import type { ContextFacts, KeptContext, SharedContext } from './context.ts'
 import { explainOutcome } from './explain.ts'
 import { FederatedDecider } from './federated.ts'
-import { FIELD_ACTIONS, Fields } from './fields.ts'
+import { FIELD_ACTIONS, Fields, isBytes, passesWhole } from './fields.ts'
 import type { Ask, FieldsSummary } from './fields.ts'
 import { parseObligation } from './obligations.ts'
 import { StateDigests } from './state-digest.ts'
@@ -220,13 +220,11 @@ class NetworkDecider implements Decider {
     if (operation === undefined || flow === undefined) return denied('SP_NO_FLOW', NOTHING)
     const subject = this.#subject(call, session, flow.purpose, operation)
     const verdict = this.#judge(subject, callContext(subject.shared, call, operation))
-    if (!verdict.allow) {
-      const needs = this.#needs(subject, verdict.code)
-      return needs.length > 0
-        ? { ...denied(codeOf(needs), verdict.cedar), decision: 'needs', needs }
-        : denied(verdict.code, verdict.cedar)
+    if (!verdict.allow) return this.#denied(subject, verdict.code, verdict.cedar)
+    const { projection, labels, maxClass } = this.#project(subject, verdict.obligations)
+    if (!passesWhole(operation, projection)) {
+      return this.#denied(subject, 'SP_DENIED_PARTIAL', verdict.cedar)
     }
-    const { projection, labels, maxClass } = this.#project(subject, operation, verdict.obligations)
     const { reasons, errors } = verdict.cedar
     return {
       decision: 'allow',
@@ -239,6 +237,14 @@ class NetworkDecider implements Decider {
       labels,
       maxClass,
     }
+  }
+
+  #denied(subject: Subject, code: DecisionCode, cedar: CedarDecision): Outcome {
+    const needs = this.#needs(subject, code)
+    if (needs.length === 0) return denied(code, cedar)
+    // What permitted a call whose answer may not leave is no reason against it.
+    const against = code === 'SP_DENIED_PARTIAL' ? NOTHING : cedar
+    return { ...denied(codeOf(needs), against), decision: 'needs', needs }
   }
 
   #subject(
@@ -320,7 +326,7 @@ class NetworkDecider implements Decider {
 
   /** The least evidence under which this very call would be allowed, without any policy failing. */
   #needs(subject: Subject, code: DecisionCode): readonly Need[] {
-    if (code !== 'SP_DENIED_FORBIDDEN' && code !== 'SP_DENIED_NOT_PERMITTED') return []
+    if (!MENDED.has(code)) return []
     const approvals = this.#approvals(subject)
     const { call } = subject.facts
     if (!this.#readsMandates || call.mandate !== undefined || approvals[0]?.count === 1) {
@@ -338,9 +344,13 @@ class NetworkDecider implements Decider {
 
   #wouldAllow(subject: Subject, approvers: readonly string[]): boolean {
     const facts = { ...subject.facts, approvers }
-    const context = callContext(sharedContext(facts), facts.call, subject.operation)
-    const verdict = this.#judge(subject, context)
-    return verdict.allow && verdict.cedar.errors.length === 0
+    const shared = sharedContext(facts)
+    const { operation } = subject
+    const verdict = this.#judge(subject, callContext(shared, facts.call, operation))
+    if (!verdict.allow || verdict.cedar.errors.length > 0) return false
+    if (!isBytes(operation)) return true
+    const { projection } = this.#project({ ...subject, facts, shared }, verdict.obligations)
+    return passesWhole(operation, projection)
   }
 
   /** The smallest number of approvals that would do. */
@@ -356,8 +366,8 @@ class NetworkDecider implements Decider {
     return []
   }
 
-  #project(subject: Subject, operation: Operation, obligations: readonly string[]): FieldsSummary {
-    const { principal, store, shared, names } = subject
+  #project(subject: Subject, obligations: readonly string[]): FieldsSummary {
+    const { principal, store, shared, names, operation } = subject
     const owed =
       obligations.length === 0 ? [] : obligations.flatMap((text) => parseObligation(text) ?? [])
     const context = fieldContext(shared, names.action.id)
@@ -378,6 +388,13 @@ class NetworkDecider implements Decider {
 /** Given by some person to the caller itself. Nobody can have such names: a policy that asks for a certain one is not met. */
 const ANY_MANDATE: CallMandate = { id: '?', delegator: 'operator:?', depth: 1, task: '?' }
 const MANDATE: Need = Object.freeze({ kind: 'mandate', count: 1 })
+
+/** What evidence can turn into an allow. */
+const MENDED: ReadonlySet<DecisionCode> = new Set([
+  'SP_DENIED_FORBIDDEN',
+  'SP_DENIED_NOT_PERMITTED',
+  'SP_DENIED_PARTIAL',
+])
 
 const codeOf = (needs: readonly Need[]): DecisionCode =>
   needs.includes(MANDATE) ? 'SP_NEEDS_MANDATE' : 'SP_NEEDS_APPROVAL'

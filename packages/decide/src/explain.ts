@@ -31,6 +31,8 @@ function summary(call: Call, outcome: Outcome): string {
       return `${what} is denied: forbidden by ${list(outcome.reasons)}`
     case 'SP_DENIED_NOT_PERMITTED':
       return `${what} is denied: no policy permits it`
+    case 'SP_DENIED_PARTIAL':
+      return `${what} is denied: its answer is bytes, and policies do not let all of it leave whole`
     case 'SP_DENIED_POLICY_ERROR': {
       const failed = outcome.errors.filter(({ policyId }) => policyId !== '')
       return failed.length > 0
@@ -69,6 +71,10 @@ function remedies(call: Call, outcome: Outcome, cedar: CedarExplanation): string
       return forbidding(outcome, cedar)
     case 'SP_DENIED_NOT_PERMITTED':
       return nearMisses(call, cedar)
+    case 'SP_DENIED_PARTIAL':
+      return [
+        `permit \`field.read\` on the field that \`${call.system}.${call.operation}\` returns, and oblige nobody to mask, tokenise or drop it`,
+      ]
     default:
       return outcome.needs.map(({ kind, count }) =>
         kind === 'mandate'

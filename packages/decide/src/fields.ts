@@ -255,6 +255,21 @@ function summarise({ name, fields }: DataSet, treatments: readonly FieldTreatmen
   }
 }
 
+/** Whether an operation's answers are bytes, of which nothing can be held back. */
+export const isBytes = ({ binding }: Pick<Operation, 'binding'>): boolean =>
+  binding.kind === 'http' && binding.bytes !== undefined
+
+/** Whether nothing of an answer would have to be held back, where nothing of it can be. */
+export function passesWhole(operation: Operation, projection: Projection): boolean {
+  if (!isBytes(operation)) return true
+  const { $: target, ...parts } = operation.returns
+  if (target === undefined || Object.keys(parts).length > 0) return false
+  if (target === 'public') return true
+  const fields = Object.hasOwn(projection, target) ? projection[target] : undefined
+  const treatments = Object.values(fields ?? {})
+  return treatments.length > 0 && treatments.every((treatment) => treatment === 'whole')
+}
+
 export function higherClass(a: DataClass, b: DataClass): DataClass {
   return DATA_CLASSES.indexOf(a) < DATA_CLASSES.indexOf(b) ? b : a
 }

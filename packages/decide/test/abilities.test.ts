@@ -36,12 +36,19 @@ test('an enforcement point enforces all of an allow, or none of it', () => {
   const inBody = operation({
     binding: { kind: 'http', method: 'POST', path: '/one', parameters: { id: 'body' } },
   })
+  const inBytes = operation({
+    binding: {
+      ...{ kind: 'http', method: 'GET', path: '/one', parameters: { id: 'query' } },
+      bytes: { types: ['application/pdf'], maxBytes: 9 },
+    },
+  })
   const tool = operation({ binding: { kind: 'mcp', tool: 'one', inputSchema: {} } })
   const input: Operation['input'] = { type: 'record', members: {} }
   const rows: readonly [string, string | undefined, Parameters<typeof incapable>][] = [
     ['nothing is asked', undefined, [can(), operation(), outcome(), DONE]],
     ['a limit', 'limit', [can(...ALL), operation(), limited, DONE]],
     ['one reserved elsewhere', undefined, [can(), operation(), limited, { ...DONE, limits: true }]],
+    ['bytes', 'bytes', [can(...ALL), inBytes, outcome(), DONE]],
     ['a body', 'body', [can('project', 'label'), inBody, outcome(), DONE]],
     ['a body that is seen', undefined, [can('body'), inBody, outcome(), DONE]],
     ['arguments of a tool', 'body', [can(), tool, outcome(), DONE]],

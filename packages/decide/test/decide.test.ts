@@ -424,6 +424,104 @@ describe('obligations', () => {
   })
 })
 
+describe('answers that are bytes', () => {
+  const permit = (note = ''): string =>
+    `@id("read-core") ${note} permit(principal, action == Action::"core.list", resource);`
+  /** `core.list` as one that answers bytes, which are all of what `returns` says. */
+  const outcome = async (
+    returns: Readonly<Record<string, string>>,
+    fieldClass: 'internal' | 'restricted',
+    over: Readonly<Record<string, string>> = {},
+  ): Promise<Outcome> => {
+    const bytes = { types: ['application/pdf'], maxBytes: 9 }
+    const content = { name: 'content', class: fieldClass, tags: ['doc'], mask: 'full' } as const
+    const changed = {
+      ...network,
+      systems: network.systems.map((system) => ({
+        ...system,
+        operations: system.operations.map((one) =>
+          one.name === 'list' && one.binding.kind === 'http'
+            ? { ...one, returns, binding: { ...one.binding, bytes } }
+            : one,
+        ),
+      })),
+      datasets: [
+        ...network.datasets,
+        {
+          ...{ name: 'file', description: 'files', system: 'core', owner: 'it' },
+          fields: [content],
+        },
+      ],
+    }
+    const policies = sources(over)
+    return (await createDecider({ declaration: { network: changed, policies } })).decide(
+      call(),
+      quiet,
+    )
+  }
+
+  it('leave whole by the class of their one field, with its labels', async () => {
+    const allowed = await outcome({ $: 'file' }, 'internal')
+    assert.equal(allowed.code, 'SP_ALLOWED')
+    assert.deepEqual(allowed.labels, ['doc'])
+    assert.deepEqual(
+      [allowed.maxClass, allowed.projection],
+      ['internal', { file: { content: 'whole' } }],
+    )
+    assert.equal((await outcome({ $: 'public' }, 'restricted')).code, 'SP_ALLOWED')
+  })
+
+  it('are denied where the field is dropped, masked, tokenised, or owed so', async () => {
+    const dropped = await outcome({ $: 'file' }, 'restricted')
+    assert.deepEqual([dropped.decision, dropped.code], ['deny', 'SP_DENIED_PARTIAL'])
+    assert.deepEqual(dropped.reasons, ['read-core'])
+    assert.deepEqual(dropped.labels, [])
+    for (const how of ['mask', 'tokenise']) {
+      const policy = `@id("how") permit(principal, action == Action::"field.${how}", resource);`
+      const other = await outcome({ $: 'file' }, 'restricted', { how: policy })
+      assert.equal(other.code, 'SP_DENIED_PARTIAL', how)
+    }
+    for (const how of ['mask', 'tokenise', 'drop']) {
+      const owed = permit(`@obligation("${how}:file.content")`)
+      const other = await outcome({ $: 'file' }, 'internal', { 'read-core': owed })
+      assert.equal(other.code, 'SP_DENIED_PARTIAL', how)
+    }
+    const elsewhere = permit('@obligation("mask:account.id")')
+    const other = await outcome({ $: 'file' }, 'internal', { 'read-core': elsewhere })
+    assert.equal(other.code, 'SP_ALLOWED')
+  })
+
+  it('need the evidence with which they may leave, and none that does not help', async () => {
+    const how = `@id("how") permit(principal, action == Action::"field.read", resource)
+      when { context.evidence.approvals >= 2 };`
+    const needing = await outcome({ $: 'file' }, 'restricted', { how })
+    assert.deepEqual(
+      [needing.code, needing.needs, needing.reasons],
+      ['SP_NEEDS_APPROVAL', [{ kind: 'approval', count: 2 }], []],
+    )
+    const asks = `@id("read-core") permit(principal, action == Action::"core.list", resource)
+      when { context.evidence.approvals >= 1 };`
+    const both = await outcome({ $: 'file' }, 'restricted', { how, 'read-core': asks })
+    assert.deepEqual(both.needs, [{ kind: 'approval', count: 2 }])
+    // Nobody is asked to approve of what would be denied all the same.
+    const vain = await outcome({ $: 'file' }, 'restricted', { 'read-core': asks })
+    assert.deepEqual([vain.code, vain.needs], ['SP_DENIED_NOT_PERMITTED', []])
+  })
+
+  it('are denied where nothing says what the whole of them is', async () => {
+    for (const returns of [
+      {},
+      { a: 'file' },
+      { $: 'nothing' },
+      { $: 'file', a: 'public' },
+      { $: 'account' },
+    ]) {
+      const { code } = await outcome(returns, 'internal')
+      assert.equal(code, 'SP_DENIED_PARTIAL', JSON.stringify(returns))
+    }
+  })
+})
+
 describe('explanations', () => {
   it('tells the three denials apart, with a remedy each', async () => {
     const bank = await decider()

@@ -121,6 +121,15 @@ describe('why, in words', () => {
     })
   }
 
+  it('an answer of bytes that may not leave whole is said to be that', () => {
+    assert.deepEqual(explain(outcome('SP_DENIED_PARTIAL', { reasons: ['p'] })), [
+      `${CALL} is denied: its answer is bytes, and policies do not let all of it leave whole`,
+      [
+        'permit `field.read` on the field that `core.list` returns, and oblige nobody to mask, tokenise or drop it',
+      ],
+    ])
+  })
+
   it('an error names the policies that failed and what with', () => {
     const errors = [
       { policyId: 'p', message: 'overflow' },

@@ -16,6 +16,8 @@ export interface GatewaySettings {
   readonly maxUploadsBytesPerInstance: number
   /** Of a request body that is handed on as it comes. */
   readonly maxRawBodyBytes: number
+  /** Of an answer that is handed on as it comes. */
+  readonly maxRawAnswerBytes: number
   /** Such requests at once: of one instance (of another trust domain, of one agent), and of all. */
   readonly maxRawBodiesPerInstance: number
   readonly maxRawBodies: number
@@ -105,6 +107,7 @@ export const DEFAULT_SETTINGS: GatewaySettings = {
   maxUploadsBytes: 256 * 1024 * 1024,
   maxUploadsBytesPerInstance: 64 * 1024 * 1024,
   maxRawBodyBytes: 1024 * 1024 * 1024,
+  maxRawAnswerBytes: 1024 * 1024 * 1024,
   maxRawBodiesPerInstance: 16,
   maxRawBodies: 256,
   maxPromptBytes: 8 * 1024 * 1024,

@@ -27,7 +27,7 @@ function stream(text: string, ends = true): UpstreamAnswer {
   if (ends) body.end()
   return {
     ...{ status: 200, contentType: 'text/event-stream', body },
-    ...{ retryAfter: undefined, mcpSession: undefined },
+    ...{ retryAfter: undefined, mcpSession: undefined, headers: {} },
   }
 }
 

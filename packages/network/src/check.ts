@@ -3,6 +3,7 @@ import { checkA2a } from './a2a.ts'
 import { checkAttestation } from './attestation.ts'
 import { checkFederation, foreignAgentsOf } from './federation.ts'
 import { checkAttributes } from './attributes.ts'
+import { checkBytes } from './bytes-returns.ts'
 import { checkPeople } from './people.ts'
 import { checkGrpc } from './grpc.ts'
 import { checkLlm } from './llm.ts'
@@ -46,6 +47,7 @@ export function checkReferences(
   checkLlm(network, located, report)
   checkA2a(network, located, report)
   checkGrpc(network, located, report)
+  checkBytes(network, located, report)
   checkOpaque(network, located, report)
   checker.names()
   checker.placement()

@@ -40,6 +40,10 @@ export function fileTypeOf({ maxLength }: Part, where: string): InputSchema {
 /** In hexadecimal. */
 export const SHA256: InputType = { type: 'string', maxLength: 64, pattern: '^[0-9a-f]{64}$' }
 
+/** Whether this is a media type without parameters, or a pattern such as `image/*`. */
+export const isTypePattern = (type: string): boolean =>
+  /^[a-z0-9]+\/(?:[a-z0-9.+-]+|\*)$/.test(type)
+
 /**
  * A pattern of media types as descriptions list them.
  *
@@ -47,7 +51,7 @@ export const SHA256: InputType = { type: 'string', maxLength: 64, pattern: '^[0-
  * @throws Halt `SP_NETWORK_OPENAPI` for what is none
  */
 export function typesPattern(types: readonly string[]): string {
-  const malformed = types.find((type) => !/^[a-z0-9]+\/(?:[a-z0-9.+-]+|\*)$/.test(type))
+  const malformed = types.find((type) => !isTypePattern(type))
   if (malformed !== undefined) {
     throw refuse(
       `the type \`${malformed.slice(0, 120)}\` is malformed`,

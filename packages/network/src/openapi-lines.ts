@@ -11,6 +11,8 @@ const LINES: ReadonlySet<string> = new Set([
   'application/x-jsonlines',
 ])
 
+export const isLinesType = (type: string): boolean => LINES.has(type)
+
 /** The media types of one JSON text a line that the successful answers of an operation may have. */
 export function linesOf(
   operation: Readonly<Record<string, unknown>>,
@@ -21,7 +23,7 @@ export function linesOf(
   const types = Object.entries(responses).flatMap(([status, given]) =>
     /^(?:2(?:\d\d|XX)|default)$/.test(status) ? typesOf(given, resolve) : [],
   )
-  return [...new Set(types)].filter((type) => LINES.has(type)).toSorted()
+  return [...new Set(types)].filter(isLinesType).toSorted()
 }
 
 function typesOf(given: unknown, resolve: Resolve): string[] {

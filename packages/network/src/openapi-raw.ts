@@ -14,6 +14,8 @@ interface RawBody {
 /** Types whose bodies have members, which policies would not see: these are read, or not taken at all. */
 const READ = /^(?:multipart\/.*|application\/x-www-form-urlencoded|[^/]+\/(?:[^/]+\+)?json)$/
 
+export const isReadType = (type: string): boolean => READ.test(type)
+
 /**
  * A request body that is nothing but bytes: OpenAPI 3.0, section 4.7.14.2; 3.1, section 4.8.14.1. Policies see its type, its size and
  * its SHA-256 where the caller states it.
@@ -25,7 +27,7 @@ export function rawOf(content: Part, resolve: Resolve): RawBody {
   const types = Object.keys(content).map((type) => type.trim().toLowerCase())
   const bounds = Object.values(content).map((media) => boundsOf(media, resolve))
   const [first] = bounds
-  if (first === undefined || types.some((type) => READ.test(type)) || bounds.includes(undefined)) {
+  if (first === undefined || types.some(isReadType) || bounds.includes(undefined)) {
     throw refuse(
       'the request body cannot be sent as `application/json`, as a form, as `multipart/form-data` or as bytes',
       'describe one of these where the system takes it; bytes are `{ type: string, format: binary }`, and no JSON',

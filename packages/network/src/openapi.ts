@@ -2,6 +2,7 @@ import { escapePointer } from './read-yaml.ts'
 import type { Located } from './read-yaml.ts'
 import { checkMemberName, inputTypeFrom, isObject } from './input-type.ts'
 import { bodyOf } from './openapi-bodies.ts'
+import { bytesOf } from './openapi-bytes.ts'
 import { labelledOf } from './openapi-labelled.ts'
 import { linesOf } from './openapi-lines.ts'
 import { asString, follow, refuse } from './openapi-parts.ts'
@@ -190,6 +191,7 @@ function importOperation(
   for (const [name, member] of Object.entries(inBody)) add(name, 'body', member)
   const labelled = labelledOf(operation)
   const lines = linesOf(operation, resolve)
+  const bytes = bytesOf(operation, resolve)
   return {
     description: asString(operation['summary']) || asString(operation['description']),
     binding: {
@@ -201,6 +203,7 @@ function importOperation(
       ...(body !== undefined && { body }),
       ...(labelled !== undefined && { labelled }),
       ...(lines.length > 0 && { lines }),
+      ...(bytes !== undefined && { bytes }),
     },
     input: {
       type: 'record',

@@ -218,6 +218,16 @@ export interface HttpBinding {
   readonly body?: HttpBody
   /** Media types of one JSON text a line that its answers may have beside JSON; `returns` is of each line then. */
   readonly lines?: readonly string[]
+  /** Its answers are bytes, and nothing else: `returns` is `$` then, of one field, for nobody could hold a part of them back. */
+  readonly bytes?: BytesAnswer
+}
+
+/** Answers that are handed on as they come. */
+export interface BytesAnswer {
+  /** Media types, lower case, without parameters: `application/pdf`, or a pattern such as `image/*`. */
+  readonly types: readonly string[]
+  /** Largest size. */
+  readonly maxBytes: number
 }
 
 /**

@@ -183,6 +183,40 @@ test('a field that leaves more openly is found, and one that a call owes masked'
   assert.equal((await both(old, [unmet, FIELDS])).newlyDenied.length, 1)
 })
 
+test('an answer of bytes that may not leave whole is a call that is denied', async () => {
+  const bytes = { types: ['application/pdf'], maxBytes: 9 }
+  const given = (policies: readonly string[]): Declaration => {
+    const { network: plain, ...rest } = declaration(policies)
+    return {
+      ...rest,
+      network: {
+        ...plain,
+        systems: plain.systems.map((system) => ({
+          ...system,
+          operations: system.operations.map((one) =>
+            one.binding.kind === 'http' ? { ...one, binding: { ...one.binding, bytes } } : one,
+          ),
+        })),
+        datasets: plain.datasets.map((set) => ({
+          ...set,
+          fields: set.fields.filter(({ name }) => name === 'name' || name === 'amount'),
+        })),
+      },
+    }
+  }
+  const reads = (least: number): string =>
+    `permit (principal, action == Action::"field.read", resource) when { context.risk <= ${least} };`
+  const all = permit('true')
+  const owing = `@obligation("mask:account.name") ${permit('context.input.urgent')}`
+  const wider = await confirmed(given([all, reads(10)]), given([all, reads(20)]))
+  assert.equal(wider.newlyAllowed[0]?.counterexample.session.risk, 11)
+  assert.equal(wider.newlyAllowed[0].counterexample.old.code, 'SP_DENIED_PARTIAL')
+  assert.deepEqual(wider.newlyDenied, [])
+  const owed = await confirmed(given([all, reads(100)]), given([all, owing, reads(100)]))
+  assert.equal(inputOf(owed.newlyDenied[0])['urgent'], true)
+  assert.equal((await confirmed(given([all]), given([all]))).verdict, 'equivalent')
+})
+
 test('an instance that policies name is not taken for all the others', async () => {
   const any = 'principal == Instance::"spiffe://bank.test/agent/clerk/any"'
   const report = await both([permit(any)], [permit(`${any} || context.risk < 3`)])

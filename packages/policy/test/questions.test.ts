@@ -6,7 +6,7 @@ import type { CedarJson } from '@sallyport/cedar'
 import { clockOf, createDecider, fieldContext, sharedContext } from '@sallyport/decide'
 import type { Call, SessionState } from '@sallyport/decide'
 import { deriveEntities, instanceEntity, loadDeclaration } from '@sallyport/network'
-import type { Declaration, InputType } from '@sallyport/network'
+import type { Declaration, Field, InputType } from '@sallyport/network'
 import { whatCan, whatIf, whoCan, whoCanText } from '@sallyport/policy'
 import type { CallAnswer, Clause, Judgement } from '@sallyport/policy'
 
@@ -39,6 +39,58 @@ const awkward: Declaration = {
       mask: `permit(principal, action == Action::"field.mask", resource)
         when { context.risk < 30 && context.session.labels.contains("pii") };`,
     }).map(([id, source]) => ({ id, source, file: 'awkward.cedar', line: 1 })),
+  ],
+}
+
+/** The same where what HTTP answers is bytes: the whole of one is a field of the classes and tags that its records had. */
+const inBytes: Declaration = {
+  network: {
+    ...awkward.network,
+    systems: awkward.network.systems.map((system) => ({
+      ...system,
+      operations: system.operations.map((operation) =>
+        operation.binding.kind === 'http'
+          ? {
+              ...operation,
+              binding: {
+                ...operation.binding,
+                bytes: { types: ['application/pdf'], maxBytes: 9000 },
+              },
+              returns: { $: `${operation.name}-file` },
+            }
+          : operation,
+      ),
+    })),
+    datasets: [
+      ...awkward.network.datasets,
+      ...awkward.network.systems.flatMap(({ name: system, operations }) =>
+        operations.flatMap(({ name, binding, returns }) => {
+          if (binding.kind !== 'http') return []
+          const [of] = Object.values(returns)
+          const fields = awkward.network.datasets.find((set) => set.name === of)?.fields ?? []
+          const highest = (['restricted', 'confidential', 'internal'] as const).find((one) =>
+            fields.some((field) => field.class === one),
+          )
+          const content: Field = {
+            ...{ name: 'content', class: highest ?? 'public', mask: 'full' },
+            tags: [...new Set(fields.flatMap(({ tags }) => tags))],
+          }
+          const set = { name: `${name}-file`, description: '-', system, owner: 'it' }
+          return [{ ...set, fields: [content] }]
+        }),
+      ),
+    ],
+  },
+  policies: [
+    ...awkward.policies,
+    ...Object.entries({
+      files: `permit(principal, action == Action::"field.read", resource == Field::"placeHold-file.content")
+        when { context.session.labels.contains("money") || context.evidence.approvals >= 1 };`,
+      opened: `permit(principal in Agent::"monitor", action == Action::"field.read", resource)
+        when { context.risk < 60 };`,
+      whole: `@obligation("mask:listTransactions-file.content") permit(principal in Agent::"monitor",
+        action == Action::"core-banking.listTransactions", resource) when { context.risk == 25 };`,
+    }).map(([id, source]) => ({ id, source, file: 'files.cedar', line: 1 })),
   ],
 }
 
@@ -153,6 +205,7 @@ async function evaluator(clauses: readonly Clause[], declaration: Declaration) {
 for (const [name, declaration] of [
   ['Meridian', meridian],
   ['Meridian with awkward policies', awkward],
+  ['Meridian whose answers are bytes', inBytes],
 ] as const) {
   describe(`answers about ${name}`, () => {
     test('no concrete call contradicts who-can and what-can', async () => {

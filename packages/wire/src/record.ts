@@ -114,7 +114,7 @@ const outcome = members<OutcomeRecord>(
       ),
     ),
   },
-  { bodySha256: digest, bytesIn: integer() },
+  { answerSha256: digest, bodySha256: digest, bytesIn: integer() },
 )
 
 const labels = members<LabelRecord>(

@@ -436,6 +436,8 @@ export interface OutcomeRecord extends RecordBase {
   readonly bytesIn?: number
   /** Of such a body: SHA-256, hex, of those bytes. */
   readonly bodySha256?: string
+  /** Of an answer that is handed on as it comes: SHA-256, hex, of the `bytesOut` that were. */
+  readonly answerSha256?: string
   /** Records released, by data set, with the highest class that left whole. */
   readonly released: Readonly<
     Record<string, { readonly records: number; readonly maxWholeClass: string }>

@@ -21,6 +21,12 @@ const REFUSALS: Readonly<Record<string, OutcomeText>> = {
     meaning:
       'Nothing forbade the call, and nothing permitted it. What no policy permits is denied.',
   },
+  SP_DENIED_PARTIAL: {
+    label: 'Not whole',
+    icon: 'absent',
+    meaning:
+      'The answer is bytes, of which nothing can be masked or left out, and policies do not let it leave whole. That denies.',
+  },
   SP_DENIED_POLICY_ERROR: {
     label: 'Policy error',
     icon: 'broken',

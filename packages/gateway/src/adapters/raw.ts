@@ -6,6 +6,10 @@ import { Refusal } from '../refusal.ts'
 
 /** As types of files are: no parameters, which systems read differently. */
 const TYPE = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,62}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}$/
+
+/** Whether this is a media type, lower case, without parameters. */
+export const isPlainType = (type: string): boolean => TYPE.test(type)
+
 /** RFC 9530, section 2, with this one digest. */
 const DIGEST = /^sha-256=:([A-Za-z0-9+/]{43}=):$/
 const SHA256_BYTES = 32
@@ -42,7 +46,7 @@ export function statedBody(
       close: true,
     })
   }
-  if (type === undefined || !TYPE.test(type)) {
+  if (type === undefined || !isPlainType(type)) {
     throw new Refusal('SP_REQUEST_BODY', 'the request does not say plainly what its body is', {
       status: 415,
       close: true,

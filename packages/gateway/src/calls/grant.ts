@@ -45,6 +45,8 @@ export interface Finish {
   readonly bytesOut: number
   /** Where bytes are counted and not read: those from the caller. */
   readonly bytesIn?: number
+  /** Of an answer that was handed on as it came: SHA-256, hex, of `bytesOut`. */
+  readonly answerSha256?: string
   readonly released: OutcomeRecord['released']
   /** Whether the request reached the upstream, as far as anyone knows. */
   readonly forwarded: boolean

@@ -192,6 +192,7 @@ export class Pipeline {
     const { at, gateway, v } = audit.base()
     // In the order of their names, which the canonical form has: it is written for every call.
     const record: { [K in keyof OutcomeRecord]: OutcomeRecord[K] | undefined } = {
+      answerSha256: finish.answerSha256,
       at,
       bodySha256: grant.body?.sha256,
       bytesIn: grant.body?.bytes ?? finish.bytesIn,

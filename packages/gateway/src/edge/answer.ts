@@ -111,6 +111,28 @@ export function beginJson(
   })
 }
 
+/**
+ * Begins an answer that is handed on as it comes. Its length is not told: where that is all that says that some of it is missing, clients
+ * take a part for the whole.
+ *
+ * @param type undefined where it has no body
+ * @param disposition as it was written anew
+ */
+export function beginBytes(
+  res: EdgeResponse,
+  status: number,
+  decision: string,
+  type: string | undefined,
+  disposition: string | undefined,
+): void {
+  res.writeHead(status, {
+    ...COMMON,
+    ...(type === undefined ? {} : { 'content-type': type }),
+    ...(disposition === undefined ? {} : { 'content-disposition': disposition }),
+    'sallyport-decision': decision,
+  })
+}
+
 /** Begins an event stream. */
 export function beginEvents(res: EdgeResponse, decision?: string): void {
   res.writeHead(200, {

@@ -136,6 +136,7 @@ export class GrpcUpstream {
     else stream.end(framed(message))
     return {
       ...{ status: 200, contentType: CONTENT_TYPE, retryAfter: undefined, mcpSession: undefined },
+      headers: {},
       body: reading.body,
       next: () => reading.next(),
       send: (more) => sent(stream, framed(more)),

@@ -1,3 +1,4 @@
+import type { Hash } from 'node:crypto'
 import { canonicalJson, Roster } from '@sallyport/base'
 import type { Outcome } from '@sallyport/decide'
 import type { OutcomeRecord } from '@sallyport/wire'
@@ -49,6 +50,8 @@ export class AnswerStream {
   released: OutcomeRecord['released'] = {}
   bytesOut = 0
   cutBy: string | undefined
+  /** Of an answer that is handed on as it comes: over what left. */
+  hash: Hash | undefined
   /** Of a caller that goes on sending: the last call that was granted on it. */
   #latest: Grant | undefined
   /** Aborts when the answer can go no further. */
@@ -109,13 +112,17 @@ export class EventStreams {
 
   /** Decides every open stream again, and cuts those that no longer hold. */
   recheck(): void {
-    for (const stream of this.#open) {
-      try {
-        this.#recheckOne(stream)
-      } catch (error) {
-        this.cut(stream, toRefusal(error).code)
-      }
+    for (const stream of this.#open) this.confirm(stream)
+  }
+
+  /** Decides one again, as before its end leaves. @returns false where it no longer holds, and was cut */
+  confirm(stream: AnswerStream): boolean {
+    try {
+      this.#recheckOne(stream)
+    } catch (error) {
+      this.cut(stream, toRefusal(error).code)
     }
+    return stream.cutBy === undefined
   }
 
   close(): void {
@@ -177,7 +184,8 @@ export class EventStreams {
       this.#recheckOne(stream)
       await pump(stream)
     } catch (error) {
-      if (!res.headersSent) throw error
+      // One that was cut before anything of it left is recorded as that, whatever broke with it.
+      if (!res.headersSent && stream.cutBy === undefined) throw error
       result = res.destroyed ? 'aborted' : 'upstream-error'
       res.destroy()
       answer.body.destroy()
@@ -187,11 +195,12 @@ export class EventStreams {
       // Its caller may have gone before anybody listened for that: what nobody reads on would hold its connection for ever.
       if (!answer.body.isWhole) answer.body.destroy()
     }
-    const { bytesOut, released, cutBy } = stream
+    const { bytesOut, released, cutBy, hash } = stream
     pipeline.finish(grant, {
       status: answer.status,
       result: cutBy === undefined ? result : 'cut',
       bytesOut,
+      ...(hash === undefined ? {} : { answerSha256: hash.digest('hex') }),
       released,
       forwarded: true,
     })

@@ -16,6 +16,7 @@ import { basePath, unusable, upstreamRefusal } from '../upstream/exchange.ts'
 import type { Exchange, ExchangeRequest, UpstreamAnswer } from '../upstream/exchange.ts'
 import type { RequestContext } from './context.ts'
 import type { EventStreams } from './events.ts'
+import { BytesAnswers, typesAsked } from './bytes.ts'
 import { Bodies, NOTHING } from './bodies.ts'
 import type { ReadBody } from './bodies.ts'
 import { callFailed } from './failed.ts'
@@ -59,6 +60,7 @@ export class HttpCalls {
   readonly #json: JsonAnswers
   readonly #labelled: LabelledAnswers
   readonly #lines: LineAnswers
+  readonly #bytes: BytesAnswers
   readonly #meanwhile: NonNullable<TypedCall['meanwhile']>
 
   constructor(parts: HttpParts) {
@@ -68,6 +70,7 @@ export class HttpCalls {
     this.#json = new JsonAnswers(parts)
     this.#labelled = new LabelledAnswers(parts)
     this.#lines = new LineAnswers(parts)
+    this.#bytes = new BytesAnswers(parts)
     this.#meanwhile = (going) => {
       parts.exchange.prepare(going)
     }
@@ -231,6 +234,9 @@ export class HttpCalls {
       throw upstreamRefusal(answer)
     }
     const { binding } = grant.typed.operation
+    if (binding.kind === 'http' && binding.bytes) {
+      return this.#bytes.serve(context, grant, answer, binding.bytes)
+    }
     if (binding.kind === 'http' && binding.labelled) {
       return this.#labelled.serve(context, grant, answer, binding.labelled)
     }
@@ -240,6 +246,9 @@ export class HttpCalls {
 }
 
 function formsOf({ binding, kind }: Operation, accept: string): Forms {
+  if (binding.kind === 'http' && binding.bytes) {
+    return { ...JUST_JSON, forms: typesAsked(binding.bytes, accept).join(', ') }
+  }
   // Most do not name it at all.
   const wantsEvents =
     kind === 'read' && accept.includes(EVENTS) && accept.split(/[,;\s]+/).includes(EVENTS)

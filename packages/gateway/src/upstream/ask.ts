@@ -18,6 +18,8 @@ export interface UpstreamAnswer {
   /** Of an upstream that asks for patience. */
   readonly retryAfter: number | undefined
   readonly mcpSession: string | undefined
+  /** As they came: nothing of them leaves that was not read and written anew. */
+  readonly headers: AnswerHeaders
   /** Unread: read it or destroy it. */
   readonly body: AnswerBody
 }
@@ -133,9 +135,11 @@ function answerOf(status: number, headers: AnswerHeaders, body: AnswerBody): Ups
     retryAfter:
       retryAfter !== undefined && /^\d{1,5}$/.test(retryAfter) ? Number(retryAfter) : undefined,
     mcpSession: session !== undefined && /^[\x21-\x7e]{1,256}$/.test(session) ? session : undefined,
+    headers,
     body,
   }
 }
 
-const single = (value: string | string[] | undefined): string | undefined =>
+/** A header that stands once; undefined where it stands not at all, or more than once. */
+export const single = (value: string | string[] | undefined): string | undefined =>
   typeof value === 'string' ? value : undefined

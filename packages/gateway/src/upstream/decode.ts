@@ -31,7 +31,7 @@ const CODINGS: Readonly<Record<string, () => Decompressor>> = {
     }),
 }
 
-const refuse = (detail: string, cause?: unknown): Refusal =>
+export const undecodable = (detail: string, cause?: unknown): Refusal =>
   new Refusal('SP_UPSTREAM_ENCODING', 'the system gave an answer that cannot be decoded', {
     status: 502,
     detail,
@@ -53,7 +53,7 @@ export function decoderOf(
   const name = typeof coding === 'string' ? coding.trim().toLowerCase() : ''
   if (name === 'identity') return undefined
   const make = Object.hasOwn(CODINGS, name) ? CODINGS[name] : undefined
-  if (!make) throw refuse('its coding is not one that is known')
+  if (!make) throw undecodable('its coding is not one that is known')
   return new Decoder(make, controller, bounds)
 }
 
@@ -92,7 +92,7 @@ export class Decoder {
     const stream = (this.#stream ??= this.#open())
     if (stream.destroyed) return
     this.#in += piece.length
-    if (this.#in > this.#bounds.maxBytes) this.#refuse(refuse('it is too large'))
+    if (this.#in > this.#bounds.maxBytes) this.#refuse(undecodable('it is too large'))
     else if (!stream.write(piece)) this.#controller.pause()
   }
 
@@ -113,19 +113,19 @@ export class Decoder {
     stream.on('data', (piece: Buffer) => {
       this.#out += piece.length
       if (this.#out > FREE && this.#out > this.#in * this.#bounds.maxRatio) {
-        this.#refuse(refuse('it becomes too large by being decoded'))
+        this.#refuse(undecodable('it becomes too large by being decoded'))
       } else this.body.push(piece)
     })
     stream.on('drain', () => {
       if (!this.#hasEnded) this.#controller.resume()
     })
     stream.on('error', (cause) => {
-      this.#refuse(refuse('it is not what its coding says', cause))
+      this.#refuse(undecodable('it is not what its coding says', cause))
     })
     stream.on('end', () => {
       // Something behind the end: another reader could take it for part of the answer.
       if (stream.bytesWritten === this.#in) this.body.end()
-      else this.#refuse(refuse('something stands behind its end'))
+      else this.#refuse(undecodable('something stands behind its end'))
     })
     return stream
   }

@@ -67,6 +67,8 @@ export class TestPlane {
   #mtls: MtlsServer | undefined
   #timer: NodeJS.Timeout | undefined
   #n = 1
+  #serial = 0
+  #redeclared: Partial<Bundle<Declaration>> = {}
   #current: SignedBundle<Declaration> | undefined
   #port = 0
   port = 0
@@ -192,6 +194,7 @@ export class TestPlane {
         releases: this.releases,
         revokedSerials: this.revokedSerials,
         ...(this.revokedMandates.length > 0 ? { revokedMandates: this.revokedMandates } : {}),
+        ...this.#redeclared,
         risk: this.risk,
         ...(this.tokens ? { tokens: this.tokens } : {}),
         ...(this.roots ? { roots: this.roots } : {}),
@@ -205,6 +208,18 @@ export class TestPlane {
     this.#n++
     this.#current = this.bundle(over)
     this.#push({ type: 'bundle', ...this.#current })
+  }
+
+  /** Another declaration, which an operator signed, from now on. */
+  redeclare(declaration: Declaration): void {
+    const digest = declarationDigest(declaration)
+    const serial = ++this.#serial
+    const statement = { kind: 'declaration', digest, epoch: 1, serial } as const
+    this.#redeclared = {
+      ...{ declaration, declarationDigest: digest, declarationSerial: serial },
+      declarationSignatures: [this.operator.sign(statement)],
+    }
+    this.publish()
   }
 
   /** Sends whatever it is given, as a hostile plane would. */

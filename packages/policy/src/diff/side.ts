@@ -163,15 +163,24 @@ class Encoder {
     })
     const met = owed.map(({ holds, parts }) => (parts === undefined ? t.not(holds) : t.true))
     const taken = accepts(t, operation.input, input, leftOut)
-    return {
-      allowed: t.and(allowed, ...met, taken),
-      fields: this.#fields(
-        operation,
-        owed.flatMap(({ holds, parts = [] }) =>
-          parts.map(([field, treatment]) => ({ holds, field, treatment })),
-        ),
+    const fields = this.#fields(
+      operation,
+      owed.flatMap(({ holds, parts = [] }) =>
+        parts.map(([field, treatment]) => ({ holds, field, treatment })),
       ),
-    }
+    )
+    return { allowed: t.and(allowed, ...met, taken, this.#whole(operation, fields)), fields }
+  }
+
+  /** `decide`'s rule for answers that are bytes: all of one leaves whole, or the call is denied. */
+  #whole({ binding, returns }: Operation, fields: Encoded['fields']): Term {
+    const { terms: t } = this.#request
+    if (binding.kind !== 'http' || binding.bytes === undefined) return t.true
+    const { $: target, ...parts } = returns
+    if (target === undefined || Object.keys(parts).length > 0) return t.false
+    if (target === 'public') return t.true
+    const own = [...fields].filter(([name]) => name.startsWith(`${target}.`))
+    return own.length === 0 ? t.false : t.and(...own.map(([, [whole]]) => whole))
   }
 
   /** `decide`'s rule: a permit holds, no forbid holds, and no forbid fails. */

@@ -18,7 +18,7 @@ import type {
 import { parseObligation, policiesByCaller } from '@sallyport/decide'
 import type { FieldTreatment } from '@sallyport/decide'
 import { deriveEntities, deriveSchema, indexNetwork, instanceEntity } from '@sallyport/network'
-import type { Agent, Declaration, NetworkIndex } from '@sallyport/network'
+import type { Agent, Declaration, NetworkIndex, Operation } from '@sallyport/network'
 import { words } from './words.ts'
 import type { CallAnswer, Clause, FieldAnswer, Judgement, OperationAnswer } from './types.ts'
 
@@ -35,6 +35,14 @@ export const FIELD_ACTIONS: readonly (readonly [action: string, treatment: Field
 ]
 
 const NEVER: Judgement = { verdict: 'never', ways: [], stops: [] }
+
+/** Which obligations deny, beside those that nobody understands. */
+interface Duties {
+  /** All: on fields none is understood. */
+  readonly field?: boolean
+  /** Those about a field that leaves whole or not at all. */
+  readonly owing?: string | undefined
+}
 
 type Facts = Readonly<Record<string, CedarJson>>
 
@@ -85,17 +93,15 @@ export class Analyst {
       const plain: Judgement = { ...NEVER, why: { kind: 'no-flow', policies: [] } }
       return { ...about, answer: 'never', plain }
     }
-    const judge = (evidence: Facts): Judgement =>
-      this.#judge(
-        agent,
-        { type: 'Action', id: name },
-        { type: 'System', id: system },
-        {
-          purpose: flow.purpose,
-          ...facts,
-          ...evidence,
-        },
-      )
+    const described = this.index.findOperation(system, operation)
+    const judge = (evidence: Facts): Judgement => {
+      const known = { purpose: flow.purpose, ...facts, ...evidence }
+      const field = described && this.#whole(described)
+      const action = { type: 'Action', id: name }
+      const resource = { type: 'System', id: system }
+      const judged = this.#judge(agent, action, resource, known, { owing: field })
+      return field === undefined ? judged : this.#ofBytes(agent, judged, name, field, known)
+    }
     const plain = judge({ evidence: NO_EVIDENCE })
     const approved = judge({})
     const differs = JSON.stringify(plain) !== JSON.stringify(approved)
@@ -144,13 +150,42 @@ export class Analyst {
     return { ...call, fields, obligations: [...new Set(obligations)] }
   }
 
+  /** Of answers that are bytes: the field that all of one is, empty where nobody says; undefined where nothing has to leave whole. */
+  #whole({ binding, returns }: Operation): string | undefined {
+    if (binding.kind !== 'http' || binding.bytes === undefined || returns['$'] === 'public') {
+      return undefined
+    }
+    const { $: dataset = '' } = returns
+    const [field] = this.index.findDataset(dataset)?.fields ?? []
+    return field === undefined ? '' : `${dataset}.${field.name}`
+  }
+
+  /** As `decide` has it: where all of an answer may not leave whole, the call is denied. */
+  #ofBytes(
+    agent: Agent,
+    call: Judgement,
+    operation: string,
+    field: string,
+    { purpose = '', ...known }: Facts,
+  ): Judgement {
+    if (call.verdict === 'never') return call
+    if (field === '') return { ...NEVER, why: { kind: 'no-permit', policies: [] } }
+    const facts = { purpose, operation, ...known }
+    const action = { type: 'Action', id: 'field.read' }
+    const resource = { type: 'Field', id: field }
+    const read = this.#judge(agent, action, resource, facts, { field: true })
+    return read.verdict === 'always' ? call : read.verdict === 'never' ? read : both(call, read)
+  }
+
   /** @param given conditions that do not hold: the call was allowed */
   #field(agent: Agent, call: CallAnswer, field: string, given: ReadonlySet<string>): FieldAnswer {
     const treatments: { treatment: FieldTreatment; judgement: Judgement }[] = []
     for (const [action, treatment] of FIELD_ACTIONS) {
       const resource = { type: 'Field', id: field }
       const facts = { purpose: call.purpose ?? '', operation: call.operation }
-      const whole = this.#judge(agent, { type: 'Action', id: action }, resource, facts, true)
+      const whole = this.#judge(agent, { type: 'Action', id: action }, resource, facts, {
+        field: true,
+      })
       const judgement = withoutStops(whole, given)
       if (judgement.verdict === 'never') continue
       treatments.push({ treatment, judgement })
@@ -165,7 +200,7 @@ export class Analyst {
     action: EntityUid,
     resource: EntityUid,
     known: Facts,
-    field = false,
+    duties: Duties,
   ): Judgement {
     const unknown = this.#types.action(action)?.context
     const request: PartialRequest = {
@@ -175,13 +210,15 @@ export class Analyst {
       context: { known, ...(unknown === undefined ? {} : { unknown }) },
     }
     const residuals = residualPolicies(this.policies, request, this.#store)
-    return judgement(residuals, (id) => this.#isVeto(id, field))
+    return judgement(residuals, (id) => this.#isVeto(id, duties))
   }
 
-  /** A permit with an obligation that is not understood denies where it is satisfied; on fields none is understood. */
-  #isVeto(id: string, field: boolean): boolean {
+  /** A permit with an obligation that is not understood, or cannot be met, denies where it is satisfied. */
+  #isVeto(id: string, { field = false, owing }: Duties): boolean {
     const { obligation } = this.policies.annotations(id)
-    return obligation !== undefined && (field || parseObligation(obligation) === undefined)
+    if (obligation === undefined) return false
+    const owed = parseObligation(obligation)
+    return field || owed === undefined || owed.some(([about]) => about === owing)
   }
 
   #anyInstance(agent: Agent): UnknownEntity {
@@ -211,6 +248,25 @@ function fewestApprovals(judge: (evidence: Facts) => Judgement): number | undefi
     if (judge({ evidence }).verdict !== 'never') return approvers.length
   }
   return undefined
+}
+
+/** Both have to hold. */
+function both(call: Judgement, read: Judgement): Judgement {
+  const ways = call.ways.flatMap((one) =>
+    read.ways.map((other): Clause => ({
+      policy: one.policy,
+      cedar: [one.cedar, other.cedar]
+        .filter((cedar) => cedar !== 'true')
+        .map((cedar, _, { length }) => (length > 1 ? `(${cedar})` : cedar))
+        .join(' && '),
+      words: [...one.words, ...other.words],
+    })),
+  )
+  return {
+    verdict: 'if',
+    ways: ways.map((way) => (way.cedar === '' ? { ...way, cedar: 'true' } : way)),
+    stops: [...call.stops, ...read.stops],
+  }
 }
 
 /** Conditions under which no call is allowed, with approvals or without. They read what fields' policies read too. */
