@@ -1,4 +1,4 @@
-export { readLabels } from './csv.ts'
+export { readLabels, readTransactions } from './csv.ts'
 export { planDemo } from './demo.ts'
 export type { DemoOptions, DemoPlan, DemoProcess } from './demo.ts'
 export { evaluateAmlsim, evaluateSeeds, HELD_SEEDS } from './evaluate.ts'

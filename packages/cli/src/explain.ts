@@ -2,7 +2,10 @@ import type { JsonValue } from '@sallyport/base'
 import { utc } from './output.ts'
 import { list, members, numberOf, textOf } from './shape.ts'
 
-/** A decision with its full why, as an operator reads it on a terminal. */
+/** Of permits that miss, the nearest come first; those behind these are about something else. */
+const NEAREST = 5
+
+/** A decision with its why, as an operator reads it on a terminal: all that took part, and the permits that it missed by least. */
 export function explainText(value: JsonValue): string {
   const root = members(value)
   const record = members(root.record)
@@ -18,7 +21,9 @@ export function explainText(value: JsonValue): string {
     lines.push(`ended      ${textOf(result)}, ${textOf(status)}, after ${textOf(durationMs)} ms`)
   }
   if (explanation.summary !== undefined) lines.push('', textOf(explanation.summary))
+  let missed = 0
   for (const policy of list(members(explanation.cedar).policies).map(members)) {
+    if (policy.outcome === 'unsatisfied' && ++missed > NEAREST) continue
     lines.push(
       '',
       `${textOf(policy.effect)} \`${textOf(policy.policyId)}\`: ${textOf(policy.outcome)}`,
@@ -32,6 +37,7 @@ export function explainText(value: JsonValue): string {
       if (clause.error !== undefined) lines.push(`      ${textOf(clause.error)}`)
     }
   }
+  if (missed > NEAREST) lines.push('', `and ${missed - NEAREST} that are further off: --json`)
   const remedies = list(explanation.remedies).map(textOf)
   if (remedies.length > 0) lines.push('', 'to allow it:', ...remedies.map((r) => `  - ${r}`))
   return lines.join('\n')

@@ -42,6 +42,8 @@ test('a file that is not there, a word that is no number and a kind that is none
     [['audit', 'verify', '--checkpoint', nothing, ...log], 'SP_USAGE_OPTION', nothing],
     [['audit', 'tail', '--count', '20x', ...log], 'SP_USAGE_OPTION', '--count'],
     [['demo', '--duration', '1x'], 'SP_USAGE_OPTION', '--duration'],
+    [['demo', '--transactions', nothing], 'SP_MERIDIAN_CSV_READ', nothing],
+    [['demo', '--transactions', noKey], 'SP_MERIDIAN_CSV', 'no-key.pem:1:1'],
     [['policy', 'diff', MERIDIAN, MERIDIAN, '--bound', '1x'], 'SP_USAGE_OPTION', '--bound'],
     [['gateway', '--id', 'gw1', '--secrets', nothing], 'SP_USAGE_OPTION', nothing],
     [['gateway', '--id', 'gw1', '--secrets', noKey], 'SP_CONFIG_SECRETS', noKey],

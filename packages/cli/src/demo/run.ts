@@ -7,7 +7,12 @@ import { SallyportError } from '@sallyport/base'
 import { launchAgent } from '@sallyport/agent'
 import type { Launched } from '@sallyport/agent'
 import { initTrust } from '@sallyport/control'
-import { planDemo, RunReport, SimulatedOperator } from '@sallyport/example-meridian'
+import {
+  planDemo,
+  readTransactions,
+  RunReport,
+  SimulatedOperator,
+} from '@sallyport/example-meridian'
 import type { DemoPlan, DemoProcess } from '@sallyport/example-meridian'
 import { loadDeclaration } from '@sallyport/network'
 import { adminClient } from '../admin.ts'
@@ -39,6 +44,11 @@ export interface Demo {
 /** Starts control plane, services, gateway and agents of Meridian Bank as processes of their own. */
 export async function startDemo(options: DemoOptions): Promise<Demo> {
   const { data, note } = options
+  // The service that reads them would end with the first bad line, and the demo with it.
+  if (options.transactions !== undefined) {
+    const rows = readTransactions(options.transactions)
+    while ((await rows.next()).done !== true);
+  }
   // Before anything is wiped: another demo may be running on these very ports and this very directory.
   for (const port of [options.consolePort, target(PLANE).port, target(GATEWAY).port]) {
     await freePort(port)
