@@ -109,5 +109,13 @@ export function toRefusal(error: unknown): Refusal {
   })
 }
 
+/** Why something failed, with what lies below it. For operators only. */
+export function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause)
+  const code = 'code' in cause ? String(cause.code) : ''
+  const said = cause.message.includes(code) ? cause.message : `${code} ${cause.message}`.trim()
+  return cause instanceof SallyportError && cause.detail ? `${said}: ${cause.detail}` : said
+}
+
 /** Codes of what a caller sent; their public messages name nothing but the caller's own input. */
 const CALLERS_FAULT = /^SP_(?:INPUT|JSON|REDACT|TOKEN)_/

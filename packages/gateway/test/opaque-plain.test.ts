@@ -317,7 +317,9 @@ describe('opaque flows in plain TCP', () => {
     assert.equal(service.connections.length, from)
     // Where nobody listens is another matter.
     await gone(await connect('w1', 'nowhere'))
-    assert.equal((await eventOf('upstream-failed', 'w1')).code, 'SP_UPSTREAM_FAILED')
+    const { code, facts } = await eventOf('upstream-failed', 'w1')
+    assert.equal(code, 'SP_UPSTREAM_FAILED')
+    assert.match(String(facts['detail']), /ECONNREFUSED/)
   })
 
   it('holds back whoever sends to a side that does not read, and loses nothing', async () => {

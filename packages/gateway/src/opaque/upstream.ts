@@ -9,7 +9,7 @@ import type { VerifiedSvid } from '@sallyport/spiffe'
 import { mtlsConnect } from '@sallyport/transport'
 import type { IdentityHolder } from '@sallyport/transport'
 import type { Address } from '../edge/listener.ts'
-import { Refusal } from '../refusal.ts'
+import { reasonOf, Refusal } from '../refusal.ts'
 import { opened } from './opened.ts'
 import { connectPlain } from './plain.ts'
 
@@ -62,7 +62,7 @@ export async function connectOpaque(options: OpaqueUpstreamOptions): Promise<Soc
     if (cause instanceof Refusal) throw cause
     throw new Refusal('SP_UPSTREAM_FAILED', 'the system could not be reached', {
       status: 502,
-      detail: cause instanceof Error ? cause.message : String(cause),
+      detail: reasonOf(cause),
       cause,
     })
   }

@@ -5,7 +5,7 @@ import type { IdentityMaterial } from '@sallyport/transport'
 import type { Going } from '../calls/types.ts'
 import type { Ending } from '../edge/ending.ts'
 import { traceparentOf } from '../edge/trace.ts'
-import { Refusal } from '../refusal.ts'
+import { reasonOf, Refusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { AnswerBody } from './answer-body.ts'
 import { ask } from './ask.ts'
@@ -329,7 +329,7 @@ export function blame(error: unknown): [ofSystem: Attempt, ofCaller: Attempt] {
 
 export function failed(cause: unknown): Refusal {
   if (cause instanceof Refusal && cause.code === 'SP_UPSTREAM_ENCODING') return cause
-  const detail = cause instanceof Error ? `${codeOf(cause)} ${cause.message}`.trim() : String(cause)
+  const detail = reasonOf(cause)
   return /TIMEOUT/.test(codeOf(cause))
     ? new Refusal('SP_UPSTREAM_TIMEOUT', 'the system did not answer in time', {
         status: 504,

@@ -5,6 +5,7 @@ import type { IdentityHolder } from '@sallyport/transport'
 import type { Address } from '../../edge/listener.ts'
 import type { GatewaySettings } from '../../settings.ts'
 import type { Credentials } from '../../upstream/credentials.ts'
+import { reasonOf } from '../../refusal.ts'
 import { SqlRefusal } from '../refuse.ts'
 import { OIDS } from '../parameters.ts'
 import { declaredName } from '../text/names.ts'
@@ -219,7 +220,7 @@ export class Databases {
       })
     } catch (error) {
       if (error instanceof SqlRefusal) throw error
-      throw unreachable(String(error))
+      throw unreachable(reasonOf(error))
     }
   }
 
