@@ -1,7 +1,7 @@
 import { createPrivateKey, constants, sign, X509Certificate } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 
-import { sha256Hex } from '@sallyport/base'
+import { SallyportError, sha256Hex } from '@sallyport/base'
 import type { Target, TrustAnchors } from '@sallyport/transport'
 import { possessionText } from '@sallyport/wire'
 
@@ -27,7 +27,7 @@ export type EnrolProof =
 /**
  * Hands a certificate request to the control plane with the proof that belongs to it.
  *
- * @throws RefusedError, SallyportError as `callPlane`
+ * @throws RefusedError, SallyportError as `callPlane`; `SP_JOIN_TOKEN` where there is none
  */
 export async function present(
   proof: EnrolProof,
@@ -36,6 +36,12 @@ export async function present(
   target: Target,
 ): Promise<JsonObject> {
   if ('token' in proof) {
+    // A command that was to print one and failed leaves nothing.
+    if (proof.token === '') {
+      throw new SallyportError('SP_JOIN_TOKEN', 'there is no join token', {
+        fix: 'see that the control plane runs, and make one: `sallyport agent enroll NAME`',
+      })
+    }
     return callPlane(anchors, target, 'POST', '/v1/enroll', { token: proof.token, csr })
   }
   if ('serviceAccountToken' in proof) {

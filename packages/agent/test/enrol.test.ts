@@ -30,6 +30,16 @@ describe('enrol', () => {
     })
   })
 
+  it('asks nobody with no token at all', async () => {
+    await assert.rejects(
+      enrol({ ...base, token: '', planeTarget: { host: '127.0.0.1', port: 1 } }),
+      {
+        code: 'SP_JOIN_TOKEN',
+        message: 'there is no join token',
+      },
+    )
+  })
+
   it('hands the token to nobody but a control plane of these roots', async () => {
     const plane = new Plane(fabric)
     plane.tokens.set('t', ID)
