@@ -17,6 +17,8 @@ when { context.session.labels.contains("money") || context.risk >= 80 };`,
   `forbid(principal in Role::"reads", action == Action::"ledger.read_payments", resource)
 when { context.session.labels.contains("account") && context.risk == 45 };`,
   `forbid(principal in Role::"writes", action in Action::"write", resource) when { context.risk >= 80 };`,
+  `forbid(principal in Role::"writes", action in Action::"write", resource)
+when { context.session.labels.contains("money") && context.risk == 46 };`,
   `forbid(principal, action == Action::"field.read", resource == Field::"accounts.branch")
 when { context.risk >= 70 };`,
   `@obligation("drop:accounts.balance")
@@ -182,6 +184,26 @@ test('one statement shows no more than two: tables that forbid each other are no
     (await failure(analyst.query('SELECT id FROM accounts'))).message,
     /SP_DENIED_FORBIDDEN/,
   )
+})
+
+test('a write does no more than it might behind what its statement reads, of its own table too', async () => {
+  const opened = `UPDATE accounts SET open = true WHERE`
+  const reading = [
+    `${opened} id IN (SELECT p.account FROM payments p WHERE p.amount > 5)`,
+    `${opened} id IN (SELECT b.id FROM accounts b WHERE b.balance > 5)`,
+    `${opened} EXISTS (SELECT 1 FROM accounts b WHERE b.balance > 5)`,
+  ]
+  for (const [i, sql] of [...reading, `${opened} balance > 5`].entries()) {
+    const clerk = await client('clerk', `behind-${i}`)
+    await suspected('clerk', `behind-${i}`, 46)
+    // What a write looks at itself it was decided by.
+    if (!reading.includes(sql)) assert.ok(((await clerk.query(sql)).rowCount ?? 0) > 1)
+    else assert.match((await failure(clerk.query(sql))).message, /SP_DENIED_FORBIDDEN/, sql)
+  }
+  const clerk = await client('clerk', 'behind')
+  await suspected('clerk', 'behind', 46)
+  await clerk.query('SELECT id FROM accounts WHERE balance > 5')
+  assert.match((await failure(clerk.query(`${opened} id = 1`))).message, /SP_DENIED_FORBIDDEN/)
 })
 
 test('what changes while labels are recorded stops the statement', async () => {

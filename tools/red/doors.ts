@@ -169,6 +169,15 @@ export const DOORS: readonly RedRow[] = [
     name: 'one statement shows no more than two: tables that forbid each other are not joined, in whatever order',
   },
   {
+    id: 'sql.own-table',
+    threat: 'a write rests on rows of its own table that it could not be made behind',
+    file: 'packages/gateway/src/sql/together.ts',
+    from: '(one.facts === facts ? []',
+    to: '(one.facts.table === facts.table ? []',
+    test: SEVERAL,
+    name: 'a write does no more than it might behind what its statement reads, of its own table too',
+  },
+  {
     id: 'sql.form',
     threat: 'a row leaves in the form of another one, though policies oblige to less',
     file: 'packages/gateway/src/calls/still.ts',

@@ -21,7 +21,8 @@ export interface Part {
 export function demandTogether(still: Still, enforced: Enforced, parts: readonly Part[]): void {
   const demand = (part: Part, of: readonly Part[]): void => {
     const { grant, facts, own } = part
-    const others = of.flatMap((one) => (one.facts.table === facts.table ? [] : [one.facts]))
+    // Rows of one INSERT are calls of one write. A read of the very table that is written is another call.
+    const others = of.flatMap((one) => (one.facts === facts ? [] : [one.facts]))
     still.demandUnsent(grant, { own, beside: tagsOf(enforced, others) })
   }
   let left = parts.filter(({ facts: { action } }) => action === 'select')
