@@ -1,3 +1,4 @@
+import { BODIES } from './bodies.ts'
 import { CERTIFICATES } from './certificates.ts'
 import { DECIMALS } from './decimals.ts'
 import { DOORS } from './doors.ts'
@@ -17,5 +18,6 @@ export const ROWS: readonly RedRow[] = [
   ...PEOPLE,
   ...DECIMALS,
   ...DOORS,
+  ...BODIES,
   ...PROOFS,
 ]

@@ -82,6 +82,15 @@ const withFiles = ({ network, policies }: Declaration, system = 'rates'): Declar
   ],
 })
 
+/** Waits for what has to become so. */
+async function becomes(what: () => boolean, called: string): Promise<void> {
+  try {
+    await until(what, 10_000)
+  } catch {
+    assert.fail(`never ${called}`)
+  }
+}
+
 /** What an agent hears on a connection of its own. */
 class Line {
   heard = ''
@@ -461,7 +470,7 @@ const downloadsOver = (codec: GatewaySettings['codec']) => (): void => {
     const before = outcomes().length
     const line = await raw(get())
     line.socket.pause()
-    await until(() => isGone, 10_000)
+    await becomes(() => isGone, 'given up')
     assert.ok(sent < 50_000_000, `${sent} bytes`)
     const outcome = await next(before)
     assert.equal(outcome.result, 'aborted')
@@ -527,7 +536,7 @@ const downloadsOver = (codec: GatewaySettings['codec']) => (): void => {
       })
     }
     const isCut = async (line: Line, before: number): Promise<void> => {
-      await until(() => line.isClosed)
+      await becomes(() => line.isClosed, 'cut')
       assert.match(line.heard, /^HTTP\/1\.1 200 /)
       assert.ok(!line.isWhole)
       const outcome = await next(before)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
-import type { Declaration } from '@sallyport/network'
+import type { Declaration, InputSchema, Operation } from '@sallyport/network'
 import type { IdentityMaterial } from '@sallyport/transport'
 import type { DecisionRecord } from '@sallyport/wire'
 import { readAuthRequest } from '../src/points/auth-request.ts'
@@ -377,6 +377,74 @@ describe('a request that goes on as its caller spelled it', () => {
     assert.equal(codeOf(await envoy.ask(reader, other)), 'allowed', 'no input')
     const raw = { headers: [{ key: 'x-desk', raw_value: Buffer.from('fx,rates') }] }
     assert.equal(codeOf(await envoy.ask(reader, { header_map: raw })), 'allowed', 'sent like this')
+  })
+})
+
+/** With an operation that takes bytes, and one that answers them, of which all may leave. */
+const withBytes = ({ network, policies }: Declaration): Declaration => ({
+  policies: [
+    ...policies,
+    { id: 'put', source: 'permit (principal, action, resource);', file: 'p.cedar', line: 1 },
+  ],
+  network: {
+    ...network,
+    systems: network.systems.map((system) => {
+      const [rate] = system.operations
+      if (system.name !== 'rates' || rate?.binding.kind !== 'http') return system
+      const { binding } = rate
+      const body: InputSchema = {
+        type: 'record',
+        members: {
+          type: { schema: { type: 'string', maxLength: 127 }, required: true },
+          size: { schema: { type: 'long', minimum: 0, maximum: 1000 }, required: true },
+        },
+      }
+      const put: Operation = {
+        ...{ ...rate, name: 'put', kind: 'write' },
+        input: { type: 'record', members: { body: { schema: body, required: true } } },
+        binding: {
+          ...{ kind: 'http', method: 'PUT', path: '/v1/file', parameters: { body: 'body' } },
+          body: { kind: 'raw' },
+        },
+      }
+      const file: Operation = {
+        ...{ ...rate, name: 'file', returns: { $: 'public' } },
+        binding: {
+          ...{ ...binding, path: '/v1/file' },
+          bytes: { types: ['application/pdf'], maxBytes: 1000 },
+        },
+      }
+      return { ...system, operations: [...system.operations, put, file] }
+    }),
+    flows: network.flows.map((flow) =>
+      flow.to === 'rates' ? { ...flow, operations: [...flow.operations, 'put', 'file'] } : flow,
+    ),
+  },
+})
+
+describe('bytes, which an enforcement point does not see', () => {
+  it('are neither sent nor had by way of it, whatever else it can do', async () => {
+    const points = withPoints({
+      edge: { systems: ['rates'], can: ['body', 'project', 'label', 'outcome'] },
+    })
+    const world = await startWorld(
+      { points: { host: '127.0.0.1', port: 0 } },
+      undefined,
+      (declaration) => points(withBytes(declaration)),
+    )
+    const envoy = new Envoy(world, world.plane.service('edge'))
+    try {
+      const reader = world.plane.agent('reader')
+      const headers = { 'content-type': 'application/pdf', 'content-length': '3' }
+      const put = { method: 'PUT', path: '/v1/file', headers, raw_body: Buffer.from('abc') }
+      assert.equal(codeOf(await envoy.ask(reader, put)), 'SP_PEP_INCAPABLE')
+      assert.equal(codeOf(await envoy.ask(reader, { path: '/v1/file' })), 'SP_PEP_INCAPABLE')
+      // What it does see goes on.
+      assert.equal(codeOf(await envoy.ask(reader, {})), 'allowed')
+    } finally {
+      envoy.close()
+      await world.close()
+    }
   })
 })
 

@@ -486,6 +486,106 @@ const uploadsOver = (codec: GatewaySettings['codec']) => (): void => {
     assert.equal((await put(Buffer.from('x'))).status, 200)
   })
 
+  it('are approved by their digest, and no others are by that', async () => {
+    const bytes = randomBytes(200_000)
+    const other = Buffer.from(bytes)
+    other[199_999] = (other[199_999] ?? 0) ^ 1
+    const asking = (one: Buffer, stated: Buffer, approval?: string) =>
+      put(one, {
+        ...{ 'content-type': 'x/y', 'content-digest': digestOf(stated) },
+        ...(approval === undefined ? {} : { 'sallyport-approval': approval }),
+      })
+    const needed = async (): Promise<string> => {
+      const { body } = await asking(bytes, bytes)
+      assert.equal(body['code'], 'SP_NEEDS_APPROVAL')
+      const [need] = body['needs'] as readonly { readonly approval: string }[]
+      return need?.approval ?? ''
+    }
+    const id = await needed()
+    world.plane.approve(id)
+    const elsewhere = await asking(other, other, id)
+    assert.deepEqual([elsewhere.status, elsewhere.body['code']], [403, 'SP_NEEDS_APPROVAL'])
+    assert.equal(saw.length, 0)
+    assert.equal((await asking(bytes, bytes, id)).status, 200)
+    assert.equal(saw[0]?.sha256, sha256(bytes))
+    assert.equal((await asking(bytes, bytes, id)).body['code'], 'SP_APPROVAL_USED')
+    assert.equal(saw.length, 1)
+    // Who sends others than those that were approved has used it up, and the system has no end of them.
+    const again = await needed()
+    world.plane.approve(again)
+    await until(() => world.gateway.stats().allowed === outcomes().length)
+    const before = outcomes().length
+    assert.equal((await asking(other, bytes, again)).body['code'], 'SP_REQUEST_DIGEST')
+    assert.equal((await next(before)).result, 'cut')
+    await until(() => saw[1]?.isBroken === true)
+    assert.equal(saw[1]?.sha256, undefined)
+    assert.equal((await asking(bytes, bytes, again)).body['code'], 'SP_APPROVAL_USED')
+  })
+
+  it('go on with another declaration, unless it is one that they were not decided by', async () => {
+    const { declaration } = world.plane
+    const { network } = declaration
+    const taken = async (change: Partial<Operation>, name: string): Promise<void> => {
+      const { revision } = world.gateway.stats()
+      world.plane.redeclare({
+        ...declaration,
+        network: {
+          ...network,
+          name,
+          systems: network.systems.map((system) => ({
+            ...system,
+            operations: system.operations.map((one) =>
+              one.name === 'put' ? { ...one, ...change } : one,
+            ),
+          })),
+        },
+      })
+      await until(() => world.gateway.stats().revision?.n !== revision?.n)
+    }
+    const rows: readonly (readonly [string, Partial<Operation>, boolean])[] = [
+      ['another name', {}, true],
+      [
+        'another place',
+        { binding: { ...PUT.binding, path: '/v1/other/{id}' } as Operation['binding'] },
+        false,
+      ],
+      ['other input', { input: { ...PUT.input, members: { ...PUT.input.members } } }, true],
+      [
+        'another bound',
+        {
+          input: {
+            ...PUT.input,
+            members: {
+              ...PUT.input.members,
+              id: { schema: { type: 'string', maxLength: 9 }, required: true },
+            },
+          },
+        },
+        false,
+      ],
+    ]
+    for (const [name, change, goesOn] of rows) {
+      const before = outcomes().length
+      saw.length = 0
+      const line = await raw(head(200_000))
+      line.socket.write(Buffer.alloc(100_000))
+      await until(() => (saw.at(-1)?.bytes() ?? 0) > 0)
+      await taken(change, name)
+      if (goesOn) {
+        line.socket.write(Buffer.alloc(100_000))
+        await line.hears(/^HTTP\/1\.1 200 /)
+        assert.equal(saw.at(-1)?.sha256, sha256(Buffer.alloc(200_000)))
+      } else {
+        await line.hears(/^HTTP\/1\.1 503 [^]*SP_DECLARATION_CHANGED/)
+        await until(() => saw.at(-1)?.isBroken === true)
+        assert.equal(saw.at(-1)?.sha256, undefined)
+      }
+      line.socket.destroy()
+      assert.equal((await next(before)).result, goesOn ? 'completed' : 'cut', name)
+      await taken({}, `${name}, over`)
+    }
+  })
+
   it('are broken off by a quarantine in the middle', async () => {
     const before = outcomes().length
     const bad = world.agent('reader', 'bad')
