@@ -2,7 +2,6 @@ import type { RedRow } from './types.ts'
 
 const RAW = 'packages/gateway/src/adapters/raw.ts'
 const UPLOAD = 'packages/gateway/src/serve/upload.ts'
-const OVER = 'packages/gateway/src/serve/uploads.ts'
 const HTTP = 'packages/gateway/src/serve/http.ts'
 const BYTES = 'packages/gateway/src/serve/bytes.ts'
 const UPLOADS = 'packages/gateway/test/uploads.test.ts'
@@ -73,11 +72,9 @@ export const BODIES: readonly RedRow[] = [
   {
     id: 'up.declaration',
     threat: 'a body goes on to where a declaration that is no longer in force sent it',
-    file: OVER,
-    from: `      throw declarationChanged()
-`,
-    to: `      void declarationChanged
-`,
+    file: 'packages/gateway/src/calls/declared.ts',
+    from: `found: same ? found : undefined`,
+    to: `found`,
     test: UPLOADS,
     name: 'go on with another declaration, unless it is one that they were not decided by',
   },
