@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { canonicalJson, sha256Hex } from '@sallyport/base'
+import { canonicalJson, errorCode, sha256Hex } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
 import { openKeyring } from '@sallyport/seal'
 import type { Keyring } from '@sallyport/seal'
@@ -101,7 +101,7 @@ export class Audit {
    * Appends a record; it takes its place in the log in the turn of this call, and is durable when this resolves.
    *
    * @param explanation goes to the feed beside the record, not into the log
-   * @throws Refusal `SP_AUDIT_UNAVAILABLE`
+   * @throws Refusal `SP_AUDIT_UNAVAILABLE`; `SP_RECORD_TOO_LARGE`, `SP_RECORD_INVALID` for what is no record, and takes no place
    */
   append(entry: AuditRecord, explanation?: unknown): Promise<number> {
     return new Promise((resolve, reject) => {
@@ -110,6 +110,20 @@ export class Audit {
         else resolve(index)
       })
     })
+  }
+
+  /**
+   * The same of several, one behind the other: where one of them cannot be a record, none is appended.
+   *
+   * @throws Refusal as `append`
+   */
+  async appendAll(entries: readonly AuditRecord[]): Promise<void> {
+    try {
+      for (const entry of entries) encodeRecord(entry)
+    } catch (cause) {
+      throw unrecorded(cause)
+    }
+    await Promise.all(entries.map((entry) => this.append(entry)))
   }
 
   /**
@@ -208,5 +222,22 @@ export class Audit {
 
 const ignore = (): void => undefined
 
-const unrecorded = (cause: unknown): Refusal =>
-  new Refusal('SP_AUDIT_UNAVAILABLE', 'the call cannot be recorded', { status: 503, cause })
+function unrecorded(cause: unknown): Refusal {
+  switch (errorCode(cause)) {
+    case 'SP_RECORD_TOO_LARGE':
+      return new Refusal('SP_RECORD_TOO_LARGE', 'the call is larger than a record of it may be', {
+        status: 413,
+        cause,
+      })
+    case 'SP_RECORD_INVALID':
+      return new Refusal('SP_RECORD_INVALID', 'there is no record of such a call', {
+        status: 503,
+        cause,
+      })
+    default:
+      return new Refusal('SP_AUDIT_UNAVAILABLE', 'the call cannot be recorded', {
+        status: 503,
+        cause,
+      })
+  }
+}

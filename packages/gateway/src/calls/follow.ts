@@ -82,6 +82,7 @@ export class FollowUps {
       return {
         ...{ id, caller, typed, call, enforced, startedAt, outcome: now.outcome },
         ...(mandate === undefined ? {} : { mandate }),
+        ...(draft.recorded ? {} : { unrecorded: true as const }),
         upstream: request,
         reserved: { settle: () => undefined },
       }

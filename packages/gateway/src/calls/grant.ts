@@ -29,6 +29,8 @@ export interface Grant {
   readonly startedAt: number
   /** Of a call whose body is handed on as it comes. */
   readonly body?: PassedBody
+  /** Goes on without a record of its decision, as reads may where the settings say so: then there is none of how it ends, either. */
+  readonly unrecorded?: true
 }
 
 /** What a caller presents beside the call itself. */

@@ -145,6 +145,7 @@ export class Pipeline {
       reserved,
       startedAt,
     }
+    if (!draft.recorded) return { ...grant, unrecorded: true, ...(mandate && { mandate }) }
     return mandate === undefined ? grant : { ...grant, mandate }
   }
 
@@ -185,9 +186,14 @@ export class Pipeline {
   }
 
   /** Records how a granted call ended and settles what it reserved. Never throws: the answer has its own way. */
-  finish(grant: Pick<Grant, 'id' | 'reserved' | 'startedAt' | 'body'>, finish: Finish): void {
+  finish(
+    grant: Pick<Grant, 'id' | 'reserved' | 'startedAt' | 'body' | 'unrecorded'>,
+    finish: Finish,
+  ): void {
     const { audit, clock } = this.#parts
     grant.reserved.settle(finish.forwarded)
+    // INVARIANT: no outcome stands in the log whose decision does not.
+    if (grant.unrecorded) return
     const durationMs = Math.max(0, clock.monotonic() - grant.startedAt)
     const { at, gateway, v } = audit.base()
     // In the order of their names, which the canonical form has: it is written for every call.

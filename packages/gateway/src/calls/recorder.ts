@@ -33,7 +33,7 @@ export interface Draft {
   approval: VerifiedApproval | undefined
   approvalId: string | undefined
   mandate: CallMandate | undefined
-  /** Its record stands in the log: from here on only an outcome can follow. */
+  /** Its record stands in the log, or takes its place there: from here on only an outcome can follow. */
   recorded: boolean
   /** Its record is being written. */
   isWaiting: boolean
@@ -52,7 +52,7 @@ export class Recorder {
   /**
    * Records an allow and, with it, the approval it rests on; durable when this resolves.
    *
-   * @throws Refusal `SP_AUDIT_UNAVAILABLE`, or what the caller's standing has become meanwhile
+   * @throws Refusal as `Audit.append`, or what the caller's standing has become meanwhile
    */
   async allow(draft: Draft): Promise<void> {
     try {
@@ -82,26 +82,33 @@ export class Recorder {
     // INVARIANT: no await between this check and the append: no allow stands in the log after a quarantine of its caller.
     standing.recheck(caller)
     if (mandate) mandates.check(mandate)
-    let durable: Promise<unknown> = audit.append(this.#record(draft, draft.outcome.code, sealed))
+    const record = this.#record(draft, draft.outcome.code, sealed)
+    let durable: Promise<unknown>
     if (approval) {
       const { id: used, approvers, statements } = approval
-      const use = audit.append({
-        ...audit.base(),
-        kind: 'approval-used',
-        decisionId: id,
-        approvalId: used,
-        approvers,
-        statements,
-      })
-      durable = Promise.all([durable, use])
-    }
+      durable = audit.appendAll([
+        record,
+        {
+          ...audit.base(),
+          kind: 'approval-used',
+          decisionId: id,
+          approvalId: used,
+          approvers,
+          statements,
+        },
+      ])
+    } else durable = audit.append(record)
     draft.recorded = true
     if (draft.typed.meanwhile) this.#soon(draft)
     return durable
   }
 
-  /** Whether a call that could not be recorded goes on: a read of nothing restricted may, where the settings say so. */
+  /**
+   * Whether a call that could not be recorded goes on: a read of nothing restricted may, where the settings say so. Its record does not stand in
+   * the log then, and nothing else about it may.
+   */
   spares(draft: Draft, error: unknown): boolean {
+    draft.recorded = false
     return (
       !this.#parts.settings.refuseReadsWithoutAudit &&
       !isSensitive(draft) &&
@@ -134,7 +141,14 @@ export class Recorder {
           : draft.enforced.decider.explain(draft.call, draft.session)
       const sealed = await this.#seal(draft)
       const why = await audit.seal(subjectOf(draft), explanation, `${draft.id}/why`)
-      await audit.append(this.#record(draft, refusal.code, { ...sealed, why }), explanation)
+      const record = this.#record(draft, refusal.code, { ...sealed, why })
+      await audit
+        .append(record, explanation)
+        .catch((error: unknown) =>
+          errorCode(error) === 'SP_RECORD_TOO_LARGE'
+            ? audit.append(shortened(record), explanation)
+            : Promise.reject(error),
+        )
     } catch (error) {
       // It is refused either way.
       audit.event('refusal-unrecorded', {
@@ -215,6 +229,12 @@ export class Recorder {
     const { audit } = this.#parts
     return { ...sealed, payment: await audit.seal(subjectOf(draft), call.payment, `${id}/payment`) }
   }
+}
+
+/** What is left of a record that is too large: that it was refused, and of whom, by what. `requestHash` commits to the rest. */
+function shortened(record: DecisionRecord): DecisionRecord {
+  const { input: _input, payment: _payment, why: _why, ...rest } = record
+  return { ...rest, reasons: record.reasons.slice(0, 16), errors: record.errors.slice(0, 4) }
 }
 
 type SealedInput = Pick<DecisionRecord, 'input' | 'payment'>

@@ -65,6 +65,8 @@ export function sqlstateOf(refusal: Refusal): string {
     case 'SP_OVERLOADED':
     case 'SP_LIMIT_REACHED':
       return '53400'
+    case 'SP_RECORD_TOO_LARGE':
+      return '54000'
     default:
       return refusal.status === 401 ? '28000' : '42501'
   }
