@@ -9,7 +9,7 @@ import { noTask } from './errors.ts'
 import type { GatewaySettings } from '../settings.ts'
 import { Pushes } from './pushes.ts'
 import type { Push } from './pushes.ts'
-import { Shares } from './shares.ts'
+import { Shares } from '../state/shares.ts'
 import type { TaskState } from './states.ts'
 
 /** Whose a task is. Its id authenticates nobody: it is good on its owner's connections only. */

@@ -1,6 +1,6 @@
 import { newId } from '@sallyport/base'
 import type { Clock } from '@sallyport/base'
-import { Shares } from '../a2a/shares.ts'
+import { Shares } from '../state/shares.ts'
 import type { Kept } from '../mcp/kept.ts'
 import type { Question } from '../mcp/questions.ts'
 import type { ClientStream } from '../mcp/session-stream.ts'

@@ -2,6 +2,7 @@ import type { System } from '@sallyport/network'
 import type { Tokeniser } from '@sallyport/redact'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
 import { H2Request, H2Response } from '../edge/h2-message.ts'
+import { Places } from '../edge/places.ts'
 import { denied } from '../refusal.ts'
 import type { BareContext, RequestContext } from '../serve/context.ts'
 import type { EventStreams } from '../serve/events.ts'
@@ -19,7 +20,7 @@ import { messagesOf, releaseMessage, typeMessage } from './messages.ts'
 import { methodsOf, strange } from './methods.ts'
 import type { Method } from './methods.ts'
 import { GrpcReply } from './reply.ts'
-import { Senders, Sent } from './sending.ts'
+import { Sent } from './sending.ts'
 import type { GrpcAnswer, GrpcUpstream } from './upstream.ts'
 
 export interface GrpcParts {
@@ -35,12 +36,13 @@ export interface GrpcParts {
 export class GrpcCalls {
   readonly #parts: GrpcParts
   readonly #lasting: LastingCalls
-  readonly #senders: Senders
+  readonly #senders: Places
 
   constructor(parts: GrpcParts) {
     this.#parts = parts
     this.#lasting = new LastingCalls(parts)
-    this.#senders = new Senders(parts.settings)
+    const { maxSending, maxSendingPerInstance } = parts.settings
+    this.#senders = new Places(maxSending, maxSendingPerInstance)
   }
 
   /**

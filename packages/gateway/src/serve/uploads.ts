@@ -1,6 +1,6 @@
 import type { Audit } from '../audit/audit.ts'
 import type { Grant, Pipeline } from '../calls/pipeline.ts'
-import { Senders } from '../grpc/sending.ts'
+import { Places } from '../edge/places.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
 import type { GatewaySettings } from '../settings.ts'
 import type { Stats } from '../stats.ts'
@@ -22,17 +22,14 @@ interface Open {
 /** Bodies that are handed on as they come: each decision is taken anew while its body lasts, and once more before its end goes on. */
 export class Uploads {
   readonly #parts: UploadParts
-  readonly #places: Senders
+  readonly #places: Places
   readonly #open = new Set<Open>()
   readonly #timer: NodeJS.Timeout
 
   constructor(parts: UploadParts) {
     this.#parts = parts
     const { maxRawBodies, maxRawBodiesPerInstance, streamRecheckMs } = parts.settings
-    this.#places = new Senders({
-      maxSending: maxRawBodies,
-      maxSendingPerInstance: maxRawBodiesPerInstance,
-    })
+    this.#places = new Places(maxRawBodies, maxRawBodiesPerInstance)
     this.#timer = setInterval(() => {
       this.recheck()
     }, streamRecheckMs).unref()
