@@ -1,5 +1,6 @@
-import { chmodSync } from 'node:fs'
+import { chmodSync, existsSync } from 'node:fs'
 import type { AddressInfo, Socket } from 'node:net'
+import { dirname } from 'node:path'
 import { createServer } from 'node:tls'
 import type { TLSSocket } from 'node:tls'
 
@@ -187,7 +188,11 @@ export function createMtlsServer(options: MtlsServerOptions): MtlsServer {
         const failed = (cause: Error): void => {
           reject(
             new SallyportError('SP_LISTEN_FAILED', 'the server cannot listen', {
-              detail: cause.message,
+              // Node says of it that permission is denied.
+              detail:
+                'path' in target && !existsSync(dirname(target.path))
+                  ? `the folder of \`${target.path}\` is not there`
+                  : cause.message,
               cause,
             }),
           )

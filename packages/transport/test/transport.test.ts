@@ -465,6 +465,19 @@ describe('what sockets can be', () => {
     }
   })
 
+  it('says that a folder is not there, and not that it may not write in it', async () => {
+    const onConnection = (): void => undefined
+    const identity = holderOf('/gateway/g1')
+    const terms = { accept: () => true, onConnection, handshakeTimeoutMs: 1000 }
+    const server = createMtlsServer({ identity, ...terms })
+    const listening = server.listen({ path: join(tmpdir(), 'sp-t-none/points.sock') })
+    await assert.rejects(listening, {
+      code: 'SP_LISTEN_FAILED',
+      detail: /the folder of `.*points\.sock` is not there/,
+    })
+    await server.close()
+  })
+
   it("listens on a Unix socket of its owner's only", async () => {
     const dir = mkdtempSync(join(tmpdir(), 'sp-t-'))
     const path = join(dir, 'server.sock')

@@ -7,6 +7,7 @@ import { IdentityHolder, mtlsConnector } from '@sallyport/transport'
 import type { TrustAnchors } from '@sallyport/transport'
 import type { Pool } from 'undici'
 import { isObject } from '../adapters/jsonrpc.ts'
+import { reasonOf } from '../refusal.ts'
 import { RotatingPool, retireAt, undiciPool } from '../upstream/rotating-pool.ts'
 
 export interface PlaneTarget {
@@ -163,9 +164,8 @@ async function readAll(stream: Readable, maxBytes: number): Promise<Buffer> {
 }
 
 function unreachable(detail: string, cause: unknown): SallyportError {
-  const why = cause instanceof Error ? cause.message : String(cause)
   return new SallyportError('SP_CONTROL_UNREACHABLE', 'the control plane cannot be reached', {
-    detail: `${detail}: ${why}`,
+    detail: `${detail}: ${reasonOf(cause)}`,
     cause,
   })
 }
