@@ -68,6 +68,7 @@ const approval: Approval = {
   expiresAt: Date.now() + 60_000,
   decisionId: 'dec_1',
   declarationDigest: 'ab',
+  wholeNumbers: [],
   statements: [],
   canDecide: true,
 }

@@ -75,7 +75,7 @@ describe('explanations as gateways send them', () => {
 })
 
 const money = (amount: unknown, currency: unknown): string | undefined =>
-  moneyOf('amount', { amount, currency })
+  moneyOf('amount', { amount, currency }, ['amount'])
 
 describe('money', () => {
   it('has the decimal point where ISO 4217 puts it', () => {
@@ -96,9 +96,14 @@ describe('money', () => {
     }
     // Three digits by ISO 4217, none in daily use; and one of the past.
     for (const currency of ['IQD', 'ITL']) assert.equal(money(100, currency), undefined)
-    assert.equal(moneyOf('limit', { limit: 5, amount: 5, currency: 'EUR' }), undefined)
-    assert.equal(moneyOf('amount', { amount: 5 }), undefined)
-    assert.equal(moneyOf('amount', { amount: 5, currency: 'EUR' }), '0.05 EUR')
+    assert.equal(
+      moneyOf('limit', { limit: 5, amount: 5, currency: 'EUR' }, ['limit', 'amount']),
+      undefined,
+    )
+    assert.equal(moneyOf('amount', { amount: 5 }, ['amount']), undefined)
+    // A decimal, or nobody knows what: five, and no five hundredths.
+    assert.equal(moneyOf('amount', { amount: 5, currency: 'EUR' }, []), undefined)
+    assert.equal(moneyOf('amount', { amount: 5, currency: 'EUR' }, ['amount']), '0.05 EUR')
   })
   it('is exact at any size', () => {
     fc.assert(

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import type { Declaration } from '@sallyport/network'
 import type { ApprovalStatement } from '@sallyport/wire'
+import { asSeenBy } from '../src/operator/routes/reads.ts'
 import { declarationWith } from './support/declaration.ts'
 import { TestPlane } from './support/network.ts'
 import type { Answer, Follower, Peer } from './support/network.ts'
@@ -16,8 +18,22 @@ let olga: Signer
 let skew = 0
 let asked = 0
 
+/** Beside `hold`, the same with an amount in units of the currency. */
+function withFee(): Declaration {
+  const [core, ...others] = declarationWith().network.systems
+  const [hold] = core?.operations ?? []
+  assert.ok(core && hold)
+  const amount = {
+    schema: { type: 'decimal', minimum: 0, maximum: 1e6 },
+    required: true,
+  } as const
+  const input = { ...hold.input, members: { ...hold.input.members, amount } }
+  const operations = [...core.operations, { ...hold, name: 'fee', input }]
+  return declarationWith({ systems: [{ ...core, operations }, ...others] })
+}
+
 before(async () => {
-  plane = await TestPlane.start(declarationWith(), {
+  plane = await TestPlane.start(withFee(), {
     clock: { now: () => Date.now() + skew, monotonic: () => performance.now() },
   })
   alice = await plane.firstOperator('alice')
@@ -182,4 +198,19 @@ test('requests that make no sense are refused', async () => {
   assert.equal(await code({ count: 0 }), 'SP_APPROVAL_REQUEST')
   assert.equal(await code({ count: 1.5 }), 'SP_PLANE_BODY')
   assert.equal(await code({}), undefined)
+})
+
+test('an approval says which of its arguments are whole numbers: nobody reads five as five hundredths', async () => {
+  const { context } = plane.control
+  const seen = async (id: string, digest?: string) => {
+    const view = await context.approvals.get(id)
+    assert.ok(view)
+    const shown = digest === undefined ? view : { ...view, declarationDigest: digest }
+    return (await asSeenBy(context, shown, { kind: 'local' })).wholeNumbers
+  }
+  const hold = await open()
+  assert.deepEqual(await seen(hold), ['amount'])
+  assert.deepEqual(await seen(hold, '0'.repeat(64)), [], 'under another declaration')
+  const input = { account: 'A-1', amount: 5 }
+  assert.deepEqual(await seen(await open({ operation: 'fee', input })), [])
 })

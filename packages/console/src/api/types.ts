@@ -214,6 +214,8 @@ export interface Approval {
   readonly expiresAt: number
   readonly decisionId: string
   readonly declarationDigest?: string
+  /** Arguments that are declared as whole numbers. */
+  readonly wholeNumbers: readonly string[]
   readonly statements: readonly { readonly statement: ApprovalStatement }[]
   readonly canDecide: boolean
   /** Why not, in the server's words. */

@@ -27,8 +27,17 @@ export function readMoney(amount: unknown, currency: unknown): string | undefine
   return `${amount < 0 ? '-' : ''}${grouped}${fraction} ${currency}`
 }
 
-/** The house rule: an integer `amount` beside an ISO 4217 `currency` is money in minor units. */
-export function moneyOf(name: string, input: object): string | undefined {
-  if (name !== 'amount' || !('amount' in input) || !('currency' in input)) return undefined
+/**
+ * The house rule: an integer `amount` beside an ISO 4217 `currency` is money in minor units.
+ *
+ * @param wholeNumbers that are declared as such: of a decimal, 5 is five of the currency itself
+ */
+export function moneyOf(
+  name: string,
+  input: object,
+  wholeNumbers: readonly string[],
+): string | undefined {
+  if (name !== 'amount' || !wholeNumbers.includes(name)) return undefined
+  if (!('amount' in input) || !('currency' in input)) return undefined
   return readMoney(input.amount, input.currency)
 }

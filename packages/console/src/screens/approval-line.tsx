@@ -35,7 +35,7 @@ export function ApprovalLine({ approval }: { approval: Approval }): ReactNode {
         <span className="call">
           {approval.system}.<b>{approval.operation}</b>
         </span>
-        <span className="approval-args">{summary(approval.input)}</span>
+        <span className="approval-args">{summary(approval)}</span>
       </span>
       <span className="approval-who muted">
         {approval.agent}{' '}
@@ -60,11 +60,11 @@ export function ApprovalLine({ approval }: { approval: Approval }): ReactNode {
 }
 
 /** The first arguments on one line; the whole of them stands on the request's own page. */
-function summary(input: unknown): string {
+function summary({ input, wholeNumbers }: Approval): string {
   if (typeof input !== 'object' || input === null) return String(input)
   return Object.entries(input)
     .map(([name, value]) => {
-      const amount = moneyOf(name, input)
+      const amount = moneyOf(name, input, wholeNumbers)
       const reading = amount === undefined ? '' : ` (${amount})`
       return `${name}: ${typeof value === 'object' ? '…' : visible(String(value))}${reading}`
     })

@@ -55,7 +55,7 @@ export function ApprovalPage({ id }: { id: string }): ReactNode {
           <Panel
             title={data.status === 'pending' ? 'Exactly what you would sign' : 'The arguments'}
           >
-            <Arguments input={data.input} />
+            <Arguments input={data.input} wholeNumbers={data.wholeNumbers} />
             <p className="panel-text muted small">
               A signature covers these arguments, this instance and this operation. If anything in
               them changes, it is void; it is used once.

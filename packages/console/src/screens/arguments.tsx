@@ -7,7 +7,13 @@ import { visible } from '../lib/visible.ts'
  * A call's arguments, every one of them and whole, with nothing rendered as anything but text: letters that reorder or hide
  * text are spelled out, so that what is read is what is signed.
  */
-export function Arguments({ input }: { input: unknown }): ReactNode {
+export function Arguments({
+  input,
+  wholeNumbers,
+}: {
+  input: unknown
+  wholeNumbers: readonly string[]
+}): ReactNode {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     return <pre className="block">{visible(JSON.stringify(input, null, 2))}</pre>
   }
@@ -34,7 +40,7 @@ export function Arguments({ input }: { input: unknown }): ReactNode {
                   {visible(String(value))}
                 </span>
               )}
-              <Reading name={name} value={value} input={input} />
+              <Reading name={name} value={value} input={input} wholeNumbers={wholeNumbers} />
             </td>
             <td className="muted">{typeOf(value)}</td>
           </tr>
@@ -45,9 +51,14 @@ export function Arguments({ input }: { input: unknown }): ReactNode {
 }
 
 /** A number as people read it, beside the exact one, never in its place. */
-function Reading(props: { name: string; value: unknown; input: object }): ReactNode {
-  const { name, value, input } = props
-  const amount = moneyOf(name, input)
+function Reading(props: {
+  name: string
+  value: unknown
+  input: object
+  wholeNumbers: readonly string[]
+}): ReactNode {
+  const { name, value, input, wholeNumbers } = props
+  const amount = moneyOf(name, input, wholeNumbers)
   if (amount !== undefined) {
     return (
       <span className="argument-money">

@@ -343,6 +343,7 @@ export class World {
       expiresAt: at + (id === 'apr_1' ? 190_000 : 780_000),
       decisionId: asked.id,
       declarationDigest: asked.declarationDigest,
+      wholeNumbers: ['amount'],
       statements: [],
       canDecide: false,
     }

@@ -129,17 +129,39 @@ export function readRoutes(context: ControlContext): Route[] {
   ]
 }
 
+/** An approval as somebody sees it. */
+interface SeenApproval extends ApprovalView {
+  readonly canDecide: boolean
+  /** Why not. */
+  readonly reason?: string
+  /** Arguments that are declared as whole numbers: those alone can be minor units of a currency. */
+  readonly wholeNumbers: readonly string[]
+}
+
 /** An approval with whether whoever asks may decide it, and if not, why. */
 export async function asSeenBy(
-  { approvals }: ControlContext,
+  { approvals, bundles }: ControlContext,
   approval: ApprovalView,
   principal: Principal,
-): Promise<ApprovalView & { canDecide: boolean; reason?: string }> {
+): Promise<SeenApproval> {
+  const seen = { ...approval, wholeNumbers: wholeNumbersOf(bundles, approval) }
   if (principal.kind !== 'operator') {
-    return { ...approval, canDecide: false, reason: 'decided with a passkey, in the console' }
+    return { ...seen, canDecide: false, reason: 'decided with a passkey, in the console' }
   }
   if (principal.view.method !== 'passkey') {
-    return { ...approval, canDecide: false, reason: 'this session was opened without a passkey' }
+    return { ...seen, canDecide: false, reason: 'this session was opened without a passkey' }
   }
-  return { ...approval, ...(await approvals.canDecide(approval, principal.view.operator)) }
+  return { ...seen, ...(await approvals.canDecide(approval, principal.view.operator)) }
+}
+
+/** Of what is no longer declared nobody knows: 5 may be five, or five hundredths. */
+function wholeNumbersOf(
+  bundles: ControlContext['bundles'],
+  { system, operation, declarationDigest }: ApprovalView,
+): readonly string[] {
+  if (declarationDigest !== bundles.digest()) return []
+  const input = bundles.index().findOperation(system, operation)?.input
+  return Object.entries(input?.members ?? {}).flatMap(([name, { schema }]) =>
+    schema.type === 'long' ? [name] : [],
+  )
 }
