@@ -7,7 +7,6 @@ import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { launchAgent, lazyWorkload } from '@sallyport/agent'
 import type { Launched, LaunchOptions } from '@sallyport/agent'
 import { errorCode } from '@sallyport/base'
@@ -16,6 +15,7 @@ import { createMtlsServer, IdentityHolder } from '@sallyport/transport'
 import { Identity } from '../packages/agent/src/identity.ts'
 import { findIsolation } from '../packages/agent/src/launcher/isolate.ts'
 import { Roots } from '../packages/agent/src/roots.ts'
+import { Flood } from '../packages/gateway/test/support/flood.ts'
 import { heldBytes } from '../packages/gateway/test/support/memory.ts'
 import { PlainService } from '../packages/gateway/test/support/plain-service.ts'
 import { startWorld, until } from '../packages/gateway/test/support/world.ts'
@@ -301,32 +301,19 @@ test('a cut closes the door for good, and breaks off what is open', async () => 
 })
 
 test('a program that does not read holds the system back, and nothing is left of programs that end', async () => {
-  const SIZE = 64 * 1024 * 1024
-  const piece = Buffer.alloc(65_536, 'z')
-  let offered = 0
-  const offer = (to: Socket): void => {
-    while (offered < SIZE) {
-      offered += piece.length
-      if (!to.write(piece)) {
-        to.once('drain', () => offer(to))
-        return
-      }
-    }
-    to.end()
-  }
-  service.serve = offer
+  const flood = new Flood()
+  service.serve = (socket) => flood.offer(socket)
   await using run = await launch('teller', 'm1', 'off', { command: IDLE })
   const from = heldBytes()
   const socket = connect({ path: run.socket, allowHalfOpen: true })
   socket.pause()
-  await until(() => offered > 0)
-  for (let last = -1; last !== offered; await sleep(300)) last = offered
-  assert.ok(offered < SIZE, `${offered} bytes went on to nobody`)
+  await flood.stuck()
+  assert.ok(flood.offered < flood.size, `${flood.offered} bytes went on to nobody`)
   assert.ok(heldBytes() - from < 8 * 1024 * 1024, `${heldBytes() - from} bytes are held`)
   let got = 0
   socket.on('data', (bytes: Buffer) => (got += bytes.length))
   assert.equal(await gone(socket), 'ended')
-  assert.equal(got, SIZE)
+  assert.equal(got, flood.size)
 
   service.serve = undefined
   await until(() => service.open === 0)

@@ -1,61 +1,37 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
-import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import type { Declaration } from '@sallyport/network'
-import { createIssuer, createRoot } from '@sallyport/spiffe'
+import { Outside } from './support/outside.ts'
 import { json } from './support/service.ts'
 import { startWorld } from './support/world.ts'
 import type { TestAgent, World } from './support/world.ts'
 
-/** `rates`, at this address, which knows its clients by the user name of Basic authentication. */
-const basic =
-  (port: number, caFile: string) =>
-  (declaration: Declaration): Declaration => {
-    const systems = declaration.network.systems.map((system) => {
-      if (system.upstream.kind !== 'external') return system
-      const credential = { header: 'authorization', secret: 'rates-key', as: 'basic-user' } as const
-      const url = `https://127.0.0.1:${port}/base`
-      return { ...system, upstream: { ...system.upstream, url, caFile, credential } }
-    })
-    return { ...declaration, network: { ...declaration.network, systems } }
-  }
+/** `rates`, which knows its clients by the user name of Basic authentication. */
+function basic(declaration: Declaration): Declaration {
+  const systems = declaration.network.systems.map((system) => {
+    if (system.upstream.kind !== 'external') return system
+    const credential = { header: 'authorization', secret: 'rates-key', as: 'basic-user' } as const
+    return { ...system, upstream: { ...system.upstream, credential } }
+  })
+  return { ...declaration, network: { ...declaration.network, systems } }
+}
 
 describe('keys that are the user name of Basic authentication', () => {
   const seen: (string | undefined)[] = []
   let world: World
   let agent: TestAgent
-  let server: ReturnType<typeof createServer>
+  const rates = new Outside((req, res) => {
+    seen.push(req.headers.authorization)
+    json(res, { rate: 42 })
+  })
   before(async () => {
-    const root = createRoot({ trustDomain: 'rates.example', ttlSeconds: 3600 })
-    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    const leaf = createIssuer({
-      certificatePem: root.certificatePem,
-      privateKey: root.privateKeyPem,
-    }).issue({
-      spiffeId: 'spiffe://rates.example/server',
-      publicKeySpki: pair.publicKey.export({ type: 'spki', format: 'der' }),
-      ttlSeconds: 600,
-      dnsNames: ['rates.example'],
-    })
-    const key = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-    server = createServer({ cert: leaf.chainPem, key }, (req, res) => {
-      seen.push(req.headers.authorization)
-      json(res, { rate: 42 })
-    })
-    await new Promise<void>((resolve) => {
-      server.listen(0, '127.0.0.1', resolve)
-    })
-    // Port of a TCP listener.
-    const { port } = server.address() as AddressInfo
-    world = await startWorld({}, undefined, basic(port, root.certificatePem))
+    await rates.listen()
+    world = await startWorld({}, undefined, (declaration) => basic(rates.in(declaration)))
     agent = world.agent('reader')
   })
   after(async () => {
     await world.close()
-    server.closeAllConnections()
-    server.close()
+    rates.close()
   })
   const ask = (user: string, from = agent) => {
     const authorization = `Basic ${Buffer.from(user).toString('base64')}`

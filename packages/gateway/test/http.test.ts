@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
-import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { after, before, beforeEach, describe, it } from 'node:test'
-import { createIssuer, createRoot } from '@sallyport/spiffe'
 import { requestHash } from '@sallyport/wire'
 import type { GatewaySettings } from '../src/settings.ts'
+import { Outside } from './support/outside.ts'
 import { json } from './support/service.ts'
 import type { Answer } from './support/service.ts'
 import { ACCOUNT, startWorld, until, word } from './support/world.ts'
@@ -30,57 +27,24 @@ const callsOver = (codec: GatewaySettings['codec']) => (): void => {
   let reader: TestAgent
   let teller: TestAgent
   let usual: Answer
-  let server: ReturnType<typeof createServer>
   const outside: { headers: Record<string, unknown>; url: string | undefined }[] = []
+  const rates = new Outside((req, res) => {
+    outside.push({ headers: req.headers, url: req.url })
+    json(res, { rate: 42, echoed: req.headers['x-api-key'] })
+  })
 
   before(async () => {
-    const root = createRoot({ trustDomain: 'rates.example', ttlSeconds: 3600 })
-    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    const leaf = createIssuer({
-      certificatePem: root.certificatePem,
-      privateKey: root.privateKeyPem,
-    }).issue({
-      spiffeId: 'spiffe://rates.example/server',
-      publicKeySpki: pair.publicKey.export({ type: 'spki', format: 'der' }),
-      ttlSeconds: 600,
-      dnsNames: ['rates.example'],
-    })
-    const key = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-    server = createServer({ cert: leaf.chainPem, key }, (req, res) => {
-      outside.push({ headers: req.headers, url: req.url })
-      json(res, { rate: 42, echoed: req.headers['x-api-key'] })
-    })
-    await new Promise<void>((resolve) => {
-      server.listen(0, '127.0.0.1', resolve)
-    })
-    // Port of a TCP listener.
-    const { port } = server.address() as AddressInfo
-    world = await startWorld({ settings: { codec } }, undefined, (declaration) => ({
-      ...declaration,
-      network: {
-        ...declaration.network,
-        systems: declaration.network.systems.map((system) =>
-          system.upstream.kind === 'external'
-            ? {
-                ...system,
-                upstream: {
-                  ...system.upstream,
-                  url: `https://127.0.0.1:${port}/base`,
-                  caFile: root.certificatePem,
-                },
-              }
-            : system,
-        ),
-      },
-    }))
+    await rates.listen()
+    world = await startWorld({ settings: { codec } }, undefined, (declaration) =>
+      rates.in(declaration),
+    )
     usual = world.bank.answer
     reader = world.agent('reader')
     teller = world.agent('teller')
   })
   after(async () => {
     await world.close()
-    server.closeAllConnections()
-    server.close()
+    rates.close()
   })
   beforeEach(() => {
     world.bank.answer = usual

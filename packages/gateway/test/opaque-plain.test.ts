@@ -8,6 +8,7 @@ import type { Declaration, OpaqueSystem, System } from '@sallyport/network'
 import { cutSocket, IdentityHolder, mtlsConnect } from '@sallyport/transport'
 import { declarationDigest } from '@sallyport/wire'
 import type { AuditRecord, DecisionRecord, EventRecord, OutcomeRecord } from '@sallyport/wire'
+import { Flood } from './support/flood.ts'
 import { heldBytes } from './support/memory.ts'
 import { replaceSync } from './support/disk.ts'
 import { PlainService } from './support/plain-service.ts'
@@ -323,45 +324,29 @@ describe('opaque flows in plain TCP', () => {
   })
 
   it('holds back whoever sends to a side that does not read, and loses nothing', async () => {
-    const SIZE = 64 * 1024 * 1024
-    const piece = Buffer.alloc(65_536, 'z')
-    let offered = 0
-    const offer = (to: Socket): void => {
-      while (offered < SIZE) {
-        offered += piece.length
-        if (!to.write(piece)) {
-          to.once('drain', () => offer(to))
-          return
-        }
-      }
-      to.end()
-    }
-    /** Once nothing moves any more. */
-    const stuck = async (): Promise<void> => {
-      for (let last = -1; last !== offered; await sleep(300)) last = offered
-    }
     for (const [instance, way] of [
       ['b1', 'down'],
       ['b2', 'up'],
     ] as const) {
-      offered = 0
+      const flood = new Flood()
       const read = Promise.withResolvers<Socket>()
       service.serve = (one) => {
-        if (way === 'down') offer(one)
+        if (way === 'down') flood.offer(one)
         else read.resolve(one)
       }
       const before_ = heldBytes()
       const socket = await connect(instance, 'wide')
       const reader = way === 'down' ? socket : await read.promise
       reader.pause()
-      if (way === 'up') offer(socket)
-      await stuck()
-      assert.ok(offered > 0 && offered < SIZE, `${offered} of ${SIZE} bytes went on to nobody`)
+      if (way === 'up') flood.offer(socket)
+      await flood.stuck()
+      const { offered, size } = flood
+      assert.ok(offered > 0 && offered < size, `${offered} of ${size} bytes went on to nobody`)
       assert.ok(heldBytes() - before_ < 8 * 1024 * 1024, `${heldBytes() - before_} bytes are held`)
       let got = 0
       reader.on('data', (bytes: Buffer) => (got += bytes.length))
       reader.resume()
-      await until(() => got === SIZE)
+      await until(() => got === size)
       reader.end()
       assert.equal((await outcomeOf(instance)).result, 'completed')
     }

@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict'
-import { createHash, generateKeyPairSync } from 'node:crypto'
-import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { createHash } from 'node:crypto'
 import { after, before, describe, it, test } from 'node:test'
-import { createIssuer, createRoot } from '@sallyport/spiffe'
 import type { DecisionRecord } from '@sallyport/wire'
 import { readTraceparent, traceparentOf } from '../src/edge/trace.ts'
 import type { GatewaySettings } from '../src/settings.ts'
 import { encode, GrpcAgent, startLedgerWorld } from './support/grpc.ts'
 import { askH2, h2Session } from './support/h2.ts'
+import { Outside } from './support/outside.ts'
 import { json } from './support/service.ts'
 import { startWorld, TestAgent, until, word } from './support/world.ts'
 import type { Json, World } from './support/world.ts'
@@ -79,56 +77,21 @@ describe('A `traceparent`', () => {
   }
 })
 
-/** A server outside that notes what comes with each request. */
-async function outside() {
-  const root = createRoot({ trustDomain: 'rates.example', ttlSeconds: 3600 })
-  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const leaf = createIssuer({
-    certificatePem: root.certificatePem,
-    privateKey: root.privateKeyPem,
-  }).issue({
-    spiffeId: 'spiffe://rates.example/server',
-    publicKeySpki: pair.publicKey.export({ type: 'spki', format: 'der' }),
-    ttlSeconds: 600,
-    dnsNames: ['rates.example'],
-  })
-  const key = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-  const seen: string[][] = []
-  const server = createServer({ cert: leaf.chainPem, key }, (req, res) => {
-    seen.push(req.rawHeaders)
-    json(res, { rate: 42 })
-  })
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  // Port of a TCP listener.
-  const { port } = server.address() as AddressInfo
-  const close = (): void => {
-    server.closeAllConnections()
-    server.close()
-  }
-  return { seen, close, caFile: root.certificatePem, url: `https://127.0.0.1:${port}/base` }
-}
-
 const calls = (codec: GatewaySettings['codec']) => (): void => {
   let world: World
-  let rates: Awaited<ReturnType<typeof outside>>
+  /** What comes with each request to the system outside. */
+  const outside: string[][] = []
+  const rates = new Outside((req, res) => {
+    outside.push(req.rawHeaders)
+    json(res, { rate: 42 })
+  })
   let reader: TestAgent
   let teller: TestAgent
   before(async () => {
-    rates = await outside()
-    const { url, caFile } = rates
-    world = await startWorld({ settings: { codec } }, undefined, (declaration) => ({
-      ...declaration,
-      network: {
-        ...declaration.network,
-        systems: declaration.network.systems.map((system) =>
-          system.upstream.kind === 'external'
-            ? { ...system, upstream: { ...system.upstream, url, caFile } }
-            : system,
-        ),
-      },
-    }))
+    await rates.listen()
+    world = await startWorld({ settings: { codec } }, undefined, (declaration) =>
+      rates.in(declaration),
+    )
     reader = world.agent('reader')
     teller = world.agent('teller')
   })
@@ -208,7 +171,7 @@ const calls = (codec: GatewaySettings['codec']) => (): void => {
     const headers = { traceparent: TRACEPARENT, tracestate: 'vendor=smuggled' }
     const reply = await reader.ask({ path: '/rates/v1/rate', headers })
     assert.equal(reply.status, 200)
-    const sent = rates.seen.at(-1)?.join(' ').toLowerCase() ?? ''
+    const sent = outside.at(-1)?.join(' ').toLowerCase() ?? ''
     assert.ok(sent.includes('brokered-secret') && !sent.includes('trace'), sent)
     assert.ok(!sent.includes(TRACE) && !sent.includes('smuggled'))
     const { trace } = await recordOf(reply.headers['sallyport-decision'])
