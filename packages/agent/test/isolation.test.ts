@@ -219,6 +219,12 @@ describe('an agent of the same user as the launcher', { timeout: 60_000 }, () =>
     const shown = { isolate: 'require', command: 'id', args: [], env } as const
     const exits = async (over: Over): Promise<number | null> => (await (await launch(over)).exit)[0]
     assert.equal(await exits({ ...shown, expose: [bin] }), 42)
+    // Where its own folder is below what is named, it sees that folder alone.
+    const below = join(base, 'below')
+    mkdirSync(below)
+    await assert.rejects(exits({ ...shown, cwd: below, expose: [base] }), {
+      code: 'SP_LAUNCH_FAILED',
+    })
     // Its own folder it sees, wherever that is.
     assert.equal(await exits({ ...shown, cwd: bin, command: './id' }), 42)
     // What is nowhere is said to be nowhere, as ever.

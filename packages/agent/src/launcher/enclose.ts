@@ -228,14 +228,17 @@ export function mustSee(command: string, { hide, expose, cwd }: View, path: stri
   // What is nowhere is refused as such, by whoever starts it.
   if (file === undefined || !existsSync(file)) return
   const covers = [...real(PRIVATE), ...real(services()), ...real(hide)]
-  const shown = [...needed(cwd), ...real(expose), ...expose.map((one) => placeOf(one))]
+  const kept = needed(cwd)
+  // What holds a folder that is kept stands there already, with that folder alone: it is not shown whole.
+  const put = expose.filter((one) => !kept.some((path) => within(path, placeOf(one))))
+  const shown = [...kept, ...real(put), ...put.map((one) => placeOf(one))]
   const lost = [placeOf(file), realpathSync(file)].find(
     (at) => covers.some((cover) => within(at, cover)) && !shown.some((one) => within(at, one)),
   )
   if (lost === undefined) return
   throw new SallyportError('SP_LAUNCH_FAILED', 'the agent would not see its program', {
     detail: `\`${command}\` is \`${lost}\`, and agents have folders of their own in place of ${covers.filter((cover) => within(lost, cover)).join(', ')}`,
-    fix: 'keep it elsewhere, or name its folder, and what it needs beside, with `--expose`',
+    fix: 'keep it elsewhere, a clone in a home folder say',
   })
 }
 
