@@ -128,7 +128,7 @@ const head = (length: number | undefined, ...more: readonly string[]): string =>
 
 const uploadsOver = (codec: GatewaySettings['codec']) => (): void => {
   const settings = {
-    ...{ codec, maxRawBodyBytes: 300_000_000, maxRawBodiesPerInstance: 3, maxRawBodies: 4 },
+    ...{ codec, maxRawBodyBytes: 300_000_000, maxRawBodiesPerInstance: 3, maxRawBodies: 8 },
     ...{
       requestTimeoutMs: 1500,
       headersTimeoutMs: 1500,
@@ -484,6 +484,20 @@ const uploadsOver = (codec: GatewaySettings['codec']) => (): void => {
     for (const { socket } of lines) socket.destroy()
     await until(() => world.gateway.stats().inFlight === 0)
     assert.equal((await put(Buffer.from('x'))).status, 200)
+  })
+
+  it('of one agent leave room for the others, however many instances it has', async () => {
+    const lines: Line[] = []
+    const enough = (): boolean => world.gateway.stats().inFlight === lines.length
+    for (const instance of ['s1', 's1', 's1', 's2', 's2', 's2']) {
+      lines.push(await raw(head(100), world.agent('reader', instance)))
+      await until(enough)
+    }
+    const more = await put(Buffer.from('x'), {}, world.agent('reader', 's3'))
+    assert.equal(more.body['code'], 'SP_OVERLOADED')
+    for (const { socket } of lines) socket.destroy()
+    await until(() => world.gateway.stats().inFlight === 0)
+    assert.equal((await put(Buffer.from('x'), {}, world.agent('reader', 's3'))).status, 200)
   })
 
   it('are approved by their digest, and no others are by that', async () => {

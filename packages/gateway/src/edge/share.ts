@@ -36,3 +36,7 @@ export class Share {
     else this.#held.delete(agent)
   }
 }
+
+/** `spiffe://TD/agent/NAME/INSTANCE` without its instance; of another trust domain, what counts is the agent already. */
+export const agentOf = (session: string): string =>
+  session.startsWith('spiffe://') ? session.slice(0, session.lastIndexOf('/')) : session

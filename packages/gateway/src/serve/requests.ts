@@ -14,7 +14,7 @@ import { demandNoExpectation } from '../edge/headers.ts'
 import type { EdgeRequest, EdgeResponse } from '../edge/message.ts'
 import { Pace } from '../edge/pace.ts'
 import { realAddress } from '../edge/source.ts'
-import { Share } from '../edge/share.ts'
+import { agentOf, Share } from '../edge/share.ts'
 import type { Tokens } from '../edge/tokens.ts'
 import { plain } from '../inventory/plain.ts'
 import { Refusal, toRefusal } from '../refusal.ts'
@@ -328,7 +328,3 @@ function factsOf(socket: EdgeRequest['socket']): Pick<Caller, 'group' | 'source'
   const source = realAddress(sourceOf(socket))
   return { ...(group === undefined ? {} : { group }), ...(source === undefined ? {} : { source }) }
 }
-
-/** `spiffe://TD/agent/NAME/INSTANCE` without its instance; of another trust domain, what counts is the agent already. */
-const agentOf = (session: string): string =>
-  session.startsWith('spiffe://') ? session.slice(0, session.lastIndexOf('/')) : session
