@@ -1,4 +1,5 @@
 import type { Ending } from '../edge/ending.ts'
+import { Fault } from '../h1/fault.ts'
 import { toRefusal } from '../refusal.ts'
 import { AnswerBody } from './answer-body.ts'
 import type {
@@ -90,6 +91,12 @@ class Asked implements AnswerHandler {
   onResponseStart(answering: AnswerControl, status: number, headers: AnswerHeaders): void {
     // Of what comes before an answer, nothing is for anyone here.
     if (status < 200) return
+    if (!isFramed(status, headers)) {
+      const fault = new Fault('no-framing')
+      this.#fail(fault)
+      answering.abort(fault)
+      return
+    }
     try {
       const decoder = decoderOf(headers['content-encoding'], answering, this.#bounds)
       const body = decoder ? decoder.body : new AnswerBody(answering)
@@ -123,6 +130,13 @@ class Asked implements AnswerHandler {
     else this.#reject(this.#failure)
   }
 }
+
+/** llhttp takes what ends with its connection, and of a system that was killed in the middle that would be the whole. */
+const isFramed = (status: number, headers: AnswerHeaders): boolean =>
+  headers['content-length'] !== undefined ||
+  headers['transfer-encoding'] !== undefined ||
+  status === 204 ||
+  status === 304
 
 function answerOf(status: number, headers: AnswerHeaders, body: AnswerBody): UpstreamAnswer {
   const type = single(headers['content-type']) ?? ''
