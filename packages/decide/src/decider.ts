@@ -18,11 +18,11 @@ import { explainOutcome } from './explain.ts'
 import { FederatedDecider } from './federated.ts'
 import { FIELD_ACTIONS, Fields, isBytes, passesWhole } from './fields.ts'
 import type { Ask, FieldsSummary } from './fields.ts'
+import { codeOf, needsOf } from './needs.ts'
 import { parseObligation } from './obligations.ts'
 import { StateDigests } from './state-digest.ts'
 import type {
   Call,
-  CallMandate,
   Decider,
   DecisionCode,
   Need,
@@ -30,9 +30,6 @@ import type {
   OutcomeExplanation,
   SessionState,
 } from './types.ts'
-
-/** Approvals that a *needs* may ask for at most. */
-const MAX_APPROVALS = 3
 
 /** Live instances whose entities are kept at once. */
 const MAX_STORES = 4096
@@ -326,20 +323,17 @@ class NetworkDecider implements Decider {
 
   /** The least evidence under which this very call would be allowed, without any policy failing. */
   #needs(subject: Subject, code: DecisionCode): readonly Need[] {
-    if (!MENDED.has(code)) return []
-    const approvals = this.#approvals(subject)
-    const { call } = subject.facts
-    if (!this.#readsMandates || call.mandate !== undefined || approvals[0]?.count === 1) {
-      return approvals
-    }
-    const mandated = {
-      ...subject,
-      facts: { ...subject.facts, call: { ...call, mandate: ANY_MANDATE } },
-    }
-    if (this.#wouldAllow(mandated, subject.facts.approvers)) return [MANDATE]
-    if (approvals.length > 0) return approvals
-    const both = this.#approvals(mandated)
-    return both.length > 0 ? [...both, MANDATE] : []
+    const { facts } = subject
+    const { call, approvers } = facts
+    const given = { approvers, mandate: call.mandate, readsMandates: this.#readsMandates }
+    return needsOf(code, given, (presented, mandate) =>
+      this.#wouldAllow(
+        mandate === undefined || mandate === call.mandate
+          ? subject
+          : { ...subject, facts: { ...facts, call: { ...call, mandate } } },
+        presented,
+      ),
+    )
   }
 
   #wouldAllow(subject: Subject, approvers: readonly string[]): boolean {
@@ -351,19 +345,6 @@ class NetworkDecider implements Decider {
     if (!isBytes(operation)) return true
     const { projection } = this.#project({ ...subject, facts, shared }, verdict.obligations)
     return passesWhole(operation, projection)
-  }
-
-  /** The smallest number of approvals that would do. */
-  #approvals(subject: Subject): readonly Need[] {
-    const approvers = new Set(subject.facts.approvers)
-    while (approvers.size < MAX_APPROVALS) {
-      // No operator can have such a name: a policy that asks for a certain person is not met by it.
-      approvers.add(`?${approvers.size + 1}`)
-      if (this.#wouldAllow(subject, [...approvers])) {
-        return [{ kind: 'approval', count: approvers.size }]
-      }
-    }
-    return []
   }
 
   #project(subject: Subject, obligations: readonly string[]): FieldsSummary {
@@ -384,20 +365,6 @@ class NetworkDecider implements Decider {
     return !this.#obliges(answer)
   }
 }
-
-/** Given by some person to the caller itself. Nobody can have such names: a policy that asks for a certain one is not met. */
-const ANY_MANDATE: CallMandate = { id: '?', delegator: 'operator:?', depth: 1, task: '?' }
-const MANDATE: Need = Object.freeze({ kind: 'mandate', count: 1 })
-
-/** What evidence can turn into an allow. */
-const MENDED: ReadonlySet<DecisionCode> = new Set([
-  'SP_DENIED_FORBIDDEN',
-  'SP_DENIED_NOT_PERMITTED',
-  'SP_DENIED_PARTIAL',
-])
-
-const codeOf = (needs: readonly Need[]): DecisionCode =>
-  needs.includes(MANDATE) ? 'SP_NEEDS_MANDATE' : 'SP_NEEDS_APPROVAL'
 
 const NO_OBLIGATIONS: readonly string[] = Object.freeze([])
 
